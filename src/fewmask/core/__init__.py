@@ -1,0 +1,1 @@
+"""The nouns of fewmask: scans, label maps, recipes, budgets, batches. No files, no networks."""

@@ -1,0 +1,163 @@
+"""What a method is fed and what it answers. Unlabelled and weak batches have no mask field: a mask cannot reach them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fewmask.core.randomness import rng, seed_of
+
+UNKNOWN = -1
+"""In `present`: nobody said whether the class is in the slice."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One random decision about one image, as a value: applied to image and mask alike, logged, replayed."""
+
+    flip_w: bool = False
+    rotate_deg: float = 0.0
+    zoom: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    """Fractions of the image size, (y, x)."""
+    gain: float = 1.0
+    offset: float = 0.0
+    gamma: float = 1.0
+    noise: float = 0.0
+    """Standard deviation of the added noise, image in [0, 1]."""
+    noise_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Slices whose mask the budget grants."""
+
+    image: Float[Tensor, "b 1 *space"]
+    """In [0, 1]."""
+    mask: Int[Tensor, "b *space"]
+    """Class index, 0 = background; every pixel is known."""
+    present: Int[Tensor, "b k"]
+    """1 if the class is in the mask (computed after placing and augmenting), else 0."""
+    draws: tuple[Draw, ...] = ()
+
+    def to(self, device: torch.device) -> "Labelled":
+        """The same on another device."""
+        return Labelled(self.image.to(device), self.mask.to(device), self.present.to(device), self.draws)
+
+
+@dataclass(frozen=True)
+class Weak:
+    """Slices of which at most the image-level tags are known."""
+
+    image: Float[Tensor, "b 1 *space"]
+    present: Int[Tensor, "b k"]
+    """1 yes, 0 no, -1 nobody said."""
+    strong: Float[Tensor, "b 1 *space"] | None = None
+    """The same slices under a stronger intensity draw (same geometry), when the feed asks for it."""
+    draws: tuple[Draw, ...] = ()
+
+    def to(self, device: torch.device) -> "Weak":
+        """The same on another device."""
+        strong = None if self.strong is None else self.strong.to(device)
+        return Weak(self.image.to(device), self.present.to(device), strong, self.draws)
+
+
+@dataclass(frozen=True)
+class Unlabelled:
+    """Slices of which nothing is known."""
+
+    image: Float[Tensor, "b 1 *space"]
+    strong: Float[Tensor, "b 1 *space"] | None = None
+    draws: tuple[Draw, ...] = ()
+
+    def to(self, device: torch.device) -> "Unlabelled":
+        """The same on another device."""
+        strong = None if self.strong is None else self.strong.to(device)
+        return Unlabelled(self.image.to(device), strong, self.draws)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's data: only the streams that the method's feed asks for."""
+
+    labelled: Labelled | None = None
+    weak: Weak | None = None
+    unlabelled: Unlabelled | None = None
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Per stream the `case:d` of each item, for messages."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        moved = {name: part.to(device) if (part := getattr(self, name)) else None for name in ("labelled", "weak", "unlabelled")}
+        return Batch(**moved, names=self.names)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What a method wants per step: how many items of each stream, and how they are augmented."""
+
+    kind: Literal["slices", "patches"] = "slices"
+    labelled: int = 4
+    weak: int = 0
+    unlabelled: int = 0
+    strong: bool = False
+    """Also give the strong view of weak and unlabelled items."""
+    augment: bool = True
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is built for."""
+
+    classes: tuple[str, ...]
+    """Names of the structures, without background; class index = position + 1."""
+    size: int
+    """Side of the square image in pixels."""
+    modality: str = "ct"
+
+    @property
+    def k(self) -> int:
+        """Number of structures."""
+        return len(self.classes)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands, and the only door to randomness inside `losses`."""
+
+    index: int
+    """0 for the first step."""
+    total: int
+    seed: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """0 at the first step, 1 after the last."""
+        return self.index / max(1, self.total)
+
+    def rng(self, stream: str) -> np.random.Generator:
+        """Numbers keyed by (seed, stream, step)."""
+        return rng(self.seed, stream, self.index)
+
+    def torch_seed(self, stream: str) -> int:
+        """The same for a `torch.Generator`."""
+        return seed_of(self.seed, stream, self.index) % 2**63
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """A method's answer for a batch of images."""
+
+    probs: Float[Tensor, "b c *space"]
+    """Softmax over c = k + 1 classes, background first."""
+    present: Float[Tensor, "b k"] | None = None
+    """Probability that the class is in the image, if the method has a classifier."""
+    boxes: Float[Tensor, "b k 4"] | None = None
+    """Prompt boxes (x0, y0, x1, y1) in pixel edges of the image; NaN where there was no prompt."""
+    heat: Float[Tensor, "b k gh gw"] | None = None
+    """Class-activation maps in [0, 1], on their own grid."""
+    no_prompt: Int[Tensor, "b k"] | None = None
+    """1 where the class was judged present but no prompt could be made, so the mask is empty."""

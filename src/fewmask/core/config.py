@@ -1,0 +1,142 @@
+"""Frozen dataclasses as configs: parsed strictly, changed by `--set a.b=c`, written back as plain data."""
+
+import ast
+import difflib
+import inspect
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from fewmask.core.errors import BadConfig
+
+T = TypeVar("T")
+
+
+def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
+    """Build the dataclass `cls` from plain data; unknown keys and wrong types raise `BadConfig` naming the nearest key."""
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in fields(cls) if f.init}  # type: ignore[arg-type]
+    for key in record:
+        if key not in known:
+            raise BadConfig(
+                f"unknown key {key!r} in {place}",
+                where=f"known keys: {', '.join(sorted(known))}",
+                did="nothing was started",
+                fix=_nearest(key, known),
+                row="C01",
+            )
+    values = {key: _convert(value, hints[key], f"{place}.{key}") for key, value in record.items()}
+    for f in fields(cls):  # type: ignore[arg-type]
+        if f.init and f.name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise BadConfig(f"{place} lacks the key {f.name!r}", did="nothing was started", fix=f"add {f.name}", row="C02")
+    return cls(**values)
+
+
+def apply_settings(config: T, settings: Iterable[str], place: str = "config") -> T:
+    """`config` changed by lines such as `lr=0.001` or `encoder.depth=4` (`--set`); values are written as in TOML or Python."""
+    for line in settings:
+        key, equals, text = line.partition("=")
+        if not equals or not key.strip():
+            raise BadConfig(f"--set {line!r} is not of the form key=value", did="nothing was started", row="C02")
+        config = _set(config, key.strip().split("."), _literal(text.strip()), place)
+    return config
+
+
+def describe(cls: type) -> list[tuple[str, str, Any, str]]:
+    """(name, type, default, sentence) of every field, read from the string under the field: the dataclass is the manual."""
+    sentences = _field_sentences(cls)
+    hints = typing.get_type_hints(cls)
+    return [(f.name, _type_name(hints[f.name]), _default(f), sentences.get(f.name, "")) for f in fields(cls) if f.init]
+
+
+def _set(config: Any, path: list[str], value: Any, place: str) -> Any:
+    name = path[0]
+    known = {f.name for f in fields(config)}
+    if name not in known:
+        raise BadConfig(f"unknown key {name!r} in {place}", did="nothing was started", fix=_nearest(name, known), row="C01")
+    if len(path) > 1:
+        inner = getattr(config, name)
+        if not is_dataclass(inner):
+            raise BadConfig(f"{place}.{name} has no parts", did="nothing was started", row="C01")
+        return replace(config, **{name: _set(inner, path[1:], value, f"{place}.{name}")})
+    hint = typing.get_type_hints(type(config))[name]
+    return replace(config, **{name: _convert(value, hint, f"{place}.{name}")})
+
+
+def _convert(value: Any, hint: Any, place: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        for option in arguments:
+            try:
+                return _convert(value, option, place)
+            except BadConfig:
+                continue
+    elif origin is typing.Literal:
+        if value in arguments:
+            return value
+    elif origin is tuple and isinstance(value, list | tuple):
+        inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
+        if len(inner) == len(value):
+            return tuple(_convert(v, h, f"{place}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
+    elif origin is dict and isinstance(value, Mapping):
+        return {str(k): _convert(v, arguments[1], f"{place}.{k}") for k, v in value.items()}
+    elif is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else parse(hint, value, place)
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value):
+            return float(value)
+    elif (isinstance(hint, type) and type(value) is hint) or (hint is type(None) and value is None):
+        return value
+    raise BadConfig(
+        f"{place} = {value!r} is not {_type_name(hint)}", did="nothing was started", fix=f"give {_type_name(hint)}", row="C02"
+    )
+
+
+def _literal(text: str) -> Any:
+    if text in ("true", "false", "none"):
+        return {"true": True, "false": False, "none": None}[text]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"use one of: {', '.join(sorted(known))}"
+
+
+def _type_name(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    names = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false", type(None): "none"}
+    return names.get(hint, str(hint).replace("typing.", ""))
+
+
+def _default(f: "Field[Any]") -> Any:
+    if f.default is not MISSING:
+        return f.default
+    return f.default_factory() if f.default_factory is not MISSING else None
+
+
+def _field_sentences(cls: type) -> dict[str, str]:
+    try:
+        body = ast.parse(inspect.getsource(cls)).body[0]
+    except (OSError, TypeError, IndentationError):
+        return {}
+    sentences: dict[str, str] = {}
+    name = ""
+    for node in typing.cast(ast.ClassDef, body).body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            name = node.target.id
+        elif name and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            sentences[name] = " ".join(node.value.value.split())
+            name = ""
+        else:
+            name = ""
+    return sentences

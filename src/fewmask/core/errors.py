@@ -1,0 +1,110 @@
+"""One exception class per kind of user error; the text always says what, where, what we did, and the fix."""
+
+from collections.abc import Sequence
+
+
+class FewmaskError(Exception):
+    """A problem the user can act on.
+
+    Parameters
+    ----------
+    what: what is wrong, in one sentence without a full stop.
+    where: lines that name the file, field, slice or voxel, and show what was got and what was wanted.
+    did: what we did instead.
+    fix: one command or one edit that mends it.
+    row: name of the fault in the corpus (`N20`, `M03`, ...), shown in brackets.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Sequence[str] = (),
+        did: str = "no file was changed",
+        fix: str = "",
+        row: str = "",
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = (where,) if isinstance(where, str) else tuple(where)
+        self.did = did
+        self.fix = fix
+        self.row = row
+
+    def __str__(self) -> str:
+        """The whole message, as printed on stderr."""
+        head = f"error: {self.what}" + (f"   [{self.row}]" if self.row else "")
+        tail = [self.did] if self.did else []
+        if self.fix:
+            tail.append(f"fix: {self.fix}")
+        return "\n".join([head, *(f"  {line}" for line in self.where), *tail])
+
+    def as_dict(self) -> dict[str, object]:
+        """The same as plain data, for `--json` and for the list of refused cases."""
+        return {
+            "error": type(self).__name__,
+            "what": self.what,
+            "where": list(self.where),
+            "did": self.did,
+            "fix": self.fix,
+            "row": self.row,
+            "exit_code": self.exit_code,
+        }
+
+
+class BadScan(FewmaskError):
+    """One scan or mask cannot be used."""
+
+    exit_code = 3
+
+
+class BadDataset(FewmaskError):
+    """A folder, prepared dataset, split or budget cannot be used."""
+
+    exit_code = 3
+
+
+class BadCheckpoint(FewmaskError):
+    """Weights or a saved state cannot be used."""
+
+    exit_code = 3
+
+
+class BadConfig(FewmaskError):
+    """A flag, config key or value is wrong, or the request cannot be met."""
+
+    exit_code = 2
+
+
+class LabelWithheld(FewmaskError):
+    """A mask was asked for that the budget does not grant."""
+
+    exit_code = 2
+
+
+class NoRoom(FewmaskError):
+    """The machine lacks disk, memory, permission, a device or a lock."""
+
+    exit_code = 4
+
+
+class TrainingFailed(FewmaskError):
+    """Training cannot go on (not a number, for example)."""
+
+    exit_code = 1
+
+
+class PartlyDone(FewmaskError):
+    """Some cases failed; the others were done."""
+
+    exit_code = 5
+
+
+class Interrupted(FewmaskError):
+    """A signal asked us to stop; everything up to here is saved."""
+
+    def __init__(self, what: str, *, exit_code: int = 130, **rest: object) -> None:
+        super().__init__(what, **rest)  # type: ignore[arg-type]
+        self.exit_code = exit_code

@@ -1,0 +1,112 @@
+"""From the scanner's slices to the network's square grid and back.
+
+Every axis is resampled on its own, so a placement is two small matrices: placed = rows @ slice @ columns.T. With equal
+spacing they only select and pad, and `restore(place(x))` is x to the bit wherever the grid covers the slice. When pixels
+grow, the matrices average (a triangle as wide as the new pixel), so nothing aliases.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from fewmask.core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: source pixel u lies at network pixel (u - source_centre) / step + target_centre."""
+
+    source: int
+    target: int
+    step: float
+    """Source pixels per network pixel."""
+
+    def to_target(self, u: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
+        """Pixel-centre coordinate on the source grid -> on the network grid."""
+        return (np.asarray(u, float) - (self.source - 1) / 2) / self.step + (self.target - 1) / 2
+
+    def to_source(self, v: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
+        """Pixel-centre coordinate on the network grid -> on the source grid."""
+        return (np.asarray(v, float) - (self.target - 1) / 2) * self.step + (self.source - 1) / 2
+
+    @cached_property
+    def forward(self) -> Float[np.ndarray, "target source"]:
+        """Weights of source pixels in each network pixel; rows of pixels outside the source are zero."""
+        return _weights(self.to_source(np.arange(self.target)), self.source, self.step)
+
+    @cached_property
+    def backward(self) -> Float[np.ndarray, "source target"]:
+        """Weights of network pixels in each source pixel; rows of pixels the network does not cover are zero."""
+        return _weights(self.to_target(np.arange(self.source)), self.target, 1 / self.step)
+
+    def nearest(self) -> tuple[Integer[np.ndarray, "target"], np.ndarray]:
+        """For each network pixel the nearest source pixel, and whether it lies inside the source."""
+        at = self.to_source(np.arange(self.target))
+        index = np.floor(at + 0.5).astype(int)
+        return index.clip(0, self.source - 1), (index >= 0) & (index < self.source)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Slices (h, w) of one scan <-> network grid (size, size); one value per scan."""
+
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe) -> Self:
+        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a settled recipe; centres coincide."""
+        _, h, w = shape
+        if recipe.stretch:
+            return cls(Axis(h, recipe.size, h / recipe.size), Axis(w, recipe.size, w / recipe.size))
+        steps = [recipe.spacing_mm / side for side in spacing_mm[1:]]
+        return cls(*(Axis(n, recipe.size, step) for n, step in zip((h, w), map(_snap, steps), strict=True)))
+
+    def place(self, image: Float[np.ndarray, "n h w"], fill: float = 0.0) -> Float[np.ndarray, "n size size"]:
+        """Images onto the network grid; `fill` where the scan does not reach."""
+        placed = np.matmul(np.matmul(self.rows.forward, image.astype(np.float32)), self.columns.forward.T)
+        if fill:
+            placed += np.float32(fill) * (1 - np.outer(self.rows.forward.sum(1), self.columns.forward.sum(1)))
+        return placed.astype(np.float32)
+
+    def place_mask(self, mask: Integer[np.ndarray, "n h w"]) -> Integer[np.ndarray, "n size size"]:
+        """Labels onto the network grid, nearest neighbour; 0 where the scan does not reach."""
+        (y, inside_y), (x, inside_x) = self.rows.nearest(), self.columns.nearest()
+        return mask[:, y][:, :, x] * (inside_y[:, None] & inside_x[None, :]).astype(mask.dtype)
+
+    def restore(self, probs: Float[np.ndarray, "n k size size"]) -> Float[np.ndarray, "n k h w"]:
+        """Probabilities back to the scanner's slices; background (k = 0) is 1 where the network grid does not reach."""
+        back = np.matmul(np.matmul(self.rows.backward, probs.astype(np.float32)), self.columns.backward.T)
+        back[:, 0] += 1 - np.outer(self.rows.backward.sum(1), self.columns.backward.sum(1))
+        return back
+
+    def box_to_source(self, box: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
+        """Boxes (x0, y0, x1, y1) in pixel edges (0 = left edge of the first pixel) -> the same on the scanner's slice."""
+        return self._move_box(box, self.rows.to_source, self.columns.to_source)
+
+    def box_to_target(self, box: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
+        """The inverse of `box_to_source`."""
+        return self._move_box(box, self.rows.to_target, self.columns.to_target)
+
+    def _move_box(self, box, move_y, move_x):  # type: ignore[no-untyped-def]
+        edges = np.asarray(box, float) - 0.5
+        moved = [move_x(edges[..., 0]), move_y(edges[..., 1]), move_x(edges[..., 2]), move_y(edges[..., 3])]
+        return np.stack(moved, axis=-1) + 0.5
+
+
+def _snap(step: float) -> float:
+    """A step that is 1 but for rounding in the header is 1, so that equal grids stay exact."""
+    return 1.0 if abs(step - 1) < 1e-4 else step
+
+
+def _weights(at: Float[np.ndarray, "target"], source: int, step: float) -> Float[np.ndarray, "target source"]:
+    width = max(1.0, step)
+    distance = np.abs(at[:, None] - np.arange(source)[None, :]) / width
+    weight = np.maximum(0.0, 1 - distance)
+    # Near the border the triangle hangs over the edge: renormalise there, but give nothing to pixels whose centre is outside.
+    total = weight.sum(1, keepdims=True)
+    inside = ((at >= -0.5 - 1e-9) & (at <= source - 0.5 + 1e-9))[:, None]
+    return np.where(inside & (total > 0), weight / np.where(total > 0, total, 1), 0).astype(np.float32)

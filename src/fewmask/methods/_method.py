@@ -1,0 +1,52 @@
+"""The contract every method keeps (design, section 2)."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fewmask.core.batch import Batch, Feed, Probabilities, Step
+
+
+class Method(nn.Module, ABC):
+    """A network (or several) with its losses and its prediction. Abstract or final: nobody subclasses a method.
+
+    A method file holds a frozen dataclass `Config` (default = the paper's number, one sentence under each field) and
+    `build(config, task) -> Method`. Parts come to the constructor ready-made.
+    """
+
+    feed: Feed
+    promptable: ClassVar[bool] = False
+    """True if the method has `segment(image, boxes)` for the oracle-box bound."""
+    needs_grad_in_predict: ClassVar[bool] = False
+
+    @abstractmethod
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Named, weighted scalar losses; the loop adds them up. Each moves at least one weight."""
+
+    @abstractmethod
+    def predict(self, image: Float[Tensor, "b 1 *space"]) -> Probabilities:
+        """Probabilities for images in [0, 1]. No label can enter. Called in eval mode."""
+
+    @abstractmethod
+    def optimiser(self) -> torch.optim.Optimizer:
+        """The optimiser over the trainable weights."""
+
+    def schedule(self, step: Step) -> float:
+        """Factor on the learning rates at this step."""
+        return 1.0
+
+    def after_step(self, step: Step) -> None:
+        """Called after each optimiser step, e.g. to move an EMA teacher."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One entry of the shelf: a method's name, its `Config` class and its `build`."""
+
+    name: str
+    config: type
+    build: object
