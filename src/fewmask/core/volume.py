@@ -186,6 +186,7 @@ class LabelMap(_OnGrid):
 
     voxels: Integer[np.ndarray, "d h w"]
     grid: Grid
+    notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         """Check grid and that labels are whole, non-negative numbers."""

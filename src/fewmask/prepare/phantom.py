@@ -94,9 +94,9 @@ def _paint(points: Float[np.ndarray, "3 d h w"], draw: np.random.Generator) -> t
     spine = np.hypot(points[1] - 0.62, points[2] * 1.2) < 0.17
     hu[np.hypot(points[1] - 0.60, points[2] * 0.75) < 0.30] = draw.normal(58, 6)
     hu[spine] = draw.normal(190, 25)
-    lungs = (points[0] > 0.62 - 0.5 * (points[1] ** 2 + points[2] ** 2) + 0.1 * draw.normal()) & (radius < wall - 0.10)
+    lungs = (points[0] > 0.62 - 0.5 * (points[1] ** 2 + points[2] ** 2) + 0.1 * draw.normal()) & (radius < wall - 0.12)
     labels = np.zeros(_SHAPE, np.uint8)
-    inside = radius < wall - 0.05
+    inside = radius < wall - 0.12
     for name in ("bowel", "stomach", "left kidney", "right kidney", "spleen", "liver"):
         organ = _ORGANS[name]
         where = _shape_of(organ, points, draw) & inside & ~spine
@@ -105,7 +105,13 @@ def _paint(points: Float[np.ndarray, "3 d h w"], draw: np.random.Generator) -> t
     _paint_inside(hu, labels == LABELS["liver"], draw)
     hu[lungs & ~spine] = draw.normal(-820, 30)
     labels[lungs | spine] = 0
+    labels[(labels == LABELS["liver"]) & ~_largest(labels == LABELS["liver"])] = 0
     return hu, labels
+
+
+def _largest(mask: Bool[np.ndarray, "d h w"]) -> Bool[np.ndarray, "d h w"]:
+    pieces, count = ndimage.label(mask)
+    return pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])) if count else mask
 
 
 def _shape_of(organ: _Organ, points: Float[np.ndarray, "3 d h w"], draw: np.random.Generator) -> Bool[np.ndarray, "d h w"]:

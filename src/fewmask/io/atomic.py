@@ -1,0 +1,123 @@
+"""Writes that are whole or absent: temp file, fsync, read back, rename (faults contract, "Writes")."""
+
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from fewmask.core.errors import NoRoom
+
+_PART = re.compile(r"^\..+\.(\d+)\.part$")
+
+_REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.ENOENT: "the folder does not exist",
+    errno.ENOTDIR: "the folder is not a folder",
+    errno.EISDIR: "a folder of that name is in the way",
+    errno.ENAMETOOLONG: "the file name is too long for this file system",
+}
+_FIXES = {
+    errno.ENOSPC: "free some space, or write to another disk with --out",
+    errno.EDQUOT: "free some space, or write to another disk with --out",
+    errno.ENOENT: "make the folder, or write elsewhere with --out",
+    errno.ENAMETOOLONG: "use a shorter case id or folder name",
+}
+
+
+@contextmanager
+def writing(path: Path, *, verify: Callable[[Path], None] | None = None, needed: int | None = None) -> Iterator[Path]:
+    """Yield a temp path beside `path`; on leaving, it is flushed to disk, verified and renamed to `path`.
+
+    `verify` gets the temp path after fsync and raises if what it reads back is not what was meant. `needed` is the size in
+    bytes, if known, for the message. When anything fails the temp file is removed and `path` is as it was. A disk that is
+    full, read-only or closed to us raises `NoRoom`.
+    """
+    temp = path.parent / f".{path.name}.{os.getpid()}.part"
+    try:
+        yield temp
+        sync(temp)
+        if verify is not None:
+            verify(temp)
+        temp.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        raise no_room(error, path, needed=needed, written=_size(temp)) from error
+    finally:
+        with suppress(OSError):  # the trouble to report is the one above
+            temp.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data`, whole or not at all, and read it back."""
+    with writing(path, verify=lambda temp: _verify_bytes(temp, data, path), needed=len(data)) as temp:
+        temp.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with the line ends as given, whole or not at all."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def clean_parts(folder: Path) -> list[str]:
+    """Remove temp files that dead processes left in `folder` (not below it); returns their names, to be said to the user."""
+    removed = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        match = _PART.match(path.name)
+        if match and not is_alive(int(match[1])):
+            path.unlink(missing_ok=True)
+            removed.append(path.name)
+    return removed
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def no_room(error: OSError, path: Path, *, needed: int | None = None, written: int = 0) -> NoRoom:
+    """The same trouble as a `NoRoom` that names the file, the bytes and the way out."""
+    code = error.errno or 0
+    size = f"{needed} bytes needed" if needed is not None else f"{written} bytes written so far"
+    return NoRoom(
+        f"cannot write {path.name}: {_REASONS.get(code, error.strerror or str(error))}",
+        where=[f"file  {path}", f"{size}, {_free(path)} bytes free"],
+        did="what was there before is intact, nothing new was left under this name",
+        fix=_FIXES.get(code, "choose a folder you may write to with --out"),
+        row="F09" if code == errno.ENOSPC else "F10",
+    )
+
+
+def sync(path: Path) -> None:
+    """Flush a file or folder to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _verify_bytes(temp: Path, data: bytes, path: Path) -> None:
+    if temp.read_bytes() != data:
+        raise NoRoom(f"{path.name} does not read back as written", where=f"file  {path}", fix="check the disk", row="F09")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _free(path: Path) -> int:
+    folder = next((p for p in (path.parent, *path.parent.resolve().parents) if p.is_dir()), Path("/"))
+    return shutil.disk_usage(folder).free

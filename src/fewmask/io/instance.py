@@ -1,0 +1,228 @@
+"""One DICOM file: recognised by content, its geometry tags read, its pixels decoded. No value that may identify a person is kept."""
+
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from jaxtyping import Integer
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_file_meta_info
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+
+from fewmask.core.errors import BadScan
+
+_EXECUTABLE = (b"MZ", b"\x7fELF", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
+_HEADER = (
+    "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber", "InstanceNumber", "BurnedInAnnotation",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns",
+    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
+    "PixelRepresentation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
+)  # fmt: skip
+_PIXELS = (*_HEADER[12:21], "PixelData")
+_DECODERS = "pip install python-gdcm (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series with dcm2niix"
+_AGAIN = "export the series again from the archive"
+_MAX_SIDE = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """The geometry tags of one file."""
+
+    path: Path
+    tags: Dataset
+    syntax: UID
+    bare: bool
+    """True if the file has no preamble."""
+
+    def text(self, name: str) -> str:
+        """A tag as text, empty if absent."""
+        return str(self.tags.get(name) or "").strip()
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A tag as finite numbers, empty if absent or anything else."""
+        value = self.tags.get(name)
+        values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [] if value in (None, "") else [value]
+        try:
+            numbers = tuple(float(one) for one in values)
+        except (TypeError, ValueError):
+            return ()
+        return numbers if all(map(math.isfinite, numbers)) else ()
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """A tag as one number; `default` if it is absent or anything else."""
+        return (self.numbers(name) or (default,))[0]
+
+    @property
+    def is_image(self) -> bool:
+        """False for dose reports, structure sets and the like."""
+        return self.number("Rows") > 0 and self.number("Columns") > 0
+
+
+def is_dicom(path: Path) -> bool:
+    """Does the file begin like DICOM: `DICM` after 128 bytes, or (no preamble) with a plausible first element?"""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(132)
+    except OSError:
+        return False
+    return start[128:] == b"DICM" or _bare(start)
+
+
+def read_instance(path: Path) -> Instance | None:
+    """The tags of one file, without pixels; None for a (harmless) DICOMDIR.
+
+    Raises `BadScan`: damaged, a program in the preamble (D08), deflated (D07), a DICOMDIR that points out of its folder (D09).
+    """
+    with path.open("rb") as stream:
+        start = stream.read(132)
+    bare = start[128:] != b"DICM"
+    if start.startswith(_EXECUTABLE):
+        raise refuse(path, "DICOM file with a program in its preamble", "D08", f"do not run it; {_AGAIN}")
+    meta = Dataset()
+    if not bare:
+        with _quiet(path):
+            meta = read_file_meta_info(path)
+    # Deflated files are unpacked whole by pydicom, however large they become, so they are not even opened.
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise refuse(path, "deflated DICOM is not read", "D07", "unpack it with `dcmconv +te` or convert it with dcm2niix")
+    if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        _check_directory(path)
+        return None
+    tags = _read(path, _HEADER, bare, stop=True)
+    syntax = meta.get("TransferSyntaxUID") or (ImplicitVRLittleEndian if tags.original_encoding[0] else ExplicitVRLittleEndian)
+    return Instance(path, tags, UID(syntax), bare)
+
+
+def check_instance(one: Instance) -> None:
+    """Raise `BadScan` if this file cannot be one slice of a volume: D07 (no decoder), D08 (something missing), D10 (unsupported)."""
+    kind = UID(one.text("SOPClassUID")).name
+    if not one.is_image:
+        raise refuse(one.path, f"no image in this file ({kind})", "D08", "choose another series with --series")
+    if one.number("NumberOfFrames", 1) > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
+        raise refuse(one.path, f"multi-frame DICOM is not read ({kind})", "D10", "convert it with dcm2niix")
+    _check_values(one)
+    for name, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
+        if len(one.numbers(name)) != count:
+            raise refuse(one.path, f"{name} is missing or not {count} numbers", "D08", f"{_AGAIN}; a place is never guessed")
+    _check_decoder(one)
+    if max(one.number("Rows"), one.number("Columns")) > _MAX_SIDE:
+        raise refuse(one.path, f"slice of more than {_MAX_SIDE} pixels a side", "D08", _AGAIN)
+    held = one.path.stat().st_size
+    if not one.syntax.is_encapsulated and _expected_bytes(one) > held:
+        raise refuse(one.path, f"truncated: the file holds {held} bytes, its pixels alone need {_expected_bytes(one)}", "D08", "copy the file again")
+
+
+def read_pixels(one: Instance) -> Integer[np.ndarray, "rows columns"]:
+    """The stored values of one checked file, MONOCHROME1 inverted. Raises `BadScan` (D08, D10)."""
+    tags = _read(one.path, _PIXELS, one.bare, stop=False)
+    if "PixelData" not in tags:
+        raise refuse(one.path, "no pixel data", "D08", _AGAIN)
+    if not one.syntax.is_encapsulated and len(tags.PixelData) < _expected_bytes(one):
+        held = len(tags.PixelData)
+        raise refuse(one.path, f"truncated: {held} of {_expected_bytes(one)} bytes of pixels", "D08", "copy the file again")
+    if one.bare:
+        tags.ensure_file_meta()
+        tags.file_meta.TransferSyntaxUID = one.syntax
+    with _quiet(one.path):
+        stored = tags.pixel_array
+    values = _within_bits(stored, one)
+    if one.text("PhotometricInterpretation") == "MONOCHROME1":
+        # Mirrors the range of the stored bits onto itself, so dtype and rescale stay as they are.
+        return np.invert(values) if one.number("PixelRepresentation") else values.dtype.type(2 ** int(one.number("BitsStored")) - 1) - values
+    return values
+
+
+def refuse(path: Path, what: str, row: str, fix: str) -> BadScan:
+    """The error for one file."""
+    return BadScan(what, where=path.name, did="the series was not read", fix=fix, row=row)
+
+
+def _bare(start: bytes) -> bool:
+    """First element of a file without preamble: group 0002 or 0008, little endian, with a text type or a small length."""
+    if len(start) < 16 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3] != 0:
+        return False
+    return start[4:6] in (b"UI", b"CS", b"UL", b"DA", b"TM", b"LO") or int.from_bytes(start[4:8], "little") < 256
+
+
+def _read(path: Path, names: tuple[str, ...], bare: bool, *, stop: bool) -> Dataset:
+    with _quiet(path):
+        tags = pydicom.dcmread(path, stop_before_pixels=stop, specific_tags=list(names), force=bare)
+        for name in names:
+            tags.get(name)  # turns the raw value into numbers or text now, while errors are caught
+        return tags
+
+
+@contextmanager
+def _quiet(path: Path) -> Iterator[None]:
+    """Around calls into pydicom: its warnings and error texts may repeat the value of any tag, so none is passed on."""
+    try:
+        with warnings.catch_warnings(), pydicom.config.disable_value_validation():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        # pydicom documents no closed set of exceptions for damaged files.
+        raise refuse(path, f"DICOM file cannot be read ({type(error).__name__})", "D08", "copy the file again from the source") from None
+
+
+def _check_directory(path: Path) -> None:
+    """A DICOMDIR is never followed; one that names files outside its folder is refused all the same (CVE-2026-32711)."""
+    with _quiet(path):
+        records = pydicom.dcmread(path).get("DirectoryRecordSequence") or []
+        named = [record.get("ReferencedFileID") for record in records]
+    for parts in named:
+        inner = [parts] if isinstance(parts, str) else list(parts or [])
+        if any(part in ("", "..") or "/" in part or "\\" in part or ":" in part for part in map(str, inner)):
+            raise refuse(path, "DICOMDIR names files outside its own folder (ReferencedFileID)", "D09", "remove the DICOMDIR, keep the images")
+
+
+def _check_values(one: Instance) -> None:
+    """Only grey values that rescale linearly are read; what is stored otherwise is refused by name."""
+    photometric, allocated, stored = one.text("PhotometricInterpretation"), one.number("BitsAllocated"), one.number("BitsStored")
+    ct = one.text("Modality") == "CT"
+    wrong = ""
+    if one.number("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        wrong = f"colour DICOM ({photometric or 'no photometric interpretation'}): grey values are needed"
+    elif allocated not in (8, 16, 32) or not 0 < stored <= allocated or one.number("HighBit", stored - 1) != stored - 1:
+        wrong = f"pixels of {stored:g} bits in {allocated:g}, highest bit {one.number('HighBit'):g}"
+    elif one.number("PixelRepresentation", -1) not in (0, 1):
+        wrong = "it is not said whether pixels are signed (PixelRepresentation)"
+    elif "ModalityLUTSequence" in one.tags:
+        wrong = "grey values in a table (Modality LUT Sequence), not linear"
+    elif ct and one.text("RescaleType") not in ("", "HU"):
+        wrong = f"CT whose rescaled values are {one.text('RescaleType')[:16]!r}, not HU"
+    elif ct and photometric == "MONOCHROME1":
+        wrong = "CT in MONOCHROME1: inverted, its values would no longer be HU"
+    if wrong:
+        raise refuse(one.path, wrong, "D10", "choose another series with --series, or convert this one with dcm2niix and look at the values")
+
+
+def _check_decoder(one: Instance) -> None:
+    try:
+        known = get_decoder(one.syntax).is_available
+    except NotImplementedError:
+        known = False
+    if not known:
+        raise refuse(one.path, f"no decoder for the transfer syntax {one.syntax.name} ({one.syntax})", "D07", _DECODERS)
+
+
+def _expected_bytes(one: Instance) -> int:
+    return int(one.number("Rows") * one.number("Columns") * one.number("BitsAllocated") / 8)
+
+
+def _within_bits(values: Integer[np.ndarray, "rows columns"], one: Instance) -> Integer[np.ndarray, "rows columns"]:
+    """Stored values free of the bits above BitsStored; refused where those hold something else (signed read as unsigned)."""
+    unused = int(one.number("BitsAllocated") - one.number("BitsStored"))
+    if not unused:
+        return values
+    own = (values << unused) >> unused  # extends the sign of signed types, clears unused bits of unsigned ones
+    kept = values & values.dtype.type(2 ** int(one.number("BitsStored")) - 1)
+    if not np.array_equal(own, values) and not np.array_equal(kept, values):
+        what = f"values beyond {one.text('BitsStored')} bits: signed and unsigned may be confused, or an overlay is in the pixels"
+        raise refuse(one.path, what, "D10", _AGAIN)
+    return own

@@ -1,0 +1,130 @@
+"""One writer per folder: a lock file that names its holder, and is taken over when the holder is dead."""
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fewmask.core.errors import NoRoom
+from fewmask.io.atomic import is_alive, no_room
+
+LOCK = ".fewmask.lock"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PID_SPACE = Path("/proc/self/ns/pid")
+
+
+@contextmanager
+def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold `folder` (which must exist) for writing while the block runs.
+
+    A second holder, in this or another process, raises `NoRoom` naming the first. A lock whose process is dead (same host
+    and boot, or an earlier boot) is taken over. Nothing relies on flock, so it also works on network drives.
+    """
+    path = folder / LOCK
+    record = _record(purpose)
+    try:
+        if not _create(path, record):
+            _take_over(path, record)
+    except OSError as error:
+        raise no_room(error, path) from error
+    try:
+        yield
+    finally:
+        if _read(path).get("token") == record["token"]:
+            path.unlink(missing_ok=True)
+
+
+def _record(purpose: str) -> dict[str, Any]:
+    return {
+        "purpose": purpose,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "boot": _BOOT_ID.read_text().strip() if _BOOT_ID.exists() else "",
+        "pid_space": str(_PID_SPACE.readlink()) if _PID_SPACE.is_symlink() else "",
+        "process_start": _process_start(os.getpid()),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "token": secrets.token_hex(8),
+    }
+
+
+def _create(path: Path, record: dict[str, Any]) -> bool:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(record, file)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
+
+
+def _take_over(path: Path, record: dict[str, Any]) -> None:
+    holder = _read(path)
+    if not _is_dead(holder):
+        raise _held(path, holder)
+    aside = path.with_name(f"{path.name}.{record['token']}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        holder = {}
+    else:
+        # Somebody may have taken over between our look and our rename: then what we moved is a living lock, and goes back.
+        moved = _read(aside)
+        if moved.get("token") != holder.get("token"):
+            aside.rename(path)
+            raise _held(path, moved)
+        aside.unlink()
+    if not _create(path, record):
+        raise _held(path, _read(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The holder's record; empty when the file is gone or holds no record (retried: its writer may be at it right now)."""
+    for pause in (0.02, 0.1, 0.3, 0.0):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            time.sleep(pause)
+        else:
+            return record if isinstance(record, dict) else {}
+    return {}
+
+
+def _is_dead(holder: dict[str, Any]) -> bool:
+    pid, here = holder.get("pid"), _record("")
+    if not isinstance(pid, int) or holder.get("host") != here["host"]:
+        return False
+    if holder.get("boot") != here["boot"]:
+        return True
+    if holder.get("pid_space") != here["pid_space"]:
+        return False
+    start = _process_start(pid)
+    return not is_alive(pid) or (start != "" and start != holder.get("process_start"))
+
+
+def _process_start(pid: int) -> str:
+    """Start of a process in clock ticks since boot: tells a process from a later one that got the same number."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _held(path: Path, holder: dict[str, Any]) -> NoRoom:
+    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('started', '?')}"
+    return NoRoom(
+        f"{path.parent.name or path.parent} is in use: {holder.get('purpose', 'unknown work')}",
+        where=[f"folder  {path.parent}", f"held by {who}"],
+        did="nothing was started",
+        fix=f"wait for it to end; if that process no longer exists, remove {path}",
+        row="F12",
+    )

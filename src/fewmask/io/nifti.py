@@ -1,0 +1,270 @@
+"""NIfTI files: scans and label maps in, label maps out on the same grid, under a fresh header."""
+
+import gzip
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any, cast
+
+import numpy as np
+from jaxtyping import Shaped
+from nibabel import nifti1
+from nibabel.quaternions import mat2quat
+
+from fewmask.core.errors import BadConfig, BadScan, NoRoom
+from fewmask.core.volume import Grid, LabelMap, Volume
+from fewmask.io.atomic import writing
+from fewmask.io.header import AS_IS, Header, ReadOptions, parse_header
+from fewmask.io.memory import check_room
+from fewmask.io.same_grid import check_same_grid
+from fewmask.io.stream import Stream, about, check_regular, opened, sha256
+from fewmask.io.voxels import finite, native, whole
+from fewmask.version import __version__
+
+__all__ = [
+    "ReadOptions",
+    "case_id_of",
+    "check_same_grid",
+    "is_nifti",
+    "read_grid",
+    "read_labels",
+    "read_volume",
+    "sha256",
+    "write_labels",
+    "write_volume",
+]
+
+_NAME = re.compile(r"(?P<stem>.+?)(?:\.nii|\.hdr|\.img)(?:\.gz)?", re.IGNORECASE | re.DOTALL)
+_HEAD = 540
+"""Bytes that hold either header."""
+_CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "i1": 256, "u2": 512, "u4": 768}
+_MILLIMETRES, _SCANNER = 2, 1
+
+
+def is_nifti(path: Path) -> bool:
+    """Does the name say NIfTI (`.nii`, `.nii.gz`, `.hdr`, `.hdr.gz`)? Hidden files (macOS `._x.nii.gz`) do not count."""
+    name = path.name.lower()
+    return name.endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz")) and not name.startswith(".")
+
+
+def case_id_of(path: Path) -> str:
+    """File name without its NIfTI ending and without one trailing `_0000` (nnU-Net's first channel)."""
+    match = _NAME.fullmatch(path.name)
+    return (match["stem"] if match else path.name).removesuffix("_0000")
+
+
+def read_grid(path: Path, options: ReadOptions = AS_IS) -> Grid:
+    """Shape and affine of a file, from its header alone. Raises as `read_volume`, for what a header can show."""
+    header = _read_header(path, options)
+    with about(path):
+        return Grid(header.shape, header.affine)
+
+
+def read_volume(path: Path, options: ReadOptions = AS_IS) -> Volume:
+    """A scan with its stored voxels (float64 becomes float32, 64-bit integers 32-bit), slope, intercept and notes.
+
+    Raises `BadScan` (rows N01-N37 and N46, N48 of the fault corpus: damaged, not an image, geometry unknown or contradictory,
+    several volumes, non-finite or constant voxels) and `NoRoom` (not readable, not enough memory).
+    """
+    header, array = _read(path, options)
+    with about(path):
+        array, notes = finite(native(array, header), options)
+        low, high = float(array.min()), float(array.max())
+        if low == high:
+            raise BadScan(f"no contrast: every voxel is {low:g}", fix="export the image again", row="N33")
+        scaled = np.array([low, high]) * header.slope + header.inter
+        if np.abs(scaled).max() > np.finfo(np.float32).max:
+            raise BadScan(f"scaled intensities reach {scaled}, beyond float32", fix="export the image again", row="N37")
+        return Volume.from_file_order(array, header.affine, header.slope, header.inter, (*header.notes, *notes))
+
+
+def read_labels(path: Path, options: ReadOptions = AS_IS) -> LabelMap:
+    """A label map as uint8, or uint16 or uint32 where labels need it; whole numbers within 1e-3 are taken as such.
+
+    Raises as `read_volume` for the file itself, and `BadScan` for values that are no labels (M05, M06, M08, M09, M14).
+    """
+    header, array = _read(path, options)
+    with about(path):
+        labels, notes = whole(array, header)
+        label_map = LabelMap.from_file_order(labels, header.affine)
+        return replace(label_map, notes=(*header.notes, *notes))
+
+
+def write_labels(path: Path, label_map: LabelMap) -> None:
+    """Write a label map on its own grid (`.nii`, `.nii.gz`), atomically, and read it back; no source header is copied."""
+    high = int(label_map.voxels.max())
+    stored = label_map.voxels.astype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32)
+
+    def verify(temp: Path) -> None:
+        back = read_labels(temp)
+        _verify(path, label_map.grid, back.grid, np.array_equal(back.voxels, label_map.voxels))
+
+    with writing(path, verify=verify) as temp:
+        _write(temp, path, label_map.grid, label_map.grid.orientation.undo(stored), 1.0, 0.0)
+
+
+def write_volume(path: Path, volume: Volume) -> None:
+    """Write a scan on its own grid with its stored voxels and scaling, as `write_labels` does."""
+
+    def verify(temp: Path) -> None:
+        back = read_volume(temp)
+        same = np.array_equal(back.voxels, volume.voxels) and np.allclose([back.slope, back.inter], [volume.slope, volume.inter])
+        _verify(path, volume.grid, back.grid, same)
+
+    with writing(path, verify=verify) as temp:
+        _write(temp, path, volume.grid, volume.grid.orientation.undo(volume.voxels), volume.slope, volume.inter)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------------
+
+
+def _read_header(path: Path, options: ReadOptions) -> Header:
+    head_path, data_path = _twins(path)
+    with opened(head_path) as stream:
+        header = _header_from(stream, head_path, options)
+        if data_path == head_path:
+            _check_size(header, stream)
+        return header
+
+
+def _read(path: Path, options: ReadOptions) -> tuple[Header, Shaped[np.ndarray, "i j k"]]:
+    """Header and stored voxels of the chosen volume, in file order."""
+    head_path, data_path = _twins(path)
+    with opened(head_path) as stream:
+        header = _header_from(stream, head_path, options)
+        if data_path == head_path:
+            return header, _voxels(stream, header)
+    with opened(data_path) as stream:
+        return header, _voxels(stream, header)
+
+
+def _twins(path: Path) -> tuple[Path, Path]:
+    """Where the header lies and where the voxels lie: the same file, but for `.hdr/.img` pairs."""
+    match = re.fullmatch(r"(?P<stem>.+)\.(?P<kind>hdr|img)(\.gz)?", path.name, re.IGNORECASE | re.DOTALL)
+    if not match:
+        return path, path
+    kind = match["kind"].lower()
+    twin = {"hdr": "img", "img": "hdr"}[kind]
+    candidates = [path.with_name(f"{match['stem']}.{name}{gz}") for name in (twin, twin.upper()) for gz in ("", ".gz")]
+    found = next((candidate for candidate in candidates if candidate.exists()), None)
+    if found is None:
+        with about(path):
+            check_regular(path)
+            raise BadScan(f"its twin {candidates[0].name} is missing", fix=f"copy {candidates[0].name} beside it", row="N35")
+    return (path, found) if kind == "hdr" else (found, path)
+
+
+def _header_from(stream: Stream, path: Path, options: ReadOptions) -> Header:
+    header = parse_header(stream.peek(_HEAD), options)
+    in_pair = bool(re.search(r"\.(hdr|img)(\.gz)?$", path.name, re.IGNORECASE))
+    if header.paired != in_pair:
+        kinds = ("a single file", "half of a .hdr/.img pair")
+        what = f"field magic says this is {kinds[header.paired]}, the name says {kinds[in_pair]}"
+        raise BadScan(what, fix="convert it to one .nii.gz file with the tool that made it", row="N15")
+    note = ""
+    if path.suffix.lower() == ".gz" and not stream.compressed:
+        note = "N08: named .gz but not compressed; read as it is"
+    if path.suffix.lower() in (".nii", ".hdr") and stream.compressed:
+        note = "N09: compressed though not named .gz; read as it is"
+    return replace(header, notes=(*header.notes, note)) if note else header
+
+
+def _check_size(header: Header, stream: Stream) -> None:
+    """Refuse from the header, before any allocation, what the file cannot hold."""
+    wanted = header.offset + header.data_bytes
+    if wanted > stream.largest:
+        beyond = header.offset > stream.largest
+        raise BadScan(
+            f"header declares {wanted} bytes ({wanted / 1e9:.3g} GB), the file holds {stream.file_size}",
+            where=f"field vox_offset is {header.offset}, beyond the end of the file" if beyond else (),
+            fix="copy it again from its source, and compare size or hash with the original",
+            row="N14" if beyond else "N11" if wanted > 2**30 else "N02",
+        )
+
+
+def _voxels(stream: Stream, header: Header) -> Shaped[np.ndarray, "i j k"]:
+    """Voxels of the chosen volume; the whole stream is read, so that damage anywhere in it is seen."""
+    _check_size(header, stream)
+    count = math.prod(header.shape)
+    check_room(header.data_bytes + 4 * count, "reading this image")
+    buffer = np.empty(header.data_bytes, np.uint8)
+    stream.skip(header.offset)
+    found = stream.read_into(buffer.data)
+    if found < header.data_bytes:
+        raise BadScan(
+            f"the image ends early: {header.data_bytes} bytes of voxels declared, {found} found",
+            fix="copy it again from its source, and compare size or hash with the original",
+            row="N02",
+        )
+    extra = stream.finish()
+    if extra:
+        number = f"{extra} extra bytes" if extra <= 2**20 else "more than 1048576 extra bytes"
+        raise BadScan(f"{number} follow the image", fix="export the image again; its header does not fit its data", row="N07")
+    first = header.volume * count * header.dtype.itemsize
+    chosen = buffer[first : first + count * header.dtype.itemsize].view(header.dtype)
+    array: Shaped[np.ndarray, "i j k"] = chosen.reshape(header.shape, order="F")
+    return array
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------------
+
+
+def _write(temp: Path, path: Path, grid: Grid, array: Shaped[np.ndarray, "i j k"], slope: float, inter: float) -> None:
+    name = path.name.lower()
+    if not name.endswith((".nii", ".nii.gz")):
+        raise BadConfig(f"{path.name}: the name must end in .nii or .nii.gz", fix=f"write to {path.stem}.nii.gz", row="N45")
+    head = _fresh_header(grid, array.dtype, slope, inter)
+    with temp.open("wb") as file:
+        if not name.endswith(".gz"):
+            _write_body(file, head, array)
+            return
+        # No name and no time in the gzip header: the same mask gives the same bytes.
+        with cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)) as packed:
+            _write_body(packed, head, array)
+
+
+def _write_body(file: IO[bytes], head: bytes, array: Shaped[np.ndarray, "i j k"]) -> None:
+    file.write(head + b"\0\0\0\0")
+    for k in range(array.shape[2]):
+        file.write(array[:, :, k].tobytes(order="F"))
+
+
+def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float) -> bytes:
+    if max(grid.shape) > np.iinfo(np.int16).max:
+        raise BadScan(f"shape {grid.shape}: NIfTI-1 ends at 32767 voxels an axis", fix="crop the image", row="N30")
+    header = np.zeros((), nifti1.header_dtype.newbyteorder("<"))
+    header["sizeof_hdr"], header["magic"], header["vox_offset"] = 348, b"n+1", 352
+    header["dim"] = [3, *grid.shape, 1, 1, 1, 1]
+    header["datatype"], header["bitpix"] = _CODES[dtype.str[1:]], 8 * dtype.itemsize
+    header["scl_slope"], header["scl_inter"] = slope, inter
+    header["xyzt_units"] = _MILLIMETRES
+    header["descrip"] = f"fewmask {__version__}".encode()
+    header["sform_code"] = _SCANNER
+    header["srow_x"], header["srow_y"], header["srow_z"] = grid.affine[:3]
+    header["pixdim"] = [1, *grid.spacing_mm, 0, 0, 0, 0]
+    _add_qform(header, grid)
+    return header.tobytes()
+
+
+def _add_qform(header: np.ndarray, grid: Grid) -> None:
+    """The same geometry as a rotation; left out where axes are sheared or float32 cannot hold the rotation (near half turns)."""
+    directions = grid.affine[:3, :3] / grid.spacing_mm
+    turn = -1.0 if np.linalg.det(directions) < 0 else 1.0
+    directions[:, 2] *= turn
+    if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-6:
+        return
+    quaternion = mat2quat(directions)  # type: ignore[no-untyped-call]
+    recovered = math.sqrt(max(0.0, 1.0 - float(np.square(quaternion[1:].astype(np.float32), dtype=float).sum())))
+    if abs(recovered - quaternion[0]) > 1e-5:
+        return
+    header["pixdim"][0] = turn
+    header["qform_code"] = _SCANNER
+    header["quatern_b"], header["quatern_c"], header["quatern_d"] = quaternion[1:]
+    header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = grid.affine[:3, 3]
+
+
+def _verify(path: Path, grid: Grid, back: Grid, same_voxels: bool) -> None:
+    limit = 1e-6 * max(1.0, float(np.abs(grid.affine).max()))
+    if not same_voxels or back.shape != grid.shape or np.abs(back.affine - grid.affine).max() > limit:
+        raise NoRoom(f"{path.name} does not read back as written", where=f"file  {path}", fix="check the disk", row="F09")

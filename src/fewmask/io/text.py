@@ -1,0 +1,158 @@
+"""TOML and JSON: read with limits, written atomically."""
+
+import codecs
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fewmask.core.errors import BadConfig, FewmaskError, NoRoom
+from fewmask.io.atomic import write_text
+
+MAX_BYTES = 8 * 2**20
+MAX_DEPTH = 64
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_toml(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """A TOML file as plain data. Anything but small, flat, UTF-8 TOML raises `kind` naming file and line."""
+    text = read_text(path, kind=kind, max_bytes=max_bytes)
+    # A key of a million dots costs the parser quadratic time, so it is refused before parsing.
+    if any(piece.count(".") > MAX_DEPTH for piece in re.split(r"[=,\n]", text)):
+        raise _too_deep(path, kind)
+    try:
+        record = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _unreadable(path, "TOML", str(error), kind) from error
+    except RecursionError as error:
+        raise _too_deep(path, kind) from error
+    _check_depth(record, path, kind)
+    return record
+
+
+def read_json(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """A JSON file that holds one object. Duplicate keys, NaN, deep nesting, other encodings raise `kind`."""
+    text = read_text(path, kind=kind, max_bytes=max_bytes)
+    try:
+        record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except ValueError as error:
+        raise _unreadable(path, "JSON", str(error), kind) from error
+    except RecursionError as error:
+        raise _too_deep(path, kind) from error
+    if not isinstance(record, dict):
+        raise _unreadable(path, "JSON", f"an object {{...}} is needed, this is a {type(record).__name__}", kind)
+    _check_depth(record, path, kind)
+    return record
+
+
+def read_text(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES, allow_bom: bool = False) -> str:
+    """The file's text; raises `kind` if it is absent, too large or not UTF-8, and `NoRoom` if it may not be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(max_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise kind(f"no such file: {path}", did="nothing was started", fix="check the path", row="C05") from error
+    except OSError as error:
+        raise NoRoom(f"cannot read {path}: {error.strerror}", fix=f"check who may read {path}", row="N47") from error
+    if len(data) > max_bytes:
+        raise _refusal(path, f"is larger than {max_bytes} bytes", "is this the right file?", kind)
+    if data.startswith(_WIDE_BOMS):
+        raise _refusal(path, "is UTF-16 or UTF-32", "save it as UTF-8 without BOM", kind)
+    if data.startswith(codecs.BOM_UTF8) and not allow_bom:
+        raise _refusal(path, "begins with a byte-order mark", "save it as UTF-8 without BOM", kind)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _refusal(path, f"is not UTF-8 (byte {error.start})", "save it as UTF-8", kind) from error
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write an object atomically, indented; not-a-number has no place in JSON and raises `ValueError`."""
+    write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_toml(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a table atomically."""
+    write_text(path, dump_toml(record))
+
+
+def dump_toml(record: Mapping[str, Any]) -> str:
+    """A table as TOML text; keys whose value is None are left out (TOML has no none). `tomllib.loads` is the inverse."""
+    return "\n".join(_table(record, ())).strip("\n") + "\n"
+
+
+def _table(record: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    plain = {k: v for k, v in record.items() if v is not None and not isinstance(v, Mapping) and not _is_tables(v)}
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
+    for key, value in record.items():
+        name = ".".join(map(_key, (*path, key)))
+        if isinstance(value, Mapping):
+            lines += ["", f"[{name}]", *_table(value, (*path, key))]
+        elif _is_tables(value):
+            for row in value:
+                lines += ["", f"[[{name}]]", *_table(row, (*path, key))]
+    return lines
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(row, Mapping) for row in value)
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else _value(key)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # JSON leaves DEL unescaped, TOML forbids it.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        inline = "[" + ", ".join(map(_value, value)) + "]"
+        return inline if len(inline) <= 100 else "[\n" + "".join(f"  {_value(v)},\n" for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + "}"
+    raise TypeError(f"{type(value).__name__} cannot be written as TOML")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        names = [key for key, _ in pairs]
+        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return record
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_depth(record: Any, path: Path, kind: type[FewmaskError]) -> None:
+    level = [record]
+    for _ in range(MAX_DEPTH):
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
+            return
+    raise _too_deep(path, kind)
+
+
+def _inside(item: Any) -> Iterable[Any]:
+    return item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+
+
+def _too_deep(path: Path, kind: type[FewmaskError]) -> FewmaskError:
+    return _refusal(path, f"is nested deeper than {MAX_DEPTH} levels", "is this the right file?", kind)
+
+
+def _unreadable(path: Path, language: str, reason: str, kind: type[FewmaskError]) -> FewmaskError:
+    return _refusal(path, f"is not valid {language}: {reason}", "mend that line", kind)
+
+
+def _refusal(path: Path, what: str, fix: str, kind: type[FewmaskError]) -> FewmaskError:
+    return kind(f"{path.name} {what}", where=f"file  {path}", did="nothing was started", fix=fix, row="C03")

@@ -1,0 +1,133 @@
+"""One trained run, ready to answer: whole volumes slice by slice, memory bounded by one batch and the label map."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewmask.core.batch import Probabilities, Task
+from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.core.placement import Placement
+from fewmask.core.recipe import Recipe
+from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.run import RunFolder
+from fewmask.io.weights import load_into
+from fewmask.methods import build, config_from
+from fewmask.methods._method import Method
+
+Answer = Callable[[Float[Tensor, "b 1 h w"], list[int]], Probabilities]
+"""From a batch of placed slices and their d to probabilities."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says about one scan."""
+
+    label_map: LabelMap
+    """Class index per voxel, on the grid of the scan."""
+    prompts: dict[str, Any] | None
+    """Per slice: presence, boxes on the scan's pixels, heat maps; None for methods without prompts. See `prompts.json`."""
+    no_prompt: int
+    """Slices and classes judged present for which no prompt could be made, so their mask is empty."""
+
+
+class Predictor:
+    """A method with its weights, recipe and class names."""
+
+    def __init__(self, method: Method, recipe: Recipe, task: Task, device: torch.device, bf16: bool, batch: int = 8) -> None:
+        """Parts come ready-made; `load` makes them from a run folder."""
+        self.method = method.eval().to(device)
+        self.recipe = recipe
+        self.task = task
+        self.device = device
+        self.bf16 = bf16
+        self.batch = batch
+
+    @classmethod
+    def load(cls, run: Path, device: str | None = None) -> Self:
+        """Open a finished run. Raises `BadCheckpoint` when the run has no final weights."""
+        folder = RunFolder.open(run)
+        if not folder.weights.exists():
+            raise BadCheckpoint(
+                "the run is not finished: it has no weights.safetensors",
+                where=str(run),
+                fix=f"fewmask train ... --out {run}   (goes on from the last save)",
+                row="W06",
+            )
+        config = folder.read_config()
+        task = Task(tuple(config["task"]["classes"]), config["task"]["size"], config["task"]["modality"])
+        method = build(config["method"], config_from(config["method"], config["config"]), task)
+        load_into(method, folder.weights)
+        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bool(config.get("bf16", False)))
+
+    def volume(self, volume: Volume) -> Prediction:
+        """The mask of a whole scan, with the prompts the model gave itself."""
+        return self._run(volume, lambda image, _: self.method.predict(image))
+
+    def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
+        """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN = none), not the model's own.
+
+        An upper bound to be shown beside the automatic result, never instead of it.
+        """
+        if not self.method.promptable:
+            raise BadConfig("this method takes no box prompts, so it has no oracle-box bound", did="nothing was written")
+        placed = Placement.of(volume.shape, volume.spacing_mm, self.recipe).box_to_target(boxes)
+        boxes_t = torch.from_numpy(placed.astype(np.float32))
+
+        def answer(image: Tensor, slices: list[int]) -> Probabilities:
+            return self.method.segment(image, boxes_t[slices].to(image.device))  # type: ignore[operator]
+
+        return self._run(volume, answer)
+
+    def _run(self, volume: Volume, answer: Answer) -> Prediction:
+        placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        labels = np.zeros(volume.shape, np.uint8)
+        lines: list[dict[str, Any]] = []
+        for slices, image in self._images(volume, placement):
+            probs = self._ask(answer, image, slices)
+            restored = placement.restore(probs.probs.float().cpu().numpy())
+            labels[slices] = restored.argmax(1).astype(np.uint8)
+            lines += _prompt_lines(probs, slices, placement)
+        missing = sum(sum(line["no_prompt"]) for line in lines)
+        prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
+        return Prediction(LabelMap(labels, volume.grid), prompts, missing)
+
+    def _ask(self, answer: Answer, image: Tensor, slices: list[int]) -> Probabilities:
+        grad = torch.enable_grad() if self.method.needs_grad_in_predict else torch.no_grad()
+        with grad, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            return answer(image.to(self.device), slices)
+
+    def _images(self, volume: Volume, placement: Placement) -> Iterator[tuple[list[int], Tensor]]:
+        bounds = self.bounds(volume)
+        for start in range(0, volume.shape[0], self.batch):
+            slices = list(range(start, min(start + self.batch, volume.shape[0])))
+            scaled = self.recipe.scale(volume.intensities(slices), bounds)
+            yield slices, torch.from_numpy(placement.place(scaled)[:, None])
+
+    def bounds(self, volume: Volume) -> tuple[float, float]:
+        """The scan's intensity bounds under the recipe."""
+        return self.recipe.bounds(volume.intensities() if self.recipe.modality == "mr" else np.zeros((1, 1, 1), np.float32))
+
+
+def _prompt_lines(probs: Probabilities, slices: list[int], placement: Placement) -> list[dict[str, Any]]:
+    """One record per slice for prompts.json; empty for methods that make no prompts."""
+    if probs.boxes is None or probs.present is None or probs.no_prompt is None:
+        return []
+    boxes = placement.box_to_source(probs.boxes.double().cpu().numpy())
+    heat = None if probs.heat is None else probs.heat.float().cpu().numpy()
+    return [
+        {
+            "d": d,
+            "present": [round(float(p), 4) for p in probs.present[row]],
+            "boxes_raw": [None if np.isnan(box).any() else [round(float(v), 2) for v in box] for box in boxes[row]],
+            "heat": None if heat is None else np.round(heat[row], 3).astype(float).tolist(),
+            "no_prompt": [int(n) for n in probs.no_prompt[row]],
+        }
+        for row, d in enumerate(slices)
+    ]

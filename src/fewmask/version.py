@@ -1,0 +1,3 @@
+"""The version of the package, importable by every room."""
+
+__version__ = "0.1.0"

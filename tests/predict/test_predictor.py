@@ -1,0 +1,118 @@
+"""Whole scans through a method whose answer is known: masks land on the scanner's grid, whatever its orientation."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from fewmask.core.batch import Feed, Probabilities, Task
+from fewmask.core.recipe import Recipe
+from fewmask.core.volume import Volume
+from fewmask.io.nifti import read_labels
+from fewmask.methods._method import Method
+from fewmask.predict import Predictor
+from fewmask.predict.folder import write_prediction
+
+
+class Bright(Method):
+    """Says "structure" wherever the placed image is above one half, and prompts itself with the middle half of the image."""
+
+    feed = Feed()
+    promptable = True
+
+    def losses(self, batch, step):
+        raise NotImplementedError
+
+    def optimiser(self):
+        raise NotImplementedError
+
+    def predict(self, image):
+        b, size = image.shape[0], image.shape[-1]
+        box = torch.tensor([size / 4, size / 4, 3 * size / 4, 3 * size / 4])
+        return self._answer(image, box.expand(b, 1, 4))
+
+    def segment(self, image, boxes):
+        return self._answer(image, boxes)
+
+    def _answer(self, image, boxes):
+        bright = (image[:, 0] > 0.5).float()
+        grid = torch.arange(image.shape[-1]) + 0.5
+        inside = (grid >= boxes[:, 0, 0, None]) & (grid < boxes[:, 0, 2, None])
+        bright = bright * inside[:, None, :]
+        b = image.shape[0]
+        return Probabilities(
+            torch.stack([1 - bright, bright], 1),
+            present=torch.ones(b, 1),
+            boxes=boxes,
+            heat=torch.zeros(b, 1, 2, 2),
+            no_prompt=torch.zeros(b, 1, dtype=torch.long),
+        )
+
+
+SHAPE = (5, 12, 16)
+RECIPE = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=16)
+
+
+def predictor(recipe: Recipe = RECIPE) -> Predictor:
+    return Predictor(Bright(), recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False, batch=2)
+
+
+def scan(axes: tuple[int, int, int], flips: tuple[int, int, int]) -> tuple[Volume, np.ndarray]:
+    """The same patient stored in another file order; also the world positions of its bright voxels."""
+    patient = np.zeros(SHAPE, np.int16)  # (S, P, L)
+    patient[1:3, 4:7, 5:9] = 100
+    to_world = np.array([[0, 0, -1, 40.0], [0, -1, 0, 30.0], [2.5, 0, 0, -7.0], [0, 0, 0, 1]])
+    array = patient.transpose(axes)
+    affine = np.eye(4)
+    affine[:, 3] = to_world[:, 3]
+    for new, old in enumerate(axes):
+        affine[:3, new] = to_world[:3, old]
+    for axis, flip in enumerate(flips):
+        if flip:
+            affine[:3, 3] += affine[:3, axis] * (array.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            array = np.flip(array, axis)
+    return Volume.from_file_order(np.ascontiguousarray(array), affine), array
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
+def test_mask_is_the_same_patient_in_all_48_file_orders(axes) -> None:
+    for flips in itertools.product((0, 1), repeat=3):
+        volume, array = scan(axes, flips)
+        prediction = predictor().volume(volume)
+        stored = volume.grid.orientation.undo(prediction.label_map.voxels)
+        assert np.array_equal(stored, (array > 50).astype(np.uint8))
+
+
+def test_written_mask_has_the_scans_grid(tmp_path) -> None:
+    volume, array = scan((2, 1, 0), (1, 0, 1))
+    write_prediction(tmp_path, "case", predictor().volume(volume))
+    back = read_labels(tmp_path / "case.nii.gz")
+    assert np.allclose(back.grid.affine, volume.grid.affine, atol=1e-5)
+    assert np.array_equal(back.grid.orientation.undo(back.voxels), (array > 50).astype(np.uint8))
+    assert (tmp_path / "case.prompts.json").exists()
+
+
+def test_prompts_are_reported_on_the_scans_pixels() -> None:
+    """12 x 16 pixels sit centred in 16 x 16, so rows shift by 2 and the box (4, 4, 12, 12) becomes (4, 2, 12, 10)."""
+    volume, _ = scan((0, 1, 2), (0, 0, 0))
+    prompts = predictor().volume(volume).prompts
+    assert [line["d"] for line in prompts["slices"]] == [0, 1, 2, 3, 4]
+    assert prompts["slices"][0]["boxes_raw"] == [[4.0, 2.0, 12.0, 10.0]]
+
+
+def test_oracle_boxes_arrive_in_the_networks_frame() -> None:
+    volume, _ = scan((0, 1, 2), (0, 0, 0))
+    boxes = np.full((5, 1, 4), np.nan)
+    boxes[1] = (6.0, 0.0, 8.0, 12.0)
+    mask = predictor().volume_with_boxes(volume, boxes).label_map.voxels
+    assert [int(s) for s in mask.sum((1, 2))] == [0, 3 * 2, 0, 0, 0]
+
+
+def test_coarser_network_grid_keeps_the_place() -> None:
+    recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=2.0, size=16)
+    volume, _ = scan((2, 1, 0), (0, 0, 0))
+    mask = predictor(recipe).volume(volume).label_map.voxels
+    centre = np.argwhere(mask).mean(0)
+    assert np.allclose(centre, (1.5, 5.0, 6.5), atol=0.6)
