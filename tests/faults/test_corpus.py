@@ -66,7 +66,9 @@ def test_row_ids_are_unique_and_files_small(tmp_path: Path) -> None:
     st.booleans(),
     st.sampled_from([VOXELS, VOXELS.astype(np.float32), LABELS]),
 )
-def test_mutated_headers_raise_nothing_else(tmp_path: Path, changes: list[tuple[int, int]], packed: bool, array: np.ndarray) -> None:
+def test_mutated_headers_raise_nothing_else(
+    tmp_path: Path, changes: list[tuple[int, int]], packed: bool, array: np.ndarray
+) -> None:
     data = bytearray(nifti_bytes(array))
     for index, value in changes:
         data[index] = value

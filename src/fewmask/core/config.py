@@ -86,7 +86,10 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
     elif origin is dict and isinstance(value, Mapping):
         return {str(k): _convert(v, arguments[1], f"{place}.{k}") for k, v in value.items()}
     elif is_dataclass(hint) and isinstance(hint, type):
-        return value if isinstance(value, hint) else parse(hint, value, place)
+        if isinstance(value, hint):
+            return value
+        if isinstance(value, Mapping):
+            return parse(hint, value, place)
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value):
             return float(value)

@@ -7,7 +7,6 @@ grow, the matrices average (a triangle as wide as the new pixel), so nothing ali
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -17,34 +16,42 @@ from fewmask.core.recipe import Recipe
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: source pixel u lies at network pixel (u - source_centre) / step + target_centre."""
+    """One axis: source pixel u lies at network pixel (u - source_centre) / step + target_centre.
+
+    With equal spacing the centres may lie half a pixel apart, so that pixels fall on pixels and nothing is interpolated.
+    """
 
     source: int
     target: int
     step: float
     """Source pixels per network pixel."""
 
+    @property
+    def _source_centre(self) -> float:
+        half = 0.5 if self.step == 1.0 and (self.source - self.target) % 2 else 0.0
+        return (self.source - 1) / 2 - half
+
     def to_target(self, u: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
         """Pixel-centre coordinate on the source grid -> on the network grid."""
-        return (np.asarray(u, float) - (self.source - 1) / 2) / self.step + (self.target - 1) / 2
+        return np.asarray((np.asarray(u, float) - self._source_centre) / self.step + (self.target - 1) / 2)
 
     def to_source(self, v: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
         """Pixel-centre coordinate on the network grid -> on the source grid."""
-        return (np.asarray(v, float) - (self.target - 1) / 2) * self.step + (self.source - 1) / 2
+        return np.asarray((np.asarray(v, float) - (self.target - 1) / 2) * self.step + self._source_centre)
 
     @cached_property
     def forward(self) -> Float[np.ndarray, "target source"]:
         """Weights of source pixels in each network pixel; rows of pixels outside the source are zero."""
-        return _weights(self.to_source(np.arange(self.target)), self.source, self.step)
+        return _weights(self.to_source(np.arange(self.target, dtype=float)), self.source, self.step)
 
     @cached_property
     def backward(self) -> Float[np.ndarray, "source target"]:
         """Weights of network pixels in each source pixel; rows of pixels the network does not cover are zero."""
-        return _weights(self.to_target(np.arange(self.source)), self.target, 1 / self.step)
+        return _weights(self.to_target(np.arange(self.source, dtype=float)), self.target, 1 / self.step)
 
     def nearest(self) -> tuple[Integer[np.ndarray, "target"], np.ndarray]:
         """For each network pixel the nearest source pixel, and whether it lies inside the source."""
-        at = self.to_source(np.arange(self.target))
+        at = self.to_source(np.arange(self.target, dtype=float))
         index = np.floor(at + 0.5).astype(int)
         return index.clip(0, self.source - 1), (index >= 0) & (index < self.source)
 
@@ -57,7 +64,7 @@ class Placement:
     columns: Axis
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe) -> Self:
+    def of(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe) -> "Placement":
         """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a settled recipe; centres coincide."""
         _, h, w = shape
         if recipe.stretch:

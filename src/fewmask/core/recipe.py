@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -48,7 +48,7 @@ class Recipe:
         """True once nothing is left to be found out from the data."""
         return self.modality != "auto" and self.size > 0 and (self.stretch or self.spacing_mm > 0)
 
-    def settle(self, *, modality: str, extent_mm: list[float], spacing_mm: list[float]) -> Self:
+    def settle(self, *, modality: str, extent_mm: list[float], spacing_mm: list[float]) -> "Recipe":
         """Fill in what is left open from the scans: their modality, in-plane extents and pixel sizes (one number per scan).
 
         The spacing is the median of the scans, made coarser where 256 pixels would not cover the 95th percentile of the
@@ -96,7 +96,7 @@ class Recipe:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, record: dict[str, Any]) -> Self:
+    def from_dict(cls, record: dict[str, Any]) -> "Recipe":
         """Rebuild from `as_dict`; unknown keys are refused by name."""
         return parse(cls, record, "recipe")
 

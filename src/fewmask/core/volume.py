@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
@@ -62,7 +61,7 @@ class Grid:
         return {"shape": list(self.shape), "affine": self.affine.tolist()}
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, object]) -> Self:
+    def from_dict(cls, record: Mapping[str, object]) -> "Grid":
         """Rebuild from `as_dict`."""
         i, j, k = record["shape"]  # type: ignore[misc]
         return cls((i, j, k), np.array(record["affine"], float))
@@ -76,7 +75,7 @@ class Orientation:
     flips: tuple[bool, bool, bool]
 
     @classmethod
-    def of(cls, affine: Float[np.ndarray, "4 4"]) -> Self:
+    def of(cls, affine: Float[np.ndarray, "4 4"]) -> "Orientation":
         """Assign file axes to world axes so that the summed cosines are largest; the slice axis is the one nearest superior."""
         cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
         slice_axis = int(np.abs(cosines[2]).argmax())
@@ -169,7 +168,7 @@ class Volume(_OnGrid):
         slope: float = 1.0,
         inter: float = 0.0,
         notes: tuple[str, ...] = (),
-    ) -> Self:
+    ) -> "Volume":
         """From an array in the file's own axis order."""
         i, j, k = array.shape
         grid = Grid((i, j, k), np.asarray(affine, float))
@@ -197,7 +196,7 @@ class LabelMap(_OnGrid):
             raise BadScan(f"negative label {int(self.voxels.min())}", row="M08")
 
     @classmethod
-    def from_file_order(cls, array: Integer[np.ndarray, "i j k"], affine: Float[np.ndarray, "4 4"]) -> Self:
+    def from_file_order(cls, array: Integer[np.ndarray, "i j k"], affine: Float[np.ndarray, "4 4"]) -> "LabelMap":
         """From an array in the file's own axis order."""
         i, j, k = array.shape
         grid = Grid((i, j, k), np.asarray(affine, float))

@@ -24,6 +24,7 @@ _MAX_FILES = 100_000
 _MAX_DEPTH = 4
 _PROBED = 20
 _OTHERS = (".nii", ".gz", ".h5", ".json", ".csv", ".txt", ".xml", ".pdf", ".png", ".jpg", ".zip")
+_PIXEL_TAGS = ("BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation", "RescaleType", "Modality")
 _SAME: tuple[tuple[str, Callable[[Instance], object]], ...] = (
     ("rows and columns", lambda one: (one.number("Rows"), one.number("Columns"))),
     ("image orientation", lambda one: tuple(np.round(one.numbers("ImageOrientationPatient"), 3) + 0.0)),
@@ -31,7 +32,6 @@ _SAME: tuple[tuple[str, Callable[[Instance], object]], ...] = (
     ("rescale slope and intercept", lambda one: _rescale(one)),
     ("kind of pixels", lambda one: tuple(one.text(name) for name in _PIXEL_TAGS)),
 )
-_PIXEL_TAGS = ("BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation", "RescaleType", "Modality")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class Series:
         return f"series {self.number or '?'}: {self.modality or '?'}, {shown}, {self.description or 'no description'}, {self.uid}"
 
     def answers(self, wanted: str) -> bool:
-        """Is this the series that `--series` names by UID, number or description?"""
+        """Tell whether `--series` means this one, by UID, number or description."""
         return wanted.strip().casefold() in {name.casefold() for name in (self.uid, self.number, self.description) if name}
 
 
@@ -213,7 +213,9 @@ def _files(folder: Path, deep: bool = True) -> Iterator[Path]:
             if stat.S_ISREG(mode) and not entry.name.lower().endswith(_OTHERS):
                 left -= 1
                 if left < 0:
-                    raise BadScan(f"more than {_MAX_FILES:,} files", where=folder.name, fix="give the folder of one case", row="D08")
+                    raise BadScan(
+                        f"more than {_MAX_FILES:,} files", where=folder.name, fix="give the folder of one case", row="D08"
+                    )
                 yield path
             elif deep and stat.S_ISDIR(mode) and not entry.is_symlink() and depth < _MAX_DEPTH:
                 waiting.append((path, depth + 1))
@@ -224,7 +226,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
-        raise NoRoom(f"cannot read {folder.name}: {error.strerror}", fix=f"check who may read {folder.name}", row="N47") from error
+        raise NoRoom(
+            f"cannot read {folder.name}: {error.strerror}", fix=f"check who may read {folder.name}", row="N47"
+        ) from error
 
 
 def _inside(path: Path, root: Path) -> bool:

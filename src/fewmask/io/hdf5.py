@@ -31,8 +31,8 @@ def open_guarded(path: Path, *, fix: str = _REBUILD) -> h5py.File:
 
     Raises `BadDataset`: not HDF5, truncated or left open by a killed writer (H01); a link other than a hard one at any depth,
     external storage, a virtual dataset (H03); a type other than numbers, an unknown filter, or sizes and counts beyond the
-    limits (H04). `NoRoom`: the file may not be read (N47). A dataset of more than 4 GiB must store at least a thousandth of that. Flipped bits (H02) show on reading only,
-    as `OSError`, in datasets written with fletcher32.
+    limits (H04); a dataset of more than 4 GiB must store at least a thousandth of that. `NoRoom`: the file may not be read (N47).
+    Flipped bits (H02) show on reading only, as `OSError`, in datasets written with fletcher32.
     """
     _check_signature(path, fix)
     try:
@@ -103,12 +103,15 @@ def _check_dataset(dataset: h5d.DatasetID, path: Path, place: str, fix: str) -> 
     if created.get_layout() == h5d.VIRTUAL:
         raise _refuse(path, "virtual HDF5 dataset: its values may lie in other files", place, fix, "H03")
     kind = dataset.get_type()
+    _ = dataset.dtype  # a damaged type raises here, where it is caught, and not at the first read
     fixed_text = isinstance(kind, h5t.TypeStringID) and not kind.is_variable_str()
     if kind.get_class() not in _PLAIN and not fixed_text:
         raise _refuse(path, "HDF5 dataset of objects, references or variable length: only numbers are read", place, fix, "H04")
     filters = [created.get_filter(n)[0] for n in range(created.get_nfilters())]
     if not set(filters) <= _FILTERS or len(set(filters)) != len(filters):
-        raise _refuse(path, f"HDF5 filters {filters}: only gzip, lzf, shuffle and fletcher32, each once, are read", place, fix, "H04")
+        raise _refuse(
+            path, f"HDF5 filters {filters}: only gzip, lzf, shuffle and fletcher32, each once, are read", place, fix, "H04"
+        )
     _check_size(dataset, created, path, place, fix)
 
 
@@ -129,7 +132,8 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, place: str,
     if count > _MAX_ATTRIBUTES:
         raise _refuse(path, f"{count} attributes on one HDF5 object, {_MAX_ATTRIBUTES} at most", place or "/", fix, "H04")
     for index in range(count):
-        kind = h5a.open(item, index=index).get_type()
+        attribute = h5a.open(item, index=index)
+        kind, _ = attribute.get_type(), attribute.dtype
         if kind.get_class() not in _PLAIN and not isinstance(kind, h5t.TypeStringID):
             raise _refuse(path, "HDF5 attribute that is neither a number nor a text", place or "/", fix, "H04")
 

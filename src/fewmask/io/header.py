@@ -25,7 +25,11 @@ _NOT_GREY = {
 }
 _UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}
 _PLAUSIBLE_MM = (0.005, 100.0)
-_MAGICS = {348: (b"n+1\0", b"ni1\0"), 540: (b"n+2\0\r\n\x1a\n", b"ni2\0\r\n\x1a\n")}
+_FAR = 1e7
+"""Largest number in an affine, in whatever unit; beyond it arithmetic overflows before it means anything."""
+_MAGICS = {348: (b"n+1", b"ni1"), 540: (b"n+2", b"ni2")}
+_LINE_ENDS = b"\r\n\x1a\n"
+"""NIfTI-2 carries them to show a copy that changed line ends."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ def parse_header(head: bytes, options: ReadOptions) -> Header:
     dtype = _dtype(record)
     offset = _offset(record, size, paired)
     slope, inter = _scaling(record, notes)
-    affine = _affine(record, shape, options, notes)
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN, and what overflows to Inf, is refused as such
+        affine = _affine(record, shape, options, notes)
     return Header(shape, volumes, volume, dtype, offset, slope, inter, affine, paired, tuple(notes))
 
 
@@ -108,7 +113,9 @@ def _record(head: bytes) -> tuple[np.void, int]:
 
 
 def _check_magic(record: np.void, size: int) -> bool:
-    magic = bytes(record["magic"]).ljust(4 if size == 348 else 8, b"\0")
+    magic = bytes(record["magic"])
+    if size == 540 and record["eol_check"].tobytes() != _LINE_ENDS:
+        _refuse("the file was copied as text, its line ends were changed", "N15", "copy it again as binary")
     if magic not in _MAGICS[size]:
         _refuse(
             f"field magic is {magic!r}: not NIfTI (Analyze has no orientation)",
@@ -195,7 +202,8 @@ def _affine(record: np.void, shape: tuple[int, int, int], options: ReadOptions, 
         _refuse(f"--trust {options.trust}, but the header has none", "N20", f"use --trust {next(iter(forms))}")
     affine = forms.get(options.trust or "sform", next(iter(forms.values())))
     if not options.trust:
-        _check_agreement(forms, affine, spacing, shape, _quaternion_slack(record))
+        slack = _quaternion_slack(record) if "qform" in forms else 0.0
+        _check_agreement(forms, affine, spacing, shape, slack)
     _note_shape(affine, notes)
     return affine
 
@@ -230,12 +238,16 @@ def _spacing(record: np.void, options: ReadOptions, notes: list[str]) -> tuple[F
 def _sform(record: np.void, spacing: np.ndarray, factor: float, options: ReadOptions) -> Float[np.ndarray, "4 4"]:
     affine = np.eye(4)
     affine[:3] = [record[f"srow_{axis}"] for axis in "xyz"]
-    if not np.isfinite(affine).all():
-        _refuse("sform holds NaN or Inf", "N19", "export the image again, or use --trust qform if the header has one")
+    if not np.isfinite(affine).all() or np.abs(affine).max() > _FAR:
+        _refuse(
+            "sform holds NaN, Inf or places no patient has",
+            "N19",
+            "export the image again, or use --trust qform if the header has one",
+        )
     affine[:3] *= factor
     columns = np.linalg.norm(affine[:3, :3], axis=0)
     directions = affine[:3, :3] / np.where(columns > 0, columns, 1)
-    if columns.min() == 0 or abs(np.linalg.det(directions)) < 1e-3 or np.abs(affine).max() > 1e7:
+    if columns.min() == 0 or abs(np.linalg.det(directions)) < 1e-3:
         _refuse("sform is singular: its axes do not span space", "N19", "export the image again")
     if options.spacing_mm is not None:
         affine[:3, :3] = directions * spacing
@@ -246,7 +258,7 @@ def _qform(record: np.void, spacing: np.ndarray, factor: float) -> Float[np.ndar
     bcd = np.array([record[f"quatern_{part}"] for part in "bcd"], float)
     shift = np.array([record[f"qoffset_{axis}"] for axis in "xyz"], float) * factor
     turn = float(record["pixdim"][0])
-    if not np.isfinite([*bcd, *shift]).all() or turn not in (-1.0, 0.0, 1.0) or np.abs(shift).max() > 1e7:
+    if not np.isfinite([*bcd, *shift]).all() or turn not in (-1.0, 0.0, 1.0) or np.abs([*bcd, *shift]).max() > _FAR:
         _refuse(
             f"qform is unusable: quaternion {_numbers(bcd)}, offset {_numbers(shift)}, pixdim[0] {turn}",
             "N19",

@@ -1,30 +1,44 @@
-"""One DICOM file: recognised by content, its geometry tags read, its pixels decoded. No value that may identify a person is kept."""
+"""One DICOM file: known by its content, its geometry tags read, its pixels decoded.
+
+Nothing that may identify a person is read into a message.
+"""
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
 from jaxtyping import Integer
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_file_meta_info
-from pydicom.pixels import get_decoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MediaStorageDirectoryStorage
+from pydicom.multival import MultiValue
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    MediaStorageDirectoryStorage,
+)
 
 from fewmask.core.errors import BadScan
 
 _EXECUTABLE = (b"MZ", b"\x7fELF", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
-_HEADER = (
-    "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber", "InstanceNumber", "BurnedInAnnotation",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices", "Rows", "Columns",
-    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
+_PIXELS = (
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation",
 )  # fmt: skip
-_PIXELS = (*_HEADER[12:21], "PixelData")
+_HEADER = (
+    *_PIXELS, "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber", "InstanceNumber",
+    "BurnedInAnnotation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+    "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
+)  # fmt: skip
 _DECODERS = "pip install python-gdcm (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series with dcm2niix"
 _AGAIN = "export the series again from the archive"
 _MAX_SIDE = 8192
@@ -35,19 +49,23 @@ class Instance:
     """The geometry tags of one file."""
 
     path: Path
-    tags: Dataset
+    values: Mapping[str, Any]
+    """The tags of `_HEADER` that the file has."""
     syntax: UID
+    kind: str
+    """`CT Image Storage` and the like."""
     bare: bool
     """True if the file has no preamble."""
 
     def text(self, name: str) -> str:
         """A tag as text, empty if absent."""
-        return str(self.tags.get(name) or "").strip()
+        value = self.values.get(name)
+        return "" if value is None else str(value).strip()
 
     def numbers(self, name: str) -> tuple[float, ...]:
         """A tag as finite numbers, empty if absent or anything else."""
-        value = self.tags.get(name)
-        values = value if isinstance(value, (list, tuple, pydicom.multival.MultiValue)) else [] if value in (None, "") else [value]
+        value = self.values.get(name)
+        values = value if isinstance(value, list | tuple | MultiValue) else [value]
         try:
             numbers = tuple(float(one) for one in values)
         except (TypeError, ValueError):
@@ -65,7 +83,7 @@ class Instance:
 
 
 def is_dicom(path: Path) -> bool:
-    """Does the file begin like DICOM: `DICM` after 128 bytes, or (no preamble) with a plausible first element?"""
+    """Tell whether the file begins like DICOM: `DICM` after 128 bytes, or (no preamble) a plausible first element."""
     try:
         with path.open("rb") as stream:
             start = stream.read(132)
@@ -84,27 +102,33 @@ def read_instance(path: Path) -> Instance | None:
     bare = start[128:] != b"DICM"
     if start.startswith(_EXECUTABLE):
         raise refuse(path, "DICOM file with a program in its preamble", "D08", f"do not run it; {_AGAIN}")
-    meta = Dataset()
-    if not bare:
-        with _quiet(path):
-            meta = read_file_meta_info(path)
+    with _quiet(path):
+        meta = Dataset() if bare else read_file_meta_info(path)
+        named = UID(str(meta.get("TransferSyntaxUID") or ""))
+        is_directory = meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
     # Deflated files are unpacked whole by pydicom, however large they become, so they are not even opened.
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+    if named == DeflatedExplicitVRLittleEndian:
         raise refuse(path, "deflated DICOM is not read", "D07", "unpack it with `dcmconv +te` or convert it with dcm2niix")
-    if meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+    if is_directory:
         _check_directory(path)
         return None
-    tags = _read(path, _HEADER, bare, stop=True)
-    syntax = meta.get("TransferSyntaxUID") or (ImplicitVRLittleEndian if tags.original_encoding[0] else ExplicitVRLittleEndian)
-    return Instance(path, tags, UID(syntax), bare)
+    with _quiet(path):
+        tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER), force=bare)
+        values = {name: tags.get(name) for name in _HEADER if name in tags}
+        syntax = named or (ImplicitVRLittleEndian if tags.original_encoding[0] else ExplicitVRLittleEndian)
+        one = Instance(path, values, syntax, UID(str(values.get("SOPClassUID", ""))).name, bare)
+    if not one.text("SeriesInstanceUID"):
+        what = "SeriesInstanceUID is missing: the file is cut off or incomplete"
+        raise refuse(path, what, "D08", "copy the file again from the source")
+    return one
 
 
 def check_instance(one: Instance) -> None:
-    """Raise `BadScan` if this file cannot be one slice of a volume: D07 (no decoder), D08 (something missing), D10 (unsupported)."""
-    kind = UID(one.text("SOPClassUID")).name
+    """Raise `BadScan` if this file cannot be one slice: no decoder (D07), something missing (D08), unsupported (D10)."""
+    kind = one.kind
     if not one.is_image:
         raise refuse(one.path, f"no image in this file ({kind})", "D08", "choose another series with --series")
-    if one.number("NumberOfFrames", 1) > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
+    if one.number("NumberOfFrames", 1.0) > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
         raise refuse(one.path, f"multi-frame DICOM is not read ({kind})", "D10", "convert it with dcm2niix")
     _check_values(one)
     for name, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
@@ -115,27 +139,31 @@ def check_instance(one: Instance) -> None:
         raise refuse(one.path, f"slice of more than {_MAX_SIDE} pixels a side", "D08", _AGAIN)
     held = one.path.stat().st_size
     if not one.syntax.is_encapsulated and _expected_bytes(one) > held:
-        raise refuse(one.path, f"truncated: the file holds {held} bytes, its pixels alone need {_expected_bytes(one)}", "D08", "copy the file again")
+        raise refuse(
+            one.path,
+            f"truncated: the file holds {held} bytes, its pixels alone need {_expected_bytes(one)}",
+            "D08",
+            "copy the file again",
+        )
 
 
 def read_pixels(one: Instance) -> Integer[np.ndarray, "rows columns"]:
     """The stored values of one checked file, MONOCHROME1 inverted. Raises `BadScan` (D08, D10)."""
-    tags = _read(one.path, _PIXELS, one.bare, stop=False)
-    if "PixelData" not in tags:
-        raise refuse(one.path, "no pixel data", "D08", _AGAIN)
-    if not one.syntax.is_encapsulated and len(tags.PixelData) < _expected_bytes(one):
-        held = len(tags.PixelData)
-        raise refuse(one.path, f"truncated: {held} of {_expected_bytes(one)} bytes of pixels", "D08", "copy the file again")
-    if one.bare:
-        tags.ensure_file_meta()
-        tags.file_meta.TransferSyntaxUID = one.syntax
     with _quiet(one.path):
-        stored = tags.pixel_array
+        tags = pydicom.dcmread(one.path, specific_tags=[*_PIXELS, "PixelData"], force=one.bare)
+        held = len(tags.get("PixelData") or b"")
+    if not held:
+        raise refuse(one.path, "no pixel data", "D08", _AGAIN)
+    if not one.syntax.is_encapsulated and held < _expected_bytes(one):
+        what = f"truncated: {held} of {_expected_bytes(one)} bytes of pixels"
+        raise refuse(one.path, what, "D08", "copy the file again from the source")
+    with _quiet(one.path):
+        if one.bare:
+            tags.ensure_file_meta()
+            tags.file_meta.TransferSyntaxUID = one.syntax
+        stored = pixel_array(tags, correct_unused_bits=False)
     values = _within_bits(stored, one)
-    if one.text("PhotometricInterpretation") == "MONOCHROME1":
-        # Mirrors the range of the stored bits onto itself, so dtype and rescale stay as they are.
-        return np.invert(values) if one.number("PixelRepresentation") else values.dtype.type(2 ** int(one.number("BitsStored")) - 1) - values
-    return values
+    return _inverted(values, one) if one.text("PhotometricInterpretation") == "MONOCHROME1" else values
 
 
 def refuse(path: Path, what: str, row: str, fix: str) -> BadScan:
@@ -150,24 +178,21 @@ def _bare(start: bytes) -> bool:
     return start[4:6] in (b"UI", b"CS", b"UL", b"DA", b"TM", b"LO") or int.from_bytes(start[4:8], "little") < 256
 
 
-def _read(path: Path, names: tuple[str, ...], bare: bool, *, stop: bool) -> Dataset:
-    with _quiet(path):
-        tags = pydicom.dcmread(path, stop_before_pixels=stop, specific_tags=list(names), force=bare)
-        for name in names:
-            tags.get(name)  # turns the raw value into numbers or text now, while errors are caught
-        return tags
-
-
 @contextmanager
 def _quiet(path: Path) -> Iterator[None]:
-    """Around calls into pydicom: its warnings and error texts may repeat the value of any tag, so none is passed on."""
+    """Around calls into pydicom: its log, warnings and error texts may repeat the value of any tag, so none is passed on."""
+    spoke, pydicom.config.logger.disabled = pydicom.config.logger.disabled, True
     try:
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
         # pydicom documents no closed set of exceptions for damaged files.
-        raise refuse(path, f"DICOM file cannot be read ({type(error).__name__})", "D08", "copy the file again from the source") from None
+        raise refuse(
+            path, f"DICOM file cannot be read ({type(error).__name__})", "D08", "copy the file again from the source"
+        ) from None
+    finally:
+        pydicom.config.logger.disabled = spoke
 
 
 def _check_directory(path: Path) -> None:
@@ -178,7 +203,12 @@ def _check_directory(path: Path) -> None:
     for parts in named:
         inner = [parts] if isinstance(parts, str) else list(parts or [])
         if any(part in ("", "..") or "/" in part or "\\" in part or ":" in part for part in map(str, inner)):
-            raise refuse(path, "DICOMDIR names files outside its own folder (ReferencedFileID)", "D09", "remove the DICOMDIR, keep the images")
+            raise refuse(
+                path,
+                "DICOMDIR names files outside its own folder (ReferencedFileID)",
+                "D09",
+                "remove the DICOMDIR, keep the images",
+            )
 
 
 def _check_values(one: Instance) -> None:
@@ -186,27 +216,33 @@ def _check_values(one: Instance) -> None:
     photometric, allocated, stored = one.text("PhotometricInterpretation"), one.number("BitsAllocated"), one.number("BitsStored")
     ct = one.text("Modality") == "CT"
     wrong = ""
-    if one.number("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
+    if one.number("SamplesPerPixel", 1.0) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         wrong = f"colour DICOM ({photometric or 'no photometric interpretation'}): grey values are needed"
     elif allocated not in (8, 16, 32) or not 0 < stored <= allocated or one.number("HighBit", stored - 1) != stored - 1:
         wrong = f"pixels of {stored:g} bits in {allocated:g}, highest bit {one.number('HighBit'):g}"
-    elif one.number("PixelRepresentation", -1) not in (0, 1):
+    elif one.number("PixelRepresentation", -1.0) not in (0, 1):
         wrong = "it is not said whether pixels are signed (PixelRepresentation)"
-    elif "ModalityLUTSequence" in one.tags:
+    elif "ModalityLUTSequence" in one.values:
         wrong = "grey values in a table (Modality LUT Sequence), not linear"
     elif ct and one.text("RescaleType") not in ("", "HU"):
         wrong = f"CT whose rescaled values are {one.text('RescaleType')[:16]!r}, not HU"
     elif ct and photometric == "MONOCHROME1":
         wrong = "CT in MONOCHROME1: inverted, its values would no longer be HU"
     if wrong:
-        raise refuse(one.path, wrong, "D10", "choose another series with --series, or convert this one with dcm2niix and look at the values")
+        raise refuse(
+            one.path,
+            wrong,
+            "D10",
+            "choose another series with --series, or convert this one with dcm2niix and look at the values",
+        )
 
 
 def _check_decoder(one: Instance) -> None:
-    try:
-        known = get_decoder(one.syntax).is_available
-    except NotImplementedError:
-        known = False
+    with _quiet(one.path):
+        try:
+            known = get_decoder(one.syntax).is_available
+        except NotImplementedError:
+            known = False
     if not known:
         raise refuse(one.path, f"no decoder for the transfer syntax {one.syntax.name} ({one.syntax})", "D07", _DECODERS)
 
@@ -226,3 +262,10 @@ def _within_bits(values: Integer[np.ndarray, "rows columns"], one: Instance) -> 
         what = f"values beyond {one.text('BitsStored')} bits: signed and unsigned may be confused, or an overlay is in the pixels"
         raise refuse(one.path, what, "D10", _AGAIN)
     return own
+
+
+def _inverted(values: Integer[np.ndarray, "rows columns"], one: Instance) -> Integer[np.ndarray, "rows columns"]:
+    """Mirror the range of the stored bits onto itself, so that dtype and rescale stay as they are."""
+    if one.number("PixelRepresentation"):
+        return np.invert(values)
+    return values.dtype.type(2 ** int(one.number("BitsStored")) - 1) - values

@@ -3,9 +3,10 @@
 import gzip
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -51,7 +52,8 @@ def is_nifti(path: Path) -> bool:
 def case_id_of(path: Path) -> str:
     """File name without its NIfTI ending and without one trailing `_0000` (nnU-Net's first channel)."""
     match = _NAME.fullmatch(path.name)
-    return (match["stem"] if match else path.name).removesuffix("_0000")
+    stem = match["stem"] if match else path.name
+    return stem.removesuffix("_0000") or stem
 
 
 def read_grid(path: Path, options: ReadOptions = AS_IS) -> Grid:
@@ -73,7 +75,8 @@ def read_volume(path: Path, options: ReadOptions = AS_IS) -> Volume:
         low, high = float(array.min()), float(array.max())
         if low == high:
             raise BadScan(f"no contrast: every voxel is {low:g}", fix="export the image again", row="N33")
-        scaled = np.array([low, high]) * header.slope + header.inter
+        with np.errstate(over="ignore"):
+            scaled = np.array([low, high]) * header.slope + header.inter
         if np.abs(scaled).max() > np.finfo(np.float32).max:
             raise BadScan(f"scaled intensities reach {scaled}, beyond float32", fix="export the image again", row="N37")
         return Volume.from_file_order(array, header.affine, header.slope, header.inter, (*header.notes, *notes))
@@ -217,17 +220,18 @@ def _write(temp: Path, path: Path, grid: Grid, array: Shaped[np.ndarray, "i j k"
     head = _fresh_header(grid, array.dtype, slope, inter)
     with temp.open("wb") as file:
         if not name.endswith(".gz"):
-            _write_body(file, head, array)
+            file.writelines(_pieces(head, array))
             return
         # No name and no time in the gzip header: the same mask gives the same bytes.
-        with cast(IO[bytes], gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0)) as packed:
-            _write_body(packed, head, array)
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+            packed.writelines(_pieces(head, array))
 
 
-def _write_body(file: IO[bytes], head: bytes, array: Shaped[np.ndarray, "i j k"]) -> None:
-    file.write(head + b"\0\0\0\0")
+def _pieces(head: bytes, array: Shaped[np.ndarray, "i j k"]) -> Iterator[bytes]:
+    """Header, an empty list of extensions, and the voxels slice by slice (never a second copy of the whole)."""
+    yield head + b"\0\0\0\0"
     for k in range(array.shape[2]):
-        file.write(array[:, :, k].tobytes(order="F"))
+        yield array[:, :, k].tobytes(order="F")
 
 
 def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float) -> bytes:

@@ -11,7 +11,9 @@ from jaxtyping import Float
 from fewmask.core.errors import BadScan
 
 _SAME_MM = 1e-3
-_UNEVEN = 0.05
+_UNEVEN = 0.05  # of a step
+_ROUNDING_MM = 0.11  # positions written with one decimal, at both ends of the line
+_WHOLE = 0.25  # how far from a whole number of steps a gap may be
 _TILT_DEG = 0.5
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -22,7 +24,7 @@ class Stack:
 
     positions: Float[np.ndarray, "n 3"]
     """Centre of the first pixel of each slice (Image Position (Patient)), LPS mm."""
-    orientation: Float[np.ndarray, "6"]
+    orientation: Float[np.ndarray, " 6"]
     """Direction cosines of growing column, then of growing row (Image Orientation (Patient))."""
     spacing_mm: tuple[float, float]
     """Between rows, between columns, as Pixel Spacing has it."""
@@ -51,7 +53,7 @@ class Stack:
         affine[:3, 3] = self.positions[order[0]]
         return order, _LPS_TO_RAS @ affine
 
-    def _axes(self) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"], Float[np.ndarray, "3"]]:
+    def _axes(self) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
         column, row = self.orientation[:3], self.orientation[3:]
         lengths = np.linalg.norm([column, row], axis=1)
         if not np.isfinite(self.orientation).all() or abs(lengths - 1).max() > 1e-2 or abs(float(column @ row)) > 1e-2:
@@ -60,7 +62,7 @@ class Stack:
             raise _refuse("pixel spacing or position is not usable", f"spacing {self.spacing_mm} mm", "N16")
         return column, row, np.cross(column, row)
 
-    def _without_duplicates(self, order: list[int], along: Float[np.ndarray, "n"], keep_first: bool) -> list[int]:
+    def _without_duplicates(self, order: list[int], along: Float[np.ndarray, " n"], keep_first: bool) -> list[int]:
         steps = np.diff(along[order])
         doubles = [n for n, step in enumerate(steps) if step < 10 * _SAME_MM]
         if keep_first or not doubles:
@@ -70,10 +72,13 @@ class Stack:
         if 2 * len(doubles) >= len(order):
             lines.append("most positions appear more than once: several acquisitions or phases in one series")
         raise _refuse(
-            f"{len(doubles)} slices stand where another one is", lines, "D02", "remove the copies, or keep the first of each with --keep first"
+            f"{len(doubles)} slices stand where another one is",
+            lines,
+            "D02",
+            "remove the copies, or keep the first of each with --keep first",
         )
 
-    def _step(self, order: list[int], along: Float[np.ndarray, "n"], normal: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+    def _step(self, order: list[int], along: Float[np.ndarray, " n"], normal: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 3"]:
         """The vector from slice to slice."""
         if len(order) == 1:
             if not self.thickness_mm or not 0.01 <= self.thickness_mm <= 100:
@@ -95,25 +100,30 @@ class Stack:
             raise _refuse(what, self.names[order[worst]], "D03", "export the series again from the archive")
         return step
 
-    def _check_gaps(self, along: Float[np.ndarray, "n"]) -> None:
-        """Distances must equal the commonest one within 5 %."""
+    def _check_gaps(self, along: Float[np.ndarray, " n"]) -> None:
+        """No step may be a multiple of the commonest one, and no position off an even spacing by more than rounding explains."""
         steps = np.diff(along)
         # The commonest distance, and the smaller of equally common ones: gaps are multiples, never fractions.
         counted = Counter(np.round(steps, 2).tolist())
         usual = float(min(counted, key=lambda mm: (-counted[mm], mm)))
-        odd = np.flatnonzero(abs(steps - usual) > max(_UNEVEN * usual, 0.02))
-        if not odd.size:
-            return
-        n = int(odd[0])
+        n = int(steps.argmax())
         missing = round(steps[n] / usual) - 1
-        lines = [f"{len(odd)} of {len(steps)} distances differ"] if len(odd) > 1 else []
-        if missing < 1 or abs(steps[n] / usual - missing - 1) > _UNEVEN * (missing + 1):
-            low, high = steps.min(), steps.max()
-            what = f"slice distances vary from {low:g} to {high:g} mm: {steps[n]:g} mm after slice {n}, usual step is {usual:g} mm"
-            raise _refuse(what, lines, "D01", "resample the series evenly, for example with dcm2niix")
+        if missing > 0 and abs(steps[n] / usual - missing - 1) < _WHOLE:
+            n = int(np.flatnonzero(steps > (2 - _WHOLE) * usual)[0])
+            raise self._gap(n, round(steps[n] / usual) - 1, steps, usual, along)
+        even = np.linspace(along[0], along[-1], len(along))
+        if abs(along - even).max() > max(_UNEVEN * usual, _ROUNDING_MM):
+            what = f"slice distances vary from {steps.min():g} to {steps.max():g} mm, the commonest is {usual:g} mm"
+            raise _refuse(
+                what, f"largest after slice {n} of {len(along)}", "D01", "resample the series evenly, for example with dcm2niix"
+            )
+
+    def _gap(self, n: int, missing: int, steps: Float[np.ndarray, " m"], usual: float, along: Float[np.ndarray, " n"]) -> BadScan:
         absent = f"slice {n + 1} absent" if missing == 1 else f"slices {n + 1} to {n + missing} absent"
         what = f"gap of {steps[n]:g} mm between z={along[n]:g} and z={along[n + 1]:g}, step is {usual:g} mm; {absent}"
-        raise _refuse(what, lines, "D01", "copy the missing slices from the archive")
+        return _refuse(
+            what, f"{len(along)} slices, z measured along the slice axis", "D01", "copy the missing slices from the archive"
+        )
 
 
 def _refuse(what: str, where: str | Sequence[str], row: str, fix: str = "export the series again from the archive") -> BadScan:

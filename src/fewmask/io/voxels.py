@@ -52,7 +52,8 @@ def whole(array: Shaped[np.ndarray, "i j k"], header: Header) -> tuple[Shaped[np
     notes: tuple[str, ...] = ()
     scaled = (header.slope, header.inter) != (1.0, 0.0)
     if array.dtype.kind == "f" or scaled:
-        values = array.astype(np.float64) * header.slope + header.inter
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes infinite, and is refused as such
+            values = array.astype(np.float64) * header.slope + header.inter
         if not np.isfinite(values).all():
             raise _label_trouble("NaN or Inf", ~np.isfinite(values), header, "M09", "save the labels as whole numbers")
         array = np.rint(values)
@@ -61,8 +62,8 @@ def whole(array: Shaped[np.ndarray, "i j k"], header: Header) -> tuple[Shaped[np
             fix = "resample label maps with nearest neighbour, not with interpolation"
             some = values[off > 1e-3].flat[0]
             raise _label_trouble(f"values between labels, such as {some:g} (interpolated?)", off > 1e-3, header, "M06", fix)
-        if off.max() > 0:
-            notes = (f"M05: {int(np.count_nonzero(off))} values within 0.001 of a whole number were rounded",)
+        if off.max() > 1e-5:  # less is the rounding of the scaling itself
+            notes = (f"M05: {int(np.count_nonzero(off > 1e-5))} values within 0.001 of a whole number were rounded",)
     low, high = int(array.min()), int(array.max())
     if low < 0:
         raise _label_trouble(

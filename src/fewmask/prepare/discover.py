@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.text import read_json
-from fewmask.prepare.names import case_id, core_key, exact_key, identifying, looks_like_mask, stem, unusable
+from fewmask.prepare.names import bare, case_id, core_key, exact_key, identifying, looks_like_mask, stem, unusable
 from fewmask.prepare.tree import Tree, look, printable
 
 _IMAGE_FOLDERS = ("images", "imagestr", "image", "scans", "volumes")
@@ -95,7 +95,9 @@ def _task(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
         return None
     folders = {folder.name.lower(): folder for folder in tree.folders(tree.root)}
     if "imagestr" not in folders:
-        raise BadDataset("dataset.json without a folder imagesTr", where=printable(record_path), fix="put the scans in imagesTr/", row="M15")
+        raise BadDataset(
+            "dataset.json without a folder imagesTr", where=printable(record_path), fix="put the scans in imagesTr/", row="M15"
+        )
     record = read_json(record_path, kind=BadDataset)
     nnunet = "channel_names" in record or "file_ending" in record
     names, notes = _declared_names(record, record_path)
@@ -122,9 +124,13 @@ def _declared_names(record: Mapping[str, Any], path: Path) -> tuple[dict[str, in
     for key, value in labels.items():
         name, number = (value, key) if isinstance(value, str) and key.isdecimal() else (key, value)
         if isinstance(number, list):
-            notes.append(f"dataset.json: region {name!r} covers several values; ask for it as --label {name}={','.join(map(str, number))}")
+            notes.append(
+                f"dataset.json: region {name!r} covers several values; ask for it as --label {name}={','.join(map(str, number))}"
+            )
         elif not re.fullmatch(r"\d+", str(number)) or name in names:
-            raise BadDataset(f"dataset.json: label {name!r} = {number!r} is not one whole number", where=printable(path), row="M08")
+            raise BadDataset(
+                f"dataset.json: label {name!r} = {number!r} is not one whole number", where=printable(path), row="M08"
+            )
         elif int(number):
             names[name] = int(number)
     return names, notes
@@ -175,7 +181,7 @@ def _totalsegmentator(tree: Tree, problems: list[FewmaskError]) -> Layout | None
             problems.append(_ambiguous(folder.name, scans, tree.root))
         elif scans and (folder != tree.root or parts_folder in tree.files):
             parts = {stem(path): path for path in tree.nifti(parts_folder)}
-            pairs.append(Pair(stem(folder), scans[0], parts=parts))
+            pairs.append(Pair(stem(folder.absolute()), scans[0], parts=parts))
     return Layout("totalsegmentator", tuple(pairs)) if pairs else None
 
 
@@ -255,7 +261,7 @@ def _merge(pairs: list[Pair], more: list[Pair], problems: list[FewmaskError]) ->
 
 
 def _ambiguous(case: str, files: Sequence[Path], root: Path) -> BadDataset:
-    same = len({stem(path) for path in files}) == 1 and len({path.parent for path in files}) == 1
+    same = len({bare(path) for path in files}) == 1 and len({path.parent for path in files}) == 1
     why = "a packed and an unpacked file" if same else "names that mean the same case"
     return BadDataset(
         f"case {printable(case)}: {why}, so it is not clear which one is meant",
@@ -296,12 +302,14 @@ def _notes(pairs: Sequence[Pair], tree: Tree) -> list[str]:
     without = sum(not pair.has_mask for pair in pairs)
     if without and without < len(pairs):
         notes.append(f"{without} of {len(pairs)} scans have no mask: they are used as unlabelled")
-    kinds = defaultdict(int)
+    kinds: Counter[str] = Counter()
     for pair in pairs:
         if what := identifying(pair.case):
             kinds[what] += 1
     for what, count in kinds.items():
-        notes.append(f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); names are shown in reports, so rename the files")
+        notes.append(
+            f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); reports show names: rename the files"
+        )
     if tree.ignored:
         notes.append(f"{tree.ignored} hidden or system files ignored (._*, .DS_Store, Thumbs.db)")
     return notes

@@ -67,7 +67,9 @@ def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ..
                 raise _undeclared(name, source, names)
             values.append(source if isinstance(source, int) else declared[source.casefold()])
         if shared := set(values) & {value for others in resolved.values() for value in others}:
-            raise BadDataset(f"value {min(shared)} is asked for by two classes", where=f"class {name}", did="nothing was written", row="M17")
+            raise BadDataset(
+                f"value {min(shared)} is asked for by two classes", where=f"class {name}", did="nothing was written", row="M17"
+            )
         resolved[name] = tuple(values)
     return resolved
 

@@ -4,7 +4,9 @@ import re
 import unicodedata
 from pathlib import Path
 
-_EXTENSION = re.compile(r"\.(nii\.gz|nii|hdr|img)$", re.IGNORECASE)
+from fewmask.io.nifti import case_id_of
+
+_EXTENSION = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _SCAN_WORDS = "volume|image|img|scan|ct"
 _MASK_WORDS = "segmentation|segmentations|labels|label|masks|mask|seg|gt|manual"
 _AFFIX = re.compile(rf"^(?:(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)?(.+?)(?:[-_. ](?:{_SCAN_WORDS}|{_MASK_WORDS}))*$")
@@ -12,20 +14,30 @@ _MASK_SUFFIX = re.compile(rf"[-_. ](?:{_MASK_WORDS})$")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _IDENTIFYING = (
     ("a name written family^given", re.compile(r"\^")),
-    ("a date", re.compile(r"(?<!\d)(?:(?:19|20)\d\d[-_.]?(?:0\d|1[0-2])[-_.]?[0-3]\d|[0-3]\d[-_.]?(?:0\d|1[0-2])[-_.]?(?:19|20)\d\d)(?!\d)")),
+    (
+        "a date",
+        re.compile(
+            r"(?<!\d)(?:(?:19|20)\d\d[-_.]?(?:0\d|1[0-2])[-_.]?[0-3]\d|[0-3]\d[-_.]?(?:0\d|1[0-2])[-_.]?(?:19|20)\d\d)(?!\d)"
+        ),
+    ),
     ("a record number", re.compile(r"(?:mrn|patid|patientid|pid)[-_ ]?\d{3,}|(?<!\d)\d{7,}(?!\d)", re.IGNORECASE)),
 )
 _MAX_BYTES = 230  # "." + name + ".h5." + process id + ".part" must stay below the 255 bytes of most file systems
 
 
+def bare(path: Path) -> str:
+    """The file name without its image extension, as it is."""
+    return _EXTENSION.sub("", path.name)
+
+
 def stem(path: Path) -> str:
     """The file name without its image extension, in Unicode form NFC."""
-    return unicodedata.normalize("NFC", _EXTENSION.sub("", path.name))
+    return unicodedata.normalize("NFC", bare(path))
 
 
 def case_id(path: Path) -> str:
     """The case a scan's file name means: without extension and one trailing channel number `_0000`."""
-    return stem(path).removesuffix("_0000")
+    return unicodedata.normalize("NFC", case_id_of(path))
 
 
 def exact_key(path: Path) -> str:
@@ -40,7 +52,7 @@ def core_key(path: Path) -> str:
 
 
 def looks_like_mask(path: Path) -> bool:
-    """Does the name end in `_seg`, `-label`, `_mask` and the like?"""
+    """Tell whether the name ends in `_seg`, `-label`, `_mask` and the like."""
     return bool(_MASK_SUFFIX.search(exact_key(path)))
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError, NoRoom
+from fewmask.io.nifti import is_nifti
 
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
-_NIFTI = (".nii.gz", ".nii", ".hdr")
 _MAX_DEPTH = 5
 _MAX_ENTRIES = 2_000_000
 
@@ -36,7 +36,7 @@ class Tree:
 
     def nifti(self, folder: Path) -> list[Path]:
         """Files in this folder that are named as NIfTI."""
-        return [path for path in self.files.get(folder, []) if path.name.lower().endswith(_NIFTI)]
+        return [path for path in self.files.get(folder, []) if is_nifti(path)]
 
 
 def look(root: Path, follow_links: bool = False) -> Tree:
@@ -116,7 +116,7 @@ def _problem(entry: os.DirEntry[str], path: Path, root: Path, follow_links: bool
             mode = entry.stat().st_mode
         except OSError as error:
             what, mode = f"cannot be looked at: {error.strerror}", 0
-        if stat.S_ISDIR(mode) and path.name.lower().endswith(_NIFTI):
+        if stat.S_ISDIR(mode) and is_nifti(path):
             what, fix = "is a folder with the name of an image", "rename the folder, or move the image inside it up"
         elif mode and not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
             kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
@@ -135,5 +135,8 @@ def _link_problem(path: Path, root: Path, follow_links: bool) -> tuple[str, str]
     except (OSError, RuntimeError):  # a circle: RuntimeError before Python 3.13, ELOOP since
         return "is a link that points to itself in a circle", "remove the link"
     if not follow_links and not target.is_relative_to(root.resolve()):
-        return "is a link that leaves the data folder", "copy the file it points to into the folder, or allow links with --follow-links"
+        return (
+            "is a link that leaves the data folder",
+            "copy the file it points to into the folder, or allow links with --follow-links",
+        )
     return "", ""

@@ -1,0 +1,113 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fewmask.core.errors import BadScan, NoRoom
+from fewmask.io.atomic import clean_parts, is_alive, write_bytes, write_text, writing
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_and_leaves_no_temp_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "größe\n")
+    write_bytes(tmp_path / "b", b"\0\1")
+    assert (tmp_path / "a.txt").read_bytes() == "größe\n".encode()
+    assert _names(tmp_path) == ["a.txt", "b"]
+
+
+def test_final_name_appears_only_at_the_end(tmp_path: Path) -> None:
+    with writing(tmp_path / "a") as temp:
+        temp.write_bytes(b"new")
+        assert temp.name == f".a.{os.getpid()}.part"
+        assert not (tmp_path / "a").exists()
+    assert _names(tmp_path) == ["a"]
+
+
+def test_error_in_the_block_keeps_the_old_file(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"old")
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "a") as temp:
+        temp.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert _names(tmp_path) == ["a"]
+
+
+def test_failed_verification_keeps_the_old_file(tmp_path: Path) -> None:
+    def refuse(temp: Path) -> None:
+        assert temp.read_bytes() == b"new"
+        raise BadScan("not what was meant")
+
+    write_bytes(tmp_path / "a", b"old")
+    with pytest.raises(BadScan), writing(tmp_path / "a", verify=refuse) as temp:
+        temp.write_bytes(b"new")
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert _names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_trouble_of_the_machine_is_no_room(tmp_path: Path, code: int) -> None:
+    with pytest.raises(NoRoom) as caught, writing(tmp_path / "a", needed=12345) as temp:
+        temp.write_bytes(b"x")
+        raise OSError(code, os.strerror(code))
+    assert caught.value.exit_code == 4
+    text = str(caught.value)
+    assert "12345 bytes needed" in text
+    assert "bytes free" in text
+    assert str(tmp_path / "a") in text
+    assert _names(tmp_path) == []
+
+
+def test_absent_folder_and_folder_in_the_way(tmp_path: Path) -> None:
+    with pytest.raises(NoRoom, match="folder does not exist"):
+        write_bytes(tmp_path / "no" / "a", b"")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(NoRoom):
+        write_bytes(tmp_path / "d", b"x")
+    assert _names(tmp_path) == ["d"]
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(NoRoom, match="disk is full"), writing(tmp_path / "a") as temp:
+        temp.symlink_to("/dev/full")
+        with temp.open("wb") as file:
+            file.write(b"x")
+    assert _names(tmp_path) == []
+
+
+def test_clean_parts_removes_only_those_of_the_dead(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    assert not is_alive(dead.pid)
+    names = [f".a.{dead.pid}.part", f".b.{os.getpid()}.part", "c.part", ".d.part", f"e.{dead.pid}.part"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert clean_parts(tmp_path) == [names[0]]
+    assert _names(tmp_path) == sorted(names[1:])
+    assert clean_parts(tmp_path / "absent") == []
+
+
+def test_killed_while_writing_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a", b"old")
+    code = (
+        "import os, signal, sys; from pathlib import Path; from fewmask.io.atomic import writing\n"
+        "with writing(Path(sys.argv[1])) as temp:\n"
+        "    temp.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], env={**os.environ, "PYTHONPATH": _source()})
+    assert done.returncode == -signal.SIGKILL
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert len(clean_parts(tmp_path)) == 1
+    assert _names(tmp_path) == ["a"]
+
+
+def _source() -> str:
+    import fewmask.io.atomic
+
+    return str(Path(fewmask.io.atomic.__file__).parents[2])

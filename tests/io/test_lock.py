@@ -1,0 +1,78 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fewmask.core.errors import NoRoom
+from fewmask.io.lock import LOCK, _record, folder_lock
+
+
+def test_second_holder_is_told_of_the_first(tmp_path: Path) -> None:
+    with folder_lock(tmp_path, "fewmask train"):
+        with pytest.raises(NoRoom) as caught, folder_lock(tmp_path, "fewmask train"):
+            pytest.fail("held twice")
+        text = str(caught.value)
+        assert caught.value.exit_code == 4
+        assert f"process {os.getpid()} on" in text
+        assert "fewmask train" in text
+        assert LOCK in text
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_lock_is_given_back_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), folder_lock(tmp_path, "a"):
+        raise KeyError
+    with folder_lock(tmp_path, "b"):
+        assert json.loads((tmp_path / LOCK).read_text())["purpose"] == "b"
+
+
+def _leave(folder: Path, **changes: object) -> None:
+    (folder / LOCK).write_text(json.dumps(_record("old work") | changes))
+
+
+def _dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    _leave(tmp_path, pid=_dead_pid())
+    with folder_lock(tmp_path, "new"):
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_from_before_a_reboot_is_taken_over(tmp_path: Path) -> None:
+    _leave(tmp_path, boot="another boot")
+    with folder_lock(tmp_path, "new"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_of_a_number_used_again_is_taken_over(tmp_path: Path) -> None:
+    _leave(tmp_path, process_start="1")
+    with folder_lock(tmp_path, "new"):
+        pass
+
+
+@pytest.mark.parametrize("changes", [{"host": "another"}, {"pid_space": "another"}])
+def test_lock_that_cannot_be_judged_from_here_holds(tmp_path: Path, changes: dict[str, str]) -> None:
+    _leave(tmp_path, pid=_dead_pid(), **changes)
+    with pytest.raises(NoRoom, match="old work"), folder_lock(tmp_path, "new"):
+        pytest.fail("taken from a holder elsewhere")
+    assert (tmp_path / LOCK).exists()
+
+
+def test_unreadable_lock_holds_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text("{")
+    with pytest.raises(NoRoom, match="remove"), folder_lock(tmp_path, "new"):
+        pytest.fail("taken")
+
+
+def test_absent_folder(tmp_path: Path) -> None:
+    with pytest.raises(NoRoom, match="folder does not exist"), folder_lock(tmp_path / "no", "new"):
+        pytest.fail("held")

@@ -1,0 +1,143 @@
+"""Label lines, and source values to class indices, on maps small enough to see."""
+
+import numpy as np
+import pytest
+
+from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.prepare.mapping import check_found, map_labels, map_parts, parse_labels, part_names
+
+SMALL = np.array([[[0, 1], [2, 3]], [[3, 3], [0, 6]]], np.uint8)
+
+
+def test_lines():
+    assert parse_labels(["liver=6", "kidney = 2,3", "spleen=spleen.nii.gz", "aorta"]) == {
+        "liver": (6,),
+        "kidney": (2, 3),
+        "spleen": ("spleen",),
+        "aorta": ("aorta",),
+    }
+    assert parse_labels([]) == {}
+    assert list(parse_labels(["b=1", "a=2"])) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["liver=0"],
+        ["liver=-1"],
+        ["liver=1.5"],
+        ["liver="],
+        ["=6"],
+        [""],
+        ["liver=6,"],
+        ["liver=6,6"],
+        ["background=1"],
+        ["Background=1"],
+        ["liver=1", "Liver=2"],
+        ["liver=1", "tumour=1"],
+        ["a/b=1"],
+        ["liver=../x"],
+        ["liver=6=7"],
+        ["x" * 80 + "=1"],
+    ],
+)
+def test_nonsense(lines):
+    with pytest.raises(BadConfig) as caught:
+        parse_labels(lines)
+    assert caught.value.row == "C02"
+    assert caught.value.fix
+
+
+def test_values_become_indices_in_class_order():
+    mapped = map_labels(SMALL, {"kidney": (2, 3), "liver": (6,)}, {})
+    assert mapped.voxels.tolist() == [[[0, 0], [1, 1]], [[1, 1], [0, 2]]]
+    assert mapped.voxels.dtype == np.uint8
+    assert mapped.counts == {1: 1, 2: 1, 3: 3, 6: 1}
+    assert mapped.dropped == {1: 1}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.int64])
+def test_any_whole_type(dtype):
+    assert map_labels(SMALL.astype(dtype), {"a": (3,)}, {}).counts == {1: 1, 2: 1, 3: 3, 6: 1}
+
+
+def test_large_values():
+    mapped = map_labels(SMALL.astype(np.int32) * 100_000, {"a": (600_000,)}, {})
+    assert mapped.voxels.sum() == 1
+
+
+def test_names():
+    names = {"Kidney": 2, "cyst": 3, "one": 1, "liver": 6}
+    assert map_labels(SMALL, {"organ": ("kidney", "liver")}, names).voxels.tolist() == [[[0, 0], [1, 0]], [[0, 0], [0, 1]]]
+    with pytest.raises(BadDataset, match="'livr'") as caught:
+        map_labels(SMALL, {"organ": ("livr",)}, names)
+    assert caught.value.row == "M08"
+    assert caught.value.fix == "--label organ=liver"
+    with pytest.raises(BadDataset) as caught:  # once by name, once by value
+        map_labels(SMALL, {"a": ("liver",), "b": (6,)}, names)
+    assert caught.value.row == "M17"
+    with pytest.raises(BadDataset, match="'liver'"):
+        map_labels(SMALL, {"liver": ("liver",)}, {})
+
+
+def test_value_outside_the_declared_list():  # M08
+    with pytest.raises(BadDataset) as caught:
+        map_labels(SMALL, {"a": (1,)}, {"a": 1, "b": 2}, "case_1.nii")
+    text = str(caught.value)
+    assert "label 3, 6 is not in the data set's own list" in text
+    assert "value 3: 3 voxels, slices 0 to 1" in text
+    assert "value 6: 1 voxels, slices 1 to 1" in text
+    assert "case_1.nii" in text
+
+
+def test_undeclared_value_that_was_asked_for_is_no_surprise():
+    assert map_labels(SMALL, {"a": (6,)}, {"x": 1, "y": 2, "z": 3}).voxels.sum() == 1
+
+
+def test_zero_and_255():  # M07
+    mask = np.array([[[0, 255]]], np.uint8)
+    with pytest.raises(BadDataset) as caught:
+        map_labels(mask, {"liver": (1,)}, {}, "m.nii")
+    assert (caught.value.row, caught.value.fix) == ("M07", "--label liver=255")
+    assert map_labels(mask, {"liver": (255,)}, {}).voxels.tolist() == [[[0, 1]]]
+
+
+def test_empty_map_is_all_background():
+    mapped = map_labels(np.zeros((2, 2, 2), np.uint8), {"liver": (1,)}, {"liver": 1})
+    assert not mapped.voxels.any()
+    assert mapped.counts == {}
+
+
+def test_asked_for_but_nowhere():
+    check_found({"liver": (6,)}, {}, {6: 10}, 3)
+    with pytest.raises(BadDataset) as caught:
+        check_found({"liver": (1,), "spleen": (6,)}, {}, {6: 10, 3: 1}, 3)
+    assert "no label map holds liver=1" in str(caught.value)
+    assert "values found in 3 label maps: 3, 6" in str(caught.value)
+    check_found({"liver": (1,)}, {}, {}, 0)  # no label map at all: scans without masks
+
+
+def test_parts():
+    left, right = np.array([[[1, 0, 0]]], np.uint8), np.array([[[0, 0, 255]]], np.uint8)
+    mapped = map_parts({"kidney_left": left, "kidney_right": right}, {"right": ("kidney_right",), "left": ("Kidney_left",)})
+    assert mapped.voxels.tolist() == [[[2, 0, 1]]]
+    mapped = map_parts({"kidney_left": left, "kidney_right": right}, {"kidney": ("kidney_right", "kidney_left")})
+    assert mapped.voxels.tolist() == [[[1, 0, 1]]]
+
+
+def test_parts_that_overlap():  # M17
+    a, b = np.array([[[1, 1, 0]]], np.uint8), np.array([[[0, 1, 1]]], np.uint8)
+    with pytest.raises(BadDataset) as caught:
+        map_parts({"a": a, "b": b}, {"liver": ("a",), "tumour": ("b",)}, "s0011")
+    assert caught.value.row == "M17"
+    assert "structures of liver and tumour overlap in 1 voxels" in str(caught.value)
+    assert map_parts({"a": a, "b": b}, {"liver": ("a", "b")}).voxels.tolist() == [[[1, 1, 1]]]
+
+
+def test_part_that_is_not_there():
+    with pytest.raises(BadDataset) as caught:
+        part_names({"kidney": ("kidney",)}, ["liver", "kidney_left", "kidney_right"])
+    assert caught.value.row == "M08"
+    assert "kidney_left" in str(caught.value)
+    with pytest.raises(BadDataset):
+        part_names({"liver": (1,)}, ["liver"])
