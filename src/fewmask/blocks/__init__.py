@@ -1,0 +1,1 @@
+"""Parts that methods share: plain torch, no files, no method configs."""

@@ -1,0 +1,47 @@
+"""Losses whose exact form matters, computed in float32."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from fewmask.core.batch import UNKNOWN
+
+
+def soft_dice(probs: Float[Tensor, "*n h w"], mask: Float[Tensor, "*n h w"], smooth: float = 1.0) -> Float[Tensor, "*n"]:
+    """1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per image (decision D11); both empty gives 0."""
+    probs, mask = probs.float(), mask.float()
+    overlap = (probs * mask).sum((-2, -1))
+    return 1 - (2 * overlap + smooth) / (probs.sum((-2, -1)) + mask.sum((-2, -1)) + smooth)
+
+
+def focal(
+    logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"], alpha: float = 0.25, gamma: float = 2.0
+) -> Float[Tensor, ""]:
+    """Binary focal loss (Lin et al. 2017), mean over the entries somebody tagged; 0 if nobody tagged any."""
+    known = present != UNKNOWN
+    target = present.clamp_min(0).float()
+    logits = logits.float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    right = torch.sigmoid(logits) * target + torch.sigmoid(-logits) * (1 - target)
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return (weight * (1 - right) ** gamma * entropy * known).sum() / known.sum().clamp_min(1)
+
+
+def overlap_iou(logits: Float[Tensor, "n m h w"], mask: Float[Tensor, "n h w"]) -> Float[Tensor, "n m"]:
+    """IoU of the thresholded masks with the truth, the target of SAM's scores; both empty counts 1. No gradient."""
+    with torch.no_grad():
+        hard, truth = logits > 0, (mask > 0.5)[:, None]
+        both, either = (hard & truth).sum((-2, -1)).float(), (hard | truth).sum((-2, -1)).float()
+        return torch.where(either > 0, both / either.clamp_min(1), torch.ones_like(both))
+
+
+def bernoulli_consistency(logits: Float[Tensor, "*n h w"], target: Float[Tensor, "*n h w"]) -> Float[Tensor, ""]:
+    """KL(target || prediction) of per-pixel Bernoullis, mean; `target` are probabilities without gradient.
+
+    What the ancestor's KL term meant: as released (softmax over one channel) it is identically zero (spec 1.5).
+    """
+    target = target.detach().float()
+    cross = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="mean")
+    own = functional.binary_cross_entropy(target, target, reduction="mean")
+    return cross - own

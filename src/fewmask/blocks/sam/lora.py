@@ -1,0 +1,42 @@
+"""Low-rank adapters on the queries and values of SAM's fused qkv layers (Hu et al. 2022; spec 1.2)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewmask.blocks.sam.model import Sam
+
+
+class LoraQkv(nn.Module):
+    """A frozen fused qkv layer plus B_q A_q x on q and B_v A_v x on v; keys untouched, no bias, no scaling, B = 0 at the start."""
+
+    def __init__(self, qkv: nn.Linear, rank: int) -> None:
+        """Wrap `qkv` (in -> 3 * width)."""
+        super().__init__()
+        self.qkv = qkv.requires_grad_(False)
+        width = qkv.out_features // 3
+        self.down_q, self.down_v = (nn.Parameter(0.01 * torch.randn(rank, qkv.in_features)) for _ in range(2))
+        self.up_q, self.up_v = (nn.Parameter(torch.zeros(width, rank)) for _ in range(2))
+
+    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c3"]:
+        """The fused projection with its low-rank change."""
+        q = functional.linear(functional.linear(x, self.down_q), self.up_q)
+        v = functional.linear(functional.linear(x, self.down_v), self.up_v)
+        return self.qkv(x) + torch.cat([q, torch.zeros_like(q), v], dim=-1)
+
+    def merged(self) -> nn.Linear:
+        """One plain layer with the same output."""
+        plain = nn.Linear(self.qkv.in_features, self.qkv.out_features, bias=self.qkv.bias is not None)
+        change = torch.cat([self.up_q @ self.down_q, torch.zeros_like(self.up_q @ self.down_q), self.up_v @ self.down_v])
+        plain.weight.data.copy_(self.qkv.weight + change)
+        if self.qkv.bias is not None:
+            plain.bias.data.copy_(self.qkv.bias)
+        return plain
+
+
+def add_lora(sam: Sam, rank: int) -> None:
+    """Freeze the image encoder and put an adapter of this rank into every attention layer."""
+    sam.image_encoder.requires_grad_(False)
+    for layer in sam.image_encoder.layers:  # type: ignore[union-attr]
+        layer.attn.qkv = LoraQkv(layer.attn.qkv, rank)  # type: ignore[union-attr]

@@ -1,0 +1,41 @@
+"""The shelf: one file, one method; the file name is the method's name, read from the folder. Adding one edits nothing else."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fewmask.core.batch import Task
+from fewmask.core.config import parse
+from fewmask.core.errors import BadConfig
+from fewmask.methods._method import Method
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
+
+
+def config_class(name: str) -> type:
+    """The method's `Config`. Raises `BadConfig` for a name that is not on the shelf."""
+    return _module(name).Config  # type: ignore[no-any-return]
+
+
+def config_from(name: str, record: Mapping[str, Any]) -> Any:
+    """The method's config from plain data, strictly."""
+    return parse(config_class(name), record, name)
+
+
+def build(name: str, config: Any, task: Task) -> Method:
+    """A fresh, untrained method."""
+    return _module(name).build(config, task)  # type: ignore[no-any-return]
+
+
+def _module(name: str) -> ModuleType:
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"use one of: {', '.join(names())}"
+        raise BadConfig(f"no method is called {name!r}", did="nothing was started", fix=hint, row="C01")
+    return importlib.import_module(f"fewmask.methods.{name}")

@@ -1,0 +1,255 @@
+"""`sam_mix`: a classifier that learns from image tags prompts SAM with its class-activation map (Ward and Imran, ISBI 2025).
+
+Two branches see the slice. A ResNet-38 learns from image-level tags (focal loss) which structures are in it; the class
+activation of each is cut at 50/255 of its peak, its largest part gives a box and a dense mask prompt; SAM decodes three masks
+with scores and is taught by soft Dice on the few outlined slices. At test time the prompts are the model's own.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from fewmask.blocks.cam import activation_mask, class_activation
+from fewmask.blocks.losses import bernoulli_consistency, focal, overlap_iou, soft_dice
+from fewmask.blocks.nets.resnet import ResNet
+from fewmask.blocks.prompts import Rule, centre_box, jitter, main_component, mask_boxes
+from fewmask.blocks.ramp import linear_ramp, warm_cosine
+from fewmask.blocks.sam import Sam, build_sam, size_named
+from fewmask.blocks.sam.lora import add_lora
+from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task, Unlabelled
+from fewmask.methods._method import Method
+
+_ABSENT = -30.0
+"""Logit of a class without a mask: probability 1e-13."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `sam_mix`. D-numbers are decisions where the paper is silent; docs/methods/sam_mix.md says why."""
+
+    encoder: str = "small"
+    """SAM's size; `small` trains from scratch on a CPU, the paper uses ViT-B."""
+    tune: Literal["all", "lora", "decoder"] = "all"
+    """Which of SAM's weights learn: all (without pretrained weights), LoRA + decoder (the paper), or the decoder only."""
+    lora_rank: int = 8
+    """Rank of the adapters on q and v (paper: 8)."""
+    classifier_width: int = 64
+    """Channels in the first stage of ResNet-38; 64 is the standard width (D1)."""
+    labelled: int = 4
+    """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM (D15)."""
+    weak: int = 8
+    """Tagged slices per step, for the classifier only."""
+    focal_alpha: float = 0.25
+    """Weight of positive tags in the focal loss (D3, Lin et al.)."""
+    focal_gamma: float = 2.0
+    """Focusing exponent (D3)."""
+    cam_cut: float = 50 / 255
+    """Part of the activation's peak that is kept: exact from the paper's figure (D4)."""
+    component: Rule = "largest"
+    """Which part of the cut map prompts: its largest component (the figure) or all of it (D5)."""
+    dense_prompt: bool = True
+    """Also hand SAM the cut map as its mask prompt, in {0, 1} (figure; D8)."""
+    missing_prompt: Literal["empty", "centre"] = "empty"
+    """Without activation: no mask, counted (ours), or the central half box of the released notebook (D7)."""
+    gate: bool = True
+    """Slices with P(present) < 0.5 get an empty mask (D22); off scores the paper's positive slices only."""
+    warmup_prompts: float = 0.2
+    """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""
+    jitter: float = 0.1
+    """Largest shift of a true box's edge, as a part of its width or height."""
+    choose: Literal["least", "score"] = "least"
+    """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the best score (D9)."""
+    seg_weight: float = 0.5
+    """Weight of soft Dice on the mask (released notebook; D11)."""
+    score_weight: float = 0.5
+    """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
+    pseudo_weight: float = 0.0
+    """Classifier pseudo-labels on strong views of untagged slices, weight (ancestor: 0.25; off, D12)."""
+    pseudo_confidence: float = 0.7
+    """Confidence from which a pseudo-label counts (ancestor: 0.7)."""
+    consistency_weight: float = 0.0
+    """Agreement of masks between weak and strong views, weight (ancestor: 0.01; off, D12)."""
+    unlabelled: int = 4
+    """Unlabelled slices per step, if one of the two weights above is on."""
+    lr: float = 5e-4
+    """Peak learning rate of AdamW; the paper's lab uses 1e-4 with pretrained weights, from scratch that is too slow."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay; its usual value."""
+    warmup: int = 50
+    """Steps of linear warm-up before the cosine."""
+
+
+def build(config: Config, task: Task) -> "SamMix":
+    """A fresh classifier and a fresh SAM for `task`."""
+    sam = build_sam(size_named(config.encoder), task.size)
+    if config.tune == "lora":
+        add_lora(sam, config.lora_rank)
+    elif config.tune == "decoder":
+        sam.image_encoder.requires_grad_(False)
+    return SamMix(ResNet(width=config.classifier_width, outputs=task.k), sam, config)
+
+
+@dataclass(frozen=True)
+class _Prompts:
+    """One prompt per (image, class): boxes in pixel edges (NaN = none), dense masks at SAM's mask side."""
+
+    boxes: Float[Tensor, "b k 4"]
+    dense: Float[Tensor, "b k m m"]
+    heat: Float[Tensor, "b k gh gw"]
+
+
+class SamMix(Method):
+    """Classifier and SAM, side by side."""
+
+    promptable = True
+
+    def __init__(self, classifier: ResNet, sam: Sam, config: Config) -> None:
+        """Parts come ready-made; `config` holds the numbers of this file only."""
+        super().__init__()
+        self.classifier = classifier
+        self.sam = sam
+        self.config = config
+        extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
+        self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra))
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`classify` on tags and masks' tags; `dice` and `score` on outlined slices; `pseudo`, `consistency` if switched on."""
+        assert batch.labelled is not None
+        images, present = [batch.labelled.image], [batch.labelled.present]
+        if batch.weak is not None:
+            images, present = [*images, batch.weak.image], [*present, batch.weak.present]
+        features, logits = self.classifier(torch.cat(images))
+        losses = {"classify": focal(logits, torch.cat(present), self.config.focal_alpha, self.config.focal_gamma)}
+        losses |= self._mask_losses(batch.labelled, features[: len(batch.labelled.image)], step)
+        if batch.unlabelled is not None:
+            losses |= self._unlabelled_losses(batch.unlabelled)
+        return losses
+
+    def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
+        """Masks from the model's own prompts."""
+        features, logits = self.classifier(image)
+        prompts = self._prompts(features, image.shape[-1])
+        present = torch.sigmoid(logits.float())
+        wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
+        boxes = prompts.boxes
+        if self.config.missing_prompt == "centre":
+            boxes = torch.where(boxes.isnan(), centre_box(image.shape[-1]).to(boxes), boxes)
+        there = ~boxes.isnan().any(-1)
+        probs = self._segment(image, boxes, prompts.dense, wanted & there)
+        shown = torch.where((wanted & there)[..., None], boxes, torch.nan)
+        return Probabilities(probs, present, shown, prompts.heat, (wanted & ~there).long())
+
+    def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
+        """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box bound."""
+        features, logits = self.classifier(image)
+        prompts = self._prompts(features, image.shape[-1])
+        there = ~boxes.isnan().any(-1)
+        probs = self._segment(image, boxes, prompts.dense, there)
+        return Probabilities(probs, torch.sigmoid(logits.float()), boxes, prompts.heat, torch.zeros_like(there).long())
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW on what learns."""
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        return torch.optim.AdamW(weights, self.config.lr, weight_decay=self.config.weight_decay)
+
+    def schedule(self, step: Step) -> float:
+        """Warm-up, then cosine."""
+        return warm_cosine(step, self.config.warmup)
+
+    def _mask_losses(self, labelled: Labelled, features: Float[Tensor, "b c gh gw"], step: Step) -> dict[str, Tensor]:
+        """Dice of the taught mask and error of the scores, over the (image, class) pairs that are there."""
+        rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
+        if not len(rows):
+            return {}
+        side = labelled.image.shape[-1]
+        truth = labelled.mask[rows] == (classes + 1)[:, None, None]
+        prompts = self._prompts(features, side)
+        boxes = self._training_boxes(prompts.boxes[rows, classes], truth, step)
+        embedding = self.sam.encode(labelled.image)
+        dense = prompts.dense[rows, classes][:, None] if self.config.dense_prompt else None
+        logits, scores = self.sam.decode(embedding[rows], boxes, side, dense)
+        logits = _resize(logits, side)
+        dice = soft_dice(torch.sigmoid(logits), truth[:, None].float())
+        taught = (dice if self.config.choose == "least" else -scores.float()).argmin(1, keepdim=True)
+        error = (scores.float() - overlap_iou(logits, truth.float())) ** 2
+        return {
+            "dice": self.config.seg_weight * dice.gather(1, taught).mean(),
+            "score": self.config.score_weight * error.mean(),
+        }
+
+    def _training_boxes(self, own: Float[Tensor, "n 4"], truth: Bool[Tensor, "n h w"], step: Step) -> Float[Tensor, "n 4"]:
+        """Jittered true boxes at first, then more and more the model's own; a missing own box is always replaced."""
+        rng = step.rng("prompts")
+        true = jitter(mask_boxes(truth), truth.shape[-1], self.config.jitter, rng)
+        mine = torch.from_numpy(rng.random(len(own))).to(own) < linear_ramp(step, self.config.warmup_prompts)
+        return torch.where((mine & ~own.isnan().any(-1))[:, None], own, true)
+
+    def _unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
+        """FixMatch on the classifier and consistency of masks between the two views (D12)."""
+        assert unlabelled.strong is not None
+        losses = {}
+        with torch.no_grad():
+            features, logits = self.classifier(unlabelled.image)
+            belief = torch.sigmoid(logits.float())
+        if self.config.pseudo_weight:
+            sure = torch.maximum(belief, 1 - belief) >= self.config.pseudo_confidence
+            _, strong = self.classifier(unlabelled.strong)
+            entropy = functional.binary_cross_entropy_with_logits(strong.float(), (belief >= 0.5).float(), reduction="none")
+            losses["pseudo"] = self.config.pseudo_weight * (entropy * sure).mean()
+        if self.config.consistency_weight:
+            losses["consistency"] = self.config.consistency_weight * self._consistency(unlabelled, features)
+        return losses
+
+    def _consistency(self, unlabelled: Unlabelled, features: Float[Tensor, "b c gh gw"]) -> Float[Tensor, ""]:
+        """Masks of the strong view follow those of the weak view under the same prompts; 0 where there is no prompt."""
+        assert unlabelled.strong is not None
+        side = unlabelled.image.shape[-1]
+        prompts = self._prompts(features, side)
+        rows, classes = torch.nonzero(~prompts.boxes.isnan().any(-1), as_tuple=True)
+        if not len(rows):
+            return unlabelled.image.new_zeros(())
+        boxes, dense = prompts.boxes[rows, classes], prompts.dense[rows, classes][:, None]
+        dense_or_none = dense if self.config.dense_prompt else None
+        with torch.no_grad():
+            target, scores = self.sam.decode(self.sam.encode(unlabelled.image)[rows], boxes, side, dense_or_none)
+        best = scores.argmax(1)
+        logits, _ = self.sam.decode(self.sam.encode(unlabelled.strong)[rows], boxes, side, dense_or_none)
+        pick = torch.arange(len(rows))
+        return bernoulli_consistency(logits[pick, best], torch.sigmoid(target[pick, best].float()))
+
+    def _prompts(self, features: Float[Tensor, "b c gh gw"], side: int) -> _Prompts:
+        """Activation -> cut map -> component -> box and dense prompt, per class; no gradient passes."""
+        heat = class_activation(features.detach(), self.classifier.head.weight.detach())
+        b, k = heat.shape[:2]
+        cut = activation_mask(heat, side, self.config.cam_cut).flatten(0, 1)
+        hot = functional.interpolate(heat, (side, side), mode="bilinear").flatten(0, 1)
+        part = main_component(cut, hot, self.config.component)
+        boxes = mask_boxes(part)
+        m = self.sam.mask_side
+        dense = functional.interpolate(part[:, None].float(), (m, m), mode="area")[:, 0].round()
+        return _Prompts(boxes.view(b, k, 4), dense.view(b, k, m, m), heat)
+
+    def _segment(
+        self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"], dense: Float[Tensor, "b k m m"], do: Bool[Tensor, "b k"]
+    ) -> Float[Tensor, "b c h w"]:
+        """Best-scored mask of every asked (image, class), as softmax over background and classes."""
+        b, k, side = *do.shape, image.shape[-1]
+        z = torch.full((b, k, side, side), _ABSENT, device=image.device)
+        rows, classes = torch.nonzero(do, as_tuple=True)
+        if len(rows):
+            masks = dense[rows, classes][:, None] if self.config.dense_prompt else None
+            embedding = self.sam.encode(image)
+            logits, scores = self.sam.decode(embedding[rows], boxes[rows, classes], side, masks)
+            best = logits[torch.arange(len(rows)), scores.argmax(1)]
+            z[rows, classes] = _resize(best[:, None], side)[:, 0]
+        return torch.softmax(torch.cat([torch.zeros_like(z[:, :1]), z], 1), 1)
+
+
+def _resize(logits: Float[Tensor, "n c m m"], side: int) -> Float[Tensor, "n c side side"]:
+    return functional.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=False)
+
+
