@@ -14,7 +14,7 @@ def class_activation(features: Float[Tensor, "b c gh gw"], weight: Float[Tensor,
     a flat or non-finite map is all zero. Detached: no gradient flows into the classifier.
     """
     with torch.no_grad():
-        raw = torch.relu(torch.einsum("bchw,kc->bkhw", features.float(), weight.float()))
+        raw = torch.relu(torch.einsum("bchw,kc->bkhw", features, weight.to(features.dtype)).float())
         low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
         scaled = (raw - low) / (high - low).clamp_min(1e-12)
         return torch.where((high - low > 1e-6) & torch.isfinite(high), scaled, torch.zeros_like(scaled))

@@ -83,6 +83,8 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
         inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(inner) == len(value):
             return tuple(_convert(v, h, f"{place}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
+    elif origin is list and isinstance(value, list):
+        return [_convert(v, arguments[0], f"{place}[{i}]") for i, v in enumerate(value)]
     elif origin is dict and isinstance(value, Mapping):
         return {str(k): _convert(v, arguments[1], f"{place}.{k}") for k, v in value.items()}
     elif is_dataclass(hint) and isinstance(hint, type):

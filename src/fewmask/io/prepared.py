@@ -1,0 +1,235 @@
+"""A prepared dataset: a folder of cases and of small tables that a person can open."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from fewmask.core.budget import Budget, Split
+from fewmask.core.config import parse
+from fewmask.core.errors import BadDataset
+from fewmask.core.recipe import Recipe
+from fewmask.io.case import CaseFile
+from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.text import read_json, read_toml, write_json, write_toml
+
+FORMAT = 1
+Tags = dict[str, dict[str, tuple[int, int] | None]]
+"""case -> class -> first and last slice (d, inclusive), or None if absent from the whole scan; no key = nobody said."""
+TAG_COLUMNS = ["case", "class", "first_slice", "last_slice"]
+REVIEWED_COLUMNS = ["case", "first_slice", "last_slice"]
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One line of the case table."""
+
+    case: str
+    patient: str
+    image: str
+    """Source file, relative to the data folder."""
+    mask: str | None
+    sha256: str
+    """Of the source files' bytes (scan, then mask)."""
+    stamp: str
+    """Sizes and times of the source files, to see quickly that nothing changed."""
+    voxels_sha256: str
+    """Of the scan's voxels, to find the same scan under two names."""
+    shape: tuple[int, int, int]
+    """(d, h, w)."""
+    spacing_mm: tuple[float, float, float]
+    percentiles: tuple[float, float]
+    """Intensities at the recipe's percentiles, for MR."""
+    complete: bool
+    """Every slice is reviewed: an empty slice is truly empty."""
+    outlined: list[int]
+    """Slices d with any class in them, on the scanner's grid."""
+    counts: dict[str, int]
+    """Values found in the source mask -> voxels."""
+    ct: bool
+    """Intensities look like Hounsfield units."""
+    flipped: bool
+    """d runs against the file's slice axis."""
+    present: dict[str, list[int]] = field(default_factory=dict)
+    """Per class the reviewed slices d that hold it after placing on the network's grid."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An opened prepared dataset."""
+
+    folder: Path
+    recipe: Recipe
+    classes: tuple[str, ...]
+    cases: dict[str, CaseRow]
+    tags: Tags
+    reviewed: dict[str, frozenset[int]]
+    split: Split
+    refused: tuple[dict[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read the tables. Raises `BadDataset` if the folder is not a finished prepared dataset or does not hang together."""
+        manifest = folder / "dataset.json"
+        if not manifest.exists():
+            raise BadDataset(
+                "not a prepared dataset (or not finished): there is no dataset.json",
+                where=str(folder),
+                fix=f"fewmask prepare DATA --out {folder} --label liver=6",
+                row="F13",
+            )
+        record = read_json(manifest, kind=BadDataset, max_bytes=256 * 2**20)
+        if record.get("format") != FORMAT:
+            raise BadDataset(
+                f"prepared dataset has format {record.get('format')!r}, this version reads {FORMAT}",
+                where=str(manifest),
+                fix="prepare the data again with this version",
+                row="W06",
+            )
+        cases = {row["case"]: parse(CaseRow, row, "case") for row in record["cases"]}
+        classes = tuple(record["classes"])
+        split = read_split(folder / "split.toml")
+        split.check({case: row.patient for case, row in cases.items()})
+        return cls(
+            folder,
+            Recipe.from_dict(record["recipe"]),
+            classes,
+            cases,
+            _read_tags(folder / "tags.csv", cases, classes),
+            _read_reviewed(folder / "reviewed.csv", cases),
+            split,
+            tuple(record["refused"]),
+            record["options"],
+        )
+
+    def case(self, case: str) -> CaseFile:
+        """Open one case. Raises `BadDataset` for a name that is not there."""
+        if case not in self.cases:
+            raise BadDataset(f"no case is called {case!r}", where=str(self.folder), fix="see the case table in dataset.json", row="S04")
+        return CaseFile(self.folder / "cases" / f"{case}.h5")
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of everything training depends on: cases, recipe, classes, tags, reviewed slices, split."""
+        record = {
+            "cases": {case: [row.voxels_sha256, row.sha256] for case, row in sorted(self.cases.items())},
+            "recipe": self.recipe.as_dict(),
+            "classes": self.classes,
+            "tags": self.tags,
+            "reviewed": {case: sorted(slices) for case, slices in self.reviewed.items()},
+            "split": asdict(self.split),
+        }
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+    def bounds(self, case: str) -> tuple[float, float]:
+        """Intensities that the recipe maps to 0 and 1 in this case."""
+        return self.recipe.window_hu if self.recipe.modality == "ct" else self.cases[case].percentiles
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Case -> patient."""
+        return {case: row.patient for case, row in self.cases.items()}
+
+    def candidates(self, cases: Iterable[str]) -> dict[str, list[int]]:
+        """Per case the reviewed slices with any structure in them after placing: what a budget of slices is drawn from."""
+        used = {case: set(self.recipe.slices(self.cases[case].shape[0])) for case in cases}
+        found = {case: {d for slices in self.cases[case].present.values() for d in slices} for case in used}
+        return {case: sorted(found[case] & used[case]) for case in used}
+
+    def tag(self, case: str, d: int) -> list[int]:
+        """Per class 1 if the tags say it is in slice d, 0 if they say it is not, -1 if nobody said."""
+        said = self.tags.get(case, {})
+        return [-1 if name not in said else int((span := said[name]) is not None and span[0] <= d <= span[1]) for name in self.classes]
+
+
+def write_manifest(
+    folder: Path,
+    recipe: Recipe,
+    classes: tuple[str, ...],
+    cases: Iterable[CaseRow],
+    refused: list[dict[str, Any]],
+    options: Mapping[str, Any],
+) -> None:
+    """Write dataset.json, the last file of a prepared dataset: a folder without it is not ready."""
+    record = {
+        "format": FORMAT,
+        "recipe": recipe.as_dict(),
+        "classes": list(classes),
+        "options": dict(options),
+        "cases": [asdict(row) for row in cases],
+        "refused": refused,
+    }
+    write_json(folder / "dataset.json", record)
+
+
+def write_tags(path: Path, tags: Tags) -> None:
+    """Write tags.csv (slice numbers are d, counted from the feet)."""
+    rows = [
+        {"case": case, "class": name, "first_slice": span[0] if span else None, "last_slice": span[1] if span else None}
+        for case, said in sorted(tags.items())
+        for name, span in said.items()
+    ]
+    write_csv(path, TAG_COLUMNS, rows)
+
+
+def write_reviewed(path: Path, reviewed: Mapping[str, Iterable[int]]) -> None:
+    """Write reviewed.csv as ranges of d."""
+    rows = [
+        {"case": case, "first_slice": first, "last_slice": last}
+        for case, slices in sorted(reviewed.items())
+        for first, last in ranges(slices)
+    ]
+    write_csv(path, REVIEWED_COLUMNS, rows)
+
+
+def ranges(slices: Iterable[int]) -> list[tuple[int, int]]:
+    """Runs of consecutive numbers: 1 2 3 7 -> (1, 3) (7, 7)."""
+    runs: list[tuple[int, int]] = []
+    for d in sorted(slices):
+        runs[-1:] = [(runs[-1][0], d)] if runs and d == runs[-1][1] + 1 else [*runs[-1:], (d, d)]
+    return runs
+
+
+def read_split(path: Path) -> Split:
+    """A split file: lists `train`, `val`, `test` of case ids."""
+    return parse(Split, read_toml(path, kind=BadDataset), path.name)
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write a split file."""
+    write_toml(path, {name: list(getattr(split, name)) for name in ("train", "val", "test")})
+
+
+def read_budget(path: Path) -> Budget:
+    """A budget file."""
+    return parse(Budget, read_toml(path, kind=BadDataset), path.name)
+
+
+def write_budget(path: Path, budget: Budget) -> None:
+    """Write a budget file."""
+    slices = [list(pair) for pair in budget.slices]
+    write_toml(path, {"kind": budget.kind, "draw": budget.draw, "slices": slices, "volumes": list(budget.volumes)})
+
+
+def _read_tags(path: Path, cases: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Tags:
+    tags: Tags = {}
+    for row in read_csv(path, TAG_COLUMNS):
+        if row["case"] not in cases or row["class"] not in classes:
+            raise BadDataset(f"tags.csv names {row['case']} / {row['class']}, which is not there", where=str(path), row="S04")
+        span = (int(row["first_slice"]), int(row["last_slice"])) if row["first_slice"] else None
+        tags.setdefault(row["case"], {})[row["class"]] = span
+    return tags
+
+
+def _read_reviewed(path: Path, cases: Mapping[str, CaseRow]) -> dict[str, frozenset[int]]:
+    reviewed: dict[str, set[int]] = {case: set() for case in cases}
+    for row in read_csv(path, REVIEWED_COLUMNS):
+        if row["case"] not in cases:
+            raise BadDataset(f"reviewed.csv names {row['case']}, which is not there", where=str(path), row="S04")
+        reviewed[row["case"]].update(range(int(row["first_slice"]), int(row["last_slice"]) + 1))
+    return {case: frozenset(slices) for case, slices in reviewed.items()}

@@ -1,0 +1,276 @@
+"""Write a prepared dataset: read every pair, keep the good ones, settle the recipe, write cases in parallel, then the tables."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewmask.core.errors import BadConfig, BadDataset, NoRoom
+from fewmask.core.placement import Placement
+from fewmask.core.recipe import Recipe
+from fewmask.io.atomic import clean_parts
+from fewmask.io.case import CaseFile, write_case
+from fewmask.io.lock import LOCK, folder_lock
+from fewmask.io.prepared import CaseRow, Prepared, write_manifest, write_reviewed, write_split, write_tags
+from fewmask.prepare.discover import Layout, Pair, discover
+from fewmask.prepare.mapping import check_found
+from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.reading import CASE_ERRORS, digest_files, digest_voxels, read_pair, stamp_of
+from fewmask.prepare.splits import choose_split, patients_of
+from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
+
+__all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
+
+_OURS = {"dataset.json", "tags.csv", "reviewed.csv", "split.toml", "cases", "budgets", LOCK}
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What was done."""
+
+    prepared: Path
+    built: int
+    reused: int
+    refused: list[dict[str, Any]]
+    """One record per case that could not be used, with its whole message."""
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What one worker found, small enough to send between processes."""
+
+    row: CaseRow
+    reused: bool
+
+
+Progress = Callable[[int, int, str], None]
+
+
+def prepare(
+    data: Path, out: Path, options: PrepareOptions, progress: Progress = lambda done, total, case: None
+) -> PrepareSummary:
+    """Prepare `data` into `out`; `progress` is called with (done, total, case).
+
+    Cases that fail on their own are listed in the summary and left out. Raises `BadDataset` if nothing is left or the folder
+    as a whole cannot be used, `BadConfig` for options that cannot be met, `NoRoom` for the machine's limits.
+    """
+    if not options.labels:
+        raise BadConfig("no structure was asked for", did="nothing was started", fix="add --label liver=6", row="C02")
+    recipe = options.settled_recipe
+    layout = discover(data, options.follow_links)
+    _check_out(data, out)
+    (out / "cases").mkdir(parents=True, exist_ok=True)
+    with folder_lock(out, "prepare"):
+        notes = [*layout.notes, *clean_parts(out), *clean_parts(out / "cases")]
+        earlier = _earlier(out, options)
+        (out / "dataset.json").unlink(missing_ok=True)
+        found, refused = _read_all(layout, out, options, earlier, progress)
+        refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
+        if not found:
+            raise BadDataset(
+                "no case can be used",
+                where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
+                did="no dataset was made",
+                fix=f"fewmask check {data}",
+                row="M15",
+            )
+        return _write_tables(data, out, options, recipe, found, refused, layout, notes)
+
+
+def _write_tables(
+    data: Path,
+    out: Path,
+    options: PrepareOptions,
+    recipe: Recipe,
+    found: dict[str, _Case],
+    refused: list[dict[str, Any]],
+    layout: Layout,
+    notes: list[str],
+) -> PrepareSummary:
+    masked = [case for case in found.values() if case.row.mask]
+    if not any(pair.parts for pair in layout.pairs):
+        totals: dict[int, int] = {}
+        for case in masked:
+            for value, count in case.row.counts.items():
+                totals[int(value)] = totals.get(int(value), 0) + count
+        check_found(options.labels, layout.names, totals, len(masked))
+    recipe = settle(recipe, found.values())
+    patients = patients_of(sorted(found), options.patients)
+    classes = tuple(options.labels)
+    rows = {}
+    for name, case in sorted(found.items()):
+        rows[name] = replace(case.row, patient=patients[name], present=_present(out, case.row, recipe, classes))
+    flips = {name: row.flipped for name, row in rows.items()}
+    reviewed = {name: set(range(row.shape[0])) if row.complete else set(row.outlined) for name, row in rows.items()}
+    if options.reviewed:
+        more, lines = read_reviewed(options.reviewed, rows, flips)
+        notes += lines
+        for name, slices in more.items():
+            reviewed[name] |= slices
+    tags = tags_from_masks(rows, classes) if options.tags == "from-masks" else {}
+    if isinstance(options.tags, Path):
+        tags, lines = read_tags(options.tags, rows, flips, classes)
+        notes += lines
+    split = choose_split(rows, options.split)
+    notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes] + list(_advice(rows, options))
+    write_tags(out / "tags.csv", tags)
+    write_reviewed(out / "reviewed.csv", reviewed)
+    write_split(out / "split.toml", split)
+    for stale in set(path.stem for path in (out / "cases").glob("*.h5")) - set(rows):
+        (out / "cases" / f"{stale}.h5").unlink()
+    write_manifest(out, recipe, classes, rows.values(), refused, {**options.mark, "recipe": options.recipe})
+    reused = sum(case.reused for case in found.values())
+    return PrepareSummary(out, len(found) - reused, reused, refused, notes)
+
+
+def settle(recipe: Recipe, cases: Any) -> Recipe:
+    """Fill in what the recipe leaves to the data. Raises `BadDataset` if CT and MR are mixed and the recipe does not say."""
+    cases = list(cases)
+    kinds = {ct: [case.row.case for case in cases if case.row.ct == ct] for ct in (True, False)}
+    if recipe.modality == "auto" and kinds[True] and kinds[False]:
+        raise BadDataset(
+            "some scans look like CT, some do not",
+            where=[f"CT: {', '.join(kinds[True][:5])}", f"not: {', '.join(kinds[False][:5])}"],
+            did="nothing was written",
+            fix="prepare them apart, or say --recipe ct or --recipe mr",
+            row="N38",
+        )
+    extents = [max(n * s for n, s in zip(case.row.shape[1:], case.row.spacing_mm[1:], strict=True)) for case in cases]
+    spacings = [min(case.row.spacing_mm[1:]) for case in cases]
+    return recipe.settle(modality="ct" if kinds[True] else "mr", extent_mm=extents, spacing_mm=spacings)
+
+
+def _read_all(
+    layout: Layout, out: Path, options: PrepareOptions, earlier: Mapping[str, CaseRow], progress: Progress
+) -> tuple[dict[str, _Case], list[dict[str, Any]]]:
+    """Every pair read and written, in parallel; the result does not depend on the order in which workers finish."""
+    jobs = min(options.jobs, len(layout.pairs))
+    arguments = [(pair, out, options, dict(layout.names), earlier.get(pair.case)) for pair in layout.pairs]
+    found: dict[str, _Case] = {}
+    refused: list[dict[str, Any]] = []
+
+    def take(done: int, pair: Pair, result: "_Case | dict[str, Any]") -> None:
+        if isinstance(result, _Case):
+            found[pair.case] = result
+        else:
+            refused.append({"case": pair.case, **result})
+        progress(done, len(layout.pairs), pair.case)
+
+    if jobs <= 1:
+        for done, (pair, argument) in enumerate(zip(layout.pairs, arguments, strict=True), 1):
+            take(done, pair, _work(argument))
+    else:
+        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for done, (pair, result) in enumerate(zip(layout.pairs, pool.map(_work, arguments), strict=True), 1):
+                take(done, pair, result)
+    return found, refused
+
+
+def _work(argument: tuple[Pair, Path, PrepareOptions, dict[str, int], CaseRow | None]) -> "_Case | dict[str, Any]":
+    """One case in a worker: its record, or the message that refuses it. The machine's faults (`NoRoom`) stop everything."""
+    pair, out, options, names, earlier = argument
+    try:
+        return _one(pair, out, options, names, earlier)
+    except CASE_ERRORS as error:
+        return error.as_dict()
+
+
+def _one(pair: Pair, out: Path, options: PrepareOptions, names: dict[str, int], earlier: CaseRow | None) -> _Case:
+    path = out / "cases" / f"{pair.case}.h5"
+    try:
+        stamp = stamp_of(pair, options)
+    except OSError as error:
+        raise NoRoom(f"cannot read the files of {pair.case}: {error.strerror}", where=str(pair.image), row="N47") from error
+    if earlier is not None and earlier.stamp == stamp and _opens(path):
+        return _Case(earlier, True)
+    reading = read_pair(pair, options, names)
+    write_case(path, reading.volume, reading.labels)
+    row = CaseRow(
+        case=pair.case,
+        patient=pair.case,
+        image=pair.image.name,
+        mask=(pair.mask.name if pair.mask else "parts") if pair.has_mask else None,
+        sha256=digest_files(pair, options),
+        stamp=stamp,
+        voxels_sha256=digest_voxels(reading.volume),
+        shape=reading.volume.shape,
+        spacing_mm=reading.volume.spacing_mm,
+        percentiles=reading.percentiles,
+        complete=pair.has_mask and options.masks == "complete",
+        outlined=list(reading.outlined),
+        counts={str(value): count for value, count in reading.counts.items()},
+        ct=reading.ct,
+        flipped=reading.volume.grid.orientation.flips[0],
+        notes=reading.notes,
+    )
+    return _Case(row, False)
+
+
+def _present(out: Path, row: CaseRow, recipe: Recipe, classes: tuple[str, ...]) -> dict[str, list[int]]:
+    """Per class the slices that still hold it on the network's grid: image-level labels are made after shrinking (M13)."""
+    if not row.outlined:
+        return {}
+    placement = Placement.of(row.shape, row.spacing_mm, recipe)
+    with CaseFile(out / "cases" / f"{row.case}.h5") as file:
+        placed = placement.place_mask(file.labels(row.outlined))
+    return {
+        name: [d for d, mask in zip(row.outlined, placed, strict=True) if bool(np.any(mask == index))]
+        for index, name in enumerate(classes, 1)
+    }
+
+
+def _advice(rows: Mapping[str, CaseRow], options: PrepareOptions) -> Iterator[str]:
+    """What a person should know about what their masks will be taken for."""
+    for name, row in rows.items():
+        outlined = row.outlined
+        lost = [d for d in outlined if not any(d in slices for slices in row.present.values())]
+        if lost:
+            yield f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; these slices count as empty"
+        if row.mask and not outlined and not row.complete:
+            yield f"{name}: M10: the mask is empty and masks are partial, so the scan counts as not outlined at all"
+        whole = len(outlined) > 10 and outlined[-1] - outlined[0] + 1 == len(outlined) < row.shape[0]
+        if options.masks == "partial" and whole:
+            yield f"{name}: M12: all of a structure seems outlined; if empty slices are truly empty say --masks complete"
+    if options.tags is None:
+        yield "no image tags: a classifier learns from outlined slices only; first and last slice per scan (--tags) help it much"
+
+
+def _earlier(out: Path, options: PrepareOptions) -> dict[str, CaseRow]:
+    """Rows of an earlier preparation under the same options."""
+    try:
+        prepared = Prepared.open(out)
+    except BadDataset:
+        return {}
+    same = {key: prepared.options.get(key) for key in options.mark} == options.mark
+    return prepared.cases if same else {}
+
+
+def _opens(path: Path) -> bool:
+    """Is the case file whole? Every chunk is read, since a flipped bit shows on reading only."""
+    try:
+        with CaseFile(path) as file:
+            file.volume()
+            if file.has_labels:
+                file.labels(range(file.shape[0]))
+    except BadDataset:
+        return False
+    return True
+
+
+def _check_out(data: Path, out: Path) -> None:
+    inside = data.resolve()
+    if out.resolve() == inside or inside in out.resolve().parents:
+        raise BadConfig(
+            "the output folder lies inside the data folder; fewmask never writes into its input",
+            where=str(out),
+            did="nothing was written",
+            fix="choose another --out",
+            row="F11",
+        )
+    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - _OURS):
+        raise BadConfig("the output folder holds other files", where=str(out), did="nothing was written", fix="choose another --out", row="F11")

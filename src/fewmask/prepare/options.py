@@ -1,0 +1,58 @@
+"""What a person decides about a data folder, as one value."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fewmask.core.errors import BadConfig
+from fewmask.core.recipe import RECIPES, Recipe
+from fewmask.io.header import AS_IS, ReadOptions
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Options of `prepare` and `check`."""
+
+    labels: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
+    """Class name -> values or structure names in the masks, in the order of the classes."""
+    recipe: str = "auto"
+    """Name of a recipe."""
+    masks: Literal["partial", "complete"] = "partial"
+    """`partial`: slices without outline are unknown. `complete`: they are truly empty."""
+    tags: Path | Literal["from-masks"] | None = None
+    """Tag file, or tags read off complete masks (for experiments), or none."""
+    reviewed: Path | None = None
+    """File of further reviewed slices (outlined or declared empty)."""
+    patients: Path | str | None = None
+    """Table `case,patient`, or a regular expression with one group over case ids; default: one patient per case."""
+    split: Path | None = None
+    """Split file; default: drawn by patient."""
+    jobs: int = 2
+    """Processes."""
+    read: ReadOptions = AS_IS
+    series: str | None = None
+    """DICOM series to take."""
+    keep_first: bool = False
+    """Keep the first of DICOM slices at one position."""
+    follow_links: bool = False
+    """Accept links that leave the data folder."""
+
+    @property
+    def settled_recipe(self) -> Recipe:
+        """The named recipe. Raises `BadConfig` for a name that is not there."""
+        if self.recipe not in RECIPES:
+            raise BadConfig(
+                f"no recipe is called {self.recipe!r}", did="nothing was started", fix=f"use one of: {', '.join(RECIPES)}", row="C01"
+            )
+        return RECIPES[self.recipe]
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What a prepared case depends on: a case made under another mark is made again."""
+        return {
+            "labels": {name: list(values) for name, values in self.labels.items()},
+            "masks": self.masks,
+            "read": repr(self.read),
+            "series": self.series or "",
+            "keep_first": self.keep_first,
+        }

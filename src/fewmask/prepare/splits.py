@@ -1,0 +1,81 @@
+"""Patients and splits: no patient, and no scan under two names, in two parts."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from fewmask.core.budget import Split
+from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.randomness import permutation
+from fewmask.io.prepared import CaseRow, read_split
+from fewmask.io.tables import read_csv
+
+_TEST_SHARE = 0.3
+
+
+def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
+    """Case -> patient from a table `case,patient`, a regular expression with one group, or the case id itself."""
+    if source is None:
+        return {case: case for case in cases}
+    if isinstance(source, Path):
+        table = {row["case"]: row["patient"] for row in read_csv(source, ["case", "patient"])}
+        absent = [case for case in cases if not table.get(case)]
+        if absent:
+            raise BadDataset(f"{len(absent)} cases have no patient: {', '.join(absent[:5])}", where=str(source), row="S01")
+        return {case: table[case] for case in cases}
+    try:
+        pattern = re.compile(source)
+    except re.error as error:
+        raise BadConfig(f"--patients {source!r} is no regular expression: {error}", did="nothing was started", row="C02") from error
+    found = {case: pattern.search(case) for case in cases}
+    absent = [case for case, match in found.items() if match is None or not match.groups()]
+    if absent or pattern.groups != 1:
+        raise BadConfig(
+            f"--patients {source!r} finds no patient in {', '.join(absent[:3]) or 'any case'}",
+            did="nothing was started",
+            fix="write one group, such as '^(p[0-9]+)'",
+            row="S01",
+        )
+    return {case: match[1] for case, match in found.items() if match}
+
+
+def choose_split(rows: Mapping[str, CaseRow], path: Path | None) -> Split:
+    """The split of a file, or one drawn by patient (seed 0).
+
+    Drawn: 30 % of the patients whose masks are complete go to test, as long as three stay to learn from; without complete
+    masks everything is training, since nothing could be scored. Raises `BadDataset` on leakage (S01, N44).
+    """
+    split = read_split(path) if path else _draw(rows)
+    split.check({case: row.patient for case, row in rows.items()})
+    _check_twins(rows, split)
+    return split
+
+
+def _draw(rows: Mapping[str, CaseRow]) -> Split:
+    twins: dict[str, str] = {}
+    for row in rows.values():
+        twins.setdefault(row.voxels_sha256, row.patient)
+    group = {case: twins[row.voxels_sha256] for case, row in rows.items()}
+    scored = sorted({row.patient for row in rows.values() if row.complete and row.present and group[row.case] == row.patient})
+    count = min(round(_TEST_SHARE * len(scored)), max(0, len({row.patient for row in rows.values()}) - 3))
+    chosen = {scored[i] for i in permutation(len(scored), 0, "split")[:count]}
+    test = tuple(case for case, row in sorted(rows.items()) if row.patient in chosen or group[case] in chosen)
+    return Split(tuple(case for case in sorted(rows) if case not in test), (), test)
+
+
+def _check_twins(rows: Mapping[str, CaseRow], split: Split) -> None:
+    part_of = {case: part for part in ("train", "val", "test") for case in getattr(split, part)}
+    seen: dict[str, str] = {}
+    pairs = []
+    for case in sorted(part_of):
+        other = seen.setdefault(rows[case].voxels_sha256, case)
+        if part_of[other] != part_of[case]:
+            pairs.append(f"{other} ({part_of[other]}) = {case} ({part_of[case]})")
+    if pairs:
+        raise BadDataset(
+            "the same scan stands in two parts of the split under two names",
+            where=pairs[:10],
+            did="nothing was written",
+            fix="remove one of each pair, or put both in one part",
+            row="N44",
+        )

@@ -1,0 +1,80 @@
+"""Image tags and reviewed slices: from a person's file, in the file's own slice numbers, to d."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fewmask.core.errors import BadDataset
+from fewmask.io.prepared import CaseRow, Tags
+from fewmask.io.tables import read_csv
+
+
+def read_tags(path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool], classes: tuple[str, ...]) -> tuple[Tags, list[str]]:
+    """Tags of a file `case[,class],first_slice,last_slice` (0-based along the file's own slice axis, inclusive; empty = absent).
+
+    `flips` says per case whether d runs against the file. Returns tags in d and notes on lines for cases that are not there.
+    Raises `BadDataset` naming the line's case for unknown classes and slices outside the scan, all in one message.
+    """
+    tags: Tags = {}
+    problems: list[str] = []
+    notes: list[str] = []
+    for line in read_csv(path, ["case", "first_slice", "last_slice"]):
+        case, name = line["case"], line.get("class") or (classes[0] if len(classes) == 1 else "")
+        if case not in rows:
+            notes.append(f"{path.name}: no case is called {case}")
+        elif name not in classes:
+            problems.append(f"{case}: no class is called {name!r} (classes: {', '.join(classes)})")
+        else:
+            span = _span(line, rows[case], flips[case], problems)
+            tags.setdefault(case, {})[name] = span
+            stray = [d for d in rows[case].present.get(name, []) if span is None or not span[0] <= d <= span[1]]
+            if stray:
+                problems.append(f"{case}: {name} is outlined in slice {stray[0]} (d), outside its tag")
+    _raise(problems, path)
+    return tags, notes
+
+
+def tags_from_masks(rows: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Tags:
+    """First and last slice of each class in each completely masked case: what a person would have noted down."""
+    return {
+        case: {name: (min(d), max(d)) if (d := row.present.get(name)) else None for name in classes}
+        for case, row in rows.items()
+        if row.complete
+    }
+
+
+def read_reviewed(path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool]) -> tuple[dict[str, set[int]], list[str]]:
+    """Reviewed slices of a file `case,first_slice,last_slice`, as `read_tags` counts them."""
+    reviewed: dict[str, set[int]] = {}
+    problems: list[str] = []
+    notes: list[str] = []
+    for line in read_csv(path, ["case", "first_slice", "last_slice"]):
+        case = line["case"]
+        if case not in rows:
+            notes.append(f"{path.name}: no case is called {case}")
+        elif span := _span(line, rows[case], flips[case], problems):
+            reviewed.setdefault(case, set()).update(range(span[0], span[1] + 1))
+    _raise(problems, path)
+    return reviewed, notes
+
+
+def _span(line: Mapping[str, str], row: CaseRow, flipped: bool, problems: list[str]) -> tuple[int, int] | None:
+    texts = (line["first_slice"], line["last_slice"])
+    if texts == ("", ""):
+        return None
+    depth = row.shape[0]
+    if not all(text.isdecimal() and int(text) < depth for text in texts) or int(texts[0]) > int(texts[1]):
+        problems.append(f"{row.case}: slices {texts[0]!r}..{texts[1]!r} are not within 0..{depth - 1}, first before last")
+        return None
+    first, last = int(texts[0]), int(texts[1])
+    return (depth - 1 - last, depth - 1 - first) if flipped else (first, last)
+
+
+def _raise(problems: list[str], path: Path) -> None:
+    if problems:
+        raise BadDataset(
+            f"{path.name} does not fit the scans ({len(problems)} lines)",
+            where=[str(path), *problems[:10]],
+            did="nothing was written",
+            fix="slices count from 0 along the file's own slice axis, as an array viewer shows them; correct these lines",
+            row="S04",
+        )
