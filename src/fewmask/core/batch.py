@@ -18,7 +18,6 @@ UNKNOWN = -1
 class Draw:
     """One random decision about one image, as a value: applied to image and mask alike, logged, replayed."""
 
-    flip_w: bool = False
     rotate_deg: float = 0.0
     zoom: float = 1.0
     shift: tuple[float, float] = (0.0, 0.0)

@@ -1,0 +1,69 @@
+"""Draw, then apply: a random decision is a value that moves image and mask together."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from fewmask.core.batch import Draw
+
+_NOTHING = Draw()
+
+
+def draw(rng: np.random.Generator) -> Draw:
+    """A weak draw: up to 15 degrees, zoom 0.8-1.25, shift 8 %, mild changes of contrast and noise. No flips: organs have sides."""
+    return Draw(
+        rotate_deg=float(rng.uniform(-15, 15)),
+        zoom=float(math.exp(rng.uniform(-0.223, 0.223))),
+        shift=(float(rng.uniform(-0.08, 0.08)), float(rng.uniform(-0.08, 0.08))),
+        gain=float(rng.uniform(0.9, 1.1)),
+        offset=float(rng.uniform(-0.05, 0.05)),
+        gamma=float(math.exp(rng.uniform(-0.3, 0.3))),
+        noise=float(rng.uniform(0, 0.03)),
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+def strengthen(weak: Draw, rng: np.random.Generator) -> Draw:
+    """The same geometry under a stronger draw of contrast and noise."""
+    return replace(
+        weak,
+        gain=float(rng.uniform(0.7, 1.3)),
+        offset=float(rng.uniform(-0.15, 0.15)),
+        gamma=float(math.exp(rng.uniform(-0.7, 0.7))),
+        noise=float(rng.uniform(0.02, 0.10)),
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+def apply_image(image: Float[Tensor, "1 h w"], one: Draw) -> Float[Tensor, "1 h w"]:
+    """Geometry (bilinear, zero outside), then contrast and noise; result clipped to [0, 1]."""
+    if one == _NOTHING:
+        return image
+    moved = functional.grid_sample(image[None], _grid(one, image.shape[-2:]), mode="bilinear", align_corners=False)[0]
+    shown = moved.clamp(0, 1) ** one.gamma * one.gain + one.offset
+    if one.noise:
+        generator = torch.Generator().manual_seed(one.noise_seed)
+        shown = shown + one.noise * torch.randn(image.shape, generator=generator)
+    return shown.clamp(0, 1)
+
+
+def apply_mask(mask: Int[Tensor, "h w"], one: Draw) -> Int[Tensor, "h w"]:
+    """The same geometry, nearest neighbour, background outside."""
+    if one == _NOTHING:
+        return mask
+    moved = functional.grid_sample(mask[None, None].float(), _grid(one, mask.shape), mode="nearest", align_corners=False)
+    return moved[0, 0].round().to(mask.dtype)
+
+
+def _grid(one: Draw, shape: tuple[int, ...]) -> Float[Tensor, "1 h w 2"]:
+    """Where each output pixel looks in the input: rotation about the centre, zoom, shift."""
+    angle = math.radians(one.rotate_deg)
+    cos, sin = math.cos(angle) / one.zoom, math.sin(angle) / one.zoom
+    dy, dx = one.shift
+    theta = torch.tensor([[[cos, -sin, 2 * dx], [sin, cos, 2 * dy]]])
+    return functional.affine_grid(theta, [1, 1, *shape], align_corners=False)

@@ -1,0 +1,166 @@
+"""Batches of slices as a pure function of (seed, step): no order of events can change what step 17 sees."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewmask.core.batch import UNKNOWN, Batch, Draw, Feed, Labelled, Unlabelled, Weak
+from fewmask.core.budget import Budget
+from fewmask.core.errors import BadConfig
+from fewmask.core.placement import Placement
+from fewmask.core.randomness import permutation, rng
+from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
+from fewmask.data.gate import MaskGate
+from fewmask.io.case import CaseFile
+from fewmask.io.prepared import Prepared
+
+Item = tuple[str, int]
+"""(case, d)."""
+_CACHE_BYTES = 2 * 2**30
+
+
+class SliceFeed:
+    """Labelled, weak and unlabelled streams over the training part of a prepared dataset."""
+
+    def __init__(self, prepared: Prepared, budget: Budget, feed: Feed, seed: int) -> None:
+        """Raises `BadConfig` if the budget grants nothing."""
+        self._prepared, self._feed, self._seed = prepared, feed, seed
+        self._gate = MaskGate(prepared, budget)
+        every = [(case, d) for case in prepared.split.train for d in prepared.recipe.slices(prepared.cases[case].shape[0])]
+        labelled = self._gate.granted()
+        self._known = self._tags(every, labelled)
+        self._pools: Mapping[str, list[Item]] = {
+            "labelled": labelled,
+            "weak": [item for item in every if any(value != UNKNOWN for value in self._known[item])],
+            "unlabelled": every,
+        }
+        if not labelled:
+            raise BadConfig("the budget grants no mask", did="nothing was started", fix="use --slices or --volumes", row="C02")
+        self._files: dict[str, CaseFile] = {}
+        self._placements = {
+            case: Placement.of(row.shape, row.spacing_mm, prepared.recipe) for case, row in prepared.cases.items()
+        }
+        self._cache: dict[Item, Tensor] = {}
+        self._masks: dict[Item, Tensor] = {}
+        self._ahead: tuple[int, Future[Batch]] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+
+    def report(self) -> dict[str, int]:
+        """What a person provided: outlined slices, slices with a tag, and how many slices nobody said anything about."""
+        tagged = sum(any(value != UNKNOWN for value in self._prepared.tag(case, d)) for case, d in self._pools["unlabelled"])
+        known = len(self._pools["weak"])
+        return {
+            "labelled_slices": len(self._pools["labelled"]),
+            "tagged_slices": tagged,
+            "tagged_scans": sum(1 for case in self._prepared.split.train if self._prepared.tags.get(case)),
+            "unknown_slices": len(self._pools["unlabelled"]) - known,
+            "slices": len(self._pools["unlabelled"]),
+        }
+
+    def batch(self, index: int) -> Batch:
+        """The batch of step `index`; the next one is made in the background meanwhile."""
+        if self._ahead is not None and self._ahead[0] == index:
+            batch = self._ahead[1].result()
+        else:
+            batch = self._thread.submit(self._make, index).result()
+        self._ahead = (index + 1, self._thread.submit(self._make, index + 1))
+        return batch
+
+    def close(self) -> None:
+        """Stop the background thread and close all files."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+    def __enter__(self) -> Self:
+        """The open feed."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def _make(self, index: int) -> Batch:
+        names: dict[str, tuple[str, ...]] = {}
+        parts: dict[str, Labelled | Weak | Unlabelled] = {}
+        for stream, make in (("labelled", self._labelled), ("weak", self._weak), ("unlabelled", self._unlabelled)):
+            items = self._items(stream, index)
+            if items:
+                draws = [self._draw(stream, index, place) for place in range(len(items))]
+                parts[stream] = make(items, draws, index)
+                names[stream] = tuple(f"{case}:{d}" for case, d in items)
+        return Batch(**parts, names=names)  # type: ignore[arg-type]
+
+    def _items(self, stream: str, index: int) -> list[Item]:
+        """The stream's items of a step: consecutive places in an endless row of keyed permutations of its pool."""
+        pool, count = self._pools[stream], getattr(self._feed, stream)
+        if not pool:
+            return []
+        places = [divmod(index * count + place, len(pool)) for place in range(count)]
+        orders = {epoch: permutation(len(pool), self._seed, stream, epoch) for epoch, _ in places}
+        return [pool[orders[epoch][place]] for epoch, place in places]
+
+    def _draw(self, stream: str, index: int, place: int) -> Draw:
+        return draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw()
+
+    def _labelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Labelled:
+        masks = torch.stack([apply_mask(self._mask(item), one) for item, one in zip(items, draws, strict=True)])
+        classes = torch.arange(1, len(self._prepared.classes) + 1)
+        present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
+        return Labelled(self._images(items, draws), masks, present, tuple(draws))
+
+    def _weak(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Weak:
+        present = torch.tensor([self._known[item] for item in items])
+        return Weak(self._images(items, draws), present, self._strong(items, draws, "weak", index), tuple(draws))
+
+    def _unlabelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Unlabelled:
+        return Unlabelled(self._images(items, draws), self._strong(items, draws, "unlabelled", index), tuple(draws))
+
+    def _strong(self, items: Sequence[Item], draws: Sequence[Draw], stream: str, index: int) -> Float[Tensor, "b 1 h w"] | None:
+        if not self._feed.strong:
+            return None
+        stronger = [strengthen(one, rng(self._seed, "strong", stream, index, i)) for i, one in enumerate(draws)]
+        return self._images(items, stronger)
+
+    def _images(self, items: Sequence[Item], draws: Sequence[Draw]) -> Float[Tensor, "b 1 h w"]:
+        return torch.stack([apply_image(self._image(item), one) for item, one in zip(items, draws, strict=True)])
+
+    def _image(self, item: Item) -> Float[Tensor, "1 h w"]:
+        """A placed slice; kept in memory as long as there is room, which changes nothing but time."""
+        if item not in self._cache:
+            case, d = item
+            if case not in self._files:
+                self._files[case] = self._prepared.case(case)
+            scaled = self._prepared.recipe.scale(self._files[case].intensities([d]), self._prepared.bounds(case))
+            placed = torch.from_numpy(self._placements[case].place(scaled))
+            if len(self._cache) * placed.nbytes >= _CACHE_BYTES:
+                return placed
+            self._cache[item] = placed
+        return self._cache[item]
+
+    def _mask(self, item: Item) -> Tensor:
+        if item not in self._masks:
+            case, d = item
+            placed = self._placements[case].place_mask(self._gate.labels(case, [d]))[0]
+            self._masks[item] = torch.from_numpy(placed.astype(np.int64))
+        return self._masks[item]
+
+    def _tags(self, every: Sequence[Item], labelled: Sequence[Item]) -> dict[Item, list[int]]:
+        """Per slice and class: what the tags say, else what a granted mask shows, else unknown."""
+        granted = set(labelled)
+        known = {}
+        for case, d in every:
+            said = self._prepared.tag(case, d)
+            if (case, d) in granted:
+                present = self._prepared.cases[case].present
+                shown = [int(d in present.get(name, ())) for name in self._prepared.classes]
+                said = [tag if tag != UNKNOWN else seen for tag, seen in zip(said, shown, strict=True)]
+            known[case, d] = said
+        return known

@@ -1,0 +1,141 @@
+"""A run folder: everything a run was made of, its checkpoints, and what came of it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from torch import Tensor
+
+from fewmask.core.budget import Budget, Split
+from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.io.nifti import sha256
+from fewmask.io.prepared import read_budget, read_split, write_budget, write_split
+from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.text import read_json, write_json
+from fewmask.io.weights import load_tensors, save_tensors
+
+_STATE = re.compile(r"state-(\d{8})\.json")
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved state: training stands before step `step`."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    skipped: tuple[str, ...] = ()
+    """Newer states that could not be used."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of the files in a run folder (see conventions); opening checks that it is one."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """An existing run. Raises `BadCheckpoint` if the folder is none."""
+        if not (path / "config.json").exists():
+            raise BadCheckpoint("not a run folder: there is no config.json", where=str(path), fix="give the folder of --out of `fewmask train`", row="W06")
+        return cls(path)
+
+    @property
+    def exists(self) -> bool:
+        """Has this run been started?"""
+        return (self.path / "config.json").exists()
+
+    @property
+    def weights(self) -> Path:
+        """Final weights."""
+        return self.path / "weights.safetensors"
+
+    @property
+    def predictions(self) -> Path:
+        """Masks of this run."""
+        return self.path / "predictions"
+
+    @property
+    def metrics(self) -> Path:
+        """Scores of this run."""
+        return self.path / "metrics.csv"
+
+    def create(
+        self, config: Mapping[str, Any], recipe: Mapping[str, Any], split: Split, budget: Budget, environment: Mapping[str, Any]
+    ) -> None:
+        """Write what the run is made of, config last: a folder without config.json was never started."""
+        if self.path.exists() and any(item.name not in (".fewmask.lock",) for item in self.path.iterdir()):
+            raise BadConfig(
+                "the run folder holds other files", where=str(self.path), did="nothing was written", fix="choose another --out", row="F11"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "recipe.json", recipe)
+        write_split(self.path / "split.toml", split)
+        write_budget(self.path / "budget.toml", budget)
+        write_json(self.path / "environment.json", environment)
+        write_json(self.path / "config.json", config)
+
+    def read_config(self) -> dict[str, Any]:
+        """The merged config."""
+        return read_json(self.path / "config.json", kind=BadCheckpoint)
+
+    def read_recipe(self) -> dict[str, Any]:
+        """The recipe's plain data."""
+        return read_json(self.path / "recipe.json", kind=BadCheckpoint)
+
+    def read_environment(self) -> dict[str, Any]:
+        """Versions, device, threads of the run."""
+        return read_json(self.path / "environment.json", kind=BadCheckpoint)
+
+    def read_budget(self) -> Budget:
+        """The budget."""
+        return read_budget(self.path / "budget.toml")
+
+    def read_split(self) -> Split:
+        """The split."""
+        return read_split(self.path / "split.toml")
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], before_done: Any = None) -> None:
+        """Save a state: tensors, then the record that makes it count; older ones but the last two are removed."""
+        stem = f"state-{step:08d}"
+        digest = save_tensors(self.path / f"{stem}.safetensors", tensors)
+        if before_done is not None:
+            before_done()
+        write_json(self.path / f"{stem}.json", {"step": step, "sha256": digest})
+        for old in self._steps()[_KEPT:]:
+            (self.path / f"state-{old:08d}.json").unlink(missing_ok=True)
+            (self.path / f"state-{old:08d}.safetensors").unlink(missing_ok=True)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest state that checks out; a bad one is passed over and named. None if there is none."""
+        skipped: list[str] = []
+        for step in self._steps():
+            path = self.path / f"state-{step:08d}.safetensors"
+            try:
+                record = read_json(path.with_suffix(".json"), kind=BadCheckpoint)
+                if not path.exists() or sha256(path) != record.get("sha256"):
+                    raise BadCheckpoint("checksum differs", where=str(path), row="W05")
+                return Checkpoint(step, load_tensors(path), tuple(skipped))
+            except BadCheckpoint as error:
+                skipped.append(f"{path.name}: {error.what}")
+        if skipped:
+            raise BadCheckpoint(
+                "no saved state of this run checks out", where=[str(self.path), *skipped], fix="start again in a new --out", row="W05"
+            )
+        return None
+
+    def write_losses(self, names: list[str], rows: list[dict[str, str]]) -> None:
+        """The whole table of losses, one row per logged step."""
+        write_csv(self.path / "losses.csv", ["step", *names], rows)
+
+    def read_losses(self, before: int) -> list[dict[str, str]]:
+        """Rows of steps before `before`."""
+        path = self.path / "losses.csv"
+        return [row for row in read_csv(path, ["step"]) if int(row["step"]) < before] if path.exists() else []
+
+    def _steps(self) -> list[int]:
+        """Steps with a record, newest first."""
+        return sorted((int(m[1]) for item in self.path.iterdir() if (m := _STATE.fullmatch(item.name))), reverse=True)

@@ -1,0 +1,143 @@
+"""Tensors on disk: our own as safetensors; a foreign `.pth` is read in one place, as plain tensors or not at all."""
+
+import math
+import pickle  # noqa: S403  only for the name of the error that a refused file raises
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fewmask.core.errors import BadCheckpoint
+from fewmask.io.atomic import writing
+from fewmask.io.nifti import sha256
+
+_MAX_HEADER = 16 * 2**20
+_MAX_RATIO = 4
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+    """Write tensors atomically (contiguous copies on the CPU) and return the file's SHA-256."""
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with writing(path) as part:
+        save_file(plain, part, dict(metadata or {}))
+    return sha256(path)
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file. Raises `BadCheckpoint` for a damaged file or a header beyond reason (W04)."""
+    if not path.is_file():
+        raise BadCheckpoint("no such file of weights", where=str(path), fix="check the path", row="W07")
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > min(_MAX_HEADER, path.stat().st_size):
+        raise _damaged(path, f"header declares {header} bytes, the file has {path.stat().st_size}")
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text notes in a safetensors file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+
+
+def load_into(module: nn.Module, path: Path, prefix: str = "") -> None:
+    """Load weights strictly: a missing, extra or ill-shaped name, or a NaN, raises `BadCheckpoint` naming the first five."""
+    tensors = {name.removeprefix(prefix): tensor for name, tensor in load_tensors(path).items() if name.startswith(prefix)}
+    own = module.state_dict()
+    problems = [f"missing {name}" for name in own if name not in tensors]
+    problems += [f"unknown {name}" for name in tensors if name not in own]
+    for name, tensor in tensors.items():
+        if name in own and own[name].shape != tensor.shape:
+            problems.append(f"{name} is {tuple(tensor.shape)}, {tuple(own[name].shape)} is needed")
+        elif tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            problems.append(f"{name} holds NaN or Inf")
+    if problems:
+        raise BadCheckpoint(
+            f"weights do not fit ({len(problems)} differences)",
+            where=[str(path), *problems[:5]],
+            did="nothing was loaded",
+            fix="use the weights of this method and --encoder",
+            row="W04",
+        )
+    module.load_state_dict(tensors)
+
+
+def load_foreign(path: Path) -> dict[str, Tensor]:
+    """Tensors of a PyTorch `.pth` file. Never runs code from it: what is not plain tensors is refused, without fallback.
+
+    Raises `BadCheckpoint` for pickled objects (W01, W02), archives that unfold to more than four times their size or do not
+    check out (W03), and files that hold no tensors.
+    """
+    _check_archive(path)
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError) as error:
+        raise BadCheckpoint(
+            "the file is not plain tensors, so it was not loaded: loading it could run code",
+            where=[str(path), str(error).splitlines()[0][:160] if str(error) else type(error).__name__],
+            did="nothing was loaded",
+            fix="ask its author for a safetensors file, or convert it in a throw-away container",
+            row="W01",
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise BadCheckpoint("the file holds no table of tensors", where=str(path), did="nothing was loaded", row="W02")
+    return dict(content)
+
+
+def flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's moments and counters as named tensors."""
+    flat = {}
+    for index, state in optimiser.state_dict()["state"].items():
+        for key, value in state.items():
+            flat[f"{index}.{key}"] = value if isinstance(value, Tensor) else torch.tensor(value)
+    return flat
+
+
+def restore_optimiser(optimiser: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
+    """The inverse of `flatten_optimiser`; parameter groups stay as they are (the loop sets learning rates each step)."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in flat.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _check_archive(path: Path) -> None:
+    if not path.is_file():
+        raise BadCheckpoint("no such file of weights", where=str(path), fix="check the path", row="W07")
+    if not zipfile.is_zipfile(path):
+        raise _damaged(path, "not a PyTorch archive (cut short, or from before 2020)", "W03")
+    with zipfile.ZipFile(path) as archive:
+        declared = sum(item.file_size for item in archive.infolist())
+        if declared > _MAX_RATIO * path.stat().st_size:
+            raise _damaged(path, f"unfolds to {declared} bytes from {path.stat().st_size}", "W03")
+        if any(item.filename.endswith("constants.pkl") for item in archive.infolist()):
+            raise _damaged(path, "TorchScript holds code; plain weights are needed", "W03")
+        broken = archive.testzip()
+        if broken is not None:
+            raise _damaged(path, f"checksum of {broken} differs", "W03")
+
+
+def _damaged(path: Path, why: str, row: str = "W04") -> BadCheckpoint:
+    return BadCheckpoint(
+        f"weights are damaged: {why}", where=str(path), did="nothing was loaded", fix="copy the file again from its source", row=row
+    )
+
+
+def count_weights(tensors: Mapping[str, Tensor]) -> int:
+    """How many numbers."""
+    return sum(math.prod(tensor.shape) for tensor in tensors.values())

@@ -1,0 +1,291 @@
+"""The one training loop: every method, every budget, resumable to the bit."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import torch
+
+from fewmask.core.batch import Batch, Step, Task
+from fewmask.core.budget import Budget, draw_slices, draw_volumes
+from fewmask.core.config import apply_settings
+from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.core.randomness import seed_of
+from fewmask.data.slices import SliceFeed
+from fewmask.io.atomic import clean_parts
+from fewmask.io.lock import folder_lock
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import Checkpoint, RunFolder
+from fewmask.io.weights import flatten_optimiser, restore_optimiser, save_tensors
+from fewmask.methods import build, config_class, config_from
+from fewmask.methods._method import Method
+from fewmask.train import fault
+from fewmask.train.machine import choose_bf16, choose_device, describe, start_time
+from fewmask.train.request import Progress, TrainRequest
+from fewmask.train.stop import listen
+
+_DEFAULT_MINUTES = 10.0
+_LOGGED = 2000
+"""About as many rows in losses.csv."""
+Tell = Callable[[Progress], None]
+
+
+def train(request: TrainRequest, progress: Tell | None = None) -> Any:
+    """Train, or go on with an unfinished run in `request.out`; returns the run folder's path.
+
+    Raises `BadConfig` when the run folder was made from another request (C06), `Interrupted` after a signal (everything is
+    saved), `TrainingFailed` when a loss is not a number (F17), `NoRoom` for the machine's limits.
+    """
+    prepared = Prepared.open(request.prepared)
+    run = RunFolder(request.out)
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    device = choose_device(request.device)
+    budget = _budget(request, prepared)
+    config = _config(request, prepared)
+    request.out.mkdir(parents=True, exist_ok=True)
+    with folder_lock(request.out, "train"):
+        clean_parts(request.out)
+        if run.exists:
+            config = _same(run, config, budget)
+        else:
+            config = _settle(config, request, prepared, budget, device)
+            run.create(config, prepared.recipe.as_dict(), prepared.split, budget, describe(device))
+        if not run.weights.exists():
+            with SliceFeed(prepared, budget, _build(config).feed, config["seed"]) as feed:
+                _Loop(run, config, feed, device, request, progress or (lambda state: None)).go()
+    return request.out
+
+
+class _Loop:
+    """State of one run while it runs."""
+
+    def __init__(
+        self, run: RunFolder, config: dict[str, Any], feed: SliceFeed, device: torch.device, request: TrainRequest, tell: Tell
+    ) -> None:
+        self.run, self.config, self.feed, self.device, self.request, self.tell = run, config, feed, device, request, tell
+        self.method = _build(config).to(device)
+        self.optimiser = self.method.optimiser()
+        self.rates = [float(group["lr"]) for group in self.optimiser.param_groups]
+        self.total = int(config["steps"])
+        self.done = self.saved = 0
+        self.rows: list[dict[str, str]] = []
+        self.names: list[str] = []
+
+    def go(self) -> None:
+        """Steps until the end or a signal."""
+        note = self._resume(self.run.latest())
+        every = max(1, self.total // _LOGGED)
+        start = last_save = time.monotonic()
+        first = self.done
+        with listen() as asked:
+            while self.done < self.total:
+                losses = self._step(self.done)
+                if self.done % every == 0 or self.done == self.total - 1:
+                    self._log(losses)
+                self.done += 1
+                fault.point(f"step:{self.done}")
+                if self._is_time_to_save(last_save) or asked.signal is not None:
+                    self._save()
+                    last_save = time.monotonic()
+                if asked.signal is not None:
+                    raise Interrupted(
+                        f"stopped by a signal after step {self.done} of {self.total}",
+                        where=str(self.run.path),
+                        did="everything up to here is saved",
+                        fix="the same command goes on from here",
+                        exit_code=asked.exit_code,
+                        row="F02",
+                    )
+                rate = (time.monotonic() - start) / (self.done - first)
+                left = rate * (self.total - self.done)
+                self.tell(Progress(self.done, self.total, rate, left, losses, self.saved, note))
+                note = ""
+        self._save()
+        save_tensors(self.run.weights, self.method.state_dict())
+
+    def _step(self, index: int) -> dict[str, float]:
+        batch = self.feed.batch(index)
+        losses, total = take_step(self.method, self.optimiser, batch, self._at(index), self.device, self.config["bf16"], self.rates)
+        if not math.isfinite(total):
+            raise self._not_a_number(index, batch, losses)
+        return losses
+
+    def _at(self, index: int) -> Step:
+        return Step(index, self.total, int(self.config["seed"]))
+
+    def _is_time_to_save(self, last_save: float) -> bool:
+        by_count = self.request.save_steps is not None and self.done % self.request.save_steps == 0
+        return by_count or time.monotonic() - last_save > 60 * self.request.save_minutes
+
+    def _save(self) -> None:
+        """Losses first, then the state: a state never stands without the rows that belong to it."""
+        self.run.write_losses(self.names, self.rows)
+        tensors = {f"model.{name}": tensor for name, tensor in self.method.state_dict().items()}
+        tensors |= {f"optim.{name}": tensor for name, tensor in flatten_optimiser(self.optimiser).items()}
+        fault.point(f"before-save:{self.done}")
+        self.run.save(self.done, tensors, lambda: fault.point(f"in-save:{self.done}"))
+        self.saved = self.done
+        fault.point(f"after-save:{self.done}")
+
+    def _resume(self, checkpoint: Checkpoint | None) -> str:
+        if checkpoint is None:
+            return ""
+        weights = {n.removeprefix("model."): t for n, t in checkpoint.tensors.items() if n.startswith("model.")}
+        self.method.load_state_dict(weights)
+        moments = {n.removeprefix("optim."): t for n, t in checkpoint.tensors.items() if n.startswith("optim.")}
+        restore_optimiser(self.optimiser, moments)
+        self.done = self.saved = checkpoint.step
+        self.rows = self.run.read_losses(checkpoint.step)
+        self.names = [name for name in self.rows[0] if name != "step"] if self.rows else []
+        before, now = self.run.read_environment(), describe(self.device)
+        changed = [f"{key}: {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
+        note = f"goes on after step {checkpoint.step}"
+        if checkpoint.skipped:
+            note += f"; a newer state was unusable ({checkpoint.skipped[0]})"
+        return note + (f"; continued, not bit-identical: {'; '.join(changed)}" if changed else "")
+
+    def _log(self, losses: dict[str, float]) -> None:
+        new = [name for name in losses if name not in self.names]
+        self.names += new
+        self.rows.append({"step": str(self.done), **{name: repr(value) for name, value in losses.items()}})
+
+    def _not_a_number(self, index: int, batch: Batch, losses: dict[str, float]) -> TrainingFailed:
+        slopes = {n: float(p.grad.abs().max()) for n, p in self.method.named_parameters() if p.grad is not None}
+        worst = max(slopes, key=lambda name: math.inf if math.isnan(slopes[name]) else slopes[name]) if slopes else "none"
+        return TrainingFailed(
+            f"a loss is not a number at step {index}",
+            where=[
+                "losses: " + ", ".join(f"{name} {value:.4g}" for name, value in losses.items()),
+                "slices: " + "; ".join(f"{stream} {' '.join(items)}" for stream, items in batch.names.items()),
+                f"learning rate {self.optimiser.param_groups[0]['lr']:.3g}, largest gradient in {worst}",
+            ],
+            did=f"the last good state is of step {self.saved}",
+            fix="try --set lr with a tenth of the value, or `fewmask check` on these cases",
+            row="F17",
+        )
+
+
+def take_step(
+    method: Method,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    step: Step,
+    device: torch.device,
+    bf16: bool,
+    rates: list[float],
+) -> tuple[dict[str, float], float]:
+    """One optimiser step; weights stay as they are if the summed loss is not finite. Returns the losses and their sum.
+
+    Dropout and the like draw from a generator that is set from (seed, step) first, so a step does not depend on history.
+    """
+    torch.manual_seed(step.torch_seed("step"))
+    method.train()
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate * method.schedule(step)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            losses = method.losses(batch.to(device), step)
+        total = torch.stack([value.float() for value in losses.values()]).sum()
+        optimiser.zero_grad(set_to_none=True)
+        if bool(torch.isfinite(total)):
+            total.backward()
+            optimiser.step()
+            method.after_step(step)
+    except torch.OutOfMemoryError as error:
+        raise NoRoom(
+            "the GPU's memory is full", where=str(error).splitlines()[0], did="the last save is whole", fix="--set labelled and weak smaller", row="F07"
+        ) from error
+    return {name: float(value.detach()) for name, value in losses.items()}, float(total.detach())
+
+
+def _budget(request: TrainRequest, prepared: Prepared) -> Budget:
+    """Draw the masks that may be seen from the training part."""
+    candidates = prepared.candidates(prepared.split.train)
+    if request.slices is not None:
+        return draw_slices(candidates, prepared.patients, request.slices, request.draw)
+    complete = [case for case in prepared.split.train if prepared.cases[case].complete and candidates[case]]
+    return draw_volumes(complete, prepared.patients, request.volumes or 0, request.draw)
+
+
+def _config(request: TrainRequest, prepared: Prepared) -> dict[str, Any]:
+    """Everything the run depends on but the number of steps and bf16, which are settled on the machine."""
+    kind = config_class(request.method)
+    config = kind()
+    if request.encoder is not None:
+        if "encoder" not in {f.name for f in fields(kind)}:
+            raise BadConfig(f"{request.method} has no encoder to choose", did="nothing was started", fix="leave --encoder out", row="C02")
+        config = replace(config, encoder=request.encoder)
+    config = apply_settings(config, request.settings, request.method)
+    task = Task(prepared.classes, prepared.recipe.size, prepared.recipe.modality)
+    return {
+        "method": request.method,
+        "config": asdict(config),
+        "task": asdict(task),
+        "seed": request.seed,
+        "checkpoint": "last",
+        "prepared": str(request.prepared.resolve()),
+        "data_digest": prepared.digest,
+    }
+
+
+def _settle(
+    config: dict[str, Any], request: TrainRequest, prepared: Prepared, budget: Budget, device: torch.device
+) -> dict[str, Any]:
+    """Measure on a throw-away copy: does bf16 pay, how many steps fit. Adds what the budget cost a person."""
+    with SliceFeed(prepared, budget, _build(config).feed, config["seed"]) as feed:
+        method = _build(config).to(device)
+        optimiser = method.optimiser()
+        batch = feed.batch(0)
+
+        def try_step(bf16: bool, batch: Batch = batch, index: int = 0) -> None:
+            take_step(method, optimiser, batch, Step(index, 1000), device, bf16, [0.0] * len(optimiser.param_groups))
+
+        bf16 = choose_bf16(request.amp, device, try_step)
+        steps = request.steps
+        if steps is None:
+            seconds = start_time(lambda index: try_step(bf16, feed.batch(index), index))
+            steps = max(1, round(60 * (request.minutes or _DEFAULT_MINUTES) / seconds))
+        return {**config, "steps": steps, "bf16": bf16, "minutes": request.minutes, "provided": feed.report()}
+
+
+def _build(config: dict[str, Any]) -> Method:
+    """A fresh method, the same for the same seed."""
+    torch.manual_seed(seed_of(config["seed"], "init") % 2**63)
+    task = config["task"]
+    method = build(config["method"], config_from(config["method"], config["config"]), Task(tuple(task["classes"]), task["size"], task["modality"]))
+    return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _same(run: RunFolder, config: dict[str, Any], budget: Budget) -> dict[str, Any]:
+    """The saved config, if the request asks for the same run."""
+    saved = run.read_config()
+    differences = [f"{key}: {_short(saved.get(key))} -> {_short(config[key])}" for key in config if _plain(config[key]) != saved.get(key)]
+    if run.read_budget() != budget:
+        differences.append("budget: other masks than before")
+    differences = [line for line in differences if not line.startswith("prepared:")]
+    if differences:
+        raise BadConfig(
+            "the run folder was made from another request",
+            where=[str(run.path), *differences[:8]],
+            did="nothing was started",
+            fix="use the first command again, or another --out",
+            row="C06",
+        )
+    return saved
+
+
+def _plain(value: Any) -> Any:
+    """As it comes back from JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) < 120 else text[:117] + "..."
+
+

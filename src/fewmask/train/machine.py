@@ -1,0 +1,63 @@
+"""What the machine is, how fast it is, and whether bfloat16 pays on it."""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy
+import torch
+
+from fewmask.core.errors import NoRoom
+from fewmask.version import __version__
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """The asked-for device, or a GPU if there is one. Raises `NoRoom` if it is not there (F08)."""
+    device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise NoRoom("no usable GPU", where=f"--device {wanted}", did="nothing was started", fix="use --device cpu", row="F08")
+    return device
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions, device and threads: the scope within which a resumed run is bit-identical."""
+    return {
+        "fewmask": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def choose_bf16(amp: Literal["auto", "on", "off"], device: torch.device, step: Callable[[bool], None]) -> bool:
+    """Is bfloat16 at least a tenth faster here? `step(bf16)` runs one throw-away training step; probed for about a second."""
+    if amp != "auto":
+        return amp == "on"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    step(False)
+    step(True)
+    seconds = {}
+    for bf16 in (False, True):
+        start = time.perf_counter()
+        count = 0
+        while count < 2 or (time.perf_counter() - start < 0.5 and count < 10):
+            step(bf16)
+            count += 1
+        seconds[bf16] = (time.perf_counter() - start) / count
+    return seconds[True] < 0.9 * seconds[False]
+
+
+def start_time(step: Callable[[int], None], steps: int = 20) -> float:
+    """Median seconds of `step(index)` over `steps` after three."""
+    stamps = []
+    for index in range(steps + 3):
+        start = time.perf_counter()
+        step(index)
+        stamps.append(time.perf_counter() - start)
+    return sorted(stamps[3:])[steps // 2]

@@ -1,0 +1,64 @@
+"""What is asked of a training run, and what it tells while it goes on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fewmask.core.errors import BadConfig
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """One training run. Exactly one of `slices` / `volumes`, and at most one of `minutes` / `steps`."""
+
+    prepared: Path
+    out: Path
+    method: str = "sam_mix"
+    slices: int | None = None
+    """Labelled slices in the budget."""
+    volumes: int | None = None
+    """Labelled volumes in the budget."""
+    draw: int = 0
+    """Which masks are in the budget."""
+    seed: int = 0
+    """Initialisation and order."""
+    minutes: float | None = None
+    """Training time; 20 steps are timed and the run then counts steps."""
+    steps: int | None = None
+    encoder: str | None = None
+    """Size of SAM, for methods that have one."""
+    settings: tuple[str, ...] = ()
+    """Changes of the method's config, `key=value`."""
+    device: str | None = None
+    """`cpu`, `cuda`, `cuda:1`; None = a GPU if there is one."""
+    threads: int | None = None
+    amp: Literal["auto", "on", "off"] = "auto"
+    """bfloat16: probed, on, off."""
+    save_minutes: float = 2.0
+    """Longest time between saves."""
+    save_steps: int | None = None
+    """Save every so many steps, besides."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if (self.slices is None) == (self.volumes is None):
+            raise BadConfig("say how many masks may be seen", did="nothing was started", fix="use either --slices N or --volumes N", row="C02")
+        if self.minutes is not None and self.steps is not None:
+            raise BadConfig("--minutes and --steps exclude each other", did="nothing was started", fix="leave one out", row="C02")
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and not 0 < self.minutes < 1e5):
+            raise BadConfig("training must last at least one step", did="nothing was started", fix="give --steps 1 or more", row="C02")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands after a step."""
+
+    step: int
+    """Steps done."""
+    total: int
+    seconds_per_step: float
+    seconds_left: float
+    losses: dict[str, float]
+    saved_step: int
+    """The step up to which everything is on disk."""
+    note: str = ""
