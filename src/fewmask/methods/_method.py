@@ -1,7 +1,6 @@
 """The contract every method keeps (design, section 2)."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -22,6 +21,8 @@ class Method(nn.Module, ABC):
     promptable: ClassVar[bool] = False
     """True if the method has `segment(image, boxes)` for the oracle-box bound."""
     needs_grad_in_predict: ClassVar[bool] = False
+    clip_norm: float = 1.0
+    """Largest norm of all gradients together; larger ones are scaled down to it."""
 
     @abstractmethod
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -41,12 +42,3 @@ class Method(nn.Module, ABC):
 
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step, e.g. to move an EMA teacher."""
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """One entry of the shelf: a method's name, its `Config` class and its `build`."""
-
-    name: str
-    config: type
-    build: object

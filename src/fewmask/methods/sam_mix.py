@@ -37,8 +37,8 @@ class Config:
     """Which of SAM's weights learn: all (without pretrained weights), LoRA + decoder (the paper), or the decoder only."""
     lora_rank: int = 8
     """Rank of the adapters on q and v (paper: 8)."""
-    classifier_width: int = 64
-    """Channels in the first stage of ResNet-38; 64 is the standard width (D1)."""
+    classifier_width: int = 32
+    """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much and starts from ImageNet weights."""
     labelled: int = 4
     """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM (D15)."""
     weak: int = 8
@@ -65,6 +65,8 @@ class Config:
     """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the best score (D9)."""
     seg_weight: float = 0.5
     """Weight of soft Dice on the mask (released notebook; D11)."""
+    ce_weight: float = 0.5
+    """Weight of binary cross-entropy on the mask; 0 = the notebook. From scratch Dice alone saturates and stops learning."""
     score_weight: float = 0.5
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
     pseudo_weight: float = 0.0
@@ -75,7 +77,7 @@ class Config:
     """Agreement of masks between weak and strong views, weight (ancestor: 0.01; off, D12)."""
     unlabelled: int = 4
     """Unlabelled slices per step, if one of the two weights above is on."""
-    lr: float = 5e-4
+    lr: float = 3e-4
     """Peak learning rate of AdamW; the paper's lab uses 1e-4 with pretrained weights, from scratch that is too slow."""
     weight_decay: float = 0.01
     """AdamW's weight decay; its usual value."""
@@ -117,7 +119,7 @@ class SamMix(Method):
         self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra))
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify` on tags and masks' tags; `dice` and `score` on outlined slices; `pseudo`, `consistency` if switched on."""
+        """`classify` on tags and masks' tags; `dice`, `ce` and `score` on outlined slices; `pseudo`, `consistency` if switched on."""
         assert batch.labelled is not None
         images, present = [batch.labelled.image], [batch.labelled.present]
         if batch.weak is not None:
@@ -173,13 +175,18 @@ class SamMix(Method):
         dense = prompts.dense[rows, classes][:, None] if self.config.dense_prompt else None
         logits, scores = self.sam.decode(embedding[rows], boxes, side, dense)
         logits = _resize(logits, side)
-        dice = soft_dice(torch.sigmoid(logits), truth[:, None].float())
+        target = truth[:, None].float().expand_as(logits)
+        dice = soft_dice(torch.sigmoid(logits), target)
+        entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3))
         taught = (dice if self.config.choose == "least" else -scores.float()).argmin(1, keepdim=True)
         error = (scores.float() - overlap_iou(logits, truth.float())) ** 2
-        return {
+        losses = {
             "dice": self.config.seg_weight * dice.gather(1, taught).mean(),
             "score": self.config.score_weight * error.mean(),
         }
+        if self.config.ce_weight:
+            losses["ce"] = self.config.ce_weight * entropy.gather(1, taught).mean()
+        return losses
 
     def _training_boxes(self, own: Float[Tensor, "n 4"], truth: Bool[Tensor, "n h w"], step: Step) -> Float[Tensor, "n 4"]:
         """Jittered true boxes at first, then more and more the model's own; a missing own box is always replaced."""

@@ -60,7 +60,7 @@ def run_demo(
     )
     say(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans   ({time.monotonic() - start:.0f} s)")
     predict_folder(Predictor.load(run), out / "prepared", run / "predictions", cases=list(Prepared.open(out / "prepared").cases))
-    summary = score_run(run)[0]
+    summary = score_run(run).summaries[0].dice
     report = write_run_report(run)
     say(f"{len(cases)} masks in {run / 'predictions'}   ({time.monotonic() - start:.0f} s)")
     return DemoResult(summary.mean, summary.low, summary.high, report)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ _LOGGED = 2000
 Tell = Callable[[Progress], None]
 
 
-def train(request: TrainRequest, progress: Tell | None = None) -> Any:
+def train(request: TrainRequest, progress: Tell | None = None) -> Path:
     """Train, or go on with an unfinished run in `request.out`; returns the run folder's path.
 
     Raises `BadConfig` when the run folder was made from another request (C06), `Interrupted` after a signal (everything is
@@ -192,6 +193,7 @@ def take_step(
         optimiser.zero_grad(set_to_none=True)
         if bool(torch.isfinite(total)):
             total.backward()
+            torch.nn.utils.clip_grad_norm_(method.parameters(), method.clip_norm)
             optimiser.step()
             method.after_step(step)
     except torch.OutOfMemoryError as error:

@@ -70,6 +70,7 @@ def _config(size: SamSize) -> SamConfig:
         window_size=size.window,
         global_attn_indexes=list(size.global_layers),
         num_pos_feats=size.out_channels // 2,
+        use_rel_pos=size.relative_positions,
         initializer_range=0.02,
     )
     prompt = SamPromptEncoderConfig(hidden_size=size.out_channels, image_size=size.image_size, patch_size=size.patch)

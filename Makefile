@@ -1,0 +1,30 @@
+# Two commands: `make demo` runs the main job on phantoms, `make test` runs the fast suite. Both build .venv when needed.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+export OMP_WAIT_POLICY := passive
+
+.PHONY: demo test slow clean
+
+demo: $(STAMP)
+	$(BIN)/fewmask demo --out demo
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" -q
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow -q
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || { echo "fewmask needs Python 3.11.4 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $(STAMP)
+
+clean:
+	rm -rf .venv demo build dist src/fewmask.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

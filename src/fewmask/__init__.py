@@ -1,0 +1,18 @@
+"""A few masks in, every mask out.
+
+`fewmask.open(folder)`, `fewmask.train(...)`, `fewmask.load(run)`; see `fewmask.api`. Nothing heavy is imported until used.
+"""
+
+from typing import Any
+
+from fewmask.version import __version__
+
+__all__ = ["__version__", "load", "open", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("open", "train", "load"):
+        raise AttributeError(f"module 'fewmask' has no attribute {name!r}")
+    from fewmask import api  # deferred: torch takes seconds to import, and `import fewmask` should not
+
+    return getattr(api, name)

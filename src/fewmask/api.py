@@ -1,0 +1,65 @@
+"""The Python door: the verbs of the command line as functions.
+
+>>> import fewmask
+>>> data = fewmask.open("scans")
+>>> prepared = data.prepare("prepared", labels={"liver": (6,)})
+>>> run = fewmask.train("prepared", "run", slices=5, minutes=10)
+>>> mask = fewmask.load(run).predict("new_scan.nii.gz")
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fewmask.core.volume import LabelMap
+from fewmask.io.nifti import read_volume
+from fewmask.predict.predictor import Predictor
+from fewmask.prepare.build import PrepareSummary, prepare
+from fewmask.prepare.check import CheckReport, check
+from fewmask.prepare.options import PrepareOptions
+from fewmask.train import TrainRequest
+from fewmask.train import train as _train
+
+Labels = Mapping[str, tuple[int | str, ...]]
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A folder of scans and masks."""
+
+    path: Path
+
+    def check(self, labels: Labels | None = None, **options: Any) -> CheckReport:
+        """Every problem of the folder in one pass; writes nothing. `options` are those of `PrepareOptions`."""
+        return check(self.path, PrepareOptions(labels=dict(labels or {}), **options))
+
+    def prepare(self, out: str | Path, labels: Labels, **options: Any) -> PrepareSummary:
+        """Write a prepared dataset. `options` are those of `PrepareOptions`."""
+        return prepare(self.path, Path(out), PrepareOptions(labels=dict(labels), **options))
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained run."""
+
+    predictor: Predictor
+
+    def predict(self, scan: str | Path) -> LabelMap:
+        """The mask of a NIfTI scan, on the scan's own grid."""
+        return self.predictor.volume(read_volume(Path(scan))).label_map
+
+
+def open(folder: str | Path) -> DataFolder:  # noqa: A001  the verb of the design
+    """A folder of scans and masks."""
+    return DataFolder(Path(folder))
+
+
+def train(prepared: str | Path, out: str | Path, **request: Any) -> Path:
+    """Train, or go on with an unfinished run; `request` holds the fields of `TrainRequest`. Returns the run folder."""
+    return _train(TrainRequest(prepared=Path(prepared), out=Path(out), **request))
+
+
+def load(run: str | Path, device: str | None = None) -> LoadedRun:
+    """A finished run, ready to predict."""
+    return LoadedRun(Predictor.load(Path(run), device))

@@ -1,0 +1,65 @@
+"""`fewmask evaluate`."""
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fewmask.cli import reading
+from fewmask.cli.app import verb
+from fewmask.cli.talk import Talk
+from fewmask.core.errors import BadConfig
+
+if TYPE_CHECKING:
+    from fewmask.study.score import ScoreSummary
+
+
+@verb(("fewmask evaluate run --oracle-box", "fewmask evaluate masks truth --label liver=6"))
+def evaluate(
+    context: typer.Context,
+    pred: Path = typer.Argument(..., help="A run folder (its test scans are scored), or masks."),
+    truth: Path | None = typer.Argument(None, help="True label maps of the same file names; not for a run folder."),
+    label: list[str] = reading.LABEL,
+    oracle_box: bool = typer.Option(False, "--oracle-box", help="Add the bound: the same model prompted with true boxes."),
+    protocol: str = typer.Option("default", help="default, sam-mix (256 grid, pixels) or la-2018 (voxels)."),
+    out: Path | None = typer.Option(None, help="Table of scores; for a run folder always its metrics.csv."),
+) -> None:
+    """Score masks against truth: per volume, in millimetres, empties counted, with patient-bootstrap intervals."""
+    from fewmask.evaluate.protocols import PROTOCOLS
+    from fewmask.prepare.mapping import parse_labels
+    from fewmask.study.score import protocol_lines, score_folders, score_run
+
+    talk: Talk = context.obj
+    reading.existing(pred, "folder")
+    if protocol not in PROTOCOLS:
+        raise BadConfig(f"no protocol is called {protocol!r}", did="nothing was started", fix=f"use one of: {', '.join(PROTOCOLS)}", row="C02")
+    if truth is None:
+        summary = score_run(pred, oracle_box=oracle_box, say=talk.step)
+        talk.say(f"scores in {pred / 'metrics.csv'}")
+    else:
+        if oracle_box:
+            raise BadConfig("--oracle-box needs the model", did="nothing was started", fix="fewmask evaluate RUN --oracle-box", row="C02")
+        summary = score_folders(pred, reading.existing(truth, "folder"), parse_labels(label) or None, out)
+    _show(talk, summary)
+    lines = []
+    if protocol != "default" and truth is not None:
+        lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol)
+        for line in lines:
+            talk.say("  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items()))
+    talk.result({"summaries": summary.summaries, "scores": summary.scores, "refused": summary.refused, "protocol": lines})
+    reading.partly(summary.refused, len({score.case for score in summary.scores}), "they were not scored")
+
+
+def _show(talk: Talk, summary: "ScoreSummary") -> None:
+    for score in sorted(summary.scores, key=lambda s: (s.prompts, s.label, s.case)):
+        numbers = "" if math.isnan(score.dice) else f"Dice {score.dice:.3f}  NSD {score.nsd:.3f}  HD95 {score.hd95_mm:.1f} mm  ASSD {score.assd_mm:.1f} mm"
+        talk.say(f"  {score.case:24} {score.label:12} {score.prompts:10} {numbers}  {score.status if score.status != 'ok' else ''}".rstrip())
+    for s in summary.summaries:
+        d = s.dice
+        talk.say(
+            f"{s.label} ({s.prompts}): Dice {d.mean:.3f} ({d.low:.3f} to {d.high:.3f}), n {s.n}, "
+            f"missed {s.n_missed}, spurious {s.n_spurious}, both empty {s.n_both_empty}"
+        )
+    for line in summary.refused:
+        talk.warn("\n" + reading.explain(line))

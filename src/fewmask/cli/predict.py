@@ -1,0 +1,50 @@
+"""`fewmask predict`."""
+
+from pathlib import Path
+
+import typer
+
+from fewmask.cli import reading
+from fewmask.cli.app import verb
+from fewmask.cli.talk import Talk
+from fewmask.core.errors import BadConfig
+
+
+@verb(("fewmask predict run new_scans --out masks", "fewmask predict run prepared"))
+def predict(
+    context: typer.Context,
+    run: Path = typer.Argument(..., help="Run folder of `fewmask train`."),
+    source: Path = typer.Argument(..., help="A scan, a folder of scans, a DICOM folder, or a prepared dataset."),
+    out: Path | None = typer.Option(None, help="Folder for the masks; for a prepared dataset the run's own predictions folder."),
+    device: str | None = typer.Option(None, help="cpu, cuda, cuda:1; default: a GPU if there is one."),
+    trust: str | None = reading.TRUST,
+    assume: str | None = reading.ASSUME,
+    volume: int | None = reading.VOLUME,
+    spacing: str | None = reading.SPACING,
+    fix_nonfinite: bool = reading.NONFINITE,
+) -> None:
+    """Write a mask for every scan, on the scanner's own grid."""
+    from fewmask.predict import Predictor, predict_folder
+
+    talk: Talk = context.obj
+    reading.existing(source, "file or folder")
+    if out is None:
+        if not (source / "dataset.json").exists() or not (source / "cases").is_dir():
+            raise BadConfig("where should the masks go?", did="nothing was started", fix="add --out masks", row="C02")
+        out = run / "predictions"
+    summary = predict_folder(
+        Predictor.load(run, device),
+        source,
+        out,
+        read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),
+        say=lambda done, total, case: talk.step(f"{done} of {total} scans: {case}", done == total),
+    )
+    for note in summary.notes:
+        talk.say(f"note: {note}")
+    for line in summary.refused:
+        talk.warn("\n" + reading.explain(line))
+    if summary.no_prompt:
+        talk.say(f"{summary.no_prompt} slices were judged to hold a structure but gave no prompt: their mask is empty")
+    talk.say(f"{len(summary.written)} masks in {out}")
+    talk.result({"out": out, **vars(summary)})
+    reading.partly(summary.refused, len(summary.written), f"their masks were not written; the others are in {out}")

@@ -1,0 +1,71 @@
+"""`fewmask prepare`."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from fewmask.cli import reading
+from fewmask.cli.app import verb
+from fewmask.cli.talk import Talk
+
+
+@verb(
+    (
+        "fewmask prepare scans --out prepared --label liver=6",
+        "fewmask prepare scans --out prepared --label liver=6 --tags tags.csv --recipe ct-liver",
+    )
+)
+def prepare(
+    context: typer.Context,
+    data: Path = typer.Argument(..., help="Folder of scans and masks; it is never written to."),
+    out: Path = typer.Option(..., help="Folder for the prepared dataset."),
+    label: list[str] = reading.LABEL,
+    recipe: str = typer.Option("auto", help="auto, ct-liver, ct, mr or sam-mix-paper."),
+    masks: str = typer.Option("partial", help="partial: slices without outline are unknown. complete: they are truly empty."),
+    tags: str | None = typer.Option(None, help="Table case,class,first_slice,last_slice; or from-masks (complete masks only)."),
+    reviewed: Path | None = typer.Option(None, help="Table case,first_slice,last_slice of further reviewed slices."),
+    patients: str | None = typer.Option(None, help="Table case,patient; or a regular expression with one group."),
+    split: Path | None = typer.Option(None, help="Split file (lists train, val, test)."),
+    jobs: int = typer.Option(2, min=1, help="Processes."),
+    trust: str | None = reading.TRUST,
+    assume: str | None = reading.ASSUME,
+    volume: int | None = reading.VOLUME,
+    spacing: str | None = reading.SPACING,
+    fix_nonfinite: bool = reading.NONFINITE,
+    series: str | None = reading.SERIES,
+    keep: str | None = reading.KEEP,
+    follow_links: bool = reading.LINKS,
+) -> None:
+    """Find, pair, check and store scans and masks, once, for all methods."""
+    from fewmask.prepare.build import prepare as run_prepare
+
+    talk: Talk = context.obj
+    reading.existing(data, "folder")
+    options = reading.prepare_options(
+        label,
+        keep,
+        recipe=recipe,
+        masks=masks,
+        tags=_file_or_word(tags, "from-masks", "tag file"),
+        reviewed=reviewed,
+        patients=Path(patients) if patients and not re.search(r"[()]", patients) else patients,
+        split=split,
+        jobs=jobs,
+        read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),
+        series=series,
+        follow_links=follow_links,
+    )
+    summary = run_prepare(data, out, options, lambda done, total, case: talk.step(f"{done} of {total} scans: {case}", done == total))
+    for note in summary.notes:
+        talk.say(f"note: {note}")
+    for line in summary.refused:
+        talk.warn("\n" + reading.explain(line))
+    talk.say(f"prepared {summary.built} scans, re-used {summary.reused}, refused {len(summary.refused)}: {summary.prepared}")
+    talk.result(vars(summary))
+    reading.partly(summary.refused, summary.built + summary.reused, "the prepared dataset holds the others")
+
+
+def _file_or_word(text: str | None, word: str, what: str) -> Any:
+    return text if text is None or text == word else reading.existing(Path(text), what)

@@ -1,0 +1,78 @@
+"""Flags that several verbs share, turned into options."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fewmask.core.errors import BadConfig, PartlyDone
+
+if TYPE_CHECKING:
+    from fewmask.prepare.options import PrepareOptions
+
+LABEL = typer.Option([], "--label", help="A structure and its value or name in the masks, e.g. liver=6 or kidney=2,3; may be repeated.")
+TRUST = typer.Option(None, "--trust", help="Which of two disagreeing geometries to take: sform or qform.")
+ASSUME = typer.Option(None, "--assume", help="RAS: take files without orientation to run to right, front, top.")
+VOLUME = typer.Option(None, "--volume", help="Which volume of 4D files, from 0.")
+SPACING = typer.Option(None, "--spacing", help="Voxel size along the file's axes in mm, e.g. '0.8 0.8 5'.")
+NONFINITE = typer.Option(False, "--fix-nonfinite", help="Replace up to 0.1 % NaN or Inf voxels by the smallest finite one.")
+SERIES = typer.Option(None, "--series", help="DICOM series to take: UID, number or description.")
+KEEP = typer.Option(None, "--keep", help="first: keep the first of DICOM slices at one position.")
+LINKS = typer.Option(False, "--follow-links", help="Accept links that leave the data folder.")
+
+
+def read_options(trust: str | None, assume: str | None, volume: int | None, spacing: str | None, fix_nonfinite: bool) -> Any:
+    """`ReadOptions` from flags."""
+    from fewmask.io.header import ReadOptions
+
+    _one_of("--trust", trust, ("sform", "qform"))
+    _one_of("--assume", assume, ("RAS",))
+    sides = None
+    if spacing is not None:
+        try:
+            x, y, z = (float(word) for word in spacing.replace(",", " ").split())
+        except ValueError as error:
+            raise BadConfig(f"--spacing {spacing!r} is not three numbers", did="nothing was started", fix="--spacing '0.8 0.8 5'", row="C02") from error
+        sides = (x, y, z)
+    return ReadOptions(trust=trust, assume_ras=assume == "RAS", volume=volume, fix_nonfinite=fix_nonfinite, spacing_mm=sides)  # type: ignore[arg-type]
+
+
+def prepare_options(labels: list[str], keep: str | None, **options: Any) -> "PrepareOptions":
+    """`PrepareOptions` from flags."""
+    from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import PrepareOptions
+
+    _one_of("--keep", keep, ("first",))
+    _one_of("--masks", options.get("masks"), ("partial", "complete"))
+    return PrepareOptions(labels=parse_labels(labels), keep_first=keep == "first", **options)
+
+
+def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
+    """Raise `PartlyDone` (exit 5) when some cases were refused; the others are done."""
+    cases = [line for line in refused if line["case"]]
+    if cases:
+        raise PartlyDone(
+            f"{len(cases)} of {len(cases) + done} scans were refused, the others are done",
+            where=[f"{line['case']}: {line['what']}" for line in cases[:20]],
+            did=what,
+            fix="mend or remove them and run the same command again",
+        )
+
+
+def explain(line: dict[str, Any]) -> str:
+    """A refused case's whole message."""
+    head = f"{line['case'] or 'folder'}: {line['what']}" + (f"   [{line['row']}]" if line["row"] else "")
+    rest = [f"  {text}" for text in line["where"]] + [text for text in (line["did"],) if text]
+    return "\n".join([head, *rest, *([f"fix: {line['fix']}"] if line["fix"] else [])])
+
+
+def existing(path: Path, what: str) -> Path:
+    """The path, or a clear error."""
+    if not path.exists():
+        raise BadConfig(f"no such {what}: {path}", did="nothing was started", fix="check the path", row="C05")
+    return path
+
+
+def _one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise BadConfig(f"{flag} {value!r} is not known", did="nothing was started", fix=f"use {' or '.join(allowed)}", row="C02")

@@ -1,0 +1,70 @@
+"""`fewmask train`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fewmask.cli.app import verb
+from fewmask.cli.talk import Talk, duration
+
+if TYPE_CHECKING:
+    from fewmask.train import Progress
+
+
+@verb(
+    (
+        "fewmask train prepared --slices 5 --minutes 10 --out run",
+        "fewmask train prepared --method unet --slices 50 --draw 1 --steps 2000 --set lr=0.0005 --out run-unet",
+    )
+)
+def train(
+    context: typer.Context,
+    prepared: Path = typer.Argument(..., help="Prepared dataset."),
+    out: Path = typer.Option(..., help="Run folder; an unfinished one is gone on with."),
+    method: str = typer.Option("sam_mix", help="Method; `fewmask info METHOD` shows its settings."),
+    slices: int | None = typer.Option(None, help="How many outlined slices may be seen."),
+    volumes: int | None = typer.Option(None, help="How many whole masks may be seen, instead."),
+    draw: int = typer.Option(0, help="Which masks are in the budget."),
+    seed: int = typer.Option(0, help="Initialisation and order."),
+    minutes: float | None = typer.Option(None, help="Training time; 20 steps are timed, then steps count. Default 10."),
+    steps: int | None = typer.Option(None, help="Training steps, instead."),
+    encoder: str | None = typer.Option(None, help="Size of SAM: tiny, small, vit-b, vit-l, vit-h."),
+    settings: list[str] = typer.Option([], "--set", help="A setting of the method, key=value; may be repeated."),
+    device: str | None = typer.Option(None, help="cpu, cuda, cuda:1; default: a GPU if there is one."),
+    threads: int | None = typer.Option(None, min=1, help="CPU threads."),
+    amp: str = typer.Option("auto", help="bfloat16: auto (probed), on, off."),
+    save_minutes: float = typer.Option(2.0, help="Longest time between saves."),
+    save_steps: int | None = typer.Option(None, min=1, help="Save every so many steps, besides."),
+) -> None:
+    """Learn from a few masks, the tags and the rest of the scans. The same command goes on after an interruption."""
+    from fewmask.cli.reading import existing
+    from fewmask.core.errors import BadConfig
+    from fewmask.train import TrainRequest
+    from fewmask.train import train as run_train
+
+    talk: Talk = context.obj
+    existing(prepared, "folder")
+    if amp not in ("auto", "on", "off"):
+        raise BadConfig(f"--amp {amp!r} is not known", did="nothing was started", fix="use auto, on or off", row="C02")
+    request = TrainRequest(
+        prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw, seed=seed, minutes=minutes,
+        steps=steps, encoder=encoder, settings=tuple(settings), device=device, threads=threads, amp=amp,  # type: ignore[arg-type]
+        save_minutes=save_minutes, save_steps=save_steps,
+    )  # fmt: skip
+    run = run_train(request, show_progress(talk))
+    talk.say(f"trained: {run}\nnext: fewmask predict {run} {prepared} && fewmask evaluate {run} && fewmask report {run}")
+    talk.result({"run": run})
+
+
+def show_progress(talk: Talk):  # type: ignore[no-untyped-def]
+    """A callback that renders training progress."""
+
+    def show(p: "Progress") -> None:
+        if p.note:
+            talk.say(p.note)
+        losses = "  ".join(f"{name} {value:.3f}" for name, value in p.losses.items())
+        line = f"step {p.step} of {p.total}  {p.seconds_per_step:.2f} s/step  {duration(p.seconds_left)} left  {losses}  saved {p.saved_step}"
+        talk.step(line, p.step == p.total)
+
+    return show

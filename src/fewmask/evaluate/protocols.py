@@ -1,0 +1,64 @@
+"""The literature's own ways of counting, under their own names, so that published tables can be compared. Never the default."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from fewmask.evaluate.scores import dice_of
+from fewmask.evaluate.surfaces import surface_distances
+
+PROTOCOLS = ("default", "sam-mix", "la-2018")
+
+
+@dataclass(frozen=True)
+class SliceScores:
+    """`sam-mix`: over slices in which the truth holds the structure."""
+
+    dice: float
+    hd_px: float
+    n: int
+    n_missed: int
+    """Slices without prediction: Dice 0, distance = the slice's diagonal."""
+
+
+@dataclass(frozen=True)
+class VoxelScores:
+    """`la-2018`: Dice, Jaccard, HD95 and ASD in voxels; an empty prediction scores 0 in all four, as in those papers."""
+
+    dice: float
+    jaccard: float
+    hd95_voxel: float
+    asd_voxel: float
+    empty: bool
+
+
+def score_sam_mix(pred: Integer[np.ndarray, "d h w"], truth: Integer[np.ndarray, "d h w"], index: int = 1) -> SliceScores:
+    """Per-slice Dice and plain symmetric Hausdorff distance in pixels of the grid given (the paper's: 256 x 256).
+
+    Positive slices only (spec 1.9, D20, D22). NaN without any.
+    """
+    dice, distance, missed = [], [], 0
+    for p, t in zip(pred == index, truth == index, strict=True):
+        if not t.any():
+            continue
+        if p.any():
+            dice.append(dice_of(p, t))
+            distance.append(surface_distances(p, t, (1.0, 1.0)).hd)
+        else:
+            dice.append(0.0)
+            distance.append(math.hypot(*t.shape))
+            missed += 1
+    if not dice:
+        return SliceScores(math.nan, math.nan, 0, 0)
+    return SliceScores(float(np.mean(dice)), float(np.mean(distance)), len(dice), missed)
+
+
+def score_la_2018(pred: Bool[np.ndarray, "d h w"], truth: Bool[np.ndarray, "d h w"]) -> VoxelScores:
+    """The left-atrium papers' numbers (MedPy without spacing: pooled HD95, directed ASD). Empty truth does not occur there."""
+    if not pred.any() or not truth.any():
+        return VoxelScores(0.0, 0.0, 0.0, 0.0, True)
+    dice = dice_of(pred, truth)
+    distances = surface_distances(pred, truth, (1.0, 1.0, 1.0))
+    return VoxelScores(dice, dice / (2 - dice), distances.hd95_pooled, distances.asd, False)

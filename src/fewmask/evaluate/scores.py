@@ -1,0 +1,100 @@
+"""The metric contract (design, section 4): the unit is the volume; empties are counted, never averaged away."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from fewmask.core.errors import BadScan
+from fewmask.evaluate.surfaces import surface_distances
+
+Status = Literal["ok", "both_empty", "missed", "spurious"]
+NSD_TOLERANCE_MM = 2.0
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """Scores of one structure in one volume; NaN where a number has no meaning (both empty)."""
+
+    case: str
+    label: str
+    """Class name."""
+    dice: float
+    nsd: float
+    nsd_tolerance_mm: float
+    hd95_mm: float
+    hd_mm: float
+    assd_mm: float
+    volume_error_ml: float
+    """Prediction minus truth."""
+    pred_ml: float
+    truth_ml: float
+    status: Status
+    prompts: str = "automatic"
+    """`automatic`, or `oracle-box` for the upper bound."""
+
+
+COLUMNS = ["case", "class", *[name for name in CaseScore.__dataclass_fields__ if name not in ("case", "label")]]
+"""Columns of metrics.csv."""
+
+
+def score_case(
+    case: str,
+    pred: Integer[np.ndarray, "d h w"],
+    truth: Integer[np.ndarray, "d h w"],
+    spacing_mm: tuple[float, float, float],
+    classes: Sequence[str],
+    *,
+    nsd_tolerance_mm: float = NSD_TOLERANCE_MM,
+    prompts: str = "automatic",
+) -> list[CaseScore]:
+    """One score per class; class index = position + 1. Raises `BadScan` if the shapes differ."""
+    if pred.shape != truth.shape:
+        raise BadScan(f"{case}: prediction is {pred.shape}, truth {truth.shape} in (d, h, w)", fix="score masks on one grid", row="M01")
+    voxel_ml = math.prod(spacing_mm) / 1000
+    scores = []
+    for index, name in enumerate(classes, 1):
+        p, t = pred == index, truth == index
+        status, dice, nsd, hd95, hd, assd = _compare(p, t, spacing_mm, nsd_tolerance_mm)
+        pred_ml, truth_ml = float(p.sum()) * voxel_ml, float(t.sum()) * voxel_ml
+        scores.append(
+            CaseScore(
+                case, name, dice, nsd, nsd_tolerance_mm, hd95, hd, assd, pred_ml - truth_ml, pred_ml, truth_ml, status, prompts
+            )
+        )
+    return scores
+
+
+def dice_of(pred: Bool[np.ndarray, "*grid"], truth: Bool[np.ndarray, "*grid"]) -> float:
+    """2 |A and B| / (|A| + |B|); NaN if both are empty."""
+    total = int(pred.sum()) + int(truth.sum())
+    return 2 * int((pred & truth).sum()) / total if total else math.nan
+
+
+def as_row(score: CaseScore) -> dict[str, Any]:
+    """A line of metrics.csv; numbers are written in full."""
+    record = asdict(score)
+    return {"class": record.pop("label"), **record}
+
+
+def from_row(row: dict[str, str]) -> CaseScore:
+    """The inverse of `as_row`, from texts."""
+    texts = {"case": row["case"], "label": row["class"], "status": row["status"], "prompts": row["prompts"]}
+    numbers = {name: float(row[name]) for name in COLUMNS if name not in ("case", "class", "status", "prompts")}
+    return CaseScore(**texts, **numbers)  # type: ignore[arg-type]
+
+
+def _compare(
+    pred: Bool[np.ndarray, "d h w"], truth: Bool[np.ndarray, "d h w"], spacing_mm: tuple[float, float, float], tolerance: float
+) -> tuple[Status, float, float, float, float, float]:
+    """Status, Dice, NSD, HD95, HD, ASSD. A missed or spurious structure has Dice 0, NSD 0 and the image diagonal as distance."""
+    if not pred.any() and not truth.any():
+        return "both_empty", math.nan, math.nan, math.nan, math.nan, math.nan
+    if not pred.any() or not truth.any():
+        diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(pred.shape, spacing_mm, strict=True)))
+        return "spurious" if pred.any() else "missed", 0.0, 0.0, diagonal, diagonal, diagonal
+    distances = surface_distances(pred, truth, spacing_mm)
+    return "ok", dice_of(pred, truth), distances.nsd(tolerance), distances.hd95, distances.hd, distances.assd

@@ -1,0 +1,163 @@
+"""The report: one HTML file that needs nothing beside it."""
+
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fewmask.core.recipe import Recipe
+from fewmask.core.volume import LabelMap, Volume
+from fewmask.evaluate.intervals import Interval, Summary, summarise
+from fewmask.evaluate.scores import CaseScore
+from fewmask.io.atomic import write_text
+from fewmask.io.nifti import read_labels
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
+from fewmask.io.text import read_json
+from fewmask.report.cards import make_card, make_story
+
+_STORIES, _WALL = 3, 24
+
+
+def write_report(
+    run: RunFolder,
+    prepared: Prepared,
+    scores: Sequence[CaseScore],
+    scan: Callable[[str], Volume],
+    truth: Callable[[str], LabelMap | None],
+) -> Path:
+    """Write `report/index.html` of a run and return its path. Cases without truth are shown without scores."""
+    config, environment = run.read_config(), run.read_environment()
+    recipe = Recipe.from_dict(run.read_recipe())
+    automatic = [score for score in scores if score.prompts == "automatic"]
+    summaries = summarise(scores, prepared.patients)
+    order = _worst_first(run, automatic)
+    cards, stories = [], []
+    no_prompt = 0
+    for case in order:
+        prompts_path = run.predictions / f"{case}.prompts.json"
+        prompts = read_json(prompts_path, max_bytes=256 * 2**20) if prompts_path.exists() else None
+        no_prompt += sum(sum(line["no_prompt"]) for line in prompts["slices"]) if prompts else 0
+        if len(cards) >= _WALL:
+            continue
+        volume, pred, known = scan(case), read_labels(run.predictions / f"{case}.nii.gz"), truth(case)
+        cards.append(make_card(case, _headline(case, automatic), volume, pred, known, recipe))
+        if prompts and len(stories) < _STORIES and (story := make_story(case, prompts, volume, pred, known, recipe)):
+            stories.append(story)
+    page = _template().render(
+        title=_title(config),
+        sentence=_sentence(summaries, config, prepared, run),
+        cards=cards,
+        hidden=max(0, len(order) - len(cards)),
+        stories=stories,
+        summaries=summaries,
+        rows=sorted(scores, key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice)),
+        trust=_trust(run, prepared, config, environment, no_prompt),
+        command=_command(config, run),
+        notes=_notes(prepared),
+        show=_show,
+        number=_number,
+    )
+    out = run.path / "report" / "index.html"
+    out.parent.mkdir(exist_ok=True)
+    write_text(out, page)
+    return out
+
+
+def _template() -> Any:
+    environment = Environment(loader=PackageLoader("fewmask.report"), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template("page.html.j2")
+
+
+def _title(config: Mapping[str, Any]) -> str:
+    return f"{', '.join(config['task']['classes'])} by {config['method']}"
+
+
+def _sentence(summaries: Sequence[Summary], config: Mapping[str, Any], prepared: Prepared, run: RunFolder) -> str:
+    """The one sentence a reader takes away."""
+    provided = config["provided"]
+    budget = run.read_budget()
+    learned = f"learned from {budget.masks} outlined {budget.kind}"
+    learned += f" and the image tags of {provided['tagged_scans']} scans" if provided["tagged_scans"] else " and no image tags"
+    automatic = [summary for summary in summaries if summary.prompts == "automatic"]
+    if not automatic:
+        return f"No score: no case with a complete mask was kept aside. The model {learned}."
+    parts = [
+        f"{s.label.capitalize()}: Dice {s.dice.mean:.2f} (95 % interval {s.dice.low:.2f} to {s.dice.high:.2f}) on {s.n} scans the model never saw"
+        for s in automatic
+    ]
+    missed, spurious = sum(s.n_missed for s in automatic), sum(s.n_spurious for s in automatic)
+    return f"{'; '.join(parts)}; {learned}; {missed} missed, {spurious} spurious."
+
+
+def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
+    """Cases with a mask on disk: scored ones by their worst Dice, then the others by name."""
+    worst: dict[str, float] = {}
+    for score in scores:
+        value = 2.0 if math.isnan(score.dice) else score.dice
+        worst[score.case] = min(worst.get(score.case, 2.0), value)
+    there = sorted(path.name.removesuffix(".nii.gz") for path in run.predictions.glob("*.nii.gz")) if run.predictions.exists() else []
+    scored = sorted((case for case in there if case in worst), key=lambda case: worst[case])
+    return scored or there
+
+
+def _headline(case: str, scores: Sequence[CaseScore]) -> str:
+    found = [f"{s.label} {s.dice:.2f}" if s.status == "ok" else f"{s.label}: {s.status.replace('_', ' ')}" for s in scores if s.case == case]
+    return f"{case}   " + ("Dice " + ", ".join(found) if found else "no truth")
+
+
+def _trust(
+    run: RunFolder, prepared: Prepared, config: Mapping[str, Any], environment: Mapping[str, Any], no_prompt: int
+) -> list[tuple[str, str]]:
+    """What must be known to believe the numbers."""
+    budget, split, provided = run.read_budget(), run.read_split(), config["provided"]
+    owners = {case for case, _ in budget.slices} | set(budget.volumes)
+    tags = f"{provided['tagged_scans']} scans (two numbers per scan and class), {provided['tagged_slices']} slices"
+    return [
+        ("Masks a person outlined", f"{budget.masks} {budget.kind} of {len(owners)} scans (draw {budget.draw})"),
+        ("Image tags a person gave", tags if provided["tagged_scans"] else "none"),
+        ("Validation masks", "0: the last checkpoint is used, nothing was chosen by score"),
+        ("Slices nobody said anything about", f"{provided['unknown_slices']} of {provided['slices']}"),
+        ("Split by patient", f"{len(split.train)} scans to learn from, {len(split.val)} validation, {len(split.test)} test"),
+        ("Prompts at test time", "automatic: the model's own; oracle-box rows, if any, are an upper bound"),
+        ("Structures judged present without a prompt", f"{no_prompt} slices (their mask is empty)"),
+        ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
+        ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
+        ("Training", f"{config['steps']} steps, seed {config['seed']}, {'bfloat16' if config['bf16'] else 'float32'}"),
+        ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
+    ]
+
+
+def _recipe(recipe: Recipe) -> str:
+    grid = f"{recipe.size} px" + ("" if recipe.stretch else f" of {recipe.spacing_mm:g} mm")
+    window = f"{recipe.window_hu[0]:g} to {recipe.window_hu[1]:g} HU" if recipe.modality == "ct" else f"percentiles {recipe.percentiles[0]:g} to {recipe.percentiles[1]:g}"
+    return f"{recipe.name}: {grid}, {window}"
+
+
+def _command(config: Mapping[str, Any], run: RunFolder) -> str:
+    """The training command, without paths that would name a person's folders."""
+    budget = run.read_budget()
+    words = ["fewmask", "train", "PREPARED", "--method", config["method"], f"--{budget.kind}", budget.masks, "--draw", budget.draw]
+    words += ["--seed", config["seed"], "--steps", config["steps"], "--out", "RUN"]
+    return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def _notes(prepared: Prepared) -> list[str]:
+    lines = [f"{line['case'] or 'folder'}: {line['what']} (refused)" for line in prepared.refused]
+    return lines + [f"{case}: {note}" for case, row in prepared.cases.items() for note in row.notes]
+
+
+def _show(interval: Interval, digits: int = 2) -> str:
+    """Mean with its interval."""
+    if math.isnan(interval.mean):
+        return "-"
+    return f"{interval.mean:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+
+
+def _number(value: float, digits: int = 2) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+

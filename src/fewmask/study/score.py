@@ -1,0 +1,173 @@
+"""Score a run on the patients it never saw, or a folder of masks against truth."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.core.volume import LabelMap, Volume
+from fewmask.evaluate.intervals import Summary, summarise
+from fewmask.evaluate.protocols import score_la_2018, score_sam_mix
+from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, from_row, score_case
+from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
+from fewmask.io.tables import read_csv, write_csv
+from fewmask.predict.folder import load_prepared, predict_folder
+from fewmask.predict.predictor import Predictor
+from fewmask.prepare.mapping import map_labels
+from fewmask.report.page import write_report
+
+ORACLE = "oracle-box"
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What was scored and what could not be."""
+
+    summaries: list[Summary]
+    scores: list[CaseScore]
+    refused: list[dict[str, Any]]
+
+
+def score_run(run_path: Path, *, oracle_box: bool = False, say: Callable[[str], None] = lambda text: None) -> ScoreSummary:
+    """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted first.
+
+    With `oracle_box` the bound is added: the same model, prompted with each slice's true box. Raises `BadDataset` if there is
+    no test case with a complete mask.
+    """
+    run = RunFolder.open(run_path)
+    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    cases = [case for case in run.read_split().test if prepared.cases[case].complete]
+    if not cases:
+        raise BadDataset(
+            "no test case has a complete mask, so there is nothing to score on",
+            where=str(prepared.folder),
+            fix="put cases with complete masks in `test` of split.toml and say --masks complete to `fewmask prepare`",
+            row="S04",
+        )
+    predictor = None
+    missing = [case for case in cases if not (run.predictions / f"{case}.nii.gz").exists()]
+    if missing or oracle_box:
+        predictor = Predictor.load(run_path)
+    if missing and predictor:
+        predict_folder(predictor, prepared.folder, run.predictions, cases=missing, say=lambda d, n, c: say(f"predicted {c}"))
+    scores = [score for case in cases for score in _score_prepared(run, prepared, case)]
+    if oracle_box and predictor:
+        for case in cases:
+            say(f"oracle boxes for {case}")
+            scores += _score_oracle(predictor, prepared, case)
+    write_csv(run.metrics, COLUMNS, [as_row(score) for score in scores])
+    return ScoreSummary(summarise(scores, prepared.patients), scores, [])
+
+
+def score_folders(
+    pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, out: Path | None = None
+) -> ScoreSummary:
+    """Score masks in `pred` against label maps of the same case id in `truth`; a bad pair is listed, the others are scored.
+
+    `labels` maps classes to values in the truth; the predictions hold class indices in that order. Without it both hold the
+    same values. Writes `out` if given. Raises `BadDataset` if no pair is found.
+    """
+    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    scores: list[CaseScore] = []
+    refused: list[dict[str, Any]] = []
+    for path in _nifti_files(pred):
+        case = case_id_of(path)
+        try:
+            scores += _score_pair(case, path, truths, labels)
+        except FewmaskError as error:
+            refused.append({"case": case, **error.as_dict()})
+    if not scores:
+        raise BadDataset(
+            "no prediction could be scored",
+            where=[f"{line['case']}: {line['what']}" for line in refused[:5]] or [f"no NIfTI file in {pred}"],
+            fix="predictions and truth are paired by file name",
+            row="M15",
+        )
+    if out:
+        write_csv(out, COLUMNS, [as_row(score) for score in scores])
+    return ScoreSummary(summarise(scores), scores, refused)
+
+
+def protocol_lines(pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, protocol: str) -> list[dict[str, Any]]:
+    """Per case and class the numbers of a named protocol of the literature."""
+    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    lines = []
+    for path in _nifti_files(pred):
+        case = case_id_of(path)
+        if case not in truths:
+            continue
+        p, t, classes = _pair_voxels(path, truths[case], labels)
+        for index, name in enumerate(classes, 1):
+            kind = score_sam_mix(p.voxels, t, index) if protocol == "sam-mix" else score_la_2018(p.voxels == index, t == index)
+            lines.append({"case": case, "class": name, "protocol": protocol, **vars(kind)})
+    return lines
+
+
+def write_run_report(run_path: Path) -> Path:
+    """The report page of a scored (or only predicted) run."""
+    run = RunFolder.open(run_path)
+    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    scores = [from_row(row) for row in read_csv(run.metrics, COLUMNS)] if run.metrics.exists() else []
+
+    def truth(case: str) -> LabelMap | None:
+        return _truth(prepared, case) if prepared.cases[case].complete and case in run.read_split().test else None
+
+    def scan(case: str) -> Volume:
+        return load_prepared(prepared, case)
+
+    return write_report(run, prepared, scores, scan, truth)
+
+
+def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> Iterator[CaseScore]:
+    prediction = read_labels(run.predictions / f"{case}.nii.gz")
+    truth = _truth(prepared, case)
+    check_same_grid(truth.grid, prediction.grid, prepared.folder / case, run.predictions / f"{case}.nii.gz")
+    yield from score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
+
+
+def _score_oracle(predictor: Predictor, prepared: Prepared, case: str) -> list[CaseScore]:
+    volume, truth = load_prepared(prepared, case), _truth(prepared, case)
+    boxes = np.stack(
+        [np.stack([box_edges(mask == index) for index in range(1, len(prepared.classes) + 1)]) for mask in truth.voxels]
+    )
+    prediction = predictor.volume_with_boxes(volume, boxes)
+    scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
+    return [replace(score, prompts=ORACLE) for score in scores]
+
+
+def _truth(prepared: Prepared, case: str) -> LabelMap:
+    """The mask of a test case: opened here, for scoring, and nowhere else outside the gate."""
+    with prepared.case(case) as file:
+        return LabelMap(file.labels(range(file.shape[0])), file.grid)
+
+
+def _score_pair(
+    case: str, path: Path, truths: Mapping[str, Path], labels: Mapping[str, tuple[int | str, ...]] | None
+) -> list[CaseScore]:
+    if case not in truths:
+        raise BadDataset(f"no truth is called {case}", where=str(path), row="M15")
+    prediction, truth, classes = _pair_voxels(path, truths[case], labels)
+    return score_case(case, prediction.voxels, truth, prediction.spacing_mm, classes)
+
+
+def _pair_voxels(
+    pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None
+) -> tuple[LabelMap, np.ndarray, tuple[str, ...]]:
+    prediction, reference = read_labels(pred), read_labels(truth)
+    check_same_grid(reference.grid, prediction.grid, truth, pred)
+    if labels:
+        return prediction, map_labels(reference.voxels, dict(labels), {}, str(truth)).voxels, tuple(labels)
+    top = int(max(prediction.voxels.max(), reference.voxels.max()))
+    return prediction, reference.voxels, tuple(str(value) for value in range(1, top + 1))
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise BadDataset("no such file or folder", where=str(folder), fix="check the path", row="M15")
+    return sorted(path for path in folder.iterdir() if is_nifti(path)) if folder.is_dir() else [folder]
