@@ -9,6 +9,7 @@ the process (and, for prepare, of its largest child). Numbers depend on the mach
 """
 
 import argparse
+import itertools
 import json
 import resource
 import shutil
@@ -36,7 +37,9 @@ def time_prepare(data: Path, label: list[str]) -> dict[str, object]:
     """Prepare a whole folder afresh."""
     folder = Path(tempfile.mkdtemp())
     start = time.perf_counter()
-    summary = prepare(data, folder / "prepared", PrepareOptions(labels=parse_labels(label), masks="complete", tags="from-masks", jobs=2))
+    summary = prepare(
+        data, folder / "prepared", PrepareOptions(labels=parse_labels(label), masks="complete", tags="from-masks", jobs=2)
+    )
     seconds = time.perf_counter() - start
     shutil.rmtree(folder)
     return {"scans": summary.built, "seconds": round(seconds, 2), "seconds_per_scan": round(seconds / max(1, summary.built), 3)}
@@ -52,7 +55,7 @@ def time_step(prepared: Path, method: str, slices: int) -> dict[str, object]:
 
     train(TrainRequest(prepared=prepared, method=method, out=folder / "run", slices=slices, steps=24), progress=stamp)
     shutil.rmtree(folder)
-    gaps = [b - a for a, b in zip(stamps[3:], stamps[4:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(stamps[3:])]
     return {"method": method, "seconds_per_step": round(statistics.median(gaps), 3), "threads": torch.get_num_threads()}
 
 

@@ -22,8 +22,8 @@ ROWS = Path(__file__).parent / "rows" / "ct-liver.csv"
 KEYS = ["method", "settings", "slices", "draw", "seed", "minutes"]
 SCORES = ["case", "dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml", "status", "prompts"]
 COLUMNS = [*KEYS, "steps", "domain", *SCORES]
-TRAIN = "00 01 03 04 07 09 10 12 13 15 16 18".split()
-TEST = "19 21 22 24 27 28".split()
+TRAIN = ["00", "01", "03", "04", "07", "09", "10", "12", "13", "15", "16", "18"]
+TEST = ["19", "21", "22", "24", "27", "28"]
 
 
 def call(*words: object) -> None:
@@ -39,10 +39,12 @@ def prepare(data: Path, work: Path) -> Path:
     if not (prepared / "dataset.json").exists():
         stem = sorted(path.name for path in (data / "ct-abdomen" / "images").iterdir())[0].rsplit("_", 1)[0]
         work.mkdir(parents=True, exist_ok=True)
-        lines = [f"{part} = {json.dumps([f'{stem}_{n}' for n in numbers])}" for part, numbers in (("train", TRAIN), ("test", TEST))]
+        lines = [
+            f"{part} = {json.dumps([f'{stem}_{n}' for n in numbers])}" for part, numbers in (("train", TRAIN), ("test", TEST))
+        ]
         (work / "split.toml").write_text("\n".join(lines) + "\nval = []\n")
-        call("prepare", data / "ct-abdomen", "--out", prepared, "--label", "liver=6", "--recipe", "ct-liver", "--masks", "complete",
-             "--tags", "from-masks", "--split", work / "split.toml")  # fmt: skip
+        flags = ["--label", "liver=6", "--recipe", "ct-liver", "--masks", "complete", "--tags", "from-masks"]
+        call("prepare", data / "ct-abdomen", "--out", prepared, *flags, "--split", work / "split.toml")
     return prepared
 
 
@@ -62,7 +64,9 @@ def run(key: dict[str, Any], data: Path, work: Path) -> None:
     steps = json.loads((out / "config.json").read_text())["steps"]
     for domain, table in (("ct-abdomen", out / "metrics.csv"), ("ct-abdomen-other", other / "metrics.csv")):
         with table.open(newline="") as file:
-            rows = [{**key, "steps": steps, "domain": domain, **{name: row[name] for name in SCORES}} for row in csv.DictReader(file)]
+            rows = [
+                {**key, "steps": steps, "domain": domain, **{name: row[name] for name in SCORES}} for row in csv.DictReader(file)
+            ]
         append_csv(ROWS, COLUMNS, rows)
 
 

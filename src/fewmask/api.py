@@ -50,7 +50,7 @@ class LoadedRun:
         return self.predictor.volume(read_volume(Path(scan))).label_map
 
 
-def open(folder: str | Path) -> DataFolder:  # noqa: A001  the verb of the design
+def open(folder: str | Path) -> DataFolder:
     """A folder of scans and masks."""
     return DataFolder(Path(folder))
 

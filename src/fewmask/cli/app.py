@@ -5,7 +5,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +21,7 @@ VERBS = ("demo", "doctor", "check", "prepare", "train", "predict", "evaluate", "
 app = typer.Typer(
     name="fewmask",
     help="A few masks in, every mask out: segment CT and MR scans from a handful of outlined slices.\n\n"
-    "Examples:\n\n  fewmask demo\n\n  fewmask prepare scans --out prepared --label liver=6 && fewmask train prepared --slices 5 --out run",
+    "Examples:\n\n  fewmask demo\n\n  fewmask train prepared --slices 5 --out run",
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -70,7 +70,7 @@ def main() -> None:
         # The reader went away (`| head`); nothing to say, and nothing left to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _exit(0)
-    except Exception as error:  # noqa: BLE001  the last line of defence: a log file instead of a traceback
+    except Exception as error:
         _our_bug(error, debug)
 
 
@@ -88,18 +88,20 @@ def _our_bug(error: Exception, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
         _exit(1)
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     handle, name = tempfile.mkstemp(prefix=f"fewmask-{stamp}-", suffix=".log")
     with os.fdopen(handle, "w") as file:
         file.write(f"fewmask {__version__}\n{' '.join(sys.argv[1:])}\n\n")
         traceback.print_exc(file=file)
-    lines = f"error: something we did not foresee: {type(error).__name__}: {error}\n"
-    print(f"{lines}this is our mistake; the log is {Path(name)}\nfix: send the log to the issue tracker, after removing what names a person", file=sys.stderr)
+    lines = [
+        f"error: something we did not foresee: {type(error).__name__}: {error}",
+        f"this is our mistake; the log is {Path(name)}",
+        "fix: send the log to the issue tracker, after removing what names a person",
+    ]
+    print("\n".join(lines), file=sys.stderr)
     _exit(1)
 
 
 def _exit(code: int) -> NoReturn:
     sys.stdout.flush()
     raise SystemExit(code)
-
-

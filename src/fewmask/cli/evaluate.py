@@ -33,28 +33,36 @@ def evaluate(
     talk: Talk = context.obj
     reading.existing(pred, "folder")
     if protocol not in PROTOCOLS:
-        raise BadConfig(f"no protocol is called {protocol!r}", did="nothing was started", fix=f"use one of: {', '.join(PROTOCOLS)}", row="C02")
+        raise BadConfig(
+            f"no protocol is called {protocol!r}", did="nothing was started", fix=f"use one of: {', '.join(PROTOCOLS)}", row="C02"
+        )
     if truth is None:
         summary = score_run(pred, oracle_box=oracle_box, say=talk.step)
         talk.say(f"scores in {pred / 'metrics.csv'}")
     else:
         if oracle_box:
-            raise BadConfig("--oracle-box needs the model", did="nothing was started", fix="fewmask evaluate RUN --oracle-box", row="C02")
+            raise BadConfig(
+                "--oracle-box needs the model", did="nothing was started", fix="fewmask evaluate RUN --oracle-box", row="C02"
+            )
         summary = score_folders(pred, reading.existing(truth, "folder"), parse_labels(label) or None, out)
     _show(talk, summary)
     lines = []
     if protocol != "default" and truth is not None:
         lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol)
         for line in lines:
-            talk.say("  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items()))
+            talk.say(
+                "  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items())
+            )
     talk.result({"summaries": summary.summaries, "scores": summary.scores, "refused": summary.refused, "protocol": lines})
     reading.partly(summary.refused, len({score.case for score in summary.scores}), "they were not scored")
 
 
 def _show(talk: Talk, summary: "ScoreSummary") -> None:
     for score in sorted(summary.scores, key=lambda s: (s.prompts, s.label, s.case)):
-        numbers = "" if math.isnan(score.dice) else f"Dice {score.dice:.3f}  NSD {score.nsd:.3f}  HD95 {score.hd95_mm:.1f} mm  ASSD {score.assd_mm:.1f} mm"
-        talk.say(f"  {score.case:24} {score.label:12} {score.prompts:10} {numbers}  {score.status if score.status != 'ok' else ''}".rstrip())
+        numbers = f"Dice {score.dice:.3f}  NSD {score.nsd:.3f}  HD95 {score.hd95_mm:.1f} mm  ASSD {score.assd_mm:.1f} mm"
+        numbers = "" if math.isnan(score.dice) else numbers
+        status = "" if score.status == "ok" else score.status
+        talk.say(f"  {score.case:24} {score.label:12} {score.prompts:10} {numbers}  {status}".rstrip())
     for s in summary.summaries:
         d = s.dice
         talk.say(

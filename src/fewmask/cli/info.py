@@ -11,7 +11,9 @@ from fewmask.core.errors import BadConfig
 
 
 @verb(("fewmask info run", "fewmask info sam_mix"))
-def info(context: typer.Context, thing: str = typer.Argument(..., help="A run, prepared dataset, scan, weights file, or method.")) -> None:
+def info(
+    context: typer.Context, thing: str = typer.Argument(..., help="A run, prepared dataset, scan, weights file, or method.")
+) -> None:
     """Say what something is and what matters about it."""
     talk: Talk = context.obj
     record = _look(Path(thing)) if Path(thing).exists() else _method(thing)
@@ -43,7 +45,9 @@ def _look(path: Path) -> dict[str, Any]:
             "intensities": (low * volume.slope + volume.inter, high * volume.slope + volume.inter),
             "notes": list(volume.notes),
         }
-    raise BadConfig(f"not a run, prepared dataset, scan or weights: {path}", did="", fix="see `fewmask check` for folders of scans")
+    raise BadConfig(
+        f"not a run, prepared dataset, scan or weights: {path}", did="", fix="see `fewmask check` for folders of scans"
+    )
 
 
 def _run(path: Path) -> dict[str, Any]:
@@ -53,9 +57,12 @@ def _run(path: Path) -> dict[str, Any]:
     config, budget = run.read_config(), run.read_budget()
     keys = ("method", "steps", "seed", "bf16", "checkpoint", "provided", "config")
     finished = run.weights.exists()
-    return {"kind": "run", "finished": finished, "classes": config["task"]["classes"], "masks": f"{budget.masks} {budget.kind}"} | {
-        key: config[key] for key in keys
-    }
+    return {
+        "kind": "run",
+        "finished": finished,
+        "classes": config["task"]["classes"],
+        "masks": f"{budget.masks} {budget.kind}",
+    } | {key: config[key] for key in keys}
 
 
 def _prepared(path: Path) -> dict[str, Any]:

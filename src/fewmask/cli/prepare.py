@@ -57,7 +57,9 @@ def prepare(
         series=series,
         follow_links=follow_links,
     )
-    summary = run_prepare(data, out, options, lambda done, total, case: talk.step(f"{done} of {total} scans: {case}", done == total))
+    summary = run_prepare(
+        data, out, options, lambda done, total, case: talk.step(f"{done} of {total} scans: {case}", done == total)
+    )
     for note in summary.notes:
         talk.say(f"note: {note}")
     for line in summary.refused:

@@ -10,7 +10,9 @@ from fewmask.core.errors import BadConfig, PartlyDone
 if TYPE_CHECKING:
     from fewmask.prepare.options import PrepareOptions
 
-LABEL = typer.Option([], "--label", help="A structure and its value or name in the masks, e.g. liver=6 or kidney=2,3; may be repeated.")
+LABEL = typer.Option(
+    [], "--label", help="A structure and its value or name in the masks, e.g. liver=6 or kidney=2,3; may be repeated."
+)
 TRUST = typer.Option(None, "--trust", help="Which of two disagreeing geometries to take: sform or qform.")
 ASSUME = typer.Option(None, "--assume", help="RAS: take files without orientation to run to right, front, top.")
 VOLUME = typer.Option(None, "--volume", help="Which volume of 4D files, from 0.")
@@ -32,7 +34,9 @@ def read_options(trust: str | None, assume: str | None, volume: int | None, spac
         try:
             x, y, z = (float(word) for word in spacing.replace(",", " ").split())
         except ValueError as error:
-            raise BadConfig(f"--spacing {spacing!r} is not three numbers", did="nothing was started", fix="--spacing '0.8 0.8 5'", row="C02") from error
+            raise BadConfig(
+                f"--spacing {spacing!r} is not three numbers", did="nothing was started", fix="--spacing '0.8 0.8 5'", row="C02"
+            ) from error
         sides = (x, y, z)
     return ReadOptions(trust=trust, assume_ras=assume == "RAS", volume=volume, fix_nonfinite=fix_nonfinite, spacing_mm=sides)  # type: ignore[arg-type]
 

@@ -64,7 +64,8 @@ def show_progress(talk: Talk):  # type: ignore[no-untyped-def]
         if p.note:
             talk.say(p.note)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in p.losses.items())
-        line = f"step {p.step} of {p.total}  {p.seconds_per_step:.2f} s/step  {duration(p.seconds_left)} left  {losses}  saved {p.saved_step}"
+        rate = f"{p.seconds_per_step:.2f} s/step  {duration(p.seconds_left)} left"
+        line = f"step {p.step} of {p.total}  {rate}  {losses}  saved {p.saved_step}"
         talk.step(line, p.step == p.total)
 
     return show

@@ -91,7 +91,7 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
         moved = {name: part.to(device) if (part := getattr(self, name)) else None for name in ("labelled", "weak", "unlabelled")}
-        return Batch(**moved, names=self.names)  # type: ignore[arg-type]
+        return Batch(**moved, names=self.names)
 
 
 @dataclass(frozen=True)

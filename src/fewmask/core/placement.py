@@ -5,6 +5,7 @@ spacing they only select and pad, and `restore(place(x))` is x to the bit wherev
 grow, the matrices average (a triangle as wide as the new pixel), so nothing aliases.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,6 +13,8 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from fewmask.core.recipe import Recipe
+
+_Move = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,8 @@ class Placement:
         """The inverse of `box_to_source`."""
         return self._move_box(box, self.rows.to_target, self.columns.to_target)
 
-    def _move_box(self, box, move_y, move_x):  # type: ignore[no-untyped-def]
+    @staticmethod
+    def _move_box(box: Float[np.ndarray, "*n 4"], move_y: _Move, move_x: _Move) -> Float[np.ndarray, "*n 4"]:
         edges = np.asarray(box, float) - 0.5
         moved = [move_x(edges[..., 0]), move_y(edges[..., 1]), move_x(edges[..., 2]), move_y(edges[..., 3])]
         return np.stack(moved, axis=-1) + 0.5

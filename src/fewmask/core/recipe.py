@@ -48,7 +48,7 @@ class Recipe:
         """True once nothing is left to be found out from the data."""
         return self.modality != "auto" and self.size > 0 and (self.stretch or self.spacing_mm > 0)
 
-    def settle(self, *, modality: str, extent_mm: list[float], spacing_mm: list[float]) -> "Recipe":
+    def settle(self, *, modality: Literal["ct", "mr"], extent_mm: list[float], spacing_mm: list[float]) -> "Recipe":
         """Fill in what is left open from the scans: their modality, in-plane extents and pixel sizes (one number per scan).
 
         The spacing is the median of the scans, made coarser where 256 pixels would not cover the 95th percentile of the
@@ -78,8 +78,8 @@ class Recipe:
         low, high = bounds
         if self.per_slice:
             intensities = np.clip(intensities, low, high)
-            low = intensities.min(axis=(1, 2), keepdims=True)  # type: ignore[assignment]
-            high = intensities.max(axis=(1, 2), keepdims=True)  # type: ignore[assignment]
+            low = intensities.min(axis=(1, 2), keepdims=True)
+            high = intensities.max(axis=(1, 2), keepdims=True)
         span = np.maximum(np.float32(high) - np.float32(low), np.float32(1e-20))
         return np.clip((intensities - np.float32(low)) / span, 0, 1).astype(np.float32)
 

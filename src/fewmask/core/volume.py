@@ -4,10 +4,12 @@ d runs inferior to superior, h anterior to posterior, w right to left (patient),
 RAS millimetres, as in NIfTI. `Grid` is the file's own array, so that a mask can be written back exactly onto it.
 """
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
@@ -43,7 +45,7 @@ class Grid:
     @cached_property
     def corners_mm(self) -> Float[np.ndarray, "8 3"]:
         """World positions of the eight corner voxels' centres."""
-        index = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+        index = np.array([[*corner, 1] for corner in itertools.product((0, 1), repeat=3)], float)
         index[:, :3] *= np.array(self.shape, float) - 1
         return (index @ self.affine.T)[:, :3]
 
@@ -61,9 +63,9 @@ class Grid:
         return {"shape": list(self.shape), "affine": self.affine.tolist()}
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, object]) -> "Grid":
+    def from_dict(cls, record: Mapping[str, Any]) -> "Grid":
         """Rebuild from `as_dict`."""
-        i, j, k = record["shape"]  # type: ignore[misc]
+        i, j, k = (int(n) for n in record["shape"])
         return cls((i, j, k), np.array(record["affine"], float))
 
 

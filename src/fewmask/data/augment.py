@@ -15,7 +15,7 @@ _NOTHING = Draw()
 
 
 def draw(rng: np.random.Generator) -> Draw:
-    """A weak draw: up to 15 degrees, zoom 0.8-1.25, shift 8 %, mild changes of contrast and noise. No flips: organs have sides."""
+    """A weak draw: up to 15 degrees, zoom 0.8-1.25, shift 8 %, mild contrast and noise. No flips: organs have sides."""
     return Draw(
         rotate_deg=float(rng.uniform(-15, 15)),
         zoom=float(math.exp(rng.uniform(-0.223, 0.223))),

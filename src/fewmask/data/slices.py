@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
@@ -79,7 +78,7 @@ class SliceFeed:
             file.close()
         self._files.clear()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "SliceFeed":
         """The open feed."""
         return self
 

@@ -66,7 +66,9 @@ def summarise(scores: Sequence[CaseScore], patients: Mapping[str, str] | None = 
     return [_summary(label, prompts, group, patients or {}) for (label, prompts), group in groups.items()]
 
 
-def compare(a: Sequence[CaseScore], b: Sequence[CaseScore], metric: str = "dice", patients: Mapping[str, str] | None = None) -> Difference:
+def compare(
+    a: Sequence[CaseScore], b: Sequence[CaseScore], metric: str = "dice", patients: Mapping[str, str] | None = None
+) -> Difference:
     """Paired difference over cases in which both scores are numbers, averaged within patients."""
     other = {(score.case, score.label): getattr(score, metric) for score in b}
     pairs = [

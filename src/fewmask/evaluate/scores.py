@@ -53,7 +53,9 @@ def score_case(
 ) -> list[CaseScore]:
     """One score per class; class index = position + 1. Raises `BadScan` if the shapes differ."""
     if pred.shape != truth.shape:
-        raise BadScan(f"{case}: prediction is {pred.shape}, truth {truth.shape} in (d, h, w)", fix="score masks on one grid", row="M01")
+        raise BadScan(
+            f"{case}: prediction is {pred.shape}, truth {truth.shape} in (d, h, w)", fix="score masks on one grid", row="M01"
+        )
     voxel_ml = math.prod(spacing_mm) / 1000
     scores = []
     for index, name in enumerate(classes, 1):

@@ -268,7 +268,7 @@ def _qform(record: np.void, spacing: np.ndarray, factor: float) -> Float[np.ndar
     if rest < -1e-4:
         _refuse(f"qform is unusable: quaternion {_numbers(bcd)} is longer than 1", "N19", "export the image again")
     affine = np.eye(4)
-    affine[:3, :3] = quat2mat([math.sqrt(max(0.0, rest)), *bcd]) * spacing  # type: ignore[no-untyped-call]
+    affine[:3, :3] = quat2mat([math.sqrt(max(0.0, rest)), *bcd]) * spacing
     affine[:3, 2] *= -1.0 if turn < 0 else 1.0
     affine[:3, 3] = shift
     return affine

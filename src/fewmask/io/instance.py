@@ -67,7 +67,7 @@ class Instance:
         value = self.values.get(name)
         values = value if isinstance(value, list | tuple | MultiValue) else [value]
         try:
-            numbers = tuple(float(one) for one in values)
+            numbers = tuple(float(str(one)) for one in values)
         except (TypeError, ValueError):
             return ()
         return numbers if all(map(math.isfinite, numbers)) else ()

@@ -258,7 +258,7 @@ def _add_qform(header: np.ndarray, grid: Grid) -> None:
     directions[:, 2] *= turn
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-6:
         return
-    quaternion = mat2quat(directions)  # type: ignore[no-untyped-call]
+    quaternion = mat2quat(directions)
     recovered = math.sqrt(max(0.0, 1.0 - float(np.square(quaternion[1:].astype(np.float32), dtype=float).sum())))
     if abs(recovered - quaternion[0]) > 1e-5:
         return

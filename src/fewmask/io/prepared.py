@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.config import parse
@@ -73,7 +73,7 @@ class Prepared:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path) -> "Prepared":
         """Read the tables. Raises `BadDataset` if the folder is not a finished prepared dataset or does not hang together."""
         manifest = folder / "dataset.json"
         if not manifest.exists():
@@ -110,7 +110,9 @@ class Prepared:
     def case(self, case: str) -> CaseFile:
         """Open one case. Raises `BadDataset` for a name that is not there."""
         if case not in self.cases:
-            raise BadDataset(f"no case is called {case!r}", where=str(self.folder), fix="see the case table in dataset.json", row="S04")
+            raise BadDataset(
+                f"no case is called {case!r}", where=str(self.folder), fix="see the case table in dataset.json", row="S04"
+            )
         return CaseFile(self.folder / "cases" / f"{case}.h5")
 
     @cached_property
@@ -144,7 +146,9 @@ class Prepared:
     def tag(self, case: str, d: int) -> list[int]:
         """Per class 1 if the tags say it is in slice d, 0 if they say it is not, -1 if nobody said."""
         said = self.tags.get(case, {})
-        return [-1 if name not in said else int((span := said[name]) is not None and span[0] <= d <= span[1]) for name in self.classes]
+        return [
+            -1 if name not in said else int((span := said[name]) is not None and span[0] <= d <= span[1]) for name in self.classes
+        ]
 
 
 def write_manifest(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from torch import Tensor
 
@@ -37,10 +37,15 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path) -> "RunFolder":
         """An existing run. Raises `BadCheckpoint` if the folder is none."""
         if not (path / "config.json").exists():
-            raise BadCheckpoint("not a run folder: there is no config.json", where=str(path), fix="give the folder of --out of `fewmask train`", row="W06")
+            raise BadCheckpoint(
+                "not a run folder: there is no config.json",
+                where=str(path),
+                fix="give the folder of --out of `fewmask train`",
+                row="W06",
+            )
         return cls(path)
 
     @property
@@ -69,7 +74,11 @@ class RunFolder:
         """Write what the run is made of, config last: a folder without config.json was never started."""
         if self.path.exists() and any(item.name not in (".fewmask.lock",) for item in self.path.iterdir()):
             raise BadConfig(
-                "the run folder holds other files", where=str(self.path), did="nothing was written", fix="choose another --out", row="F11"
+                "the run folder holds other files",
+                where=str(self.path),
+                did="nothing was written",
+                fix="choose another --out",
+                row="F11",
             )
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "recipe.json", recipe)
@@ -123,7 +132,10 @@ class RunFolder:
                 skipped.append(f"{path.name}: {error.what}")
         if skipped:
             raise BadCheckpoint(
-                "no saved state of this run checks out", where=[str(self.path), *skipped], fix="start again in a new --out", row="W05"
+                "no saved state of this run checks out",
+                where=[str(self.path), *skipped],
+                fix="start again in a new --out",
+                row="W05",
             )
         return None
 

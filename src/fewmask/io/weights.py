@@ -1,7 +1,7 @@
 """Tensors on disk: our own as safetensors; a foreign `.pth` is read in one place, as plain tensors or not at all."""
 
 import math
-import pickle  # noqa: S403  only for the name of the error that a refused file raises
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,7 +134,11 @@ def _check_archive(path: Path) -> None:
 
 def _damaged(path: Path, why: str, row: str = "W04") -> BadCheckpoint:
     return BadCheckpoint(
-        f"weights are damaged: {why}", where=str(path), did="nothing was loaded", fix="copy the file again from its source", row=row
+        f"weights are damaged: {why}",
+        where=str(path),
+        did="nothing was loaded",
+        fix="copy the file again from its source",
+        row=row,
     )
 
 

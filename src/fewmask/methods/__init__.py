@@ -20,7 +20,7 @@ def names() -> list[str]:
 
 def config_class(name: str) -> type:
     """The method's `Config`. Raises `BadConfig` for a name that is not on the shelf."""
-    return _module(name).Config  # type: ignore[no-any-return]
+    return _module(name).Config
 
 
 def config_from(name: str, record: Mapping[str, Any]) -> Any:
@@ -30,7 +30,7 @@ def config_from(name: str, record: Mapping[str, Any]) -> Any:
 
 def build(name: str, config: Any, task: Task) -> Method:
     """A fresh, untrained method."""
-    return _module(name).build(config, task)  # type: ignore[no-any-return]
+    return _module(name).build(config, task)
 
 
 def _module(name: str) -> ModuleType:

@@ -38,7 +38,7 @@ class Config:
     lora_rank: int = 8
     """Rank of the adapters on q and v (paper: 8)."""
     classifier_width: int = 32
-    """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much and starts from ImageNet weights."""
+    """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much."""
     labelled: int = 4
     """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM (D15)."""
     weak: int = 8
@@ -119,7 +119,7 @@ class SamMix(Method):
         self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra))
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify` on tags and masks' tags; `dice`, `ce` and `score` on outlined slices; `pseudo`, `consistency` if switched on."""
+        """`classify` on tags; `dice`, `ce`, `score` on outlined slices; `pseudo`, `consistency` if switched on."""
         assert batch.labelled is not None
         images, present = [batch.labelled.image], [batch.labelled.present]
         if batch.weak is not None:
@@ -241,7 +241,11 @@ class SamMix(Method):
         return _Prompts(boxes.view(b, k, 4), dense.view(b, k, m, m), heat)
 
     def _segment(
-        self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"], dense: Float[Tensor, "b k m m"], do: Bool[Tensor, "b k"]
+        self,
+        image: Float[Tensor, "b 1 h w"],
+        boxes: Float[Tensor, "b k 4"],
+        dense: Float[Tensor, "b k m m"],
+        do: Bool[Tensor, "b k"],
     ) -> Float[Tensor, "b c h w"]:
         """Best-scored mask of every asked (image, class), as softmax over background and classes."""
         b, k, side = *do.shape, image.shape[-1]
@@ -258,5 +262,3 @@ class SamMix(Method):
 
 def _resize(logits: Float[Tensor, "n c m m"], side: int) -> Float[Tensor, "n c side side"]:
     return functional.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=False)
-
-

@@ -9,7 +9,8 @@ from fewmask.core.errors import BadConfig, BadScan
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
 from fewmask.io.dicom import is_dicom_folder, read_series
-from fewmask.io.nifti import ReadOptions, case_id_of, read_volume, write_labels
+from fewmask.io.header import AS_IS, ReadOptions
+from fewmask.io.nifti import case_id_of, read_volume, write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.text import write_json
 from fewmask.predict.predictor import Prediction, Predictor
@@ -36,7 +37,7 @@ def predict_folder(
     out: Path,
     *,
     cases: list[str] | None = None,
-    read: ReadOptions = ReadOptions(),
+    read: ReadOptions = AS_IS,
     say: Say = lambda done, total, case: None,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
@@ -118,5 +119,3 @@ def _check_out(source: Path, out: Path) -> None:
         )
     if out.exists() and not out.is_dir():
         raise BadConfig("the output is not a folder", where=str(out), did="nothing was written", fix="choose another --out")
-
-

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class Predictor:
         self.batch = batch
 
     @classmethod
-    def load(cls, run: Path, device: str | None = None) -> Self:
+    def load(cls, run: Path, device: str | None = None) -> "Predictor":
         """Open a finished run. Raises `BadCheckpoint` when the run has no final weights."""
         folder = RunFolder.open(run)
         if not folder.weights.exists():

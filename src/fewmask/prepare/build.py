@@ -121,7 +121,7 @@ def _write_tables(
     write_tags(out / "tags.csv", tags)
     write_reviewed(out / "reviewed.csv", reviewed)
     write_split(out / "split.toml", split)
-    for stale in set(path.stem for path in (out / "cases").glob("*.h5")) - set(rows):
+    for stale in {path.stem for path in (out / "cases").glob("*.h5")} - set(rows):
         (out / "cases" / f"{stale}.h5").unlink()
     write_manifest(out, recipe, classes, rows.values(), refused, {**options.mark, "recipe": options.recipe})
     reused = sum(case.reused for case in found.values())
@@ -273,4 +273,10 @@ def _check_out(data: Path, out: Path) -> None:
             row="F11",
         )
     if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - _OURS):
-        raise BadConfig("the output folder holds other files", where=str(out), did="nothing was written", fix="choose another --out", row="F11")
+        raise BadConfig(
+            "the output folder holds other files",
+            where=str(out),
+            did="nothing was written",
+            fix="choose another --out",
+            row="F11",
+        )

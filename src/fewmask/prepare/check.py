@@ -82,7 +82,9 @@ def copy_header(data: Path, case: str, out: Path) -> Path:
     pairs = {pair.case: pair for pair in discover(data).pairs}
     pair = pairs.get(case)
     if pair is None or pair.mask is None:
-        raise BadDataset(f"no case with a mask is called {case!r}", where=str(data), fix=f"cases: {', '.join(list(pairs)[:10])}", row="M15")
+        raise BadDataset(
+            f"no case with a mask is called {case!r}", where=str(data), fix=f"cases: {', '.join(list(pairs)[:10])}", row="M15"
+        )
     grid, mask = read_grid(pair.image), read_labels(pair.mask)
     if grid.shape != mask.grid.shape:
         raise BadDataset("scan and mask differ in shape, so a header cannot mend them", where=str(pair.mask), row="M01")

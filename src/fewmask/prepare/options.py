@@ -42,7 +42,10 @@ class PrepareOptions:
         """The named recipe. Raises `BadConfig` for a name that is not there."""
         if self.recipe not in RECIPES:
             raise BadConfig(
-                f"no recipe is called {self.recipe!r}", did="nothing was started", fix=f"use one of: {', '.join(RECIPES)}", row="C01"
+                f"no recipe is called {self.recipe!r}",
+                did="nothing was started",
+                fix=f"use one of: {', '.join(RECIPES)}",
+                row="C01",
             )
         return RECIPES[self.recipe]
 

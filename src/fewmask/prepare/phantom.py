@@ -36,17 +36,17 @@ class _Organ:
 
 
 _ORGANS = {
-    "liver": _Organ((0.18, -0.10, -0.36), (0.62, 0.62, 0.50), 96, 0.22),
-    "spleen": _Organ((0.22, 0.35, 0.62), (0.34, 0.34, 0.20), 104, 0.15),
-    "stomach": _Organ((0.20, -0.28, 0.38), (0.40, 0.34, 0.28), 72, 0.25),
-    "right kidney": _Organ((-0.45, 0.38, -0.42), (0.42, 0.20, 0.18), 128, 0.10),
-    "left kidney": _Organ((-0.38, 0.38, 0.42), (0.42, 0.20, 0.18), 128, 0.10),
-    "bowel": _Organ((-0.62, -0.25, 0.05), (0.45, 0.40, 0.55), 66, 0.45),
+    "liver": _Organ((0.18, -0.10, -0.36), (0.62, 0.62, 0.50), 96.0, 0.22),
+    "spleen": _Organ((0.22, 0.35, 0.62), (0.34, 0.34, 0.20), 104.0, 0.15),
+    "stomach": _Organ((0.20, -0.28, 0.38), (0.40, 0.34, 0.28), 72.0, 0.25),
+    "right kidney": _Organ((-0.45, 0.38, -0.42), (0.42, 0.20, 0.18), 128.0, 0.10),
+    "left kidney": _Organ((-0.38, 0.38, 0.42), (0.42, 0.20, 0.18), 128.0, 0.10),
+    "bowel": _Organ((-0.62, -0.25, 0.05), (0.45, 0.40, 0.55), 66.0, 0.45),
 }
 
 
 def make_phantom(seed: int, index: int) -> tuple[Volume, LabelMap]:
-    """Phantom number `index`: a CT-like scan in HU (int16) and its label map (values of `LABELS`), the same for equal arguments."""
+    """Phantom number `index`: a CT-like scan in HU (int16) and its label map (`LABELS`), the same for equal arguments."""
     draw = rng(seed, "phantom", index)
     points = _body_frame(draw)
     hu, labels = _paint(points, draw)
@@ -88,7 +88,7 @@ def _paint(points: Float[np.ndarray, "3 d h w"], draw: np.random.Generator) -> t
     radius = np.hypot(points[1], points[2])
     hu = np.full(_SHAPE, -1000.0)
     hu[radius < 1] = draw.normal(-95, 8)
-    wall = 0.86 + 0.05 * _smooth_noise(draw, 6)
+    wall = 0.86 + 0.05 * _smooth_noise(draw, 6.0)
     hu[radius < wall] = draw.normal(58, 6)
     hu[radius < wall - 0.14] = draw.normal(-88, 8)
     spine = np.hypot(points[1] - 0.62, points[2] * 1.2) < 0.17
@@ -118,14 +118,14 @@ def _shape_of(organ: _Organ, points: Float[np.ndarray, "3 d h w"], draw: np.rand
     centre = np.array(organ.centre) + draw.normal(0, 0.05, 3)
     radii = np.array(organ.radii) * draw.uniform(0.82, 1.16, 3)
     offset = (points - centre[:, None, None, None]) / radii[:, None, None, None]
-    warp = organ.rough * (_smooth_noise(draw, 9) + 0.6 * _smooth_noise(draw, 4))
+    warp = organ.rough * (_smooth_noise(draw, 9.0) + 0.6 * _smooth_noise(draw, 4.0))
     return np.sqrt((offset**2).sum(0)) + warp < 1
 
 
 def _paint_inside(hu: np.ndarray, liver: Bool[np.ndarray, "d h w"], draw: np.random.Generator) -> None:
     """Vessels brighter, lesions darker than the liver around them; both are liver."""
     level = float(np.median(hu[liver])) if liver.any() else 0.0
-    hu[liver & (_smooth_noise(draw, 3) > 1.6)] = level + draw.uniform(20, 45)
+    hu[liver & (_smooth_noise(draw, 3.0) > 1.6)] = level + draw.uniform(20, 45)
     for _ in range(int(draw.integers(0, 4))):
         at = np.argwhere(liver)
         if len(at) == 0:
@@ -140,7 +140,7 @@ def _scan(hu: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """Partial volume, shading and correlated noise."""
     hu = ndimage.gaussian_filter(hu, (0.4, 0.8, 0.8))
     tissue = hu > -300
-    shading = draw.uniform(6, 14) * _smooth_noise(draw, 24)
+    shading = draw.uniform(6, 14) * _smooth_noise(draw, 24.0)
     noise = draw.normal(0, 1, _SHAPE)
     noise = ndimage.gaussian_filter(noise, (0, 0.6, 0.6))
     noise *= draw.uniform(15, 24) / noise.std()
@@ -149,7 +149,9 @@ def _scan(hu: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 def _smooth_noise(draw: np.random.Generator, voxels: float) -> np.ndarray:
     """Gaussian noise with this correlation length in plane, zero mean, unit deviation."""
-    noise = ndimage.gaussian_filter(draw.normal(0, 1, _SHAPE), (voxels * _SPACING_MM[1] / _SPACING_MM[0], voxels, voxels), mode="wrap")
+    noise = ndimage.gaussian_filter(
+        draw.normal(0, 1, _SHAPE), (voxels * _SPACING_MM[1] / _SPACING_MM[0], voxels, voxels), mode="wrap"
+    )
     return (noise - noise.mean()) / noise.std()
 
 

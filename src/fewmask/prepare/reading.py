@@ -70,7 +70,11 @@ def digest_voxels(volume: Volume) -> str:
 def source_files(pair: Pair, options: PrepareOptions) -> list[Path]:
     """All files a case is made of, sorted."""
     scan = sorted(path for path in pair.image.rglob("*") if path.is_file()) if pair.image.is_dir() else [pair.image]
-    parts = [] if not pair.parts else [pair.parts[name] for names in part_names(options.labels, pair.parts).values() for name in names]
+    parts = (
+        []
+        if not pair.parts
+        else [pair.parts[name] for names in part_names(options.labels, pair.parts).values() for name in names]
+    )
     return [*scan, *([pair.mask] if pair.mask else []), *parts]
 
 

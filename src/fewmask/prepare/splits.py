@@ -26,7 +26,9 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
     try:
         pattern = re.compile(source)
     except re.error as error:
-        raise BadConfig(f"--patients {source!r} is no regular expression: {error}", did="nothing was started", row="C02") from error
+        raise BadConfig(
+            f"--patients {source!r} is no regular expression: {error}", did="nothing was started", row="C02"
+        ) from error
     found = {case: pattern.search(case) for case in cases}
     absent = [case for case, match in found.items() if match is None or not match.groups()]
     if absent or pattern.groups != 1:

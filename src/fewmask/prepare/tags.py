@@ -8,7 +8,9 @@ from fewmask.io.prepared import CaseRow, Tags
 from fewmask.io.tables import read_csv
 
 
-def read_tags(path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool], classes: tuple[str, ...]) -> tuple[Tags, list[str]]:
+def read_tags(
+    path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool], classes: tuple[str, ...]
+) -> tuple[Tags, list[str]]:
     """Tags of a file `case[,class],first_slice,last_slice` (0-based along the file's own slice axis, inclusive; empty = absent).
 
     `flips` says per case whether d runs against the file. Returns tags in d and notes on lines for cases that are not there.

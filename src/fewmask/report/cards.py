@@ -45,7 +45,9 @@ def make_card(case: str, headline: str, volume: Volume, pred: LabelMap, truth: L
     return Card(case, headline, tuple(pictures))
 
 
-def make_story(case: str, prompts: dict[str, Any], volume: Volume, pred: LabelMap, truth: LabelMap | None, recipe: Recipe) -> Card | None:
+def make_story(
+    case: str, prompts: dict[str, Any], volume: Volume, pred: LabelMap, truth: LabelMap | None, recipe: Recipe
+) -> Card | None:
     """Scan, heat map, box, mask, for the prompted slice with most predicted pixels; None if the model prompted nothing."""
     prompted = [line for line in prompts["slices"] if any(box is not None for box in line["boxes_raw"])]
     if not prompted:
@@ -63,7 +65,7 @@ def make_story(case: str, prompts: dict[str, Any], volume: Volume, pred: LabelMa
         says = f"P({prompts['classes'][k]}) = {line['present'][k]:.2f}"
         steps.append(Picture(data_uri(heat), f"2. where the classifier looks; {says}"))
     boxed = heat.copy()
-    draw_box(boxed, box, BOX)  # type: ignore[arg-type]
+    draw_box(boxed, box, BOX)
     steps.append(Picture(data_uri(boxed), "3. box the model gives SAM"))
     steps.append(Picture(_picture(volume, pred, truth, d, recipe), "4. mask"))
     return Card(case, f"{case}: how the mask came about", tuple(steps))

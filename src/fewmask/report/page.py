@@ -3,8 +3,8 @@
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -17,7 +17,7 @@ from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json
-from fewmask.report.cards import make_card, make_story
+from fewmask.report.cards import Card, make_card, make_story
 
 _STORIES, _WALL = 3, 24
 
@@ -35,7 +35,8 @@ def write_report(
     automatic = [score for score in scores if score.prompts == "automatic"]
     summaries = summarise(scores, prepared.patients)
     order = _worst_first(run, automatic)
-    cards, stories = [], []
+    cards: list[Card] = []
+    stories: list[Card] = []
     no_prompt = 0
     for case in order:
         prompts_path = run.predictions / f"{case}.prompts.json"
@@ -85,12 +86,14 @@ def _sentence(summaries: Sequence[Summary], config: Mapping[str, Any], prepared:
     automatic = [summary for summary in summaries if summary.prompts == "automatic"]
     if not automatic:
         return f"No score: no case with a complete mask was kept aside. The model {learned}."
-    parts = [
-        f"{s.label.capitalize()}: Dice {s.dice.mean:.2f} (95 % interval {s.dice.low:.2f} to {s.dice.high:.2f}) on {s.n} scans the model never saw"
-        for s in automatic
-    ]
+    parts = [f"{s.label.capitalize()}: {_dice_words(s)} on {s.n} scans the model never saw" for s in automatic]
     missed, spurious = sum(s.n_missed for s in automatic), sum(s.n_spurious for s in automatic)
     return f"{'; '.join(parts)}; {learned}; {missed} missed, {spurious} spurious."
+
+
+def _dice_words(summary: Summary) -> str:
+    dice = summary.dice
+    return f"Dice {dice.mean:.2f} (95 % interval {dice.low:.2f} to {dice.high:.2f})"
 
 
 def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
@@ -99,13 +102,19 @@ def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
     for score in scores:
         value = 2.0 if math.isnan(score.dice) else score.dice
         worst[score.case] = min(worst.get(score.case, 2.0), value)
-    there = sorted(path.name.removesuffix(".nii.gz") for path in run.predictions.glob("*.nii.gz")) if run.predictions.exists() else []
+    there = (
+        sorted(path.name.removesuffix(".nii.gz") for path in run.predictions.glob("*.nii.gz")) if run.predictions.exists() else []
+    )
     scored = sorted((case for case in there if case in worst), key=lambda case: worst[case])
     return scored or there
 
 
 def _headline(case: str, scores: Sequence[CaseScore]) -> str:
-    found = [f"{s.label} {s.dice:.2f}" if s.status == "ok" else f"{s.label}: {s.status.replace('_', ' ')}" for s in scores if s.case == case]
+    found = [
+        f"{s.label} {s.dice:.2f}" if s.status == "ok" else f"{s.label}: {s.status.replace('_', ' ')}"
+        for s in scores
+        if s.case == case
+    ]
     return f"{case}   " + ("Dice " + ", ".join(found) if found else "no truth")
 
 
@@ -133,14 +142,28 @@ def _trust(
 
 def _recipe(recipe: Recipe) -> str:
     grid = f"{recipe.size} px" + ("" if recipe.stretch else f" of {recipe.spacing_mm:g} mm")
-    window = f"{recipe.window_hu[0]:g} to {recipe.window_hu[1]:g} HU" if recipe.modality == "ct" else f"percentiles {recipe.percentiles[0]:g} to {recipe.percentiles[1]:g}"
+    window = (
+        f"{recipe.window_hu[0]:g} to {recipe.window_hu[1]:g} HU"
+        if recipe.modality == "ct"
+        else f"percentiles {recipe.percentiles[0]:g} to {recipe.percentiles[1]:g}"
+    )
     return f"{recipe.name}: {grid}, {window}"
 
 
 def _command(config: Mapping[str, Any], run: RunFolder) -> str:
     """The training command, without paths that would name a person's folders."""
     budget = run.read_budget()
-    words = ["fewmask", "train", "PREPARED", "--method", config["method"], f"--{budget.kind}", budget.masks, "--draw", budget.draw]
+    words = [
+        "fewmask",
+        "train",
+        "PREPARED",
+        "--method",
+        config["method"],
+        f"--{budget.kind}",
+        budget.masks,
+        "--draw",
+        budget.draw,
+    ]
     words += ["--seed", config["seed"], "--steps", config["steps"], "--out", "RUN"]
     return " ".join(shlex.quote(str(word)) for word in words)
 
@@ -159,5 +182,3 @@ def _show(interval: Interval, digits: int = 2) -> str:
 
 def _number(value: float, digits: int = 2) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-

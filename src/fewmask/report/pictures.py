@@ -26,7 +26,9 @@ def show_slice(image: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[
     return np.repeat(np.asarray(grey)[:, :, None], 3, axis=2).copy()
 
 
-def outline(picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "h w"], colour: tuple[int, int, int], style: Style) -> None:
+def outline(
+    picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "h w"], colour: tuple[int, int, int], style: Style
+) -> None:
     """Draw the border of a mask into a picture, two pixels wide, in place."""
     if not mask.any():
         return
@@ -39,10 +41,14 @@ def outline(picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "h w"], 
     picture[edge] = colour
 
 
-def overlay_heat(picture: UInt8[np.ndarray, "y x 3"], heat: Float[np.ndarray, "gh gw"], window: tuple[float, float, float, float]) -> None:
+def overlay_heat(
+    picture: UInt8[np.ndarray, "y x 3"], heat: Float[np.ndarray, "gh gw"], window: tuple[float, float, float, float]
+) -> None:
     """Blend a heat map in [0, 1] over the part of the picture it covers: `window` = (x0, y0, x1, y1) in picture pixels."""
     x0, y0, x1, y1 = (round(v) for v in window)
-    grid = Image.fromarray((np.clip(heat, 0, 1) * 255).astype(np.uint8)).resize((max(1, x1 - x0), max(1, y1 - y0)), Image.Resampling.BILINEAR)
+    grid = Image.fromarray((np.clip(heat, 0, 1) * 255).astype(np.uint8)).resize(
+        (max(1, x1 - x0), max(1, y1 - y0)), Image.Resampling.BILINEAR
+    )
     full = Image.new("L", (picture.shape[1], picture.shape[0]), 0)
     full.paste(grid, (x0, y0))
     level = np.asarray(full, float)[:, :, None] / 255

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.io.prepared import Prepared, write_split
-from fewmask.core.budget import Split
 from fewmask.predict import Predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.prepare.phantom import LABELS, write_phantoms
@@ -71,7 +71,11 @@ def _claim(out: Path) -> None:
     if out.exists() and any(out.iterdir()):
         if not (out / _MARK).exists():
             raise BadConfig(
-                "the demo's folder holds other files", where=str(out), did="nothing was written", fix="choose another --out", row="F11"
+                "the demo's folder holds other files",
+                where=str(out),
+                did="nothing was written",
+                fix="choose another --out",
+                row="F11",
             )
         for name in ("scans", "prepared", "run"):
             shutil.rmtree(out / name, ignore_errors=True)

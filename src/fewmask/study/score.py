@@ -94,7 +94,9 @@ def score_folders(
     return ScoreSummary(summarise(scores), scores, refused)
 
 
-def protocol_lines(pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, protocol: str) -> list[dict[str, Any]]:
+def protocol_lines(
+    pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, protocol: str
+) -> list[dict[str, Any]]:
     """Per case and class the numbers of a named protocol of the literature."""
     truths = {case_id_of(path): path for path in _nifti_files(truth)}
     lines = []

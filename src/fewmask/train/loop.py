@@ -109,7 +109,9 @@ class _Loop:
 
     def _step(self, index: int) -> dict[str, float]:
         batch = self.feed.batch(index)
-        losses, total = take_step(self.method, self.optimiser, batch, self._at(index), self.device, self.config["bf16"], self.rates)
+        losses, total = take_step(
+            self.method, self.optimiser, batch, self._at(index), self.device, self.config["bf16"], self.rates
+        )
         if not math.isfinite(total):
             raise self._not_a_number(index, batch, losses)
         return losses
@@ -198,7 +200,11 @@ def take_step(
             method.after_step(step)
     except torch.OutOfMemoryError as error:
         raise NoRoom(
-            "the GPU's memory is full", where=str(error).splitlines()[0], did="the last save is whole", fix="--set labelled and weak smaller", row="F07"
+            "the GPU's memory is full",
+            where=str(error).splitlines()[0],
+            did="the last save is whole",
+            fix="--set labelled and weak smaller",
+            row="F07",
         ) from error
     return {name: float(value.detach()) for name, value in losses.items()}, float(total.detach())
 
@@ -218,7 +224,9 @@ def _config(request: TrainRequest, prepared: Prepared) -> dict[str, Any]:
     config = kind()
     if request.encoder is not None:
         if "encoder" not in {f.name for f in fields(kind)}:
-            raise BadConfig(f"{request.method} has no encoder to choose", did="nothing was started", fix="leave --encoder out", row="C02")
+            raise BadConfig(
+                f"{request.method} has no encoder to choose", did="nothing was started", fix="leave --encoder out", row="C02"
+            )
         config = replace(config, encoder=request.encoder)
     config = apply_settings(config, request.settings, request.method)
     task = Task(prepared.classes, prepared.recipe.size, prepared.recipe.modality)
@@ -257,14 +265,20 @@ def _build(config: dict[str, Any]) -> Method:
     """A fresh method, the same for the same seed."""
     torch.manual_seed(seed_of(config["seed"], "init") % 2**63)
     task = config["task"]
-    method = build(config["method"], config_from(config["method"], config["config"]), Task(tuple(task["classes"]), task["size"], task["modality"]))
-    return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    method = build(
+        config["method"],
+        config_from(config["method"], config["config"]),
+        Task(tuple(task["classes"]), task["size"], task["modality"]),
+    )
+    return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _same(run: RunFolder, config: dict[str, Any], budget: Budget) -> dict[str, Any]:
     """The saved config, if the request asks for the same run."""
     saved = run.read_config()
-    differences = [f"{key}: {_short(saved.get(key))} -> {_short(config[key])}" for key in config if _plain(config[key]) != saved.get(key)]
+    differences = [
+        f"{key}: {_short(saved.get(key))} -> {_short(config[key])}" for key in config if _plain(config[key]) != saved.get(key)
+    ]
     if run.read_budget() != budget:
         differences.append("budget: other masks than before")
     differences = [line for line in differences if not line.startswith("prepared:")]
@@ -289,5 +303,3 @@ def _plain(value: Any) -> Any:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) < 120 else text[:117] + "..."
-
-

@@ -42,11 +42,15 @@ class TrainRequest:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if (self.slices is None) == (self.volumes is None):
-            raise BadConfig("say how many masks may be seen", did="nothing was started", fix="use either --slices N or --volumes N", row="C02")
+            raise BadConfig(
+                "say how many masks may be seen", did="nothing was started", fix="use either --slices N or --volumes N", row="C02"
+            )
         if self.minutes is not None and self.steps is not None:
             raise BadConfig("--minutes and --steps exclude each other", did="nothing was started", fix="leave one out", row="C02")
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and not 0 < self.minutes < 1e5):
-            raise BadConfig("training must last at least one step", did="nothing was started", fix="give --steps 1 or more", row="C02")
+            raise BadConfig(
+                "training must last at least one step", did="nothing was started", fix="give --steps 1 or more", row="C02"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ Two defaults of `transformers` would make a fresh model untrainable and are set 
 (we use 0.02), and Fourier position features drawn with deviation 122 instead of SAM's 1 (boxes would be noise).
 """
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -40,7 +41,7 @@ def build_sam(size: SamSize, task_size: int) -> Sam:
 
 
 class ConvStem(nn.Module):
-    """A stack of 3 x 3 convolutions, halving the side until one pixel per patch is left (Xiao et al. 2021, early convolutions)."""
+    """A stack of 3 x 3 convolutions, halving the side until one pixel per patch is left (Xiao et al. 2021)."""
 
     def __init__(self, width: int, patch: int) -> None:
         """`patch` is a power of two; output has `width` channels."""
@@ -48,7 +49,7 @@ class ConvStem(nn.Module):
         halvings = int(math.log2(patch))
         channels = [3, *(max(16, width // 2 ** (halvings - step)) for step in range(halvings))]
         layers: list[nn.Module] = []
-        for before, after in zip(channels, channels[1:], strict=False):
+        for before, after in itertools.pairwise(channels):
             layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.GELU()]
             layers += [nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(8, after), nn.GELU()]
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))

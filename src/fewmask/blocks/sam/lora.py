@@ -9,7 +9,7 @@ from fewmask.blocks.sam.model import Sam
 
 
 class LoraQkv(nn.Module):
-    """A frozen fused qkv layer plus B_q A_q x on q and B_v A_v x on v; keys untouched, no bias, no scaling, B = 0 at the start."""
+    """A frozen fused qkv layer plus B_q A_q x on q and B_v A_v x on v; keys untouched, no bias or scaling, B = 0 at first."""
 
     def __init__(self, qkv: nn.Linear, rank: int) -> None:
         """Wrap `qkv` (in -> 3 * width)."""
@@ -39,4 +39,4 @@ def add_lora(sam: Sam, rank: int) -> None:
     """Freeze the image encoder and put an adapter of this rank into every attention layer."""
     sam.image_encoder.requires_grad_(False)
     for layer in sam.image_encoder.layers:  # type: ignore[union-attr]
-        layer.attn.qkv = LoraQkv(layer.attn.qkv, rank)  # type: ignore[union-attr]
+        layer.attn.qkv = LoraQkv(layer.attn.qkv, rank)

@@ -1,5 +1,7 @@
 """SAM on a batch of images, each with its own prompt set, in one call."""
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -60,4 +62,5 @@ class Sam(nn.Module):
         """Fourier features of the token centres (SAM's dense positional encoding)."""
         centres = (torch.arange(self.grid, device=embedding.device, dtype=torch.float32) + 0.5) / self.grid
         y, x = torch.meshgrid(centres, centres, indexing="ij")
-        return self.prompt_encoder.shared_embedding(torch.stack([x, y], dim=-1)).permute(2, 0, 1)[None]
+        embed = cast(nn.Module, self.prompt_encoder.shared_embedding)
+        return cast(Tensor, embed(torch.stack([x, y], dim=-1))).permute(2, 0, 1)[None]
