@@ -276,12 +276,10 @@ def _build(config: dict[str, Any]) -> Method:
 def _same(run: RunFolder, config: dict[str, Any], budget: Budget) -> dict[str, Any]:
     """The saved config, if the request asks for the same run."""
     saved = run.read_config()
-    differences = [
-        f"{key}: {_short(saved.get(key))} -> {_short(config[key])}" for key in config if _plain(config[key]) != saved.get(key)
-    ]
+    asked, before = _flat(config), _flat(saved)
+    differences = [f"{key}: {before.get(key)} -> {value}" for key, value in asked.items() if value != before.get(key)]
     if run.read_budget() != budget:
         differences.append("budget: other masks than before")
-    differences = [line for line in differences if not line.startswith("prepared:")]
     if differences:
         raise BadConfig(
             "the run folder was made from another request",
@@ -293,13 +291,12 @@ def _same(run: RunFolder, config: dict[str, Any], budget: Budget) -> dict[str, A
     return saved
 
 
-def _plain(value: Any) -> Any:
-    """As it comes back from JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) < 120 else text[:117] + "..."
+def _flat(record: dict[str, Any], place: str = "") -> dict[str, Any]:
+    """`{"config": {"lr": 1}}` as `{"config.lr": 1}`, as it comes back from JSON; the folder's place does not matter."""
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{place}{key}.")
+        elif key != "prepared":
+            flat[place + key] = list(value) if isinstance(value, tuple) else value
+    return flat

@@ -1,0 +1,114 @@
+"""A run killed at any of these points and gone on with ends in the same bits as one left alone (faults, 5.6)."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fewmask.core.errors import BadConfig
+from fewmask.io.run import RunFolder
+from fewmask.train import TrainRequest, train
+from tests.scans import prepare_scans
+
+STEPS = 8
+SAME = ("weights.safetensors", "losses.csv", "metrics.csv", "split.toml", "budget.toml")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    return prepare_scans(tmp_path_factory.mktemp("resume")).folder
+
+
+def command(prepared: Path, out: Path) -> list[str]:
+    settings = ["--set", "classifier_width=8", "--set", "labelled=2", "--set", "weak=2", "--set", "pseudo_weight=0.1"]
+    return [
+        *(sys.executable, "-m", "fewmask", "train", str(prepared), "--out", str(out), "--slices", "3", "--steps", str(STEPS)),
+        *("--encoder", "tiny", "--amp", "off", "--threads", "1", "--save-steps", "3", "--device", "cpu", *settings),
+    ]
+
+
+def run(prepared: Path, out: Path, fault: str = "") -> int:
+    environment = {**os.environ, "FEWMASK_FAULT": fault}
+    return subprocess.run(command(prepared, out), env=environment, capture_output=True, check=False).returncode
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Hashes of what must be equal, predictions and scores included."""
+    done = subprocess.run([sys.executable, "-m", "fewmask", "evaluate", str(out)], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    names = [*SAME, *sorted(str(path.relative_to(out)) for path in (out / "predictions").iterdir())]
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
+
+
+@pytest.fixture(scope="module")
+def expected(prepared, tmp_path_factory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert run(prepared, out) == 0
+    return digests(out)
+
+
+@pytest.mark.parametrize("point", ["step:1", "step:5", "in-save:6"])
+def test_killed_and_gone_on_with_it_ends_in_the_same_bits(prepared, tmp_path, expected, point) -> None:
+    out = tmp_path / "run"
+    assert run(prepared, out, f"kill@{point}") == -signal.SIGKILL
+    assert not (out / "weights.safetensors").exists()
+    assert run(prepared, out) == 0
+    assert digests(out) == expected
+
+
+def test_another_seed_gives_other_bits(prepared, tmp_path, expected) -> None:
+    """The control: the comparison above can fail."""
+    out = tmp_path / "run"
+    train(request(prepared, out, seed=1))
+    assert hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest() != expected["weights.safetensors"]
+
+
+def test_a_damaged_newest_state_falls_back_to_the_one_before(prepared, tmp_path, expected) -> None:
+    out = tmp_path / "run"
+    assert run(prepared, out, "kill@step:7") == -signal.SIGKILL
+    newest = max(out.glob("state-*.safetensors"))
+    assert newest.name == "state-00000006.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    checkpoint = RunFolder.open(out).latest()
+    assert checkpoint is not None and checkpoint.step == 3 and "state-00000006" in checkpoint.skipped[0]
+    assert run(prepared, out) == 0
+    assert digests(out) == expected
+
+
+def test_sigint_saves_and_exits_130(prepared, tmp_path, expected) -> None:
+    out = tmp_path / "run"
+    process = subprocess.Popen(command(prepared, out), stderr=subprocess.PIPE, text=True)
+    while not list(out.glob("state-*.json")):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, talk = process.communicate(timeout=60)
+    if process.returncode != 0:  # it may have finished in that instant
+        assert process.returncode == 130 and "saved" in talk
+    assert run(prepared, out) == 0
+    assert digests(out) == expected
+
+
+def test_another_request_is_refused_with_the_difference(prepared, tmp_path) -> None:
+    out = tmp_path / "run"
+    train(request(prepared, out))
+    with pytest.raises(BadConfig, match="another request") as caught:
+        train(request(prepared, out, settings=("classifier_width=8", "lr=0.5")))
+    assert any("lr" in line and "0.5" in line for line in caught.value.where)
+
+
+def test_other_files_are_left_alone(prepared, tmp_path) -> None:
+    (tmp_path / "thesis.docx").write_text("mine")
+    with pytest.raises(BadConfig, match="other files"):
+        train(request(prepared, tmp_path))
+    assert (tmp_path / "thesis.docx").read_text() == "mine"
+
+
+def request(prepared: Path, out: Path, **changes: object) -> TrainRequest:
+    chosen = {"slices": 3, "steps": 2, "encoder": "tiny", "settings": ("classifier_width=8",), "amp": "off", "device": "cpu"}
+    return TrainRequest(prepared=prepared, out=out, **{**chosen, **changes})  # type: ignore[arg-type]
