@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,8 +66,12 @@ def test_five_outlined_slices_of_one_scan(tmp_path) -> None:
 def test_whole_walk(tmp_path, method) -> None:
     prepared = prepare_scans(tmp_path)
     run = tmp_path / "run"
-    small = TINY if method == "sam_mix" else ["--amp", "off", "--set", "channels=(8,16,16)"]
-    fewmask("train", prepared.folder, "--method", method, "--slices", 4, "--steps", 60, "--out", run, *small, "--set", "lr=0.003")
+    small = (
+        [*TINY, "--set", "lr=0.003"]
+        if method == "sam_mix"
+        else ["--amp", "off", "--set", "channels=(8,16,16)", "--set", "lr=0.01"]
+    )
+    fewmask("train", prepared.folder, "--method", method, "--slices", 4, "--steps", 90, "--out", run, *small)
     fewmask("predict", run, prepared.folder)
     oracle = ["--oracle-box"] if method == "sam_mix" else []
     result = json.loads(fewmask("--json", "evaluate", run, *oracle).stdout)
@@ -109,7 +112,7 @@ def test_a_bad_scan_leaves_the_others_as_they_are(tmp_path) -> None:
 
 
 def test_errors_name_file_and_fix(tmp_path) -> None:
-    os.makedirs(tmp_path / "empty")
+    (tmp_path / "empty").mkdir()
     assert (
         "layouts understood" in fewmask("prepare", tmp_path / "empty", "--out", tmp_path / "p", "--label", "a=1", code=3).stderr
     )

@@ -21,7 +21,7 @@ VERBS = ("demo", "doctor", "check", "prepare", "train", "predict", "evaluate", "
 app = typer.Typer(
     name="fewmask",
     help="A few masks in, every mask out: segment CT and MR scans from a handful of outlined slices.\n\n"
-    "Examples:\n\n  fewmask demo\n\n  fewmask train prepared --slices 5 --out run",
+    "\b\nExamples:\n  fewmask demo\n  fewmask train prepared --slices 5 --out run",
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,8 +48,10 @@ def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[.
     """Register a verb whose help starts with two examples."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        text = f"{(function.__doc__ or '').strip()}\n\nExamples:\n\n  {examples[0]}\n\n  {examples[1]}"
-        return app.command(name=function.__name__.rstrip("_"), help=text)(function)
+        what = (function.__doc__ or "").strip()
+        # \b keeps click from joining the lines of an example.
+        text = f"Examples:\n\n\b\n  {examples[0]}\n  {examples[1]}\n\n{what}"
+        return app.command(name=function.__name__, help=text, short_help=what.split(". ")[0].rstrip("."))(function)
 
     return register
 

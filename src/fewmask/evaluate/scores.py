@@ -44,7 +44,7 @@ COLUMNS = ["case", "class", *[name for name in CaseScore.__dataclass_fields__ if
 def score_case(
     case: str,
     pred: Integer[np.ndarray, "d h w"],
-    truth: Integer[np.ndarray, "d h w"],
+    truth: Integer[np.ndarray, "d2 h2 w2"],
     spacing_mm: tuple[float, float, float],
     classes: Sequence[str],
     *,

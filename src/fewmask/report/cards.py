@@ -12,7 +12,7 @@ from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.report.pictures import BOX, PREDICTION, TRUTH, data_uri, draw_box, outline, overlay_heat, scale_to, show_slice
 
-_WIDTH = 300
+_WIDTH = 360
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""CAM, components, boxes and losses by numbers on paper."""
+
+import math
+
+import pytest
+import torch
+
+from fewmask.blocks.cam import activation_mask, class_activation
+from fewmask.blocks.losses import bernoulli_consistency, focal, overlap_iou, soft_dice
+from fewmask.blocks.nets.resnet import ResNet
+from fewmask.blocks.prompts import box_mask, jitter, main_component, mask_boxes
+from fewmask.blocks.ramp import linear_ramp, warm_cosine
+from fewmask.core.batch import Step
+from fewmask.core.randomness import rng
+
+
+def grid(*rows: str) -> torch.Tensor:
+    return torch.tensor([[char == "#" for char in row] for row in rows])
+
+
+def test_closed_form_equals_autograd_grad_cam() -> None:
+    torch.manual_seed(0)
+    net = ResNet((1, 1, 1, 1), width=4, outputs=2).eval()
+    features, logits = net(torch.rand(2, 1, 64, 64))
+    ours = class_activation(features.detach(), net.head.weight.detach())
+    for k in range(2):
+        slope = torch.autograd.grad(logits[:, k].sum(), features, retain_graph=True)[0]
+        raw = torch.relu((slope.mean((2, 3), keepdim=True) * features).sum(1)).detach()
+        low, high = raw.amin((1, 2), keepdim=True), raw.amax((1, 2), keepdim=True)
+        assert torch.allclose(ours[:, k], (raw - low) / (high - low).clamp_min(1e-12), atol=1e-4)
+
+
+def test_flat_and_broken_maps_activate_nothing() -> None:
+    features = torch.ones(2, 3, 4, 4)
+    features[1] = math.nan
+    heat = class_activation(features, torch.ones(1, 3))
+    assert not heat.any() and not activation_mask(heat, 16, 50 / 255).any()
+
+
+def test_cut_is_a_part_of_the_peak_after_upsampling() -> None:
+    """A 2 x 2 map (1 left, 0 right) up-sampled to 4 x 4 has columns 1, 0.75, 0.25, 0."""
+    cam = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
+    assert activation_mask(cam, 4, 0.25)[0, 0, 0].tolist() == [True, True, True, False]
+    assert activation_mask(cam, 4, 0.5)[0, 0, 0].tolist() == [True, True, False, False]
+
+
+def test_box_edges_are_max_plus_one() -> None:
+    masks = torch.stack([grid("....", ".##.", ".##."), grid("....", "....", "....")])
+    boxes = mask_boxes(masks)
+    assert boxes[0].tolist() == [1, 1, 3, 3] and boxes[1].isnan().all()
+    assert torch.equal(
+        box_mask(mask_boxes(grid("....", ".##.", ".##.", "....")[None]), 4)[0], grid("....", ".##.", ".##.", "....")
+    )
+
+
+def test_largest_component_then_the_hotter() -> None:
+    two = grid("##..", "##..", "...#")[None]
+    assert torch.equal(main_component(two, torch.zeros(1, 3, 4))[0], grid("##..", "##..", "...."))
+    equal, heat = grid("#..#", "....", "....")[None], torch.zeros(1, 3, 4)
+    heat[0, 0, 3] = 1
+    assert torch.equal(main_component(equal, heat)[0], grid("...#", "....", "...."))
+    assert torch.equal(main_component(two, heat, "union"), two)
+
+
+def test_jitter_is_bounded_and_keyed() -> None:
+    boxes = torch.tensor([[10.0, 20, 30, 60]])
+    moved = torch.cat([jitter(boxes, 64, 0.1, rng(0, "j", i)) for i in range(50)])
+    assert ((moved - boxes).abs() <= torch.tensor([2.0, 4, 2, 4]) + 1e-5).all() and moved.max() <= 64
+    assert torch.equal(jitter(boxes, 64, 0.1, rng(0, "j", 1)), moved[1:2])
+
+
+def test_soft_dice_on_four_pixels() -> None:
+    """p = .5 everywhere, one true pixel: 1 - (2 * .5 + 1) / (2 + 1 + 1) = .5. Both empty: 0."""
+    mask = torch.tensor([[1.0, 0], [0, 0]])
+    assert float(soft_dice(torch.full((2, 2), 0.5), mask)) == pytest.approx(0.5)
+    assert float(soft_dice(torch.zeros(2, 2), torch.zeros(2, 2))) == 0
+
+
+def test_focal_by_hand_and_unknown_left_out() -> None:
+    """At logit 0: entropy ln 2, (1 - .5)^2 = .25; positive weight .25, negative .75: mean .5 * .25 * ln 2."""
+    logits = torch.zeros(1, 3)
+    assert float(focal(logits, torch.tensor([[1, 0, -1]]))) == pytest.approx(0.5 * 0.25 * math.log(2))
+    assert float(focal(logits, torch.tensor([[-1, -1, -1]]))) == 0
+    slope = torch.zeros(1, 2, requires_grad=True)
+    focal(slope, torch.tensor([[1, -1]])).backward()
+    assert slope.grad[0, 0] < 0 and slope.grad[0, 1] == 0
+
+
+def test_iou_of_three_masks() -> None:
+    truth = torch.tensor([[[1.0, 1], [0, 0]]])
+    logits = torch.tensor([[[[1.0, 1], [-1, -1]], [[1, -1], [-1, -1]], [[-1, -1], [1, 1]]]])
+    assert overlap_iou(logits, truth).tolist() == [[1.0, 0.5, 0.0]]
+
+
+def test_consistency_is_zero_at_agreement_and_has_a_gradient() -> None:
+    logits = torch.tensor([[0.3, -2.0]], requires_grad=True)
+    target = torch.tensor([[0.9, 0.2]])
+    assert float(bernoulli_consistency(logits, torch.sigmoid(logits))) == pytest.approx(0, abs=1e-6)
+    loss = bernoulli_consistency(logits, target)
+    loss.backward()
+    assert float(loss) > 0 and (logits.grad != 0).all()
+
+
+def test_resnet_38() -> None:
+    """BasicBlocks [3, 4, 8, 3]: 36 convolutions in blocks, the stem and the head make 38; stride 32; 23.6 M weights."""
+    net = ResNet()
+    convs = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size != (1, 1)]
+    assert len(convs) + 1 == 38
+    assert round(sum(weight.numel() for weight in net.parameters()) / 1e6, 1) == 23.6
+    features, logits = net.eval()(torch.rand(1, 1, 64, 64))
+    assert features.shape == (1, 512, 2, 2) and logits.shape == (1, 1)
+
+
+def test_ramps() -> None:
+    assert [linear_ramp(Step(i, 100), 0.2) for i in (0, 10, 20, 99)] == [0, 0.5, 1, 1]
+    assert linear_ramp(Step(0, 100), 0) == 1
+    assert warm_cosine(Step(0, 100), 10) == pytest.approx(0.1) and warm_cosine(Step(50, 100), 10) == pytest.approx(0.5)
