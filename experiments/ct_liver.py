@@ -67,6 +67,7 @@ def run(key: dict[str, Any], data: Path, work: Path) -> None:
             rows = [
                 {**key, "steps": steps, "domain": domain, **{name: row[name] for name in SCORES}} for row in csv.DictReader(file)
             ]
+        ROWS.parent.mkdir(exist_ok=True)
         append_csv(ROWS, COLUMNS, rows)
 
 

@@ -22,6 +22,7 @@ def images(count: int) -> torch.Tensor:
     return torch.rand(count, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
 
 
+@torch.no_grad()
 def test_weights_are_not_practically_zero(sam) -> None:
     """The library's defaults are a deviation of 1e-10 for weights and 122 for Fourier features."""
     assert 0.005 < float(sam.image_encoder.layers[0].attn.qkv.weight.std()) < 0.2

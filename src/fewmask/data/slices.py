@@ -6,7 +6,7 @@ from types import TracebackType
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fewmask.core.batch import UNKNOWN, Batch, Draw, Feed, Labelled, Unlabelled, Weak
@@ -22,6 +22,8 @@ from fewmask.io.prepared import Prepared
 Item = tuple[str, int]
 """(case, d)."""
 _CACHE_BYTES = 2 * 2**30
+_OPEN_FILES = 64
+"""Cases kept open at a time: systems allow about a thousand files."""
 
 
 class SliceFeed:
@@ -135,21 +137,26 @@ class SliceFeed:
         """A placed slice; kept in memory as long as there is room, which changes nothing but time."""
         if item not in self._cache:
             case, d = item
-            if case not in self._files:
-                self._files[case] = self._prepared.case(case)
-            scaled = self._prepared.recipe.scale(self._files[case].intensities([d]), self._prepared.bounds(case))
+            scaled = self._prepared.recipe.scale(self._file(case).intensities([d]), self._prepared.bounds(case))
             placed = torch.from_numpy(self._placements[case].place(scaled))
             if len(self._cache) * placed.nbytes >= _CACHE_BYTES:
                 return placed
             self._cache[item] = placed
         return self._cache[item]
 
-    def _mask(self, item: Item) -> Tensor:
+    def _file(self, case: str) -> CaseFile:
+        if case not in self._files:
+            if len(self._files) >= _OPEN_FILES:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[case] = self._prepared.case(case)
+        return self._files[case]
+
+    def _mask(self, item: Item) -> Int[Tensor, "h w"]:
         if item not in self._masks:
             case, d = item
             placed = self._placements[case].place_mask(self._gate.labels(case, [d]))[0]
-            self._masks[item] = torch.from_numpy(placed.astype(np.int64))
-        return self._masks[item]
+            self._masks[item] = torch.from_numpy(placed.astype(np.uint8))
+        return self._masks[item].long()
 
     def _tags(self, every: Sequence[Item], labelled: Sequence[Item]) -> dict[Item, list[int]]:
         """Per slice and class: what the tags say, else what a granted mask shows, else unknown."""

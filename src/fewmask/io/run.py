@@ -18,6 +18,8 @@ from fewmask.io.weights import load_tensors, save_tensors
 
 _STATE = re.compile(r"state-(\d{8})\.json")
 _KEPT = 2
+_LEFT_BY_CREATE = {".fewmask.lock", "recipe.json", "split.toml", "budget.toml", "environment.json"}
+"""What stands in the folder of a run that was killed before its config was written."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     skipped: tuple[str, ...] = ()
     """Newer states that could not be used."""
+    lost: int = 0
+    """Steps between the newest of them and this one, to be done again."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class RunFolder:
         self, config: Mapping[str, Any], recipe: Mapping[str, Any], split: Split, budget: Budget, environment: Mapping[str, Any]
     ) -> None:
         """Write what the run is made of, config last: a folder without config.json was never started."""
-        if self.path.exists() and any(item.name not in (".fewmask.lock",) for item in self.path.iterdir()):
+        if self.path.exists() and any(item.name not in _LEFT_BY_CREATE for item in self.path.iterdir()):
             raise BadConfig(
                 "the run folder holds other files",
                 where=str(self.path),
@@ -114,20 +118,24 @@ class RunFolder:
         if before_done is not None:
             before_done()
         write_json(self.path / f"{stem}.json", {"step": step, "sha256": digest})
-        for old in self._steps()[_KEPT:]:
-            (self.path / f"state-{old:08d}.json").unlink(missing_ok=True)
-            (self.path / f"state-{old:08d}.safetensors").unlink(missing_ok=True)
+        kept = {f"state-{old:08d}" for old in self._steps()[:_KEPT]}
+        # Records first; tensors without a record were left by a process killed between the two.
+        for item in [*self.path.glob("state-*.json"), *self.path.glob("state-*.safetensors")]:
+            if item.stem not in kept:
+                item.unlink(missing_ok=True)
 
     def latest(self) -> Checkpoint | None:
         """The newest state that checks out; a bad one is passed over and named. None if there is none."""
         skipped: list[str] = []
-        for step in self._steps():
+        steps = self._steps()
+        for step in steps:
             path = self.path / f"state-{step:08d}.safetensors"
             try:
                 record = read_json(path.with_suffix(".json"), kind=BadCheckpoint)
-                if not path.exists() or sha256(path) != record.get("sha256"):
-                    raise BadCheckpoint("checksum differs", where=str(path), row="W05")
-                return Checkpoint(step, load_tensors(path), tuple(skipped))
+                found = sha256(path) if path.exists() else "no file"
+                if found != record.get("sha256"):
+                    raise BadCheckpoint(f"SHA-256 is {found}, not {record.get('sha256')}", where=str(path), row="W05")
+                return Checkpoint(step, load_tensors(path), tuple(skipped), steps[0] - step)
             except BadCheckpoint as error:
                 skipped.append(f"{path.name}: {error.what}")
         if skipped:

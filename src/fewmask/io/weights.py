@@ -1,8 +1,12 @@
 """Tensors on disk: our own as safetensors; a foreign `.pth` is read in one place, as plain tensors or not at all."""
 
 import math
+import os
 import pickle
+import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,13 +22,19 @@ from fewmask.io.nifti import sha256
 
 _MAX_HEADER = 16 * 2**20
 _MAX_RATIO = 4
+_UNREADABLE = (
+    *(pickle.UnpicklingError, struct.error, zlib.error, zipfile.BadZipFile, ImportError, AssertionError, AttributeError),
+    *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+)
+"""What the readers of a damaged archive or pickle raise."""
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
     """Write tensors atomically (contiguous copies on the CPU) and return the file's SHA-256."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    with writing(path) as part:
-        save_file(plain, part, dict(metadata or {}))
+    needed = sum(tensor.nbytes for tensor in plain.values())
+    with writing(path, needed=needed) as part:
+        _write(plain, part, dict(metadata or {}))
     return sha256(path)
 
 
@@ -53,13 +63,19 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def load_into(module: nn.Module, path: Path, prefix: str = "") -> None:
     """Load weights strictly: a missing, extra or ill-shaped name, or a NaN, raises `BadCheckpoint` naming the first five."""
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in load_tensors(path).items() if name.startswith(prefix)}
+    fit_into(module, {n.removeprefix(prefix): t for n, t in load_tensors(path).items() if n.startswith(prefix)}, path)
+
+
+def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """As `load_into`, with tensors already read from `path`."""
     own = module.state_dict()
     problems = [f"missing {name}" for name in own if name not in tensors]
     problems += [f"unknown {name}" for name in tensors if name not in own]
     for name, tensor in tensors.items():
         if name in own and own[name].shape != tensor.shape:
             problems.append(f"{name} is {tuple(tensor.shape)}, {tuple(own[name].shape)} is needed")
+        elif name in own and own[name].is_floating_point() != tensor.is_floating_point():
+            problems.append(f"{name} is {tensor.dtype}, {own[name].dtype} is needed")
         elif tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             problems.append(f"{name} holds NaN or Inf")
     if problems:
@@ -82,7 +98,7 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
     _check_archive(path)
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError) as error:
+    except _UNREADABLE as error:
         raise BadCheckpoint(
             "the file is not plain tensors, so it was not loaded: loading it could run code",
             where=[str(path), str(error).splitlines()[0][:160] if str(error) else type(error).__name__],
@@ -116,20 +132,34 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, flat: Mapping[str, Tenso
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
+def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """`save_file`, whose own error hides the number of the system's: a full disk must be seen as one."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
 def _check_archive(path: Path) -> None:
     if not path.is_file():
         raise BadCheckpoint("no such file of weights", where=str(path), fix="check the path", row="W07")
     if not zipfile.is_zipfile(path):
         raise _damaged(path, "not a PyTorch archive (cut short, or from before 2020)", "W03")
-    with zipfile.ZipFile(path) as archive:
-        declared = sum(item.file_size for item in archive.infolist())
-        if declared > _MAX_RATIO * path.stat().st_size:
-            raise _damaged(path, f"unfolds to {declared} bytes from {path.stat().st_size}", "W03")
-        if any(item.filename.endswith("constants.pkl") for item in archive.infolist()):
-            raise _damaged(path, "TorchScript holds code; plain weights are needed", "W03")
-        broken = archive.testzip()
-        if broken is not None:
-            raise _damaged(path, f"checksum of {broken} differs", "W03")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            declared = sum(item.file_size for item in archive.infolist())
+            if declared > _MAX_RATIO * path.stat().st_size:
+                raise _damaged(path, f"unfolds to {declared} bytes from {path.stat().st_size}", "W03")
+            if any(item.filename.endswith("constants.pkl") for item in archive.infolist()):
+                raise _damaged(path, "TorchScript holds code; plain weights are needed", "W03")
+            broken = archive.testzip()
+            if broken is not None:
+                raise _damaged(path, f"checksum of {broken} differs", "W03")
+    except _UNREADABLE as error:
+        raise _damaged(path, str(error) or type(error).__name__, "W03") from error
 
 
 def _damaged(path: Path, why: str, row: str = "W04") -> BadCheckpoint:

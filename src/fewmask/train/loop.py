@@ -15,11 +15,11 @@ from fewmask.core.config import apply_settings
 from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.core.randomness import seed_of
 from fewmask.data.slices import SliceFeed
-from fewmask.io.atomic import clean_parts
+from fewmask.io.atomic import clean_parts, no_room
 from fewmask.io.lock import folder_lock
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import Checkpoint, RunFolder
-from fewmask.io.weights import flatten_optimiser, restore_optimiser, save_tensors
+from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser, save_tensors
 from fewmask.methods import build, config_class, config_from
 from fewmask.methods._method import Method
 from fewmask.train import fault
@@ -46,11 +46,14 @@ def train(request: TrainRequest, progress: Tell | None = None) -> Path:
     device = choose_device(request.device)
     budget = _budget(request, prepared)
     config = _config(request, prepared)
-    request.out.mkdir(parents=True, exist_ok=True)
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise no_room(error, request.out) from error
     with folder_lock(request.out, "train"):
         clean_parts(request.out)
         if run.exists:
-            config = _same(run, config, budget)
+            config = _same(run, config, budget, request)
         else:
             config = _settle(config, request, prepared, budget, device)
             run.create(config, prepared.recipe.as_dict(), prepared.split, budget, describe(device))
@@ -137,7 +140,7 @@ class _Loop:
         if checkpoint is None:
             return ""
         weights = {n.removeprefix("model."): t for n, t in checkpoint.tensors.items() if n.startswith("model.")}
-        self.method.load_state_dict(weights)
+        fit_into(self.method, weights, self.run.path / f"state-{checkpoint.step:08d}.safetensors")
         moments = {n.removeprefix("optim."): t for n, t in checkpoint.tensors.items() if n.startswith("optim.")}
         restore_optimiser(self.optimiser, moments)
         self.done = self.saved = checkpoint.step
@@ -147,7 +150,7 @@ class _Loop:
         changed = [f"{key}: {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]]
         note = f"goes on after step {checkpoint.step}"
         if checkpoint.skipped:
-            note += f"; a newer state was unusable ({checkpoint.skipped[0]})"
+            note += f"; a newer state was unusable, so {checkpoint.lost} steps are done again ({checkpoint.skipped[0]})"
         return note + (f"; continued, not bit-identical: {'; '.join(changed)}" if changed else "")
 
     def _log(self, losses: dict[str, float]) -> None:
@@ -157,15 +160,17 @@ class _Loop:
 
     def _not_a_number(self, index: int, batch: Batch, losses: dict[str, float]) -> TrainingFailed:
         slopes = {n: float(p.grad.abs().max()) for n, p in self.method.named_parameters() if p.grad is not None}
-        worst = max(slopes, key=lambda name: math.inf if math.isnan(slopes[name]) else slopes[name]) if slopes else "none"
+        worst = max(slopes, key=lambda name: math.inf if math.isnan(slopes[name]) else slopes[name]) if slopes else ""
+        largest = f"largest gradient {slopes[worst]:.3g} in {worst}" if worst else "no gradient yet"
+        of = "loss" if any(not math.isfinite(value) for value in losses.values()) else "gradient"
         return TrainingFailed(
-            f"a loss is not a number at step {index}",
+            f"a {of} is not a number at step {index}",
             where=[
                 "losses: " + ", ".join(f"{name} {value:.4g}" for name, value in losses.items()),
                 "slices: " + "; ".join(f"{stream} {' '.join(items)}" for stream, items in batch.names.items()),
-                f"learning rate {self.optimiser.param_groups[0]['lr']:.3g}, largest gradient in {worst}",
+                f"learning rate {self.optimiser.param_groups[0]['lr']:.3g}, {largest}",
             ],
-            did=f"the last good state is of step {self.saved}",
+            did=f"the last good state is of step {self.saved}" if self.saved else "no state was saved yet",
             fix="try --set lr with a tenth of the value, or `fewmask check` on these cases",
             row="F17",
         )
@@ -180,7 +185,9 @@ def take_step(
     bf16: bool,
     rates: list[float],
 ) -> tuple[dict[str, float], float]:
-    """One optimiser step; weights stay as they are if the summed loss is not finite. Returns the losses and their sum.
+    """One optimiser step; weights stay as they are if the summed loss or a gradient is not finite.
+
+    Returns the losses and their sum, which is NaN if only a gradient is not finite.
 
     Dropout and the like draw from a generator that is set from (seed, step) first, so a step does not depend on history.
     """
@@ -192,12 +199,15 @@ def take_step(
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             losses = method.losses(batch.to(device), step)
         total = torch.stack([value.float() for value in losses.values()]).sum()
-        optimiser.zero_grad(set_to_none=True)
         if bool(torch.isfinite(total)):
+            optimiser.zero_grad(set_to_none=True)
             total.backward()
-            torch.nn.utils.clip_grad_norm_(method.parameters(), method.clip_norm)
-            optimiser.step()
-            method.after_step(step)
+            norm = torch.nn.utils.clip_grad_norm_(method.parameters(), method.clip_norm)
+            if bool(torch.isfinite(norm)):
+                optimiser.step()
+                method.after_step(step)
+            else:
+                total = norm * math.nan
     except torch.OutOfMemoryError as error:
         raise NoRoom(
             "the GPU's memory is full",
@@ -273,9 +283,11 @@ def _build(config: dict[str, Any]) -> Method:
     return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _same(run: RunFolder, config: dict[str, Any], budget: Budget) -> dict[str, Any]:
+def _same(run: RunFolder, config: dict[str, Any], budget: Budget, request: TrainRequest) -> dict[str, Any]:
     """The saved config, if the request asks for the same run."""
     saved = run.read_config()
+    said = {"steps": request.steps, "minutes": request.minutes, "bf16": {"on": True, "off": False}.get(request.amp)}
+    config = config | {key: value for key, value in said.items() if value is not None}
     asked, before = _flat(config), _flat(saved)
     differences = [f"{key}: {before.get(key)} -> {value}" for key, value in asked.items() if value != before.get(key)]
     if run.read_budget() != budget:

@@ -9,14 +9,17 @@ from typing import Any, Literal
 import numpy
 import torch
 
-from fewmask.core.errors import NoRoom
+from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.version import __version__
 
 
 def choose_device(wanted: str | None) -> torch.device:
     """The asked-for device, or a GPU if there is one. Raises `NoRoom` if it is not there (F08)."""
-    device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if device.type == "cuda" and not torch.cuda.is_available():
+    try:
+        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise BadConfig(f"--device {wanted!r} is not known", did="nothing was started", fix="use cpu or cuda", row="C02") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise NoRoom("no usable GPU", where=f"--device {wanted}", did="nothing was started", fix="use --device cpu", row="F08")
     return device
 

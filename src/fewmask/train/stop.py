@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: once = finish the step, save and stop; a second SIGINT = stop now."""
+"""SIGINT, SIGTERM, SIGHUP: once = finish the step, save and stop; a second SIGINT = stop now. A detached run has no SIGHUP."""
 
 import signal
 import threading
@@ -14,13 +14,13 @@ class StopAsked:
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM."""
-        return 128 + (self.signal or signal.SIGINT)
+        """130 for SIGINT, 143 for SIGTERM and SIGHUP."""
+        return 128 + (signal.SIGINT if self.signal in (None, signal.SIGINT) else signal.SIGTERM)
 
 
 @contextmanager
 def listen() -> Iterator[StopAsked]:
-    """Catch both signals while the block runs (in the main thread only: elsewhere Python forbids it)."""
+    """Catch these signals while the block runs (in the main thread only: elsewhere Python forbids it)."""
     asked = StopAsked()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -31,7 +31,10 @@ def listen() -> Iterator[StopAsked]:
             raise KeyboardInterrupt
         asked.signal = number
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it: so do we
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield asked
     finally:
