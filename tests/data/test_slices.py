@@ -104,3 +104,26 @@ def test_labelled_present_is_what_the_mask_shows(prepared) -> None:
         labelled = feed.batch(0).labelled
     assert labelled.present.tolist() == [[int((mask == 1).any())] for mask in labelled.mask]
     assert np.isclose(labelled.image.min(), 0) and labelled.image.max() <= 1
+
+
+def test_closing_files_and_a_full_cache_change_nothing(prepared, monkeypatch) -> None:
+    """One open file and no cache give the same batches, and never more than one file is open."""
+    with SliceFeed(prepared, budget_of(prepared), FEED, 0) as feed:
+        expected = [tensors(feed.batch(index)) for index in range(3)]
+    monkeypatch.setattr("fewmask.data.slices._OPEN_FILES", 1)
+    monkeypatch.setattr("fewmask.data.slices._CACHE_BYTES", 0)
+    with SliceFeed(prepared, budget_of(prepared), FEED, 0) as feed:
+        for index, want in enumerate(expected):
+            assert all(torch.equal(x, y) for x, y in zip(tensors(feed.batch(index)), want, strict=True))
+            assert len(feed._files) == 1 and not feed._cache
+
+
+def test_a_budget_of_volumes_feeds_every_slice_of_it(prepared) -> None:
+    case = prepared.split.train[1]
+    with SliceFeed(prepared, Budget("volumes", 0, volumes=(case,)), Feed(labelled=8, augment=False), 0) as feed:
+        batch = feed.batch(0)
+    assert sorted(batch.names["labelled"]) == [f"{case}:{d}" for d in range(8)]
+    shown = {
+        int(name.split(":")[1]): bool(mask.any()) for name, mask in zip(batch.names["labelled"], batch.labelled.mask, strict=True)
+    }
+    assert shown == {d: 2 <= d <= 5 for d in range(8)}

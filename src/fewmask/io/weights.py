@@ -128,7 +128,7 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, flat: Mapping[str, Tenso
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in flat.items():
         index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = tensor
+        state.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser writes into it
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 

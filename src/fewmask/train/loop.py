@@ -202,8 +202,10 @@ def take_step(
         if bool(torch.isfinite(total)):
             optimiser.zero_grad(set_to_none=True)
             total.backward()
-            norm = torch.nn.utils.clip_grad_norm_(method.parameters(), method.clip_norm)
+            moved = [weight for weight in method.parameters() if weight.grad is not None]
+            norm = torch.nn.utils.get_total_norm([weight.grad for weight in moved if weight.grad is not None])
             if bool(torch.isfinite(norm)):
+                torch.nn.utils.clip_grads_with_norm_(moved, method.clip_norm, norm)
                 optimiser.step()
                 method.after_step(step)
             else:

@@ -18,7 +18,9 @@ def choose_device(wanted: str | None) -> torch.device:
     try:
         device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
-        raise BadConfig(f"--device {wanted!r} is not known", did="nothing was started", fix="use cpu or cuda", row="C02") from error
+        raise BadConfig(
+            f"--device {wanted!r} is not known", did="nothing was started", fix="use cpu or cuda", row="C02"
+        ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise NoRoom("no usable GPU", where=f"--device {wanted}", did="nothing was started", fix="use --device cpu", row="F08")
     return device

@@ -1,0 +1,290 @@
+"""The loop without a child process: numbers that are none, signals, locks, requests that cannot be met."""
+
+import math
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from fewmask.core.batch import Batch, Feed, Labelled, Step
+from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.io.lock import folder_lock
+from fewmask.io.run import RunFolder
+from fewmask.io.weights import load_tensors
+from fewmask.methods._method import Method
+from fewmask.methods.unet import UNet2d
+from fewmask.train import Progress, TrainRequest, train
+from fewmask.train.loop import take_step
+from fewmask.train.machine import choose_bf16, choose_device, start_time
+from fewmask.train.stop import listen
+from tests.scans import prepare_scans
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    return prepare_scans(tmp_path_factory.mktemp("loop")).folder
+
+
+def request(prepared: Path, out: Path, **changes: object) -> TrainRequest:
+    chosen = {
+        **{"method": "unet", "slices": 3, "steps": 6, "amp": "off", "device": "cpu", "save_steps": 2},
+        "settings": ("channels=[4,4]", "labelled=2"),
+    }
+    return TrainRequest(prepared=prepared, out=out, **{**chosen, **changes})  # type: ignore[arg-type]
+
+
+class Line(Method):
+    """One weight w, loss = slope * w; the slope can be made to be anything."""
+
+    feed = Feed(labelled=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([1.0]))
+        self.value, self.slope, self.after = 0.0, 1.0, 0
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
+        return {"a": (self.slope * (self.w - self.w.detach()).sum()) + self.value, "b": 0 * self.w.sum()}
+
+    def predict(self, image: torch.Tensor):
+        raise NotImplementedError
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.5)
+
+    def schedule(self, step: Step) -> float:
+        return 0.5
+
+    def after_step(self, step: Step) -> None:
+        self.after += 1
+
+
+def line_step(method: Line, optimiser: torch.optim.Optimizer) -> float:
+    batch = Batch(Labelled(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long)))
+    return take_step(method, optimiser, batch, Step(0, 10), CPU, False, [0.5])[1]
+
+
+def test_a_step_is_rate_times_schedule_times_clipped_slope() -> None:
+    """Slope 8 is clipped to 1 (the factor has 1e-6 below the line); 1 - 0.5 * 0.5 * 1 = 0.75."""
+    method = Line()
+    method.slope, method.value = 8.0, 3.0
+    assert line_step(method, method.optimiser()) == 3.0
+    assert method.w.item() == pytest.approx(0.75, abs=1e-6) and method.after == 1
+
+
+@pytest.mark.parametrize(("value", "slope"), [(math.nan, 1.0), (math.inf, 1.0), (0.0, math.nan), (0.0, math.inf)])
+def test_f17_neither_a_bad_loss_nor_a_bad_slope_reaches_the_weights(value, slope) -> None:
+    method = Line()
+    method.value, method.slope = value, slope
+    assert not math.isfinite(line_step(method, method.optimiser()))
+    assert method.w.item() == 1.0 and method.after == 0
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """From step `at` on the Dice is NaN."""
+    honest = UNet2d.losses
+
+    def losses(self: UNet2d, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
+        found = honest(self, batch, step)
+        return found | {"dice": found["dice"] * math.nan} if step.index >= at else found
+
+    monkeypatch.setattr(UNet2d, "losses", losses)
+
+
+def test_f17_stops_at_once_and_names_slices_rate_and_gradient(prepared, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "run"
+    poison(monkeypatch, 5)
+    with pytest.raises(TrainingFailed, match="a loss is not a number at step 5") as caught:
+        train(request(prepared, out))
+    losses, slices, rate = caught.value.where
+    assert "dice nan" in losses and "labelled case_" in slices and "learning rate" in rate
+    assert "largest gradient " in rate and " in net." in rate
+    assert caught.value.exit_code == 1 and "step 4" in caught.value.did
+    last = RunFolder.open(out).latest()
+    assert last is not None and last.step == 4
+    assert all(bool(torch.isfinite(t).all()) for t in last.tensors.values() if t.is_floating_point())
+    monkeypatch.undo()
+    train(request(prepared, out))
+    train(request(prepared, tmp_path / "whole"))
+    assert (out / "weights.safetensors").read_bytes() == (tmp_path / "whole" / "weights.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+def test_f02_a_signal_ends_after_the_step_with_all_saved(prepared, tmp_path, number, code) -> None:
+    def tell(state: Progress) -> None:
+        if state.step == 3:
+            os.kill(os.getpid(), number)
+
+    out = tmp_path / "run"
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as caught:
+        train(request(prepared, out), tell)
+    assert caught.value.exit_code == code and signal.getsignal(number) is before
+    last = RunFolder.open(out).latest()
+    assert last is not None and last.step == 4 and not (out / "weights.safetensors").exists()
+    assert [row["step"] for row in RunFolder.open(out).read_losses(99)] == ["0", "1", "2", "3"]
+
+
+def test_f02_the_second_sigint_stops_now() -> None:
+    with pytest.raises(KeyboardInterrupt), listen() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.exit_code == 130
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_f03_a_detached_run_is_deaf_to_sighup_and_threads_get_no_handlers() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listen() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with listen():
+                pass
+        except ValueError as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not problems
+
+
+def test_killed_between_last_state_and_weights_only_the_weights_are_written(prepared, tmp_path) -> None:
+    out = tmp_path / "run"
+    train(request(prepared, out))
+    whole = (out / "weights.safetensors").read_bytes()
+    (out / "weights.safetensors").unlink()
+    told: list[Progress] = []
+    train(request(prepared, out), told.append)
+    assert not told and (out / "weights.safetensors").read_bytes() == whole
+
+
+def test_losses_are_one_row_per_step_and_progress_counts(prepared, tmp_path) -> None:
+    told: list[Progress] = []
+    train(request(prepared, tmp_path / "run"), told.append)
+    assert [state.step for state in told] == [1, 2, 3, 4, 5, 6] and [state.saved_step for state in told] == [0, 2, 2, 4, 4, 6]
+    assert told[-1].seconds_left == 0 and told[-1].losses.keys() == {"ce", "dice"}
+    rows = RunFolder.open(tmp_path / "run").read_losses(99)
+    assert [(row["step"], row["ce"]) for row in rows] == [(str(s.step - 1), repr(s.losses["ce"])) for s in told]
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"steps": 7}, "steps: 6 -> 7"),
+        ({"steps": None, "minutes": 1.0}, "minutes: None -> 1.0"),
+        ({"amp": "on"}, "bf16: False -> True"),
+        ({"seed": 1}, "seed: 0 -> 1"),
+        ({"slices": 2}, "budget"),
+        ({"draw": 3}, "budget"),
+    ],
+)
+def test_c06_another_request_is_shown_as_a_difference(prepared, tmp_path_factory, changes, word) -> None:
+    out = tmp_path_factory.getbasetemp() / "c06"
+    if not out.exists():
+        train(request(prepared, out))
+    with pytest.raises(BadConfig) as caught:
+        train(request(prepared, out, **changes))
+    assert caught.value.row == "C06" and any(word in line for line in caught.value.where)
+
+
+def test_what_is_settled_on_the_machine_is_kept_on_resume(prepared, tmp_path) -> None:
+    """`--minutes` becomes steps once; a later call with the same minutes does not time again."""
+    out, short = tmp_path / "run", {"steps": None, "minutes": 1e-4}
+    train(request(prepared, out, **short))
+    steps = RunFolder.open(out).read_config()["steps"]
+    train(request(prepared, out, **short))
+    assert steps >= 1 and RunFolder.open(out).read_config()["steps"] == steps
+
+
+def test_timing_first_does_not_change_the_run(prepared, tmp_path) -> None:
+    """The 20 timed steps happen on a throw-away copy."""
+    train(request(prepared, tmp_path / "timed", steps=None, minutes=1e-4))
+    steps = RunFolder.open(tmp_path / "timed").read_config()["steps"]
+    train(request(prepared, tmp_path / "counted", steps=steps))
+    one, two = (load_tensors(tmp_path / name / "weights.safetensors") for name in ("timed", "counted"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_w06_a_state_of_another_network_is_refused(prepared, tmp_path) -> None:
+    out = tmp_path / "run"
+    train(request(prepared, out))
+    (out / "weights.safetensors").unlink()
+    RunFolder.open(out).save(7, {"model.other": torch.ones(2)})
+    with pytest.raises(BadCheckpoint, match="do not fit"):
+        train(request(prepared, out))
+
+
+def test_f12_a_folder_in_use_is_refused(prepared, tmp_path) -> None:
+    with folder_lock(tmp_path, "train"), pytest.raises(NoRoom, match="in use"):
+        train(request(prepared, tmp_path))
+
+
+def test_f10_an_output_that_is_a_file_is_refused(prepared, tmp_path) -> None:
+    (tmp_path / "run").write_text("mine")
+    with pytest.raises(NoRoom):
+        train(request(prepared, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"slices": None},
+        {"volumes": 1},
+        {"minutes": 1.0},
+        {"steps": 0},
+        {"steps": None, "minutes": -1.0},
+        {"slices": 999},
+        {"slices": 0},
+        {"method": "nothing"},
+        {"encoder": "tiny"},
+        {"settings": ("lr=fast",)},
+        {"device": "toaster"},
+    ],
+)
+def test_c02_requests_that_cannot_be_met_start_nothing(prepared, tmp_path, wrong) -> None:
+    with pytest.raises(BadConfig):
+        train(request(prepared, tmp_path / "run", **wrong))
+    assert not (tmp_path / "run").exists()
+
+
+def test_f08_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(NoRoom, match="no usable GPU"):
+        choose_device(f"cuda:{torch.cuda.device_count()}")
+
+
+def test_bf16_only_where_it_pays(monkeypatch) -> None:
+    """A clock that steps count: float32 takes 1 s, bfloat16 0.5 s, then 0.95 s."""
+    now = [0.0]
+    monkeypatch.setattr("fewmask.train.machine.time.perf_counter", lambda: now[0])
+
+    def stepper(fast: float):
+        def step(bf16: bool) -> None:
+            now[0] += fast if bf16 else 1.0
+
+        return step
+
+    assert choose_bf16("auto", CPU, stepper(0.5)) and not choose_bf16("auto", CPU, stepper(0.95))
+    assert choose_bf16("on", CPU, stepper(9)) and not choose_bf16("off", CPU, stepper(0.1))
+
+
+def test_the_time_of_a_step_is_the_median_after_three(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("fewmask.train.machine.time.perf_counter", lambda: now[0])
+
+    def step(index: int) -> None:
+        now[0] += 100.0 if index < 3 or index == 10 else 2.0
+
+    assert start_time(step) == 2.0
