@@ -1,0 +1,203 @@
+"""A prepared dataset: what is kept, what is refused, what is re-used, and that the input is never touched."""
+
+import csv
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fewmask.core.budget import Split
+from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.volume import LabelMap
+from fewmask.io.nifti import read_labels, read_volume, write_labels, write_volume
+from fewmask.io.prepared import Prepared, ranges, write_split
+from fewmask.prepare.build import PrepareOptions, prepare
+from fewmask.prepare.check import check, copy_header
+from tests.scans import prepare_scans, write_scans
+
+LIVER = {"liver": (6,)}
+
+
+def hashes(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        str(p): (hashlib.sha256(p.read_bytes()).hexdigest(), p.stat().st_mtime_ns)
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def options(**changes: object) -> PrepareOptions:
+    return PrepareOptions(**{"labels": LIVER, "recipe": "ct", "masks": "complete", "jobs": 1, **changes})  # type: ignore[arg-type]
+
+
+def test_store_holds_the_scan_exactly(tmp_path) -> None:
+    prepared = prepare_scans(tmp_path)
+    scan = read_volume(tmp_path / "scans" / "images" / "case_01.nii.gz")
+    mask = read_labels(tmp_path / "scans" / "labels" / "case_01.nii.gz")
+    with prepared.case("case_01") as file:
+        stored = file.volume()
+        assert stored.voxels.dtype == scan.voxels.dtype and np.array_equal(stored.voxels, scan.voxels)
+        assert np.array_equal(stored.grid.affine, scan.grid.affine) and file.spacing_mm == (5.0, 3.0, 3.0)
+        assert np.array_equal(file.labels([3, 0]), (mask.voxels[[3, 0]] == 6).astype(np.uint8))
+    row = prepared.cases["case_01"]
+    assert row.present == {"liver": [2, 3, 4, 5]} and row.counts == {"6": 12 * 12 * 4} and row.shape == (8, 32, 32)
+    assert prepared.recipe.settled and (prepared.recipe.spacing_mm, prepared.recipe.size) == (3.0, 64)
+
+
+def test_input_is_untouched_and_second_time_is_reuse(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 3)
+    before = hashes(tmp_path / "scans")
+    first = prepare(tmp_path / "scans", tmp_path / "out", options())
+    cases = hashes(tmp_path / "out" / "cases")
+    second = prepare(tmp_path / "scans", tmp_path / "out", options())
+    assert (first.built, first.reused, second.built, second.reused) == (3, 0, 0, 3)
+    assert hashes(tmp_path / "out" / "cases") == cases and hashes(tmp_path / "scans") == before
+    write_volume(tmp_path / "scans" / "images" / "case_02.nii.gz", read_volume(tmp_path / "scans" / "images" / "case_01.nii.gz"))
+    assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
+
+
+def test_a_flipped_bit_in_the_store_is_found_and_rebuilt(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    path = tmp_path / "out" / "cases" / "case_00.h5"
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    again = prepare(tmp_path / "scans", tmp_path / "out", options())
+    assert (again.built, again.reused) == (1, 1)
+    with Prepared.open(tmp_path / "out").case("case_00") as file:
+        assert file.labels(range(8)).sum() == 12 * 12 * 4
+
+
+def test_parallel_equals_serial(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 4)
+    for name, jobs in (("one", 1), ("two", 2)):
+        prepare(tmp_path / "scans", tmp_path / name, options(jobs=jobs))
+    assert Prepared.open(tmp_path / "one").digest == Prepared.open(tmp_path / "two").digest
+    assert (tmp_path / "one" / "dataset.json").read_bytes() == (tmp_path / "two" / "dataset.json").read_bytes()
+
+
+def test_bad_cases_are_listed_and_the_others_are_the_same(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 3)
+    prepare(tmp_path / "scans", tmp_path / "clean", options())
+    images, labels = tmp_path / "scans" / "images", tmp_path / "scans" / "labels"
+    whole = (images / "case_00.nii.gz").read_bytes()
+    (images / "x_cut.nii.gz").write_bytes(whole[: len(whole) // 2])
+    shutil.copy(images / "case_00.nii.gz", images / "x_grid.nii.gz")
+    mask = read_labels(labels / "case_00.nii.gz")
+    moved = mask.grid.affine.copy()
+    moved[2, 3] += 40
+    write_labels(labels / "x_grid.nii.gz", LabelMap.from_file_order(mask.grid.orientation.undo(mask.voxels), moved))
+    summary = prepare(tmp_path / "scans", tmp_path / "mixed", options())
+    assert {line["case"]: line["row"] for line in summary.refused} == {"x_cut": "N01", "x_grid": "M03"}
+    assert all(line["fix"] for line in summary.refused)
+    for case in ("case_00", "case_01", "case_02"):
+        assert (tmp_path / "clean" / "cases" / f"{case}.h5").read_bytes() == (
+            tmp_path / "mixed" / "cases" / f"{case}.h5"
+        ).read_bytes()
+    report = check(tmp_path / "scans", options())
+    assert {problem["case"]: problem["row"] for problem in report.problems} == {"x_cut": "N01", "x_grid": "M03"}
+    assert [case.outlined for case in report.cases] == [4, 4, 4]
+    mended = copy_header(tmp_path / "scans", "x_grid", tmp_path / "fixed")
+    assert np.allclose(read_labels(mended).grid.affine, read_volume(images / "x_grid.nii.gz").grid.affine)
+
+
+def test_nothing_is_written_into_or_over_what_is_not_ours(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    with pytest.raises(BadConfig, match="inside the data folder"):
+        prepare(tmp_path / "scans", tmp_path / "scans" / "out", options())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    with pytest.raises(BadConfig, match="other files"):
+        prepare(tmp_path / "scans", tmp_path / "mine", options())
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_label_that_is_nowhere_is_named(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    with pytest.raises(BadDataset, match="liver=5") as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", options(labels={"liver": (5,)}))
+    assert "6" in str(caught.value) and not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_unknown_is_not_background(tmp_path) -> None:
+    """Partial masks: reviewed are the outlined slices and those the person lists; complete masks: all."""
+    write_scans(tmp_path / "scans", 2)
+    (tmp_path / "reviewed.csv").write_text("case,first_slice,last_slice\ncase_00,0,1\n")
+    prepare(tmp_path / "scans", tmp_path / "out", options(masks="partial", reviewed=tmp_path / "reviewed.csv"))
+    prepared = Prepared.open(tmp_path / "out")
+    assert prepared.reviewed == {"case_00": frozenset(range(6)), "case_01": frozenset({2, 3, 4, 5})}
+    assert not prepared.cases["case_00"].complete and prepared.split.test == ()
+    with (tmp_path / "out" / "reviewed.csv").open() as file:
+        assert list(csv.reader(file))[1:] == [["case_00", "0", "5"], ["case_01", "2", "5"]]
+
+
+def test_tags_count_along_the_files_own_axis(tmp_path) -> None:
+    """A scan stored from head to feet: slice 0 of the file is d = 7."""
+    write_scans(tmp_path / "scans", 2)
+    for name, read, write in (("images", read_volume, write_volume), ("labels", read_labels, write_labels)):
+        path = tmp_path / "scans" / name / "case_01.nii.gz"
+        thing = read(path)
+        array = thing.grid.orientation.undo(thing.voxels)[:, :, ::-1]
+        affine = thing.grid.affine.copy()
+        affine[:3, 3] += 7 * affine[:3, 2]
+        affine[:3, 2] *= -1
+        write(path, type(thing).from_file_order(np.ascontiguousarray(array), affine))
+    (tmp_path / "tags.csv").write_text("case,first_slice,last_slice\ncase_00,1,5\ncase_01,2,6\nother,0,1\n")
+    summary = prepare(tmp_path / "scans", tmp_path / "out", options(tags=tmp_path / "tags.csv"))
+    prepared = Prepared.open(tmp_path / "out")
+    assert prepared.tags == {"case_00": {"liver": (1, 5)}, "case_01": {"liver": (1, 5)}}
+    assert [prepared.tag("case_01", d) for d in (0, 1, 5, 6)] == [[0], [1], [1], [0]]
+    assert any("no case is called other" in note for note in summary.notes)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("case_00,3,99", "0..7"), ("case_00,5,3", "first before last"), ("case_00,x,3", "0..7"), ("case_00,4,5", "outside its tag")],
+)
+def test_bad_tags_are_refused_by_line(tmp_path, line, words) -> None:
+    write_scans(tmp_path / "scans", 2)
+    (tmp_path / "tags.csv").write_text(f"case,first_slice,last_slice\n{line}\n")
+    with pytest.raises(BadDataset) as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", options(tags=tmp_path / "tags.csv"))
+    assert words in str(caught.value) and "case_00" in str(caught.value)
+
+
+def test_one_patient_in_two_parts_is_refused(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 3)
+    write_split(tmp_path / "split.toml", Split(("case_00", "case_01"), (), ("case_02",)))
+    (tmp_path / "patients.csv").write_text("case,patient\ncase_00,a\ncase_01,b\ncase_02,a\n")
+    with pytest.raises(BadDataset, match="patient a is in"):
+        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml", patients=tmp_path / "patients.csv"))
+
+
+def test_the_same_scan_under_two_names_is_refused_across_parts(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 3)
+    for name in ("images", "labels"):
+        shutil.copy(tmp_path / "scans" / name / "case_00.nii.gz", tmp_path / "scans" / name / "copy.nii.gz")
+    write_split(tmp_path / "split.toml", Split(("case_00", "case_01"), (), ("case_02", "copy")))
+    with pytest.raises(BadDataset, match="two parts") as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+    assert caught.value.row == "N44" and "case_00 (train) = copy (test)" in str(caught.value)
+
+
+def test_drawn_split_keeps_twins_and_patients_together(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 10)
+    summary = prepare(tmp_path / "scans", tmp_path / "out", options(patients=r"^(case_0)"))
+    split = Prepared.open(summary.prepared).split
+    assert split.test == () and len(split.train) == 10  # one patient: nothing can be kept aside
+    split = Prepared.open(prepare(tmp_path / "scans", tmp_path / "out", options()).prepared).split
+    assert len(split.test) == 3 and not set(split.train) & set(split.test)
+
+
+def test_a_folder_that_was_never_finished_is_not_ready(tmp_path) -> None:
+    prepared = prepare_scans(tmp_path)
+    (prepared.folder / "dataset.json").unlink()
+    with pytest.raises(BadDataset, match="not finished"):
+        Prepared.open(prepared.folder)
+
+
+def test_ranges() -> None:
+    assert ranges([3, 1, 2, 7]) == [(1, 3), (7, 7)] and ranges([]) == []
