@@ -10,7 +10,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 # The hook must stand before anything of fewmask is imported.
-_ROOMS = ("blocks", "core", "data", "evaluate", "io", "methods", "predict", "prepare", "report", "study", "train")
+_ROOMS = ("blocks", "core", "data", "evaluate", "io", "methods", "predict", "prepare", "report", "study", "synth", "train")
 _HOOK = install_import_hook([f"fewmask.{room}" for room in _ROOMS], "beartype.beartype")
 
 import torch  # noqa: E402

@@ -48,7 +48,7 @@ def test_no_dangerous_flag_is_on(flag: str) -> None:
 def test_masks_of_prepared_cases_are_read_behind_the_gate_only() -> None:
     """`CaseFile.labels` is called where masks are written, granted, or scored; methods, feeds and predict never see it."""
     callers = {path for path, tree in TREES.items() for call in calls(tree) if name_of(call) == "file.labels"}
-    assert callers == {"data/gate.py", "prepare/build.py", "study/score.py"}
+    assert callers == {"data/gate.py", "prepare/build.py", "prepare/exchange.py", "study/score.py"}
     others = {
         path for path, tree in TREES.items() for call in calls(tree) if name_of(call).endswith(".labels") and path not in callers
     }

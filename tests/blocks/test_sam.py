@@ -1,7 +1,5 @@
 """SAM behind its small door: one prompt set per image, positions where they should be, adapters that start as nothing."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -53,7 +51,7 @@ def test_prompts_matter(sam) -> None:
 @torch.no_grad()
 def test_a_box_at_a_token_centre_has_that_tokens_position(sam) -> None:
     """Tokens are 8 pixels wide: the position of the point (12, 20) in pixel edges is that of token column 1, row 2."""
-    grid = sam._positions(torch.zeros(1))[0, :, 2, 1]
+    grid = sam._positions(torch.zeros(1, 32, 8, 8))[0, :, 2, 1]
     corner = sam.prompt_encoder._embed_boxes(torch.tensor([[[12.0, 20, 12, 20]]]) - 0.5)[0, 0, 0]
     assert torch.allclose(corner - sam.prompt_encoder.point_embed[2].weight[0], grid, atol=1e-5)
 
@@ -61,12 +59,15 @@ def test_a_box_at_a_token_centre_has_that_tokens_position(sam) -> None:
 @torch.no_grad()
 def test_other_image_sides_are_brought_to_sams_own() -> None:
     torch.manual_seed(0)
-    sam = build_sam(replace(SIZES["tiny"], image_size=32), SIDE).eval()
+    sam = build_sam(SIZES["tiny"], 32).eval()
     assert sam.encode(images(1)).shape == (1, 32, 4, 4)
     embedding = sam.encode(images(1))
     small = sam.decode(embedding, torch.tensor([[4.0, 4, 16, 16]]), 32)[0]
     large = sam.decode(embedding, torch.tensor([[8.0, 8, 32, 32]]), 64)[0]
-    assert torch.equal(small, large)
+    assert torch.equal(small, large) and small.shape == (1, 3, 16, 16)
+    sam.image_size = 96
+    assert sam.encode(images(1)).shape == (1, 32, 12, 12)
+    assert sam.decode(sam.encode(images(1)), torch.tensor([[4.0, 4, 16, 16]]), 64)[0].shape == (1, 3, 48, 48)
 
 
 def test_official_sizes_have_official_numbers() -> None:

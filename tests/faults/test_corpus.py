@@ -1,6 +1,7 @@
 """Every row of the corpus is refused or accepted as written, names file and fix, and leaves the input as it was."""
 
 import hashlib
+import re
 import resource
 import time
 from pathlib import Path
@@ -22,12 +23,12 @@ def test_row(row: Row, tmp_path: Path) -> None:
     before = _state(tmp_path)
     started = time.monotonic()
     if row.error is None:
-        notes = " ".join(_read(row, path))
+        notes = " ".join(read_row(row, path))
         assert all(word in notes for word in row.words), notes
         assert bool(notes) == bool(row.words), notes
     else:
         with pytest.raises(FewmaskError) as caught:
-            _read(row, path)
+            read_row(row, path)
         error, text = caught.value, str(caught.value)
         assert type(error) is row.error
         assert error.exit_code == row.error.exit_code == 3
@@ -82,7 +83,7 @@ def test_mutated_headers_raise_nothing_else(
             assert error.fix
 
 
-def _read(row: Row, path: Path) -> tuple[str, ...]:
+def read_row(row: Row, path: Path) -> tuple[str, ...]:
     if row.reads == "labels":
         return read_labels(path, row.options).notes
     if row.reads == "pair":
@@ -94,3 +95,13 @@ def _read(row: Row, path: Path) -> tuple[str, ...]:
 def _state(folder: Path) -> dict[str, tuple[int, str]]:
     files = sorted(path for path in folder.iterdir() if not path.is_symlink() and path.is_file())
     return {path.name: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
+
+
+def test_the_page_of_errors_is_current() -> None:
+    """docs/errors.md says what is said; numbers of bytes depend on the machine's zlib and are left aside."""
+    from tests.faults.page import PAGE, render
+
+    def words(text: str) -> str:
+        return re.sub(r"[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?", "#", text)
+
+    assert words(PAGE.read_text()) == words(render()), "run `python -m tests.faults.page`"

@@ -3,6 +3,8 @@
 import csv
 import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +203,19 @@ def test_a_folder_that_was_never_finished_is_not_ready(tmp_path) -> None:
 
 def test_ranges() -> None:
     assert ranges([3, 1, 2, 7]) == [(1, 3), (7, 7)] and ranges([]) == []
+
+
+def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
+    """F05: a script without a main guard kills its own workers; the cases are then read in this process."""
+    cases = write_scans(tmp_path / "scans", 3)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom fewmask.prepare.build import prepare\n"
+        "from fewmask.prepare.options import PrepareOptions\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        "options = PrepareOptions(labels={'liver': (6,)}, jobs=2)\n"
+        "print('built', prepare(here / 'scans', here / 'prepared', options).built)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"built {len(cases)}" in done.stdout

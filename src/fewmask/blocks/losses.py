@@ -45,3 +45,23 @@ def bernoulli_consistency(logits: Float[Tensor, "*n h w"], target: Float[Tensor,
     cross = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="mean")
     own = functional.binary_cross_entropy(target, target, reduction="mean")
     return cross - own
+
+
+def promptable(
+    logits: Float[Tensor, "n m h w"], scores: Float[Tensor, "n m"], mask: Float[Tensor, "n h w"]
+) -> dict[str, Float[Tensor, ""]]:
+    """Cross-entropy + Dice of the least wrong of m masks, and the squared error of all predicted IoUs.
+
+    SAM's recipe (Kirillov et al. 2023, section 3 and appendix A) has 20 focal in place of the cross-entropy. From random weights
+    that stays at "nothing is anything" several times longer (docs/results.md). The choice of the mask carries no gradient.
+    """
+    target = mask[:, None].expand_as(logits).float()
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none").mean((2, 3))
+    dice = soft_dice(torch.sigmoid(logits.float()), target)
+    taught = (entropy + dice).detach().argmin(1, keepdim=True)
+    error = (scores.float() - overlap_iou(logits, mask.float())) ** 2
+    return {
+        "ce": entropy.gather(1, taught).mean(),
+        "dice": dice.gather(1, taught).mean(),
+        "score": error.mean(),
+    }

@@ -13,12 +13,13 @@ Rule = Literal["largest", "union"]
 
 def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
     """The tight box of each mask (right and lower edges are max + 1, decision D6); NaN for an empty mask."""
-    boxes = torch.full((mask.shape[0], 4), float("nan"), device=mask.device)
-    for row, one in enumerate(mask):
-        y, x = torch.nonzero(one.any(1))[:, 0], torch.nonzero(one.any(0))[:, 0]
-        if len(y):
-            boxes[row] = torch.stack([x[0], y[0], x[-1] + 1, y[-1] + 1]).to(boxes)
-    return boxes
+    edges = []
+    for line in (mask.any(1), mask.any(2)):  # columns, rows
+        first = line.int().argmax(1)
+        last = line.shape[1] - line.flip(1).int().argmax(1)
+        edges.append(torch.stack([first, last], 1).float())
+    boxes = torch.stack([edges[0][:, 0], edges[1][:, 0], edges[0][:, 1], edges[1][:, 1]], 1)
+    return torch.where(mask.flatten(1).any(1, keepdim=True), boxes, torch.nan)
 
 
 def main_component(mask: Bool[Tensor, "n h w"], heat: Float[Tensor, "n h w"], rule: Rule = "largest") -> Bool[Tensor, "n h w"]:

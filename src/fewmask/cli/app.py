@@ -16,7 +16,7 @@ from fewmask.cli.talk import Talk
 from fewmask.core.errors import FewmaskError
 from fewmask.version import __version__
 
-VERBS = ("demo", "doctor", "check", "prepare", "train", "predict", "evaluate", "report", "info")
+VERBS = ("demo", "doctor", "check", "prepare", "train", "predict", "evaluate", "report", "info", "convert", "pretrain", "weights")
 
 app = typer.Typer(
     name="fewmask",

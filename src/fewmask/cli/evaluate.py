@@ -47,8 +47,9 @@ def evaluate(
         summary = score_folders(pred, reading.existing(truth, "folder"), parse_labels(label) or None, out)
     _show(talk, summary)
     lines = []
-    if protocol != "default" and truth is not None:
-        lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol)
+    if protocol != "default":
+        cases = {score.case for score in summary.scores}
+        lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol, cases)
         for line in lines:
             talk.say(
                 "  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items())

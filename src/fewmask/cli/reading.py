@@ -27,8 +27,8 @@ def read_options(trust: str | None, assume: str | None, volume: int | None, spac
     """`ReadOptions` from flags."""
     from fewmask.io.header import ReadOptions
 
-    _one_of("--trust", trust, ("sform", "qform"))
-    _one_of("--assume", assume, ("RAS",))
+    one_of("--trust", trust, ("sform", "qform"))
+    one_of("--assume", assume, ("RAS",))
     sides = None
     if spacing is not None:
         try:
@@ -46,8 +46,8 @@ def prepare_options(labels: list[str], keep: str | None, **options: Any) -> "Pre
     from fewmask.prepare.mapping import parse_labels
     from fewmask.prepare.options import PrepareOptions
 
-    _one_of("--keep", keep, ("first",))
-    _one_of("--masks", options.get("masks"), ("partial", "complete"))
+    one_of("--keep", keep, ("first",))
+    one_of("--masks", options.get("masks"), ("partial", "complete"))
     return PrepareOptions(labels=parse_labels(labels), keep_first=keep == "first", **options)
 
 
@@ -77,6 +77,7 @@ def existing(path: Path, what: str) -> Path:
     return path
 
 
-def _one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
+def one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    """Refuse a word that the flag does not know; None passes."""
     if value is not None and value not in allowed:
         raise BadConfig(f"{flag} {value!r} is not known", did="nothing was started", fix=f"use {' or '.join(allowed)}", row="C02")

@@ -35,10 +35,55 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """Names of the files in a run folder (see conventions); opening checks that it is one."""
+class States:
+    """Saved states in a folder: the last two are kept, and a state counts once its record is there."""
 
     path: Path
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], before_done: Any = None) -> None:
+        """Save a state: tensors, then the record that makes it count; older ones but the last two are removed."""
+        stem = f"state-{step:08d}"
+        digest = save_tensors(self.path / f"{stem}.safetensors", tensors)
+        if before_done is not None:
+            before_done()
+        write_json(self.path / f"{stem}.json", {"step": step, "sha256": digest})
+        kept = {f"state-{old:08d}" for old in self._steps()[:_KEPT]}
+        # Records first; tensors without a record were left by a process killed between the two.
+        for item in [*self.path.glob("state-*.json"), *self.path.glob("state-*.safetensors")]:
+            if item.stem not in kept:
+                item.unlink(missing_ok=True)
+
+    def latest(self) -> Checkpoint | None:
+        """The newest state that checks out; a bad one is passed over and named. None if there is none."""
+        skipped: list[str] = []
+        steps = self._steps()
+        for step in steps:
+            path = self.path / f"state-{step:08d}.safetensors"
+            try:
+                record = read_json(path.with_suffix(".json"), kind=BadCheckpoint)
+                found = sha256(path) if path.exists() else "no file"
+                if found != record.get("sha256"):
+                    raise BadCheckpoint(f"SHA-256 is {found}, not {record.get('sha256')}", where=str(path), row="W05")
+                return Checkpoint(step, load_tensors(path), tuple(skipped), steps[0] - step)
+            except BadCheckpoint as error:
+                skipped.append(f"{path.name}: {error.what}")
+        if skipped:
+            raise BadCheckpoint(
+                "no saved state of this run checks out",
+                where=[str(self.path), *skipped],
+                fix="start again in a new --out",
+                row="W05",
+            )
+        return None
+
+    def _steps(self) -> list[int]:
+        """Steps with a record, newest first."""
+        return sorted((int(m[1]) for item in self.path.iterdir() if (m := _STATE.fullmatch(item.name))), reverse=True)
+
+
+@dataclass(frozen=True)
+class RunFolder(States):
+    """Names of the files in a run folder (see conventions); opening checks that it is one."""
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -111,42 +156,6 @@ class RunFolder:
         """The split."""
         return read_split(self.path / "split.toml")
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], before_done: Any = None) -> None:
-        """Save a state: tensors, then the record that makes it count; older ones but the last two are removed."""
-        stem = f"state-{step:08d}"
-        digest = save_tensors(self.path / f"{stem}.safetensors", tensors)
-        if before_done is not None:
-            before_done()
-        write_json(self.path / f"{stem}.json", {"step": step, "sha256": digest})
-        kept = {f"state-{old:08d}" for old in self._steps()[:_KEPT]}
-        # Records first; tensors without a record were left by a process killed between the two.
-        for item in [*self.path.glob("state-*.json"), *self.path.glob("state-*.safetensors")]:
-            if item.stem not in kept:
-                item.unlink(missing_ok=True)
-
-    def latest(self) -> Checkpoint | None:
-        """The newest state that checks out; a bad one is passed over and named. None if there is none."""
-        skipped: list[str] = []
-        steps = self._steps()
-        for step in steps:
-            path = self.path / f"state-{step:08d}.safetensors"
-            try:
-                record = read_json(path.with_suffix(".json"), kind=BadCheckpoint)
-                found = sha256(path) if path.exists() else "no file"
-                if found != record.get("sha256"):
-                    raise BadCheckpoint(f"SHA-256 is {found}, not {record.get('sha256')}", where=str(path), row="W05")
-                return Checkpoint(step, load_tensors(path), tuple(skipped), steps[0] - step)
-            except BadCheckpoint as error:
-                skipped.append(f"{path.name}: {error.what}")
-        if skipped:
-            raise BadCheckpoint(
-                "no saved state of this run checks out",
-                where=[str(self.path), *skipped],
-                fix="start again in a new --out",
-                row="W05",
-            )
-        return None
-
     def write_losses(self, names: list[str], rows: list[dict[str, str]]) -> None:
         """The whole table of losses, one row per logged step."""
         write_csv(self.path / "losses.csv", ["step", *names], rows)
@@ -155,7 +164,3 @@ class RunFolder:
         """Rows of steps before `before`."""
         path = self.path / "losses.csv"
         return [row for row in read_csv(path, ["step"]) if int(row["step"]) < before] if path.exists() else []
-
-    def _steps(self) -> list[int]:
-        """Steps with a record, newest first."""
-        return sorted((int(m[1]) for item in self.path.iterdir() if (m := _STATE.fullmatch(item.name))), reverse=True)

@@ -68,14 +68,17 @@ def load_into(module: nn.Module, path: Path, prefix: str = "") -> None:
 
 def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """As `load_into`, with tensors already read from `path`."""
-    own = module.state_dict()
-    problems = [f"missing {name}" for name in own if name not in tensors]
-    problems += [f"unknown {name}" for name in tensors if name not in own]
+    check_fit({name: tuple(own.shape) for name, own in module.state_dict().items()}, tensors, path)
+    module.load_state_dict(tensors)
+
+
+def check_fit(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise `BadCheckpoint` unless `tensors` have exactly these names and shapes and hold finite numbers."""
+    problems = [f"missing {name}" for name in shapes if name not in tensors]
+    problems += [f"unknown {name}" for name in tensors if name not in shapes]
     for name, tensor in tensors.items():
-        if name in own and own[name].shape != tensor.shape:
-            problems.append(f"{name} is {tuple(tensor.shape)}, {tuple(own[name].shape)} is needed")
-        elif name in own and own[name].is_floating_point() != tensor.is_floating_point():
-            problems.append(f"{name} is {tensor.dtype}, {own[name].dtype} is needed")
+        if name in shapes and shapes[name] != tuple(tensor.shape):
+            problems.append(f"{name} is {tuple(tensor.shape)}, {shapes[name]} is needed")
         elif tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             problems.append(f"{name} holds NaN or Inf")
     if problems:
@@ -86,7 +89,6 @@ def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> No
             fix="use the weights of this method and --encoder",
             row="W04",
         )
-    module.load_state_dict(tensors)
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:

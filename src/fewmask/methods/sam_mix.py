@@ -33,6 +33,10 @@ class Config:
 
     encoder: str = "small"
     """SAM's size; `small` trains from scratch on a CPU, the paper uses ViT-B."""
+    weights: str = "auto"
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    image_size: int = 0
+    """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
     tune: Literal["all", "lora", "decoder"] = "all"
     """Which of SAM's weights learn: all (without pretrained weights), LoRA + decoder (the paper), or the decoder only."""
     lora_rank: int = 8
@@ -87,7 +91,7 @@ class Config:
 
 def build(config: Config, task: Task) -> "SamMix":
     """A fresh classifier and a fresh SAM for `task`."""
-    sam = build_sam(size_named(config.encoder), task.size)
+    sam = build_sam(size_named(config.encoder), config.image_size or task.size)
     if config.tune == "lora":
         add_lora(sam, config.lora_rank)
     elif config.tune == "decoder":

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -161,13 +162,19 @@ def _read_all(
             refused.append({"case": pair.case, **result})
         progress(done, len(layout.pairs), pair.case)
 
-    if jobs <= 1:
-        for done, (pair, argument) in enumerate(zip(layout.pairs, arguments, strict=True), 1):
-            take(done, pair, _work(argument))
-    else:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for done, (pair, result) in enumerate(zip(layout.pairs, pool.map(_work, arguments), strict=True), 1):
-                take(done, pair, result)
+    done = 0
+    if jobs > 1:
+        try:
+            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+                for pair, result in zip(layout.pairs, pool.map(_work, arguments), strict=True):
+                    done += 1
+                    take(done, pair, result)
+        except BrokenProcessPool:
+            # Killed for memory, crashed in a decoder, or started by a script without a main guard (F05): once more, here.
+            progress(done, len(layout.pairs), "a worker process died, going on in this one")
+    for pair, argument in list(zip(layout.pairs, arguments, strict=True))[done:]:
+        done += 1
+        take(done, pair, _work(argument))
     return found, refused
 
 

@@ -27,8 +27,8 @@ class PrepareOptions:
     """Table `case,patient`, or a regular expression with one group over case ids; default: one patient per case."""
     split: Path | None = None
     """Split file; default: drawn by patient."""
-    jobs: int = 2
-    """Processes."""
+    jobs: int = 1
+    """Worker processes; with more than one a script needs `if __name__ == "__main__":` around its calls."""
     read: ReadOptions = AS_IS
     series: str | None = None
     """DICOM series to take."""

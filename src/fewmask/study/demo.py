@@ -15,9 +15,9 @@ from fewmask.prepare.phantom import LABELS, write_phantoms
 from fewmask.study.score import score_run, write_run_report
 from fewmask.train import Progress, TrainRequest, train
 
-TRAIN_CASES, TEST_CASES = 10, 4
+TRAIN_CASES, TEST_CASES = 16, 4
 SLICES = 20
-STEPS = 300
+STEPS = 400
 _MARK = "fewmask-demo"
 
 

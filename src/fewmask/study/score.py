@@ -1,6 +1,6 @@
 """Score a run on the patients it never saw, or a folder of masks against truth."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.core.placement import Placement
+from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import score_la_2018, score_sam_mix
@@ -42,14 +44,7 @@ def score_run(run_path: Path, *, oracle_box: bool = False, say: Callable[[str], 
     """
     run = RunFolder.open(run_path)
     prepared = Prepared.open(Path(run.read_config()["prepared"]))
-    cases = [case for case in run.read_split().test if prepared.cases[case].complete]
-    if not cases:
-        raise BadDataset(
-            "no test case has a complete mask, so there is nothing to score on",
-            where=str(prepared.folder),
-            fix="put cases with complete masks in `test` of split.toml and say --masks complete to `fewmask prepare`",
-            row="S04",
-        )
+    cases = _test_cases(run, prepared)
     predictor = None
     missing = [case for case in cases if not (run.predictions / f"{case}.nii.gz").exists()]
     if missing or oracle_box:
@@ -95,18 +90,21 @@ def score_folders(
 
 
 def protocol_lines(
-    pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, protocol: str
+    pred: Path, truth: Path | None, labels: Mapping[str, tuple[int | str, ...]] | None, protocol: str, cases: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Per case and class the numbers of a named protocol of the literature."""
-    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    """For each of `cases` and each class the numbers of a named protocol of the literature; without `truth`, `pred` is a run.
+
+    `sam-mix` scores on the paper's grid: every slice stretched to 256 x 256, nearest neighbour.
+    """
     lines = []
-    for path in _nifti_files(pred):
-        case = case_id_of(path)
-        if case not in truths:
-            continue
-        p, t, classes = _pair_voxels(path, truths[case], labels)
+    for case, p, t, classes in _run_pairs(pred, cases) if truth is None else _folder_pairs(pred, truth, labels, cases):
+        if protocol == "sam-mix":
+            placement = Placement.of(p.shape, p.spacing_mm, RECIPES["sam-mix-paper"])
+            p_paper, t_paper = placement.place_mask(p.voxels), placement.place_mask(t)
         for index, name in enumerate(classes, 1):
-            kind = score_sam_mix(p.voxels, t, index) if protocol == "sam-mix" else score_la_2018(p.voxels == index, t == index)
+            kind = (
+                score_sam_mix(p_paper, t_paper, index) if protocol == "sam-mix" else score_la_2018(p.voxels == index, t == index)
+            )
             lines.append({"case": case, "class": name, "protocol": protocol, **vars(kind)})
     return lines
 
@@ -126,11 +124,51 @@ def write_run_report(run_path: Path) -> Path:
     return write_report(run, prepared, scores, scan, truth)
 
 
-def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> Iterator[CaseScore]:
-    prediction = read_labels(run.predictions / f"{case}.nii.gz")
-    truth = _truth(prepared, case)
-    check_same_grid(truth.grid, prediction.grid, prepared.folder / case, run.predictions / f"{case}.nii.gz")
-    yield from score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
+_Pairs = Iterator[tuple[str, LabelMap, np.ndarray, tuple[str, ...]]]
+"""(case, prediction, truth, classes), truth in class indices."""
+
+
+def _run_pairs(run_path: Path, cases: Collection[str]) -> _Pairs:
+    """These test cases of a run."""
+    run = RunFolder.open(run_path)
+    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    for case in sorted(cases):
+        prediction, truth = _prepared_pair(run, prepared, case)
+        yield case, prediction, truth.voxels, prepared.classes
+
+
+def _folder_pairs(pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, cases: Collection[str]) -> _Pairs:
+    """These pairs of two folders."""
+    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    for path in _nifti_files(pred):
+        case = case_id_of(path)
+        if case in cases:
+            yield case, *_pair_voxels(path, truths[case], labels)
+
+
+def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
+    cases = [case for case in run.read_split().test if prepared.cases[case].complete]
+    if not cases:
+        raise BadDataset(
+            "no test case has a complete mask, so there is nothing to score on",
+            where=str(prepared.folder),
+            fix="put cases with complete masks in `test` of split.toml and say --masks complete to `fewmask prepare`",
+            row="S04",
+        )
+    return cases
+
+
+def _prepared_pair(run: RunFolder, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
+    """A test case's prediction and truth, on the same grid."""
+    path = run.predictions / f"{case}.nii.gz"
+    prediction, truth = read_labels(path), _truth(prepared, case)
+    check_same_grid(truth.grid, prediction.grid, prepared.folder / case, path)
+    return prediction, truth
+
+
+def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
+    prediction, truth = _prepared_pair(run, prepared, case)
+    return score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
 
 
 def _score_oracle(predictor: Predictor, prepared: Prepared, case: str) -> list[CaseScore]:

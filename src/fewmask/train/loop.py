@@ -25,6 +25,7 @@ from fewmask.methods._method import Method
 from fewmask.train import fault
 from fewmask.train.machine import choose_bf16, choose_device, describe, start_time
 from fewmask.train.request import Progress, TrainRequest
+from fewmask.train.start import find_weights, load_start
 from fewmask.train.stop import listen
 
 _DEFAULT_MINUTES = 10.0
@@ -81,6 +82,8 @@ class _Loop:
     def go(self) -> None:
         """Steps until the end or a signal."""
         note = self._resume(self.run.latest())
+        if not self.done and self.config["pretrained"] is not None:
+            load_start(self.method, self.config["pretrained"])
         every = max(1, self.total // _LOGGED)
         start = last_save = time.monotonic()
         first = self.done
@@ -248,6 +251,7 @@ def _config(request: TrainRequest, prepared: Prepared) -> dict[str, Any]:
         "task": asdict(task),
         "seed": request.seed,
         "checkpoint": "last",
+        "pretrained": find_weights(asdict(config)),
         "prepared": str(request.prepared.resolve()),
         "data_digest": prepared.digest,
     }

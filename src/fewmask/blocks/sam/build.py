@@ -1,62 +1,50 @@
 """Build a SAM of a given size from the modules that `transformers` keeps; random weights that can learn.
 
 Two defaults of `transformers` would make a fresh model untrainable and are set right here: weights drawn with deviation 1e-10
-(we use 0.02), and Fourier position features drawn with deviation 122 instead of SAM's 1 (boxes would be noise).
+(we use 0.02), and Fourier position features drawn with deviation 122 instead of SAM's 1 (boxes would be noise). Two parts are
+ours: tokens (any input size) and attention (relative positions folded into queries and keys).
 """
 
-import itertools
-import math
-from dataclasses import replace
+from typing import Any, cast
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
+from fewmask.blocks.sam.attention import Attention
 from fewmask.blocks.sam.model import Sam
 from fewmask.blocks.sam.size import SamSize
+from fewmask.blocks.sam.tokens import ConvStem, Tokens
 from fewmask.core.errors import BadConfig
 
 
-def build_sam(size: SamSize, task_size: int) -> Sam:
-    """A SAM with fresh weights for square slices of `task_size` pixels.
+def build_sam(size: SamSize, image_size: int = 0) -> Sam:
+    """A SAM with fresh weights that sees images of `image_size` pixels; 0 = the side its positions are stored for.
 
-    A size with `image_size` 0 takes the task's size as its own. Raises `BadConfig` if patches do not tile the input.
+    Raises `BadConfig` if patches do not tile the input.
     """
-    size = replace(size, image_size=size.image_size or task_size)
-    if size.image_size % size.patch:
+    side = image_size or size.image_size
+    if side % size.patch:
         raise BadConfig(
-            f"patches of {size.patch} px do not tile an image of {size.image_size} px",
+            f"patches of {size.patch} px do not tile an image of {side} px",
             did="nothing was started",
-            fix=f"prepare with a size that is a multiple of {size.patch}",
+            fix=f"use a size that is a multiple of {size.patch}",
             row="C02",
         )
     parts = SamModel(_config(size))
     parts.shared_image_embedding.positional_embedding.data.normal_(0, 1)
     parts.prompt_encoder.shared_embedding = parts.shared_image_embedding
     encoder = parts.vision_encoder
-    if size.stem == "conv":
-        encoder.patch_embed = ConvStem(size.width, size.patch)
-    return Sam(encoder, parts.prompt_encoder, parts.mask_decoder, size.image_size, size.image_size // size.patch)
+    patches = ConvStem(size.width, size.patch) if size.stem == "conv" else encoder.patch_embed.projection
+    encoder.patch_embed = Tokens(patches, size.image_size // size.patch, size.width)
+    encoder.pos_embed = None  # they are in Tokens
+    for layer in encoder.layers:
+        layer.attn = _attention(layer.attn)
+    return Sam(encoder, parts.prompt_encoder, parts.mask_decoder, side, size.patch, official=size.stem == "patch")
 
 
-class ConvStem(nn.Module):
-    """A stack of 3 x 3 convolutions, halving the side until one pixel per patch is left (Xiao et al. 2021)."""
-
-    def __init__(self, width: int, patch: int) -> None:
-        """`patch` is a power of two; output has `width` channels."""
-        super().__init__()
-        halvings = int(math.log2(patch))
-        channels = [3, *(max(16, width // 2 ** (halvings - step)) for step in range(halvings))]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(channels):
-            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.GELU()]
-            layers += [nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(8, after), nn.GELU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))
-
-    def forward(self, pixel_values: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
-        """Tokens, channels last, as `transformers`' patch embedding gives them."""
-        return self.layers(pixel_values).permute(0, 2, 3, 1)
+def _attention(old: Any) -> Attention:
+    tables = (old.rel_pos_h, old.rel_pos_w) if old.use_rel_pos else (None, None)
+    return Attention(cast(nn.Module, old.qkv), cast(nn.Module, old.proj), old.num_attention_heads, *tables)
 
 
 def _config(size: SamSize) -> SamConfig:
@@ -82,8 +70,3 @@ def _config(size: SamSize) -> SamConfig:
         iou_head_hidden_dim=size.out_channels,
     )
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, initializer_range=0.02)
-
-
-def official_normalisation() -> tuple[Tensor, Tensor]:
-    """Mean and deviation of ImageNet's RGB in [0, 1], as the official weights expect (SAM's pixel_mean / 255)."""
-    return torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

@@ -40,3 +40,9 @@ def add_lora(sam: Sam, rank: int) -> None:
     sam.image_encoder.requires_grad_(False)
     for layer in sam.image_encoder.layers:  # type: ignore[union-attr]
         layer.attn.qkv = LoraQkv(layer.attn.qkv, rank)
+
+
+def lora_names(sam: Sam) -> dict[str, str]:
+    """Name of a weight in a SAM without adapters -> its name in this one, for those that adapters moved."""
+    inner = [name for name in sam.state_dict() if ".attn.qkv.qkv." in name]
+    return {name.replace(".qkv.qkv.", ".qkv."): name for name in inner}

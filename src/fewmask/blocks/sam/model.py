@@ -3,24 +3,45 @@
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+
+OFFICIAL_MEAN, OFFICIAL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's RGB in [0, 1] (SAM's pixel_mean and pixel_std over 255)."""
 
 
 class Sam(nn.Module):
     """Image encoder, prompt encoder and mask decoder; images come in [0, 1] at any square size and are brought to SAM's own."""
 
     def __init__(
-        self, image_encoder: nn.Module, prompt_encoder: nn.Module, mask_decoder: nn.Module, image_size: int, grid: int
+        self,
+        image_encoder: nn.Module,
+        prompt_encoder: nn.Module,
+        mask_decoder: nn.Module,
+        image_size: int,
+        patch: int,
+        *,
+        official: bool = False,
     ) -> None:
-        """`image_size`: side of SAM's input; `grid`: side of its embedding."""
+        """`image_size`: side of SAM's input, may be changed later to any multiple of `patch` (positions are interpolated).
+
+        `official`: normalise as the official weights expect; otherwise to [-1, 1].
+        """
         super().__init__()
         self.image_encoder = image_encoder
         self.prompt_encoder = prompt_encoder
         self.mask_decoder = mask_decoder
         self.image_size = image_size
-        self.grid = grid
+        self.patch = patch
+        mean, std = (OFFICIAL_MEAN, OFFICIAL_STD) if official else ((0.5,) * 3, (0.5,) * 3)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    @property
+    def grid(self) -> int:
+        """Side of the embedding."""
+        return self.image_size // self.patch
 
     @property
     def mask_side(self) -> int:
@@ -28,39 +49,55 @@ class Sam(nn.Module):
         return 4 * self.grid
 
     def encode(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c g g"]:
-        """Embeddings of grey slices in [0, 1]; centred to [-1, 1], copied to three channels, resized to SAM's side if need be."""
+        """Embeddings of grey slices in [0, 1]: resized to SAM's side if need be, copied to three channels, normalised."""
         if image.shape[-1] != self.image_size:
             image = functional.interpolate(image, (self.image_size, self.image_size), mode="bilinear", antialias=True)
-        return self.image_encoder((2 * image - 1).expand(-1, 3, -1, -1)).last_hidden_state
+        mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
+        return self.image_encoder((image.expand(-1, 3, -1, -1) - mean) / std).last_hidden_state
 
     def decode(
         self,
         embedding: Float[Tensor, "b c g g"],
-        boxes: Float[Tensor, "b 4"],
+        boxes: Float[Tensor, "b 4"] | None,
         side: int,
         masks: Float[Tensor, "b 1 m m"] | None = None,
+        points: Float[Tensor, "b n 2"] | None = None,
+        point_labels: Int[Tensor, "b n"] | None = None,
     ) -> tuple[Float[Tensor, "b 3 m m"], Float[Tensor, "b 3"]]:
         """Three mask logits and their predicted IoU per image.
 
-        `boxes` are (x0, y0, x1, y1) in pixel edges of an image of side `side`; `masks` is the dense prompt at `mask_side`
-        or None for SAM's "no mask" embedding. Images never see each other: one prompt set per image, all in one call.
+        `boxes` are (x0, y0, x1, y1) in pixel edges of an image of side `side`; `points` are (x, y) on the same scale with
+        labels 1 (inside) or 0 (outside); `masks` is the dense prompt at `mask_side`, None for SAM's "no mask" embedding.
+        Images never see each other: one prompt set per image, all in one call.
         """
-        # The prompt encoder adds half a pixel to move indices to centres; our edges are positions already.
-        frame = boxes * (self.image_size / side) - 0.5
-        sparse, dense = self.prompt_encoder(None, None, frame[:, None], masks)
-        b = embedding.shape[0]
+        sparse = self._sparse(boxes, points, point_labels, side)
+        encoder = self.prompt_encoder
+        dense = cast(nn.Embedding, encoder.no_mask_embed).weight[:, :, None, None] if masks is None else self._dense(masks)
+        b, _, g, _ = embedding.shape
         logits, scores = self.mask_decoder(
             image_embeddings=embedding,
             image_positional_embeddings=self._positions(embedding).expand(b, -1, -1, -1),
             sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense.expand(b, -1, -1, -1),
+            dense_prompt_embeddings=dense.expand(b, -1, g, g),
             multimask_output=True,
         )[:2]
         return logits[:, 0], scores[:, 0]
 
+    def _sparse(self, boxes: Tensor | None, points: Tensor | None, labels: Tensor | None, side: int) -> Float[Tensor, "b 1 n c"]:
+        # The prompt encoder adds half a pixel to move indices to centres; our edges are positions already.
+        scale = cast(int, self.prompt_encoder.input_image_size) / side
+        placed = None if points is None else (points * scale - 0.5)[:, None]
+        given = None if labels is None else labels[:, None]
+        frame = None if boxes is None else (boxes * scale - 0.5)[:, None]
+        return self.prompt_encoder(placed, given, frame, None)[0]
+
+    def _dense(self, masks: Float[Tensor, "b 1 m m"]) -> Float[Tensor, "b c g g"]:
+        return cast(Tensor, cast(nn.Module, self.prompt_encoder.mask_embed)(masks))
+
     def _positions(self, embedding: Tensor) -> Float[Tensor, "1 c g g"]:
         """Fourier features of the token centres (SAM's dense positional encoding)."""
-        centres = (torch.arange(self.grid, device=embedding.device, dtype=torch.float32) + 0.5) / self.grid
+        g = embedding.shape[-1]
+        centres = (torch.arange(g, device=embedding.device, dtype=torch.float32) + 0.5) / g
         y, x = torch.meshgrid(centres, centres, indexing="ij")
         embed = cast(nn.Module, self.prompt_encoder.shared_embedding)
         return cast(Tensor, embed(torch.stack([x, y], dim=-1))).permute(2, 0, 1)[None]

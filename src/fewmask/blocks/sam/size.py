@@ -12,7 +12,7 @@ class SamSize:
 
     name: str
     image_size: int
-    """Side of the square input in pixels that positions are made for; 0 = the task's own size."""
+    """Side of the square input in pixels that positions are stored for; other sides interpolate them."""
     patch: int
     width: int
     depth: int
@@ -33,14 +33,15 @@ _VIT = {"image_size": 1024, "patch": 16, "window": 14}
 SIZES: dict[str, SamSize] = {
     size.name: size
     for size in (
-        SamSize("tiny", 0, 8, 48, 2, 2, 0, (0, 1), 32, 2, 64, "conv", False),
-        SamSize("small", 0, 8, 192, 4, 6, 0, (0, 1, 2, 3), 128, 4, 256, "conv", False),
+        SamSize("tiny", 64, 8, 48, 2, 2, 0, (0, 1), 32, 2, 64, "conv", False),
+        SamSize("small", 224, 8, 192, 4, 6, 0, (0, 1, 2, 3), 128, 4, 256, "conv", False),
+        SamSize("compact", 224, 8, 192, 6, 6, 0, (0, 1, 2, 3, 4, 5), 128, 4, 256, "conv", False),
         SamSize("vit-b", width=768, depth=12, heads=12, global_layers=(2, 5, 8, 11), **_VIT),  # type: ignore[arg-type]
         SamSize("vit-l", width=1024, depth=24, heads=16, global_layers=(5, 11, 17, 23), **_VIT),  # type: ignore[arg-type]
         SamSize("vit-h", width=1280, depth=32, heads=16, global_layers=(7, 15, 23, 31), **_VIT),  # type: ignore[arg-type]
     )
 }
-"""`tiny` for tests, `small` for training from scratch on a CPU, the three official sizes (SAM paper, appendix A)."""
+"""`tiny` for tests, `small` from scratch, `compact` for bundled weights, three official sizes (SAM paper, appendix A)."""
 
 
 def size_named(name: str) -> SamSize:

@@ -1,0 +1,117 @@
+"""SAM weights we know: where they come from, what they are, and where they lie on this machine."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewmask.core.errors import BadCheckpoint
+
+_META = "https://dl.fbaipublicfiles.com/segment_anything/"
+_SA_1B = "SA-1B: 11 M photographs"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One entry of the ledger."""
+
+    name: str
+    size: str
+    """Name of the SAM size (`--encoder`)."""
+    file: str
+    """File name at its source."""
+    address: str
+    """Where `fetch` gets it."""
+    bytes: int
+    sha256: str
+    """Of the source file: what the publisher's file hosts state for it."""
+    licence: str = "Apache-2.0"
+    trained_on: str = _SA_1B
+
+
+LEDGER: tuple[Weights, ...] = (
+    Weights(
+        "sam-vit-b",
+        "vit-b",
+        "sam_vit_b_01ec64.pth",
+        _META + "sam_vit_b_01ec64.pth",
+        375_042_383,
+        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+    ),
+    Weights(
+        "sam-vit-l",
+        "vit-l",
+        "sam_vit_l_0b3195.pth",
+        _META + "sam_vit_l_0b3195.pth",
+        1_249_524_607,
+        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+    ),
+    Weights(
+        "sam-vit-h",
+        "vit-h",
+        "sam_vit_h_4b8939.pth",
+        _META + "sam_vit_h_4b8939.pth",
+        2_564_550_879,
+        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+    ),
+    Weights(
+        "medsam-vit-b",
+        "vit-b",
+        "medsam_vit_b.pth",
+        "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
+        375_049_145,
+        "34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
+        trained_on="SA-1B, then 1.6 M medical image-mask pairs (CT, MR and others; may include your public test set)",
+    ),
+)
+BUNDLED = "compact"
+"""Name of the weights in the package."""
+
+
+def bundled() -> Path:
+    """Where the package keeps its own weights."""
+    return Path(__file__).parent.parent / "bundled" / f"{BUNDLED}.safetensors"
+
+
+def cache() -> Path:
+    """Folder of imported weights: `FEWMASK_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get("FEWMASK_CACHE")
+    if chosen:
+        return Path(chosen) / "weights"
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "fewmask" / "weights"
+
+
+def entry(name: str) -> Weights:
+    """The entry called `name`. Raises `BadCheckpoint` if the ledger has none."""
+    for known in LEDGER:
+        if known.name == name:
+            return known
+    raise BadCheckpoint(
+        f"the ledger has no weights called {name!r}",
+        where="",
+        did="nothing was loaded",
+        fix=f"use one of: {', '.join(known.name for known in LEDGER)}",
+        row="W07",
+    )
+
+
+def locate(name: str) -> Path:
+    """The safetensors file of `compact`, of imported weights, or a path. Raises `BadCheckpoint` if it is not here."""
+    if name == BUNDLED:
+        return bundled()
+    path = Path(name)
+    if path.suffix == ".safetensors" and path.is_file():
+        return path
+    here = cache() / f"{name}.safetensors"
+    if here.is_file():
+        return here
+    known = {known.name for known in LEDGER}
+    if name not in known and path.exists():
+        fix = f"fewmask weights import {name}   (then use the name it prints)"
+    elif name in known:
+        fix = f"fewmask weights fetch {name}   (or, without network, fewmask weights import {entry(name).file})"
+    else:
+        fix = "fewmask weights list"
+    raise BadCheckpoint(
+        f"no weights called {name!r} are on this machine", where=str(here), did="nothing was started", fix=fix, row="W07"
+    )

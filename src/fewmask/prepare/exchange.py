@@ -1,0 +1,89 @@
+"""SAM-Mix's HDF5 files and this package's folders, both ways: for people who come from, or go to, the paper's own pipeline."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.placement import Placement
+from fewmask.core.recipe import RECIPES
+from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.nifti import case_id_of, write_labels, write_volume
+from fewmask.io.prepared import Prepared
+from fewmask.io.samix import export_samix, read_samix
+
+_PAPER = RECIPES["sam-mix-paper"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came out of a file."""
+
+    case: str
+    slices: int
+    notes: tuple[str, ...]
+
+
+def import_samix(path: Path, out: Path, spacing_mm: tuple[float, float, float] | None) -> Imported:
+    """Write a SAM-Mix file as `out/images/NAME.nii.gz` and `out/labels/NAME.nii.gz`; all its slices become one case.
+
+    The format holds neither patients nor pixel sizes nor directions: `spacing_mm` (w, h, d) must be said, slices are stacked
+    in the order of their numbers, rows are taken to run front to back. Raises `BadConfig` without `spacing_mm` or when
+    `out` holds that case already, and `BadDataset` for a bad file.
+    """
+    if spacing_mm is None or min(spacing_mm) <= 0:
+        raise BadConfig(
+            "a SAM-Mix file holds no pixel sizes",
+            where=str(path),
+            did="nothing was written",
+            fix="say them: --spacing '0.8 0.8 5', or --spacing '1 1 1' to count distances in pixels",
+            row="C02",
+        )
+    case = case_id_of(path.with_suffix(".nii"))
+    targets = {part: out / part / f"{case}.nii.gz" for part in ("images", "labels")}
+    there = [str(target) for target in targets.values() if target.exists()]
+    if there:
+        raise BadConfig(
+            "the case is there already", where=there, did="nothing was written", fix="choose another --out", row="F11"
+        )
+    found = read_samix(path)
+    w, h, d = spacing_mm
+    affine = np.diag([-w, -h, d, 1.0])  # file order (w, h, d): towards left, back, head
+    for target in targets.values():
+        target.parent.mkdir(parents=True, exist_ok=True)
+    write_volume(targets["images"], Volume.from_file_order(found.images.transpose(2, 1, 0).copy(), affine))
+    write_labels(targets["labels"], LabelMap.from_file_order(found.masks.transpose(2, 1, 0).copy(), affine))
+    notes = ("slices of unknown patients are one case now: no split by patient can be made of them",)
+    return Imported(case, len(found.numbers), (*notes, *(problem.what for problem in found.problems)))
+
+
+def export_prepared(prepared: Prepared, out: Path, cases: list[str]) -> int:
+    """Write every reviewed slice of `cases` as the paper's preprocessing leaves it (256 x 256); returns how many.
+
+    Masks hold class indices of the prepared dataset. The export reads masks: it is for other programs, not for training here.
+    Raises `BadDataset` if no slice of these cases is reviewed.
+    """
+    return export_samix(out, (pair for case in cases for pair in _slices(prepared, case)))
+
+
+def _slices(prepared: Prepared, case: str) -> Iterator[tuple[Float[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]]:
+    slices = sorted(prepared.reviewed[case])
+    if not slices:
+        return
+    row = prepared.cases[case]
+    placement = Placement.of(row.shape, row.spacing_mm, _PAPER)
+    with prepared.case(case) as file:
+        for d in slices:
+            # Outside the scan lies the window's floor, not 0 HU; a stretched slice has no outside, so nothing is added.
+            yield placement.place(file.intensities([d]))[0], placement.place_mask(file.labels([d]))[0]
+
+
+def cases_of(prepared: Prepared, part: str) -> list[str]:
+    """Case ids of `train`, `val` or `test`. Raises `BadDataset` for an empty part."""
+    cases = list(getattr(prepared.split, part))
+    if not cases:
+        raise BadDataset(f"the split has no {part} cases", where=str(prepared.folder), did="nothing was written", row="S04")
+    return cases

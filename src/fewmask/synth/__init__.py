@@ -1,0 +1,1 @@
+"""Images that never came from a patient: what the bundled SAM is pre-trained on."""

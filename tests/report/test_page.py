@@ -1,0 +1,160 @@
+"""The page: what a hostile or odd run does to it, and whether the outlines are where the masks are."""
+
+import base64
+import html.parser
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fewmask.core.volume import LabelMap, Volume
+from fewmask.evaluate.scores import score_case
+from fewmask.io.nifti import write_labels
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
+from fewmask.report.cards import make_card, make_story
+from fewmask.report.page import write_report
+from fewmask.report.pictures import BOX, PREDICTION, TRUTH, draw_box, outline, scale_to, show_slice
+from fewmask.train import TrainRequest, train
+from tests.scans import AFFINE, SHAPE, prepare_scans
+
+BLACK = np.zeros((20, 20, 3), np.uint8)
+
+
+def test_outline_follows_the_mask() -> None:
+    """A 10 x 10 square in a picture of the same size: its border, two pixels wide, and nothing else, is coloured."""
+    picture, mask = BLACK.copy(), np.zeros((20, 20), bool)
+    mask[5:15, 5:15] = True
+    outline(picture, mask, TRUTH, "solid")
+    coloured = (picture == TRUTH).all(-1)
+    wanted = mask.copy()
+    wanted[7:13, 7:13] = False
+    assert np.array_equal(coloured, wanted)
+    outline(picture, mask, PREDICTION, "dashed")
+    dashes = (picture == PREDICTION).all(-1)
+    assert 0 < dashes.sum() < wanted.sum() and not (dashes & ~wanted).any()
+
+
+def test_an_empty_mask_draws_nothing() -> None:
+    picture = BLACK.copy()
+    outline(picture, np.zeros((20, 20), bool), TRUTH, "solid")
+    assert not picture.any()
+
+
+def test_a_box_is_drawn_at_its_edges_and_clipped_to_the_picture() -> None:
+    picture = BLACK.copy()
+    draw_box(picture, (4.0, 6.0, 30.0, 12.0), BOX)
+    assert (picture[6, 4:20] == BOX).all() and (picture[12, 4:20] == BOX).all() and (picture[6:13, 4] == BOX).all()
+    assert not picture[8:11, 6:18].any()
+
+
+def test_proportions_are_those_of_the_patient() -> None:
+    assert scale_to(360, (100, 50), (1.0, 2.0)) == (360, 360)
+    assert scale_to(360, (50, 100), (1.0, 1.0)) == (360, 180)
+    assert show_slice(np.zeros((4, 8), np.float32), (16, 8)).shape == (8, 16, 3)
+
+
+def _scan_and_masks() -> tuple[Volume, LabelMap, LabelMap]:
+    truth = np.zeros(SHAPE, np.uint8)
+    truth[8:24, 8:24, 2:6] = 1
+    pred = truth.copy()
+    pred[8:24, 8:24, 5] = 0  # file slice 5 is missed altogether
+    pred[8:9, 8:24, 2] = 0
+    scan = np.random.default_rng(0).normal(50, 20, SHAPE).astype(np.int16)
+    return (
+        Volume.from_file_order(scan, AFFINE),
+        LabelMap.from_file_order(pred, AFFINE),
+        LabelMap.from_file_order(truth, AFFINE),
+    )
+
+
+def _recipe(tmp_path: Path):  # type: ignore[no-untyped-def]
+    return prepare_scans(tmp_path).recipe
+
+
+def test_the_card_shows_where_prediction_and_truth_differ_most(tmp_path) -> None:
+    volume, pred, truth = _scan_and_masks()
+    card = make_card("a", "a", volume, pred, truth, _recipe(tmp_path))
+    # 256 pixels of 3 mm x 3 mm = 23.0 cm²
+    assert card.pictures[0].caption == "slice 5: largest disagreement, 23.0 cm²"
+    bare = make_card("a", "a", volume, pred, None, _recipe(tmp_path / "again"))
+    assert [picture.caption for picture in bare.pictures] == ["slice 3: no truth: look yourself"]
+
+
+def test_no_prompt_no_story(tmp_path) -> None:
+    volume, pred, truth = _scan_and_masks()
+    line = {"d": 3, "present": [0.2], "boxes_raw": [None], "heat": None, "no_prompt": [0]}
+    prompts = {"classes": ["liver"], "slices": [line]}
+    recipe = _recipe(tmp_path)
+    assert make_story("a", prompts, volume, pred, truth, recipe) is None
+    prompts["slices"] = [{**line, "boxes_raw": [[8.0, 8.0, 24.0, 24.0]], "heat": [[[0.1, 0.9], [0.2, 0.3]]]}]
+    story = make_story("a", prompts, volume, pred, truth, recipe)
+    assert story is not None and len(story.pictures) == 4 and "P(liver) = 0.20" in story.pictures[1].caption
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prepared]:
+    """A run of one step, whose only purpose is to have every file that the page reads."""
+    folder = tmp_path_factory.mktemp("report")
+    prepared = prepare_scans(folder)
+    run = train(
+        TrainRequest(prepared.folder, folder / "run", method="unet", slices=2, steps=1, amp="off", settings=("channels=(8,8)",))
+    )
+    (run / "predictions").mkdir()
+    return run, prepared
+
+
+class _Reader(html.parser.HTMLParser):
+    """Tags, and every address anything on the page would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+
+
+def test_a_hostile_name_stays_text_and_nothing_is_loaded(finished) -> None:
+    run, prepared = finished
+    hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+    note = '"><iframe src="https://example.org">'
+    row = replace(prepared.cases["case_03"], notes=(note,))
+    odd = replace(prepared, cases={**prepared.cases, "case_03": row}, refused=({"case": hostile, "what": "bad <b>bold</b>"},))
+    volume, pred, truth = _scan_and_masks()
+    write_labels(run / "predictions" / "case_03.nii.gz", pred)
+    scores = score_case("case_03", pred.voxels, truth.voxels, truth.spacing_mm, ("liver",))
+    scores = [replace(score, label=hostile) for score in scores]
+    page = write_report(RunFolder.open(run), odd, scores, lambda case: volume, lambda case: truth).read_text()
+    reader = _Reader()
+    reader.feed(page)
+    assert not {"script", "iframe", "link", "object", "embed", "form", "b"} & set(reader.tags)
+    assert reader.addresses and all(address.startswith("data:image/jpeg;base64,") for address in reader.addresses)
+    assert "&lt;script&gt;alert(1)" in page and "default-src &#39;none&#39;" not in page and "default-src 'none'" in page
+    assert str(run) not in page and str(prepared.folder) not in page
+    pictures = [Image.open(io.BytesIO(base64.b64decode(a.partition(",")[2]))) for a in reader.addresses]
+    assert all(picture.width == 360 for picture in pictures)
+    assert len(page) < 200_000
+
+
+def test_numbers_on_the_page_are_the_scores(finished) -> None:
+    run, prepared = finished
+    volume, pred, truth = _scan_and_masks()
+    for case in ("case_03", "case_04"):
+        write_labels(run / "predictions" / f"{case}.nii.gz", pred)
+    empty = np.zeros_like(pred.voxels)
+    scores = score_case("case_03", pred.voxels, truth.voxels, truth.spacing_mm, ("liver",))
+    scores += score_case("case_04", empty, truth.voxels, truth.spacing_mm, ("liver",))
+    page = write_report(RunFolder.open(run), prepared, scores, lambda case: volume, lambda case: truth).read_text()
+    # truth 4 * 256 = 1024, prediction 1024 - 256 - 16 = 752, overlap 752: 2 * 752 / 1776 = 0.847; the other is missed: mean 0.42
+    assert "Liver: Dice 0.42 (95 % interval" in page and "1 missed, 0 spurious" in page
+    assert "<td>0.847</td>" in page and "<td>0.000</td>" in page
+    wall = re.findall(r"<h3>(case_0\d)", page)
+    assert wall[:2] == ["case_04", "case_03"], "worst first"
+    assert "2 outlined slices" in page
