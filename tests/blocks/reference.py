@@ -55,7 +55,7 @@ def encode(w: Weights, image: Tensor, heads: int, window: int, global_layers: tu
         if layer in global_layers:
             y = windowed_attention(w, name + ".attn", y, heads)
         else:
-            b, h, width, c = y.shape
+            _, h, width, _ = y.shape
             more = -h % window
             y = pad(y, (0, 0, 0, more, 0, more))
             out = torch.zeros_like(y)

@@ -122,7 +122,7 @@ def test_same_seed_same_losses(variant: tuple[str, dict]) -> None:
 @pytest.mark.parametrize("name", names())
 def test_it_overfits_one_phantom(name: str) -> None:
     method = make(name, {"warmup": 5} if name in SMALL else {})
-    train(method, 120)
+    train(method, 180)
     batch = batch_for(method)
     assert batch.labelled is not None
     found = ask(method, batch.labelled.image).probs.argmax(1)

@@ -55,7 +55,7 @@ def _run(path: Path) -> dict[str, Any]:
 
     run = RunFolder.open(path)
     config, budget = run.read_config(), run.read_budget()
-    keys = ("method", "steps", "seed", "bf16", "checkpoint", "provided", "config")
+    keys = ("method", "steps", "seed", "bf16", "checkpoint", "pretrained", "provided", "config")
     finished = run.weights.exists()
     return {
         "kind": "run",

@@ -29,11 +29,13 @@ def train(
     seed: int = typer.Option(0, help="Initialisation and order."),
     minutes: float | None = typer.Option(None, help="Training time; 20 steps are timed, then steps count. Default 10."),
     steps: int | None = typer.Option(None, help="Training steps, instead."),
-    encoder: str | None = typer.Option(None, help="Size of SAM: tiny, small, vit-b, vit-l, vit-h."),
+    encoder: str | None = typer.Option(None, help="Size of SAM: compact, small, tiny, vit-b, vit-l, vit-h."),
     settings: list[str] = typer.Option([], "--set", help="A setting of the method, key=value; may be repeated."),
     device: str | None = typer.Option(None, help="cpu, cuda, cuda:1; default: a GPU if there is one."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads."),
     amp: str = typer.Option("auto", help="bfloat16: auto (probed), on, off."),
+    embeddings: Path | None = typer.Option(None, help="Folder for the embeddings of a frozen encoder, shared between runs."),
+    embeddings_gib: float = typer.Option(4.0, min=0.0, help="Most that may be kept there."),
     save_minutes: float = typer.Option(2.0, help="Longest time between saves."),
     save_steps: int | None = typer.Option(None, min=1, help="Save every so many steps, besides."),
 ) -> None:
@@ -50,7 +52,7 @@ def train(
     request = TrainRequest(
         prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw, seed=seed, minutes=minutes,
         steps=steps, encoder=encoder, settings=tuple(settings), device=device, threads=threads, amp=amp,  # type: ignore[arg-type]
-        save_minutes=save_minutes, save_steps=save_steps,
+        save_minutes=save_minutes, save_steps=save_steps, embeddings=embeddings, embeddings_gib=embeddings_gib,
     )  # fmt: skip
     run = run_train(request, show_progress(talk))
     talk.say(f"trained: {run}\nnext: fewmask predict {run} {prepared} && fewmask evaluate {run} && fewmask report {run}")

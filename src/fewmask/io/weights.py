@@ -7,7 +7,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,22 @@ def load_into(module: nn.Module, path: Path, prefix: str = "") -> None:
 
 def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
     """As `load_into`, with tensors already read from `path`."""
-    check_fit({name: tuple(own.shape) for name, own in module.state_dict().items()}, tensors, path)
+    own = module.state_dict()
+    kinds = [
+        f"{name} is {tensor.dtype}, {own[name].dtype} is needed"
+        for name, tensor in tensors.items()
+        if name in own and own[name].is_floating_point() != tensor.is_floating_point()
+    ]
+    check_fit({name: tuple(tensor.shape) for name, tensor in own.items()}, tensors, path, kinds)
     module.load_state_dict(tensors)
 
 
-def check_fit(shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Raise `BadCheckpoint` unless `tensors` have exactly these names and shapes and hold finite numbers."""
-    problems = [f"missing {name}" for name in shapes if name not in tensors]
+def check_fit(
+    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path, problems: Sequence[str] = ()
+) -> None:
+    """Raise `BadCheckpoint` unless `tensors` have exactly these names and shapes, hold finite numbers, and no problem is known."""
+    problems = list(problems)
+    problems += [f"missing {name}" for name in shapes if name not in tensors]
     problems += [f"unknown {name}" for name in tensors if name not in shapes]
     for name, tensor in tensors.items():
         if name in shapes and shapes[name] != tuple(tensor.shape):

@@ -43,6 +43,8 @@ class Config:
     """Rank of the adapters on q and v (paper: 8)."""
     classifier_width: int = 32
     """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much."""
+    augment: bool = True
+    """Turn, zoom, shift and shade the slices; off, a frozen encoder (`tune=decoder`) sees each slice once and for all."""
     labelled: int = 4
     """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM (D15)."""
     weak: int = 8
@@ -120,7 +122,7 @@ class SamMix(Method):
         self.sam = sam
         self.config = config
         extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
-        self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra))
+        self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra), augment=config.augment)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`classify` on tags; `dice`, `ce`, `score` on outlined slices; `pseudo`, `consistency` if switched on."""

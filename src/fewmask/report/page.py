@@ -134,10 +134,19 @@ def _trust(
         ("Prompts at test time", "automatic: the model's own; oracle-box rows, if any, are an upper bound"),
         ("Structures judged present without a prompt", f"{no_prompt} slices (their mask is empty)"),
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
+        ("SAM started from", _start(config)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
         ("Training", f"{config['steps']} steps, seed {config['seed']}, {'bfloat16' if config['bf16'] else 'float32'}"),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]
+
+
+def _start(config: Mapping[str, Any]) -> str:
+    """Foreign knowledge that entered by pretrained weights."""
+    found = config.get("pretrained")
+    if found is None:
+        return "random weights" if "encoder" in config["config"] else "the method has no SAM"
+    return f"pretrained weights {found['name']} (SHA-256 {found['sha256'][:12]})"
 
 
 def _recipe(recipe: Recipe) -> str:

@@ -25,7 +25,7 @@ from fewmask.methods._method import Method
 from fewmask.train import fault
 from fewmask.train.machine import choose_bf16, choose_device, describe, start_time
 from fewmask.train.request import Progress, TrainRequest
-from fewmask.train.start import find_weights, load_start
+from fewmask.train.start import find_weights, load_start, recall_embeddings
 from fewmask.train.stop import listen
 
 _DEFAULT_MINUTES = 10.0
@@ -84,6 +84,9 @@ class _Loop:
         note = self._resume(self.run.latest())
         if not self.done and self.config["pretrained"] is not None:
             load_start(self.method, self.config["pretrained"])
+        slices = self.feed.report()["labelled_slices" if not self.method.feed.unlabelled else "slices"]
+        kept = recall_embeddings(self.method, self.request, slices, self.config["bf16"])
+        note = "; ".join(text for text in (note, kept) if text)
         every = max(1, self.total // _LOGGED)
         start = last_save = time.monotonic()
         first = self.done

@@ -34,6 +34,10 @@ class TrainRequest:
     threads: int | None = None
     amp: Literal["auto", "on", "off"] = "auto"
     """bfloat16: probed, on, off."""
+    embeddings: Path | None = None
+    """Folder in which embeddings of a frozen encoder are kept for later runs."""
+    embeddings_gib: float = 4.0
+    """Most that may be kept there."""
     save_minutes: float = 2.0
     """Longest time between saves."""
     save_steps: int | None = None

@@ -1,4 +1,4 @@
-"""Where training starts: pretrained weights for a method's SAM."""
+"""Where training starts: pretrained weights for a method's SAM, and embeddings that need not be computed again."""
 
 from pathlib import Path
 from typing import Any
@@ -6,10 +6,12 @@ from typing import Any
 from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.lora import lora_names
 from fewmask.core.errors import BadConfig
+from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.ledger import BUNDLED, locate
 from fewmask.io.stream import sha256
 from fewmask.io.weights import fit_into, load_tensors
 from fewmask.methods._method import Method
+from fewmask.train.request import TrainRequest
 
 OWN = {"compact": BUNDLED, "vit-b": "sam-vit-b", "vit-l": "sam-vit-l", "vit-h": "sam-vit-h"}
 """Encoder -> the weights it starts from when none are named; sizes that are not here start at random."""
@@ -38,3 +40,28 @@ def load_start(method: Method, wanted: dict[str, str]) -> None:
     tensors = {lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()}
     own = {name: tensor for name, tensor in sam.state_dict().items() if name.endswith(("down_q", "down_v", "up_q", "up_v"))}
     fit_into(sam, {**own, **{name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}}, path)
+
+
+def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: bool) -> str:
+    """Let a wholly frozen encoder that sees unaugmented slices remember its embeddings; says what will be kept, or nothing.
+
+    In memory, or in `request.embeddings`. Raises `BadConfig` if a folder is asked for and the encoder learns or slices are
+    augmented, `NoRoom` if the embeddings exceed the limit.
+    """
+    sam = getattr(method, "sam", None)
+    frozen = isinstance(sam, Sam) and not any(weight.requires_grad for weight in sam.image_encoder.parameters())
+    fits = frozen and not method.feed.augment and not method.feed.strong
+    if request.embeddings is not None and not fits:
+        raise BadConfig(
+            "embeddings can be kept only of a wholly frozen encoder on slices without augmentation",
+            did="nothing was started",
+            fix="--set tune=decoder --set augment=false, or no --embeddings",
+            row="C02",
+        )
+    if not fits or not isinstance(sam, Sam):
+        return ""
+    limit = int(request.embeddings_gib * 2**30)
+    says = check_size(slices, 2 * sam.channels * sam.grid**2, limit) if request.embeddings is not None else ""
+    key = weights_key(sam.image_encoder.state_dict(), sam.image_size, sam.patch, sam.official, bf16)
+    sam.recall = EmbeddingStore(key, request.embeddings, limit).recall
+    return says

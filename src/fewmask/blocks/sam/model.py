@@ -1,5 +1,6 @@
 """SAM on a batch of images, each with its own prompt set, in one call."""
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -9,6 +10,10 @@ from torch.nn import functional
 
 OFFICIAL_MEAN, OFFICIAL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's RGB in [0, 1] (SAM's pixel_mean and pixel_std over 255)."""
+
+
+Recall = Callable[[Float[Tensor, "b 1 s s"], Callable[[Tensor], Tensor]], Float[Tensor, "b c g g"]]
+"""Gives embeddings of images it knows, and asks the function for the others."""
 
 
 class Sam(nn.Module):
@@ -34,6 +39,9 @@ class Sam(nn.Module):
         self.mask_decoder = mask_decoder
         self.image_size = image_size
         self.patch = patch
+        self.official = official
+        self.recall: Recall | None = None
+        """Set by whoever knows that the encoder is frozen and images come again."""
         mean, std = (OFFICIAL_MEAN, OFFICIAL_STD) if official else ((0.5,) * 3, (0.5,) * 3)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
@@ -48,10 +56,18 @@ class Sam(nn.Module):
         """Side of the mask logits and of the dense mask prompt."""
         return 4 * self.grid
 
+    @property
+    def channels(self) -> int:
+        """Channels of the embedding."""
+        return int(cast(nn.Embedding, self.prompt_encoder.no_mask_embed).weight.shape[1])
+
     def encode(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c g g"]:
         """Embeddings of grey slices in [0, 1]: resized to SAM's side if need be, copied to three channels, normalised."""
         if image.shape[-1] != self.image_size:
             image = functional.interpolate(image, (self.image_size, self.image_size), mode="bilinear", antialias=True)
+        return self._encode(image) if self.recall is None else self.recall(image, self._encode)
+
+    def _encode(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c g g"]:
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
         return self.image_encoder((image.expand(-1, 3, -1, -1) - mean) / std).last_hidden_state
 

@@ -1,0 +1,86 @@
+"""Embeddings of a frozen encoder, computed once per slice: in memory, or in a folder that later runs share.
+
+Content-addressed: a file's name is the hash of the weights and settings that made it and of the pixels it was made from, so a
+stale one cannot be found. Half precision, one slice at a time, with or without a folder: the numbers are the same.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewmask.core.errors import NoRoom
+from fewmask.io.atomic import writing
+
+Compute = Callable[[Float[Tensor, "1 1 s s"]], Float[Tensor, "1 c g g"]]
+
+
+class EmbeddingStore:
+    """Remembers what `compute` gave for an image."""
+
+    def __init__(self, key: str, folder: Path | None, limit_bytes: int) -> None:
+        """`key` names weights and settings; nothing beyond `limit_bytes` is kept (it is computed again, to the same numbers)."""
+        self._folder = None if folder is None else folder / key[:32]
+        self._limit = limit_bytes
+        self._kept: dict[str, np.ndarray] = {}
+        self._bytes = 0
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._bytes = sum(path.stat().st_size for path in self._folder.glob("*.npy"))
+
+    def recall(self, image: Float[Tensor, "b 1 s s"], compute: Compute) -> Float[Tensor, "b c g g"]:
+        """Embeddings of a batch, in float32 rounded to half precision; no gradient passes."""
+        return torch.cat([self._one(one[None], compute) for one in image])
+
+    def _one(self, image: Float[Tensor, "1 1 s s"], compute: Compute) -> Float[Tensor, "1 c g g"]:
+        name = hashlib.blake2b(image.detach().cpu().numpy().tobytes(), digest_size=20).hexdigest()
+        found = self._find(name)
+        if found is None:
+            with torch.no_grad():
+                found = compute(image).detach().half().cpu().numpy()
+            self._keep(name, found)
+        return torch.from_numpy(found).to(image.device).float()
+
+    def _find(self, name: str) -> np.ndarray | None:
+        if self._folder is None:
+            return self._kept.get(name)
+        path = self._folder / f"{name}.npy"
+        return np.load(path, allow_pickle=False) if path.exists() else None
+
+    def _keep(self, name: str, embedding: np.ndarray) -> None:
+        if self._bytes + embedding.nbytes > self._limit:
+            return
+        self._bytes += embedding.nbytes
+        if self._folder is None:
+            self._kept[name] = embedding
+            return
+        with writing(self._folder / f"{name}.npy", needed=embedding.nbytes) as part, part.open("wb") as file:
+            np.save(file, embedding, allow_pickle=False)
+
+
+def weights_key(tensors: dict[str, Tensor], *settings: object) -> str:
+    """Hash of weights by name and value, and of the settings that change what comes out."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_size(slices: int, bytes_each: int, limit_bytes: int) -> str:
+    """One line that says how much will be kept. Raises `NoRoom` beyond the limit."""
+    needed = slices * bytes_each
+    line = f"{slices} embeddings of {bytes_each / 2**20:.1f} MiB: {needed / 2**30:.2f} GiB"
+    if needed > limit_bytes:
+        raise NoRoom(
+            f"the embeddings need {needed / 2**30:.2f} GiB, the limit is {limit_bytes / 2**30:.2f} GiB",
+            where=line,
+            did="nothing was started",
+            fix=f"--embeddings-gib {int(needed / 2**30) + 1}, a smaller image_size, or no --embeddings",
+            row="F09",
+        )
+    return line
