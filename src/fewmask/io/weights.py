@@ -81,7 +81,7 @@ def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> No
 def check_fit(
     shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path, problems: Sequence[str] = ()
 ) -> None:
-    """Raise `BadCheckpoint` unless `tensors` have exactly these names and shapes, hold finite numbers, and no problem is known."""
+    """Raise `BadCheckpoint` unless `tensors` have exactly these names and shapes and are finite, or if `problems` are known."""
     problems = list(problems)
     problems += [f"missing {name}" for name in shapes if name not in tensors]
     problems += [f"unknown {name}" for name in tensors if name not in shapes]

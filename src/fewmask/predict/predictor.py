@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fewmask.blocks.sam import Sam
+from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
 from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.placement import Placement
@@ -20,6 +22,7 @@ from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
 from fewmask.methods._method import Method
 
+Engine = Literal["torch", "openvino"]
 Answer = Callable[[Float[Tensor, "b 1 h w"], list[int]], Probabilities]
 """From a batch of placed slices and their d to probabilities."""
 
@@ -49,8 +52,11 @@ class Predictor:
         self.batch = batch
 
     @classmethod
-    def load(cls, run: Path, device: str | None = None) -> "Predictor":
-        """Open a finished run. Raises `BadCheckpoint` when the run has no final weights."""
+    def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
+        """Open a finished run. Raises `BadCheckpoint` when the run has no final weights.
+
+        `engine="openvino"` runs SAM's image encoder by OpenVINO on the CPU; raises `BadConfig` where there is none to run.
+        """
         folder = RunFolder.open(run)
         if not folder.weights.exists():
             raise BadCheckpoint(
@@ -64,7 +70,17 @@ class Predictor:
         method = build(config["method"], config_from(config["method"], config["config"]), task)
         load_into(method, folder.weights)
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bool(config.get("bf16", False)))
+        bf16 = bool(config.get("bf16", False))
+        if engine == "openvino":
+            if not isinstance(getattr(method, "sam", None), Sam) or place.type != "cpu":
+                raise BadConfig(
+                    "OpenVINO runs the encoder of methods with a SAM, on the CPU",
+                    did="nothing was started",
+                    fix="leave --engine out",
+                    row="C02",
+                )
+            use_openvino(method.sam, bf16)  # type: ignore[arg-type]
+        return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bf16)
 
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan, with the prompts the model gave itself."""
