@@ -5,6 +5,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +104,10 @@ def test_weights_that_are_not_here_say_how_to_get_them(tmp_path, monkeypatch) ->
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "mine.safetensors").write_bytes(b"")
     assert locate("mine").name == "mine.safetensors"
+
+
+def test_the_page_of_weights_names_them_all() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
+    for known in LEDGER:
+        line = next(line for line in page.splitlines() if f"`{known.name}`" in line)
+        assert known.address in line and known.sha256 in line and known.licence in line and known.trained_on in line
