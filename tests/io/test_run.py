@@ -1,11 +1,16 @@
 """A run folder keeps two states, trusts only what checks out, and touches no file of others."""
 
+import multiprocessing
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.io.run import RunFolder
+from fewmask.io.run import RunFolder, States
 
 SPLIT, BUDGET = Split(("a", "b"), (), ("c",)), Budget("slices", 1, slices=(("a", 3), ("b", 0)))
 
@@ -116,3 +121,33 @@ def test_a_run_killed_before_its_config_can_be_started_again(run) -> None:
 def test_w06_a_folder_that_is_no_run(tmp_path) -> None:
     with pytest.raises(BadCheckpoint, match="not a run folder"):
         RunFolder.open(tmp_path)
+
+
+def _save_for_ever(folder: Path) -> None:
+    """Save one state after the other until killed; every tensor of a state holds its number."""
+    states = States(folder)
+    latest = states.latest()
+    step = latest.step if latest else 0
+    while True:
+        step += 1
+        states.save(step, {name: torch.full((5_000,), float(step)) for name in ("a", "b")})
+
+
+def test_fifty_kills_while_saving_leave_a_whole_state(tmp_path) -> None:
+    """SIGKILL at random moments: the newest readable state is whole, and never older than one that was seen before."""
+    rng = np.random.default_rng(0)
+    context = multiprocessing.get_context("fork")
+    seen = 0
+    for _ in range(50):
+        process = context.Process(target=_save_for_ever, args=(tmp_path,))
+        process.start()
+        time.sleep(rng.uniform(0.005, 0.08))
+        process.kill()
+        process.join()
+        latest = States(tmp_path).latest()
+        if latest is None:
+            continue
+        assert not latest.skipped and latest.step >= seen
+        assert all(bool((tensor == latest.step).all()) for tensor in latest.tensors.values())
+        seen = latest.step
+    assert seen > 20, "too few states were saved to mean anything"

@@ -16,7 +16,7 @@ def check_same_grid(scan: Grid, mask: Grid, scan_path: Path, mask_path: Path) ->
     Returns a note where corners differ by more than 0.01 voxel.
     """
     lines = (f"scan  {scan_path}   {_describe(scan)}", f"mask  {mask_path}   {_describe(mask)}")
-    fix = "look at both in a viewer; if they overlap only when headers are ignored: fewmask check DATA --copy-header CASE --out DIR"
+    fix = "look at both; if they fit only when headers are ignored: fewmask check DATA --copy-header CASE --out DIR"
     if scan.shape != mask.shape:
         permuted = sorted(scan.shape) == sorted(mask.shape)
         more = (f"the mask's axes are the scan's in the order {_permutation(scan.shape, mask.shape)}",) if permuted else ()
