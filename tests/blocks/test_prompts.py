@@ -8,7 +8,7 @@ import torch
 from fewmask.blocks.cam import activation_mask, class_activation
 from fewmask.blocks.losses import bernoulli_consistency, focal, overlap_iou, soft_dice
 from fewmask.blocks.nets.resnet import ResNet
-from fewmask.blocks.prompts import box_mask, jitter, main_component, mask_boxes
+from fewmask.blocks.prompts import box_mask, draw_boxes, draw_points, jitter, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.core.batch import Step
 from fewmask.core.randomness import rng
@@ -115,3 +115,15 @@ def test_ramps() -> None:
     assert [linear_ramp(Step(i, 100), 0.2) for i in (0, 10, 20, 99)] == [0, 0.5, 1, 1]
     assert linear_ramp(Step(0, 100), 0.0) == 1
     assert warm_cosine(Step(0, 100), 10) == pytest.approx(0.1) and warm_cosine(Step(50, 100), 10) == pytest.approx(0.5)
+
+
+def test_a_drawn_box_covers_parts_of_pixels() -> None:
+    drawn = draw_boxes(torch.tensor([[1.5, 0.0, 3.0, 1.25], [float("nan")] * 4]), 4)
+    assert drawn[0, 0].tolist() == [[0, 0.5, 1, 0], [0, 0.125, 0.25, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    assert float(drawn[0].sum()) == 1.5 * 1.25 and not drawn[1].any()
+
+
+def test_drawn_points_are_discs_with_a_sign() -> None:
+    drawn = draw_points(torch.tensor([[[2.5, 2.5], [6.5, 6.5]]]), torch.tensor([[1, 0]]), 9)[0, 0]
+    assert float(drawn[2, 2]) == 1 and float(drawn[6, 6]) == -1 and float(drawn[0, 8]) == 0
+    assert int((drawn == 1).sum()) == int((drawn == -1).sum()) == 9  # distance 1.5 reaches all eight neighbours

@@ -103,3 +103,19 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         size_named("vit-x")
     with pytest.raises(BadConfig, match="do not tile"):
         build_sam(SIZES["tiny"], 60)
+
+
+@torch.no_grad()
+def test_drawn_prompts_reach_the_mask_prompt() -> None:
+    """Box, point and mask of a size that draws its prompts: each alone changes the answer, and a box is no longer "no mask"."""
+    torch.manual_seed(0)
+    sam = build_sam(replace(SIZES["tiny"], draw_prompts=True), SIDE).eval()
+    box, points, labels = torch.tensor([[8.0, 8, 24, 40]]), torch.tensor([[[12.0, 20.0]]]), torch.ones(1, 1, dtype=torch.int64)
+    drawn = sam._drawn(box, points, labels, SIDE, 32, 0.5 * torch.ones(1, 1, 32, 32))
+    assert drawn is not None
+    # Half the side: the box covers rows 4..19 and columns 4..11; the point is at (6, 10).
+    assert float(drawn[0, 0, 0, 0]) == 0.5 and float(drawn[0, 0, 18, 5]) == 1.5 and float(drawn[0, 0, 10, 6]) == 2.5
+    embedding = sam.encode(images(1))
+    with_box = sam.decode(embedding, box, SIDE)[0]
+    assert not torch.allclose(with_box, sam.decode(embedding, box, SIDE, torch.ones(1, 1, 32, 32))[0])
+    assert not torch.allclose(with_box, sam.decode(embedding, None, SIDE, None, points, labels)[0])

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
@@ -53,6 +53,25 @@ def box_mask(boxes: Float[Tensor, "n 4"], side: int) -> Bool[Tensor, "n side sid
     inside_x = (centre >= boxes[:, :1]) & (centre < boxes[:, 2:3])
     inside_y = (centre >= boxes[:, 1:2]) & (centre < boxes[:, 3:4])
     return inside_y[:, :, None] & inside_x[:, None, :]
+
+
+def draw_boxes(boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n 1 side side"]:
+    """The part of each pixel that its box covers; 0 for a NaN box."""
+    edge = torch.arange(side, device=boxes.device)
+
+    def cover(low: Tensor, high: Tensor) -> Float[Tensor, "n side"]:
+        return (torch.minimum(high[:, None], edge + 1) - torch.maximum(low[:, None], edge)).clamp(0, 1)
+
+    x0, y0, x1, y1 = boxes.unbind(1)
+    return torch.nan_to_num(cover(y0, y1)[:, None, :, None] * cover(x0, x1)[:, None, None, :])
+
+
+def draw_points(points: Float[Tensor, "n p 2"], labels: Int[Tensor, "n p"], side: int) -> Float[Tensor, "n 1 side side"]:
+    """Discs of 1.5 pixels around points (x, y): +1 for points inside the structure, -1 for points outside."""
+    centre = torch.arange(side, device=points.device) + 0.5
+    dx, dy = centre - points[..., :1], centre - points[..., 1:]
+    disc = (dy[..., :, None] ** 2 + dx[..., None, :] ** 2 <= 1.5**2).float()
+    return (disc * (2 * labels - 1)[..., None, None]).sum(1, keepdim=True).clamp(-1, 1)
 
 
 def centre_box(side: int) -> Float[Tensor, "4"]:

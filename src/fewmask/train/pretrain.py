@@ -37,7 +37,7 @@ class PretrainConfig:
 
     size: str = "compact"
     """Name of the SAM to train."""
-    steps: int = 4_000
+    steps: int = 4_200
     """Optimiser steps."""
     seed: int = 0
     """Initialisation, images and prompts."""
@@ -51,11 +51,11 @@ class PretrainConfig:
     """Part of the steps on small images (96 to 144 px) before large ones (160 to 256 px) join: four times as many prompts."""
     large_until: float = 0.3
     """Part of the steps in which the smallest region asked for shrinks from 5 % to 0.05 % of the image."""
-    lr: float = 6e-4
+    lr: float = 1e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.05
     """AdamW's weight decay."""
-    warmup: int = 300
+    warmup: int = 150
     """Steps of linear warm-up before the cosine."""
     clip_norm: float = 1.0
     """Largest norm of all gradients together."""

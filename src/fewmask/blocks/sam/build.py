@@ -39,7 +39,15 @@ def build_sam(size: SamSize, image_size: int = 0) -> Sam:
     encoder.pos_embed = None  # they are in Tokens
     for layer in encoder.layers:
         layer.attn = _attention(layer.attn)
-    return Sam(encoder, parts.prompt_encoder, parts.mask_decoder, side, size.patch, official=size.stem == "patch")
+    return Sam(
+        encoder,
+        parts.prompt_encoder,
+        parts.mask_decoder,
+        side,
+        size.patch,
+        official=size.stem == "patch",
+        draw_prompts=size.draw_prompts,
+    )
 
 
 def _attention(old: Any) -> Attention:

@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewmask.blocks.prompts import draw_boxes, draw_points
+
 OFFICIAL_MEAN, OFFICIAL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's RGB in [0, 1] (SAM's pixel_mean and pixel_std over 255)."""
 
@@ -28,10 +30,11 @@ class Sam(nn.Module):
         patch: int,
         *,
         official: bool = False,
+        draw_prompts: bool = False,
     ) -> None:
         """`image_size`: side of SAM's input, may be changed later to any multiple of `patch` (positions are interpolated).
 
-        `official`: normalise as the official weights expect; otherwise to [-1, 1].
+        `official`: normalise as the official weights expect; otherwise to [-1, 1]. `draw_prompts`: see `SamSize`.
         """
         super().__init__()
         self.image_encoder = image_encoder
@@ -40,6 +43,7 @@ class Sam(nn.Module):
         self.image_size = image_size
         self.patch = patch
         self.official = official
+        self.draw_prompts = draw_prompts
         self.recall: Recall | None = None
         """Set by whoever knows that the encoder is frozen and images come again."""
         mean, std = (OFFICIAL_MEAN, OFFICIAL_STD) if official else ((0.5,) * 3, (0.5,) * 3)
@@ -86,10 +90,9 @@ class Sam(nn.Module):
         labels 1 (inside) or 0 (outside); `masks` is the dense prompt at `mask_side`, None for SAM's "no mask" embedding.
         Images never see each other: one prompt set per image, all in one call.
         """
-        sparse = self._sparse(boxes, points, point_labels, side)
-        encoder = self.prompt_encoder
-        dense = cast(nn.Embedding, encoder.no_mask_embed).weight[:, :, None, None] if masks is None else self._dense(masks)
         b, _, g, _ = embedding.shape
+        sparse = self._sparse(boxes, points, point_labels, side)
+        dense = self._dense(self._drawn(boxes, points, point_labels, side, 4 * g, masks) if self.draw_prompts else masks)
         logits, scores = self.mask_decoder(
             image_embeddings=embedding,
             image_positional_embeddings=self._positions(embedding).expand(b, -1, -1, -1),
@@ -107,7 +110,20 @@ class Sam(nn.Module):
         frame = None if boxes is None else (boxes * scale - 0.5)[:, None]
         return self.prompt_encoder(placed, given, frame, None)[0]
 
-    def _dense(self, masks: Float[Tensor, "b 1 m m"]) -> Float[Tensor, "b c g g"]:
+    def _drawn(
+        self, boxes: Tensor | None, points: Tensor | None, labels: Tensor | None, side: int, m: int, masks: Tensor | None
+    ) -> Float[Tensor, "b 1 m m"] | None:
+        """Mask prompt, boxes and points as one picture, added up."""
+        parts = [] if masks is None else [masks]
+        if boxes is not None:
+            parts.append(draw_boxes(boxes * (m / side), m))
+        if points is not None and labels is not None:
+            parts.append(draw_points(points * (m / side), labels, m))
+        return torch.stack(parts).sum(0) if parts else None
+
+    def _dense(self, masks: Float[Tensor, "b 1 m m"] | None) -> Float[Tensor, "b c g g"]:
+        if masks is None:
+            return cast(nn.Embedding, self.prompt_encoder.no_mask_embed).weight[:, :, None, None]
         return cast(Tensor, cast(nn.Module, self.prompt_encoder.mask_embed)(masks))
 
     def _positions(self, embedding: Tensor) -> Float[Tensor, "1 c g g"]:
