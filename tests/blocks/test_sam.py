@@ -1,5 +1,7 @@
 """SAM behind its small door: one prompt set per image, positions where they should be, adapters that start as nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 

@@ -1,11 +1,16 @@
 """Losses whose exact form matters, computed in float32."""
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from fewmask.core.batch import UNKNOWN
+
+Choose = Literal["least", "score"]
+"""Which of SAM's masks is taught: the least wrong one, or the one with the best score."""
 
 
 def soft_dice(probs: Float[Tensor, "*n h w"], mask: Float[Tensor, "*n h w"], smooth: float = 1.0) -> Float[Tensor, "*n"]:
@@ -48,20 +53,17 @@ def bernoulli_consistency(logits: Float[Tensor, "*n h w"], target: Float[Tensor,
 
 
 def promptable(
-    logits: Float[Tensor, "n m h w"], scores: Float[Tensor, "n m"], mask: Float[Tensor, "n h w"]
+    logits: Float[Tensor, "n m h w"], scores: Float[Tensor, "n m"], mask: Float[Tensor, "n h w"], choose: Choose = "least"
 ) -> dict[str, Float[Tensor, ""]]:
-    """Cross-entropy + Dice of the least wrong of m masks, and the squared error of all predicted IoUs.
+    """`ce` and `dice` of one of m masks, and `score`, the squared error of all m predicted IoUs.
 
-    SAM's recipe (Kirillov et al. 2023, section 3 and appendix A) has 20 focal in place of the cross-entropy. From random weights
-    that stays at "nothing is anything" several times longer (docs/results.md). The choice of the mask carries no gradient.
+    The taught mask is the least wrong one (Kirillov et al. 2023, section 3 and appendix A) or, with `score`, the one with the
+    best score (decision D9); the choice carries no gradient. SAM's recipe has 20 focal in place of the cross-entropy: from
+    random weights that stays at "nothing is anything" several times longer (docs/results.md).
     """
     target = mask[:, None].expand_as(logits).float()
     entropy = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none").mean((2, 3))
     dice = soft_dice(torch.sigmoid(logits.float()), target)
-    taught = (entropy + dice).detach().argmin(1, keepdim=True)
+    taught = ((entropy + dice) if choose == "least" else -scores.float()).detach().argmin(1, keepdim=True)
     error = (scores.float() - overlap_iou(logits, mask.float())) ** 2
-    return {
-        "ce": entropy.gather(1, taught).mean(),
-        "dice": dice.gather(1, taught).mean(),
-        "score": error.mean(),
-    }
+    return {"ce": entropy.gather(1, taught).mean(), "dice": dice.gather(1, taught).mean(), "score": error.mean()}

@@ -14,17 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewmask.blocks.cam import activation_mask, class_activation
-from fewmask.blocks.losses import bernoulli_consistency, focal, overlap_iou, soft_dice
+from fewmask.blocks.losses import Choose, bernoulli_consistency, focal, promptable
+from fewmask.blocks.masks import answer, best_mask, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
-from fewmask.blocks.prompts import Rule, centre_box, jitter, main_component, mask_boxes
+from fewmask.blocks.prompts import Rule, centre_box, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.lora import add_lora
 from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import Method
-
-_ABSENT = -30.0
-"""Logit of a class without a mask: probability 1e-13."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Config:
     """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""
     jitter: float = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
-    choose: Literal["least", "score"] = "least"
+    choose: Choose = "least"
     """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the best score (D9)."""
     seg_weight: float = 0.5
     """Weight of soft Dice on the mask (released notebook; D11)."""
@@ -169,37 +167,21 @@ class SamMix(Method):
         return warm_cosine(step, self.config.warmup)
 
     def _mask_losses(self, labelled: Labelled, features: Float[Tensor, "b c gh gw"], step: Step) -> dict[str, Tensor]:
-        """Dice of the taught mask and error of the scores, over the (image, class) pairs that are there."""
+        """Losses of the taught mask and of the scores, over the (image, class) pairs that are there."""
         rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
         if not len(rows):
             return {}
         side = labelled.image.shape[-1]
         truth = labelled.mask[rows] == (classes + 1)[:, None, None]
         prompts = self._prompts(features, side)
-        boxes = self._training_boxes(prompts.boxes[rows, classes], truth, step)
-        embedding = self.sam.encode(labelled.image)
+        share_own = linear_ramp(step, self.config.warmup_prompts)
+        own = prompts.boxes[rows, classes]
+        boxes = training_boxes(own, truth, share_own, self.config.jitter, step.rng("prompts"))
         dense = prompts.dense[rows, classes][:, None] if self.config.dense_prompt else None
-        logits, scores = self.sam.decode(embedding[rows], boxes, side, dense)
-        logits = _resize(logits, side)
-        target = truth[:, None].float().expand_as(logits)
-        dice = soft_dice(torch.sigmoid(logits), target)
-        entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((2, 3))
-        taught = (dice if self.config.choose == "least" else -scores.float()).argmin(1, keepdim=True)
-        error = (scores.float() - overlap_iou(logits, truth.float())) ** 2
-        losses = {
-            "dice": self.config.seg_weight * dice.gather(1, taught).mean(),
-            "score": self.config.score_weight * error.mean(),
-        }
-        if self.config.ce_weight:
-            losses["ce"] = self.config.ce_weight * entropy.gather(1, taught).mean()
-        return losses
-
-    def _training_boxes(self, own: Float[Tensor, "n 4"], truth: Bool[Tensor, "n h w"], step: Step) -> Float[Tensor, "n 4"]:
-        """Jittered true boxes at first, then more and more the model's own; a missing own box is always replaced."""
-        rng = step.rng("prompts")
-        true = jitter(mask_boxes(truth), truth.shape[-1], self.config.jitter, rng)
-        mine = torch.from_numpy(rng.random(len(own))).to(own) < linear_ramp(step, self.config.warmup_prompts)
-        return torch.where((mine & ~own.isnan().any(-1))[:, None], own, true)
+        logits, scores = self.sam.decode(self.sam.encode(labelled.image)[rows], boxes, side, dense)
+        losses = promptable(resize(logits, side), scores, truth.float(), self.config.choose)
+        weights = {"dice": self.config.seg_weight, "ce": self.config.ce_weight, "score": self.config.score_weight}
+        return {name: weight * losses[name] for name, weight in weights.items() if weight}
 
     def _unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
         """FixMatch on the classifier and consistency of masks between the two views (D12)."""
@@ -229,10 +211,9 @@ class SamMix(Method):
         dense_or_none = dense if self.config.dense_prompt else None
         with torch.no_grad():
             target, scores = self.sam.decode(self.sam.encode(unlabelled.image)[rows], boxes, side, dense_or_none)
-        best = scores.argmax(1)
         logits, _ = self.sam.decode(self.sam.encode(unlabelled.strong)[rows], boxes, side, dense_or_none)
-        pick = torch.arange(len(rows))
-        return bernoulli_consistency(logits[pick, best], torch.sigmoid(target[pick, best].float()))
+        # The same of the three masks in both views: the one the weak view thinks best.
+        return bernoulli_consistency(best_mask(logits, scores), torch.sigmoid(best_mask(target, scores).float()))
 
     def _prompts(self, features: Float[Tensor, "b c gh gw"], side: int) -> _Prompts:
         """Activation -> cut map -> component -> box and dense prompt, per class; no gradient passes."""
@@ -253,18 +234,11 @@ class SamMix(Method):
         dense: Float[Tensor, "b k m m"],
         do: Bool[Tensor, "b k"],
     ) -> Float[Tensor, "b c h w"]:
-        """Best-scored mask of every asked (image, class), as softmax over background and classes."""
-        b, k, side = *do.shape, image.shape[-1]
-        z = torch.full((b, k, side, side), _ABSENT, device=image.device)
-        rows, classes = torch.nonzero(do, as_tuple=True)
-        if len(rows):
-            masks = dense[rows, classes][:, None] if self.config.dense_prompt else None
-            embedding = self.sam.encode(image)
-            logits, scores = self.sam.decode(embedding[rows], boxes[rows, classes], side, masks)
-            best = logits[torch.arange(len(rows)), scores.argmax(1)]
-            z[rows, classes] = _resize(best[:, None], side)[:, 0]
-        return torch.softmax(torch.cat([torch.zeros_like(z[:, :1]), z], 1), 1)
-
-
-def _resize(logits: Float[Tensor, "n c m m"], side: int) -> Float[Tensor, "n c side side"]:
-    return functional.interpolate(logits.float(), (side, side), mode="bilinear", align_corners=False)
+        """Masks of the asked (image, class) pairs; the encoder runs only where one is asked."""
+        asked = do.any(1)
+        probs = image.new_zeros(len(image), do.shape[1] + 1, *image.shape[2:])
+        probs[:, 0] = 1
+        if bool(asked.any()):
+            masks = dense[asked] if self.config.dense_prompt else None
+            probs[asked] = answer(self.sam, self.sam.encode(image[asked]), boxes[asked], masks, do[asked], image.shape[-1])
+        return probs
