@@ -12,6 +12,7 @@ from fewmask.methods._method import Method
 SIDE, CLASSES = 64, ("liver", "spleen")
 SMALL = {
     "sam_mix": {"encoder": "tiny", "classifier_width": 8, "lr": 2e-3},
+    "ada_sam": {"encoder": "tiny", "lr": 2e-3, "feedback_side": 4, "feedback_width": 16, "feedback_heads": 2},
     "unet": {"channels": [8, 16, 16], "lr": 5e-3},
 }
 VARIANTS = [
@@ -19,6 +20,8 @@ VARIANTS = [
     ("sam_mix", {"tune": "lora", "choose": "score"}),
     ("sam_mix", {"tune": "decoder", "dense_prompt": False, "component": "union"}),
     ("sam_mix", {"pseudo_weight": 0.25, "consistency_weight": 0.01, "pseudo_confidence": 0.0}),
+    ("ada_sam", {"feedback": False}),
+    ("ada_sam", {"tune": "lora", "surrogate_share": 1.0, "component": "largest"}),
     ("unet", {"tags_as_empty": True}),
 ]
 TASK = Task(CLASSES, SIDE)

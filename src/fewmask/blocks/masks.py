@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,16 +20,27 @@ def answer(
     dense: Float[Tensor, "b k m m"] | None,
     do: Bool[Tensor, "b k"],
     side: int,
+    kinds: Float[Tensor, "k c"] | None = None,
 ) -> Float[Tensor, "b k2 side side"]:
-    """Best-scored mask of every (image, class) in `do`, as softmax over background (logit 0) and classes; k2 = k + 1."""
+    """Best-scored mask of every (image, class) in `do`, as softmax over background (logit 0) and classes; k2 = k + 1.
+
+    `kinds`: a vector per class, added to the embedding, that tells the decoder which structure is asked for.
+    """
     b, k = do.shape
     z = torch.full((b, k, side, side), _ABSENT, device=embedding.device)
     rows, classes = torch.nonzero(do, as_tuple=True)
     if len(rows):
         masks = None if dense is None else dense[rows, classes][:, None]
-        logits, scores = sam.decode(embedding[rows], boxes[rows, classes], side, masks)
+        logits, scores = sam.decode(name_kinds(embedding[rows], kinds, classes), boxes[rows, classes], side, masks)
         z = z.index_put((rows, classes), resize(best_mask(logits, scores)[:, None], side)[:, 0])
     return torch.softmax(torch.cat([torch.zeros_like(z[:, :1]), z], 1), 1)
+
+
+def name_kinds(
+    embedding: Float[Tensor, "n c g g"], kinds: Float[Tensor, "k c"] | None, classes: Int[Tensor, " n"]
+) -> Float[Tensor, "n c g g"]:
+    """The embedding plus the vector of the class that is asked for; as it is without vectors."""
+    return embedding if kinds is None else embedding + kinds[classes][:, :, None, None]
 
 
 def best_mask(logits: Float[Tensor, "n 3 m m"], scores: Float[Tensor, "n 3"]) -> Float[Tensor, "n m m"]:

@@ -36,7 +36,7 @@ _VIT = {"image_size": 1024, "patch": 16, "window": 14}
 SIZES: dict[str, SamSize] = {
     size.name: size
     for size in (
-        SamSize("tiny", 64, 8, 48, 2, 2, 0, (0, 1), 32, 2, 64, "conv", False),
+        SamSize("tiny", 64, 8, 48, 2, 2, 0, (0, 1), 32, 2, 64, "conv", False, True),
         SamSize("small", 224, 8, 192, 4, 6, 0, (0, 1, 2, 3), 128, 4, 256, "conv", False),
         SamSize("compact", 224, 8, 192, 6, 6, 0, (0, 1, 2, 3, 4, 5), 128, 4, 256, "conv", False, True),
         SamSize("vit-b", width=768, depth=12, heads=12, global_layers=(2, 5, 8, 11), **_VIT),  # type: ignore[arg-type]

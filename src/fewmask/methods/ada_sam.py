@@ -1,0 +1,287 @@
+"""`ada_sam`: one SAM encoder for classifier and mask, and segmentation gradients that correct where the classifier looks.
+
+Ward, Pokhrel and Imran (ADA-SAM). An MLP head on SAM's embedding learns image tags; its class activation gives a box; SAM's
+decoder answers. Then the gradient of the segmentation loss with respect to the embedding is a query that attends over the
+features; the attended features, gated, give a second classification and a second activation, whose box gives the mask that
+counts. Without a true mask (unlabelled slices, and always at test time) the loss is the mask's distance to its own threshold.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewmask.blocks.losses import Choose, focal, promptable, soft_dice
+from fewmask.blocks.masks import answer, best_mask, name_kinds, resize, training_boxes
+from fewmask.blocks.prompts import Rule, main_component, mask_boxes
+from fewmask.blocks.ramp import linear_ramp, warm_cosine
+from fewmask.blocks.sam import Sam, build_sam, size_named
+from fewmask.blocks.sam.lora import add_lora
+from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
+from fewmask.methods._method import Method
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `ada_sam`. D-numbers are decisions where the paper is silent; docs/methods/ada_sam.md says why."""
+
+    encoder: str = "compact"
+    """SAM's size; the paper uses ViT-B."""
+    weights: str = "auto"
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    image_size: int = 0
+    """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices (released notebook: 1024)."""
+    tune: Literal["all", "lora", "decoder"] = "all"
+    """Which of SAM's encoder weights learn: all, LoRA (the paper), or none; prompt encoder and decoder always do."""
+    lora_rank: int = 8
+    """Rank of the adapters on q and v (paper: 8)."""
+    feedback: bool = True
+    """Gradient feedback; off is the plain model of the released notebook."""
+    feedback_side: int = 16
+    """Side of the grid on which gradient and features attend (32 in the paper's figure, for an embedding of 64)."""
+    feedback_width: int = 128
+    """Width of the attention (ours; spec 5.1 suggests 256 for ViT-B)."""
+    feedback_heads: int = 4
+    """Heads of the attention (spec 5.1: 4 to 8)."""
+    surrogate_share: float = 0.5
+    """Part of the outlined slices on which the label-free loss makes the gradient in training too, as it will at test time."""
+    labelled: int = 4
+    """Outlined slices per step; they cycle (D15)."""
+    weak: int = 4
+    """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (D27)."""
+    hidden: int = 256
+    """Width of the head (notebook)."""
+    dropout: float = 0.3
+    """Dropout of the head (notebook)."""
+    focal_alpha: float = 0.25
+    """Weight of positive tags in the focal loss (D3; the notebook has cross-entropy of two classes: alpha 0.5, gamma 0)."""
+    focal_gamma: float = 2.0
+    """Focusing exponent (D3)."""
+    first_weight: float = 0.5
+    """Weight of the classification before feedback (spec 5.1)."""
+    cam_cut: float = 0.4
+    """Part of the activation's peak that is kept, on the embedding's grid (notebook)."""
+    component: Rule = "union"
+    """Which part of the cut map gives the box: all of it (notebook), or its largest component."""
+    gate: bool = True
+    """Slices with P(present) < 0.5 get an empty mask (D22)."""
+    warmup_prompts: float = 0.2
+    """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""
+    jitter: float = 0.1
+    """Largest shift of a true box's edge, as a part of its width or height."""
+    choose: Choose = "least"
+    """Which of the three masks is taught (D9; the notebook has one mask)."""
+    seg_weight: float = 0.5
+    """Weight of soft Dice (notebook)."""
+    ce_weight: float = 0.5
+    """Weight of cross-entropy on the mask; 0 = the notebook. See `sam_mix`."""
+    score_weight: float = 0.5
+    """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
+    lr: float = 3e-4
+    """Peak learning rate of AdamW (notebook: Adam, 1e-4)."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay; its usual value."""
+    warmup: int = 50
+    """Steps of linear warm-up before the cosine."""
+
+
+def build(config: Config, task: Task) -> "AdaSam":
+    """A fresh SAM with its head and feedback for `task`."""
+    sam = build_sam(size_named(config.encoder), config.image_size or task.size)
+    if config.tune != "all":
+        sam.image_encoder.requires_grad_(False)
+    if config.tune == "lora":
+        add_lora(sam, config.lora_rank)
+    c = sam.channels
+    head = nn.Sequential(nn.Linear(c, config.hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, task.k))
+    feedback = Feedback(c, config.feedback_width, config.feedback_heads, config.feedback_side) if config.feedback else None
+    # One structure needs no name; with several, boxes of the same place must not mean the same mask (ours).
+    kinds = nn.Parameter(torch.zeros(task.k, c)) if task.k > 1 else None
+    return AdaSam(sam, head, feedback, kinds, config)
+
+
+class Feedback(nn.Module):
+    """F' = F + gate * attention(query = gradient, key = value = F); the gate starts at 0 (spec 5.1)."""
+
+    def __init__(self, channels: int, width: int, heads: int, side: int) -> None:
+        """Gradient and features are pooled to `side` x `side` before they attend."""
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(channels, width) for _ in range(3))
+        self.out = nn.Linear(width, channels)
+        self.place = nn.Parameter(0.02 * torch.randn(1, side * side, width))
+        self.gate = nn.Parameter(torch.zeros(()))
+        self.heads = heads
+        self.side = side
+
+    def forward(self, features: Float[Tensor, "b c g g"], gradient: Float[Tensor, "b c g g"]) -> Float[Tensor, "b c g g"]:
+        """Corrected features; a gradient of zeros (no mask, so nothing to learn from) leaves them as they are."""
+        b, _, g, _ = features.shape
+        some = gradient.flatten(1).any(1)
+        size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
+        g_tokens = self._tokens(gradient / size.clamp_min(1e-12))
+        f_tokens = self._tokens(features)
+        q, k, v = self.query(g_tokens) + self.place, self.key(f_tokens) + self.place, self.value(f_tokens)
+
+        def split(x: Float[Tensor, "b t w"]) -> Float[Tensor, "b n t e"]:
+            return x.view(b, self.side**2, self.heads, -1).transpose(1, 2)
+
+        mixed = functional.scaled_dot_product_attention(split(q), split(k), split(v)).transpose(1, 2).flatten(2)
+        change = self.out(mixed).transpose(1, 2).reshape(b, -1, self.side, self.side)
+        change = functional.interpolate(change, (g, g), mode="bilinear", align_corners=False)
+        return features + self.gate * change * some[:, None, None, None]
+
+    def _tokens(self, x: Float[Tensor, "b c g g"]) -> Float[Tensor, "b t c"]:
+        return functional.adaptive_avg_pool2d(x, self.side).flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What the head sees in features."""
+
+    logits: Float[Tensor, "b k"]
+    heat: Float[Tensor, "b k g g"]
+    boxes: Float[Tensor, "b k 4"]
+
+
+class AdaSam(Method):
+    """SAM with a head on its embedding and the feedback of its own gradient."""
+
+    promptable = True
+
+    def __init__(self, sam: Sam, head: nn.Module, feedback: Feedback | None, kinds: nn.Parameter | None, config: Config) -> None:
+        """Parts come ready-made; `config` holds the numbers of this file only."""
+        super().__init__()
+        self.sam = sam
+        self.head = head
+        self.feedback = feedback
+        self.kinds = kinds
+        self.config = config
+        self.feed = Feed(labelled=config.labelled, weak=config.weak)
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`classify`, `classify_first` on tags; `dice`, `ce`, `score` on outlined slices."""
+        assert batch.labelled is not None
+        images, present = [batch.labelled.image], [batch.labelled.present]
+        if batch.weak is not None:
+            images, present = [*images, batch.weak.image], [*present, batch.weak.present]
+        embedding = self.sam.encode(torch.cat(images)).float()
+        side, tags = batch.labelled.image.shape[-1], torch.cat(present)
+        first = self._look(embedding, side)
+        alpha, gamma = self.config.focal_alpha, self.config.focal_gamma
+        if self.feedback is None:
+            losses, look = {}, first
+        else:
+            gradient = self._gradient(embedding.detach(), first.boxes, tags == 1, side, batch.labelled, step)
+            look = self._look(self.feedback(embedding, gradient), side)
+            losses = {"classify_first": self.config.first_weight * focal(first.logits, tags, alpha, gamma)}
+        losses["classify"] = focal(look.logits, tags, alpha, gamma)
+        return losses | self._mask_losses(batch.labelled, embedding, look.boxes, step)
+
+    def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
+        """Masks from the model's own prompts, after feedback; gradients are taken inside, even where none are recorded."""
+        embedding, look, asked = self._corrected(image)
+        present = torch.sigmoid(look.logits)
+        wanted = present >= 0.5 if self.config.gate else torch.ones_like(asked)
+        there = ~look.boxes.isnan().any(-1)
+        probs = answer(self.sam, embedding, look.boxes, None, wanted & there, image.shape[-1], self.kinds)
+        shown = torch.where((wanted & there)[..., None], look.boxes, torch.nan)
+        return Probabilities(probs, present, shown, look.heat, (wanted & ~there).long())
+
+    def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
+        """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box bound."""
+        embedding, look, _ = self._corrected(image)
+        there = ~boxes.isnan().any(-1)
+        probs = answer(self.sam, embedding, boxes, None, there, image.shape[-1], self.kinds)
+        return Probabilities(
+            probs.detach(), torch.sigmoid(look.logits).detach(), boxes, look.heat, torch.zeros_like(there).long()
+        )
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW on what learns."""
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        return torch.optim.AdamW(weights, self.config.lr, weight_decay=self.config.weight_decay)
+
+    def schedule(self, step: Step) -> float:
+        """Warm-up, then cosine."""
+        return warm_cosine(step, self.config.warmup)
+
+    def _corrected(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, _Look, Bool[Tensor, "b k"]]:
+        """Embedding, what the head sees after feedback, and which classes gave the first masks."""
+        embedding = self.sam.encode(image).float()
+        side = image.shape[-1]
+        first = self._look(embedding, side)
+        asked = torch.sigmoid(first.logits.detach()) >= 0.5
+        if self.feedback is None:
+            return embedding, first, asked
+        gradient = self._gradient(embedding, first.boxes, asked, side)
+        return embedding, self._look(self.feedback(embedding, gradient), side), asked
+
+    def _look(self, features: Float[Tensor, "b c g g"], side: int) -> _Look:
+        """Logits of the pooled features; activation of each class and its box. No gradient passes through the activation.
+
+        The head sees only the mean over the grid, so every place has the same gradient: Grad-CAM is a weighted sum of channels.
+        """
+        logits = self.head(features.mean((2, 3)))
+        with torch.enable_grad():
+            pooled = features.detach().mean((2, 3)).requires_grad_()
+            # In eval mode: dropout would make the map depend on the draw.
+            training = self.head.training
+            scores = self.head.eval()(pooled)
+            self.head.train(training)
+            weights = torch.stack([torch.autograd.grad(s.sum(), pooled, retain_graph=True)[0] for s in scores.unbind(1)], 1)
+        raw = torch.relu(torch.einsum("bchw,bkc->bkhw", features.detach(), weights).float())
+        low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
+        flat = high - low <= 1e-12
+        heat = torch.where(flat, 0.0, (raw - low) / (high - low).clamp_min(1e-12))
+        cut = ((heat >= self.config.cam_cut) & ~flat).flatten(0, 1)
+        cells = mask_boxes(main_component(cut, heat.flatten(0, 1), self.config.component))
+        return _Look(logits.float(), heat, cells.view(*heat.shape[:2], 4) * (side / heat.shape[-1]))
+
+    def _gradient(
+        self,
+        embedding: Float[Tensor, "b c g g"],
+        boxes: Float[Tensor, "b k 4"],
+        asked: Bool[Tensor, "b k"],
+        side: int,
+        labelled: Labelled | None = None,
+        step: Step | None = None,
+    ) -> Float[Tensor, "b c g g"]:
+        """d L_seg / d embedding of the first masks: against the truth where training has it, else against their own threshold.
+
+        Each image's gradient depends on its own masks only; an image without a prompt has zeros.
+        """
+        rows, classes = torch.nonzero(asked & ~boxes.isnan().any(-1), as_tuple=True)
+        if not len(rows):
+            return torch.zeros_like(embedding)
+        with torch.enable_grad():
+            leaf = embedding.detach().requires_grad_()
+            asked_for = name_kinds(leaf[rows], self.kinds, classes)
+            z = resize(best_mask(*self.sam.decode(asked_for, boxes[rows, classes], side))[:, None], side)[:, 0]
+            target = (z > 0).float()
+            if labelled is not None and step is not None:
+                true = torch.zeros_like(target)
+                here = rows < len(labelled.mask)
+                true[here] = (labelled.mask[rows[here]] == (classes[here] + 1)[:, None, None]).float()
+                drawn = torch.from_numpy(step.rng("feedback").random(len(asked))).to(z) >= self.config.surrogate_share
+                target = torch.where((here & drawn[rows])[:, None, None], true, target)
+            loss = soft_dice(torch.sigmoid(z), target).sum()
+            return torch.autograd.grad(loss, leaf)[0].detach()
+
+    def _mask_losses(
+        self, labelled: Labelled, embedding: Float[Tensor, "b c g g"], boxes: Float[Tensor, "b k 4"], step: Step
+    ) -> dict[str, Tensor]:
+        """Losses of the mask that counts, over the (image, class) pairs that are there."""
+        rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
+        if not len(rows):
+            return {}
+        side = labelled.image.shape[-1]
+        truth = labelled.mask[rows] == (classes + 1)[:, None, None]
+        share_own = linear_ramp(step, self.config.warmup_prompts)
+        prompts = training_boxes(boxes[rows, classes], truth, share_own, self.config.jitter, step.rng("prompts"))
+        logits, scores = self.sam.decode(name_kinds(embedding[rows], self.kinds, classes), prompts, side)
+        losses = promptable(resize(logits, side), scores, truth.float(), self.config.choose)
+        weights = {"dice": self.config.seg_weight, "ce": self.config.ce_weight, "score": self.config.score_weight}
+        return {name: weight * losses[name] for name, weight in weights.items() if weight}

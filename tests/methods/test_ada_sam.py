@@ -1,0 +1,76 @@
+"""What is special about `ada_sam`: where the gradient comes from, and that the truth can never be part of it at test time."""
+
+import torch
+
+from fewmask.core.batch import Step, Task
+from fewmask.methods.ada_sam import AdaSam, Config, Feedback, build
+from tests.methods.test_contract import SIDE, batch_for, slices
+
+TASK = Task(("liver", "spleen"), SIDE)
+SMALL = Config(encoder="tiny", feedback_side=4, feedback_width=16, feedback_heads=2, dropout=0.0)
+
+
+def make(config: Config = SMALL) -> AdaSam:
+    torch.manual_seed(0)
+    return build(config, TASK)
+
+
+def test_feedback_starts_as_nothing_and_its_gate_learns() -> None:
+    torch.manual_seed(0)
+    feedback = Feedback(8, 16, 2, 4)
+    features, gradient = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
+    assert torch.equal(feedback(features, gradient), features)
+    feedback(features, gradient).square().sum().backward()
+    assert float(feedback.gate.grad.abs()) > 0
+
+
+def test_feedback_does_not_depend_on_the_gradients_size_and_ignores_zeros() -> None:
+    torch.manual_seed(0)
+    feedback = Feedback(8, 16, 2, 4)
+    with torch.no_grad():
+        feedback.gate.fill_(1.0)
+        features, gradient = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
+        changed = feedback(features, gradient)
+        assert torch.allclose(feedback(features, 1e-6 * gradient), changed, atol=1e-4) and not torch.allclose(changed, features)
+        assert torch.equal(feedback(features, torch.zeros_like(gradient)), features)
+
+
+def test_the_activation_is_grad_cam() -> None:
+    """Against the definition: gradient of the logit with respect to every place, averaged, as channel weights."""
+    method = make().eval()
+    features = torch.randn(2, 32, 8, 8)
+    look = method._look(features, SIDE)
+    leaf = features.clone().requires_grad_()
+    for k in range(2):
+        slope = torch.autograd.grad(method.head(leaf.mean((2, 3)))[:, k].sum(), leaf)[0]
+        raw = torch.relu((features * slope.mean((2, 3), keepdim=True)).sum(1))
+        low, high = raw.amin((1, 2), keepdim=True), raw.amax((1, 2), keepdim=True)
+        assert torch.allclose(look.heat[:, k], (raw - low) / (high - low), atol=1e-4)
+
+
+def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_asked_share() -> None:
+    """Invert the outlined masks: with a share of surrogates of 1 nothing changes, with 0 only outlined slices change."""
+    for share, changes in ((1.0, False), (0.0, True)):
+        method = make(Config(**{**vars(SMALL), "surrogate_share": share})).eval()
+        batch = batch_for(method)
+        assert batch.labelled is not None and batch.weak is not None
+        image = torch.cat([batch.labelled.image, batch.weak.image])
+        embedding = method.sam.encode(image).detach()
+        boxes = torch.tensor([8.0, 10, 30, 34]).expand(len(image), 2, 4)
+        asked = torch.ones(len(image), 2, dtype=torch.bool)
+        inverted = type(batch.labelled)(batch.labelled.image, 2 - batch.labelled.mask, batch.labelled.present)
+        one, two = (method._gradient(embedding, boxes, asked, SIDE, known, Step(0, 10)) for known in (batch.labelled, inverted))
+        n = len(batch.labelled.image)
+        assert torch.equal(one[n:], two[n:]) and torch.equal(one[:n], two[:n]) != changes
+
+
+def test_predict_takes_gradients_even_where_none_are_recorded() -> None:
+    method = make().eval()
+    with torch.no_grad():
+        method.feedback.gate.fill_(0.5)  # type: ignore[union-attr]
+        method.head[-1].bias.fill_(3.0)  # type: ignore[union-attr, index]
+        with_feedback = method.predict(slices(2)[0])
+        method.feedback = None
+        without = method.predict(slices(2)[0])
+    assert not torch.equal(with_feedback.present, without.present)
+    assert not with_feedback.probs.requires_grad
