@@ -13,6 +13,9 @@ SIDE, CLASSES = 64, ("liver", "spleen")
 SMALL = {
     "sam_mix": {"encoder": "tiny", "classifier_width": 8, "lr": 2e-3},
     "ada_sam": {"encoder": "tiny", "lr": 2e-3, "feedback_side": 4, "feedback_width": 16, "feedback_heads": 2},
+    "multimix": {"channels": [8, 16, 16], "lr": 5e-3, "pseudo_confidence": 0.0},
+    "sam_pp": {"encoder": "tiny", "channels": [8, 16, 16], "classifier_width": 8, "lr": 2e-3},
+    "trans_unet": {"channels": [8, 16, 16], "width": 16, "layers": 2, "heads": 2, "lr": 5e-3},
     "unet": {"channels": [8, 16, 16], "lr": 5e-3},
 }
 VARIANTS = [
@@ -22,6 +25,8 @@ VARIANTS = [
     ("sam_mix", {"pseudo_weight": 0.25, "consistency_weight": 0.01, "pseudo_confidence": 0.0}),
     ("ada_sam", {"feedback": False}),
     ("ada_sam", {"tune": "lora", "surrogate_share": 1.0, "component": "largest"}),
+    ("sam_pp", {"coarse": "cam"}),
+    ("sam_pp", {"tune": "lora"}),
     ("unet", {"tags_as_empty": True}),
 ]
 TASK = Task(CLASSES, SIDE)

@@ -1,5 +1,6 @@
 """A frozen encoder's embeddings: computed once, the same numbers with and without the folder, refused where they would lie."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +8,7 @@ from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.weights import load_tensors
 from fewmask.train import TrainRequest, train
+from fewmask.train.start import remember
 from tests.scans import prepare_scans
 
 FROZEN = ("tune=decoder", "augment=false", "classifier_width=8")
@@ -27,26 +29,26 @@ def test_each_image_is_computed_once(tmp_path) -> None:
     for folder in (None, tmp_path):
         store = EmbeddingStore("k" * 40, folder, 10**6)
         counter.calls = 0
-        first = store.recall(images, counter)
-        again = store.recall(images.flip(0), counter).flip(0)
+        first = remember(store)(images, counter)
+        again = remember(store)(images.flip(0), counter).flip(0)
         assert torch.equal(first, again) and counter.calls == 3
         assert torch.equal(first, images.mean((2, 3), keepdim=True).expand(-1, 4, 2, 2).half().float())
-    assert EmbeddingStore("k" * 40, tmp_path, 10**6).recall(images, counter).shape == (3, 4, 2, 2) and counter.calls == 3
-    EmbeddingStore("other" * 8, tmp_path, 10**6).recall(images, counter)
+    assert remember(EmbeddingStore("k" * 40, tmp_path, 10**6))(images, counter).shape == (3, 4, 2, 2) and counter.calls == 3
+    remember(EmbeddingStore("other" * 8, tmp_path, 10**6))(images, counter)
     assert counter.calls == 6, "embeddings of other weights were found"
 
 
 def test_beyond_the_limit_it_computes_again_to_the_same_numbers(tmp_path) -> None:
     images, counter = torch.rand(3, 1, 8, 8), Counter()
-    store = EmbeddingStore("k" * 40, tmp_path, 40)  # room for one embedding of 4 * 2 * 2 * 2 = 32 bytes
-    assert torch.equal(store.recall(images, counter), store.recall(images, counter)) and counter.calls == 5
+    recall = remember(EmbeddingStore("k" * 40, tmp_path, 40))  # room for one embedding of 4 * 2 * 2 * 2 = 32 bytes
+    assert torch.equal(recall(images, counter), recall(images, counter)) and counter.calls == 5
 
 
 def test_the_key_follows_weights_and_settings() -> None:
-    tensors = {"a": torch.ones(2), "b": torch.zeros(3)}
-    key = weights_key(tensors, 224)
-    assert key == weights_key(dict(reversed(tensors.items())), 224)
-    assert key != weights_key(tensors, 448) and key != weights_key({**tensors, "b": torch.tensor([0.0, 0, 1e-6])}, 224)
+    arrays = {"a": np.ones(2), "b": np.zeros(3)}
+    key = weights_key(arrays, 224)
+    assert key == weights_key(dict(reversed(arrays.items())), 224)
+    assert key != weights_key(arrays, 448) and key != weights_key({**arrays, "b": np.array([0.0, 0, 1e-6])}, 224)
 
 
 def test_the_size_is_told_before_and_capped() -> None:

@@ -67,3 +67,16 @@ def promptable(
     taught = ((entropy + dice) if choose == "least" else -scores.float()).detach().argmin(1, keepdim=True)
     error = (scores.float() - overlap_iou(logits, mask.float())) ** 2
     return {"ce": entropy.gather(1, taught).mean(), "dice": dice.gather(1, taught).mean(), "score": error.mean()}
+
+
+def label_map(logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"]) -> dict[str, Float[Tensor, ""]]:
+    """`ce` and `dice` (mean over images and structures, background left out) of a softmax over classes."""
+    logits = logits.float()
+    one_hot = functional.one_hot(mask, logits.shape[1]).movedim(-1, 1)
+    dice = soft_dice(torch.softmax(logits, 1)[:, 1:], one_hot[:, 1:].float()).mean()
+    return {"ce": functional.cross_entropy(logits, mask), "dice": dice}
+
+
+def tag_entropy(logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]) -> Float[Tensor, ""]:
+    """Plain cross-entropy of image tags over the entries somebody tagged: the focal loss without focus or balance."""
+    return 2 * focal(logits, present, 0.5, 0.0)

@@ -63,7 +63,7 @@ class Budget:
 
 
 def draw_slices(candidates: Mapping[str, Sequence[int]], patients: Mapping[str, str], n: int, draw: int) -> Budget:
-    """n positive slices, round-robin over patients in an order keyed by `draw`; a smaller n is a prefix of a larger one.
+    """n positive slices, round-robin over patients in an order keyed by `draw`; a smaller n is a prefix of a larger one, 0 is none.
 
     `candidates` holds, per training case, the d of every reviewed slice with a structure in it.
     """
@@ -72,6 +72,8 @@ def draw_slices(candidates: Mapping[str, Sequence[int]], patients: Mapping[str, 
         by_patient.setdefault(patients[case], []).extend((case, d) for d in sorted(candidates[case]))
     names = sorted(name for name, slices in by_patient.items() if slices)
     available = sum(map(len, by_patient.values()))
+    if n == 0:
+        return Budget("slices", draw)  # methods that learn from tags alone
     _check_count(n, available, "slices")
     order = [names[i] for i in permutation(len(names), draw, "budget-patients")]
     queues = {p: [by_patient[p][i] for i in permutation(len(by_patient[p]), draw, "budget-slices", p)] for p in order}

@@ -41,8 +41,15 @@ class SliceFeed:
             "weak": [item for item in every if any(value != UNKNOWN for value in self._known[item])],
             "unlabelled": every,
         }
-        if not labelled:
+        if feed.labelled and not labelled:
             raise BadConfig("the budget grants no mask", did="nothing was started", fix="use --slices or --volumes", row="C02")
+        if not feed.labelled and not self._pools["weak"]:
+            raise BadConfig(
+                "the method learns from image tags only, and there are none",
+                did="nothing was started",
+                fix="fewmask prepare ... --tags tags.csv",
+                row="C02",
+            )
         self._files: dict[str, CaseFile] = {}
         self._placements = {
             case: Placement.of(row.shape, row.spacing_mm, prepared.recipe) for case, row in prepared.cases.items()

@@ -5,18 +5,14 @@ stale one cannot be found. Half precision, one slice at a time, with or without 
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from numpy.typing import NDArray
 
 from fewmask.core.errors import NoRoom
 from fewmask.io.atomic import writing
-
-Compute = Callable[[Float[Tensor, "1 1 s s"]], Float[Tensor, "1 c g g"]]
 
 
 class EmbeddingStore:
@@ -26,32 +22,28 @@ class EmbeddingStore:
         """`key` names weights and settings; nothing beyond `limit_bytes` is kept (it is computed again, to the same numbers)."""
         self._folder = None if folder is None else folder / key[:32]
         self._limit = limit_bytes
-        self._kept: dict[str, np.ndarray] = {}
+        self._kept: dict[str, NDArray[np.float16]] = {}
         self._bytes = 0
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._bytes = sum(path.stat().st_size for path in self._folder.glob("*.npy"))
 
-    def recall(self, image: Float[Tensor, "b 1 s s"], compute: Compute) -> Float[Tensor, "b c g g"]:
-        """Embeddings of a batch, in float32 rounded to half precision; no gradient passes."""
-        return torch.cat([self._one(one[None], compute) for one in image])
-
-    def _one(self, image: Float[Tensor, "1 1 s s"], compute: Compute) -> Float[Tensor, "1 c g g"]:
-        name = hashlib.blake2b(image.detach().cpu().numpy().tobytes(), digest_size=20).hexdigest()
+    def recall(self, image: NDArray[np.float32], compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float16]:
+        """The embedding of one image, rounded to half precision; `compute` is called when it is not there."""
+        name = hashlib.blake2b(image.tobytes(), digest_size=20).hexdigest()
         found = self._find(name)
         if found is None:
-            with torch.no_grad():
-                found = compute(image).detach().half().cpu().numpy()
+            found = compute().astype(np.float16)
             self._keep(name, found)
-        return torch.from_numpy(found).to(image.device).float()
+        return found
 
-    def _find(self, name: str) -> np.ndarray | None:
+    def _find(self, name: str) -> NDArray[np.float16] | None:
         if self._folder is None:
             return self._kept.get(name)
         path = self._folder / f"{name}.npy"
         return np.load(path, allow_pickle=False) if path.exists() else None
 
-    def _keep(self, name: str, embedding: np.ndarray) -> None:
+    def _keep(self, name: str, embedding: NDArray[np.float16]) -> None:
         if self._bytes + embedding.nbytes > self._limit:
             return
         self._bytes += embedding.nbytes
@@ -62,12 +54,12 @@ class EmbeddingStore:
             np.save(file, embedding, allow_pickle=False)
 
 
-def weights_key(tensors: dict[str, Tensor], *settings: object) -> str:
+def weights_key(arrays: Mapping[str, NDArray[np.generic]], *settings: object) -> str:
     """Hash of weights by name and value, and of the settings that change what comes out."""
     digest = hashlib.sha256(repr(settings).encode())
-    for name, tensor in sorted(tensors.items()):
+    for name, array in sorted(arrays.items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().numpy().tobytes())
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 

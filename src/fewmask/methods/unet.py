@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.losses import soft_dice
+from fewmask.blocks.losses import label_map
 from fewmask.blocks.nets.unet import build_unet
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
@@ -51,8 +51,7 @@ class UNet2d(Method):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`ce` and `dice` on outlined slices; with `tags_as_empty` also `empty` on slices tagged as containing nothing."""
         assert batch.labelled is not None
-        logits = self.net(batch.labelled.image).float()
-        losses = {"ce": functional.cross_entropy(logits, batch.labelled.mask), "dice": _dice(logits, batch.labelled.mask)}
+        losses = label_map(self.net(batch.labelled.image), batch.labelled.mask)
         if batch.weak is not None:
             nothing = (batch.weak.present == 0).all(1)
             background = functional.log_softmax(self.net(batch.weak.image).float(), 1)[:, 0].mean((1, 2))
@@ -70,8 +69,3 @@ class UNet2d(Method):
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""
         return warm_cosine(step, self._warmup)
-
-
-def _dice(logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"]) -> Float[Tensor, ""]:
-    one_hot = functional.one_hot(mask, logits.shape[1]).movedim(-1, 1)
-    return soft_dice(torch.softmax(logits, 1)[:, 1:], one_hot[:, 1:].float()).mean()

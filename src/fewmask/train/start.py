@@ -3,8 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.lora import lora_names
+from fewmask.blocks.sam.model import Encode, Recall
 from fewmask.core.errors import BadConfig
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.ledger import BUNDLED, locate
@@ -62,6 +67,21 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
         return ""
     limit = int(request.embeddings_gib * 2**30)
     says = check_size(slices, 2 * sam.channels * sam.grid**2, limit) if request.embeddings is not None else ""
-    key = weights_key(sam.image_encoder.state_dict(), sam.image_size, sam.patch, sam.official, bf16)
-    sam.recall = EmbeddingStore(key, request.embeddings, limit).recall
+    arrays = {name: tensor.float().numpy(force=True) for name, tensor in sam.image_encoder.state_dict().items()}
+    key = weights_key(arrays, sam.image_size, sam.patch, sam.official, bf16)
+    sam.recall = remember(EmbeddingStore(key, request.embeddings, limit))
     return says
+
+
+def remember(store: EmbeddingStore) -> Recall:
+    """The store as SAM calls it: a batch of images and the encoder; one slice at a time, float32 out, no gradient."""
+
+    def recall(image: Float[Tensor, "b 1 s s"], encode: Encode) -> Float[Tensor, "b c g g"]:
+        def one(slice_: Float[Tensor, "1 1 s s"]) -> Tensor:
+            with torch.no_grad():
+                found = store.recall(slice_.numpy(force=True), lambda: encode(slice_).float().numpy(force=True))
+            return torch.from_numpy(found).to(image.device).float()
+
+        return torch.cat([one(slice_) for slice_ in image.split(1)])
+
+    return recall

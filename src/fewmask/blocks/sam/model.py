@@ -14,7 +14,8 @@ OFFICIAL_MEAN, OFFICIAL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's RGB in [0, 1] (SAM's pixel_mean and pixel_std over 255)."""
 
 
-Recall = Callable[[Float[Tensor, "b 1 s s"], Callable[[Tensor], Tensor]], Float[Tensor, "b c g g"]]
+Encode = Callable[[Tensor], Tensor]
+Recall = Callable[[Float[Tensor, "b 1 s s"], Encode], Float[Tensor, "b c g g"]]
 """Gives embeddings of images it knows, and asks the function for the others."""
 
 

@@ -1,0 +1,147 @@
+"""`multimix`: classification and segmentation in one U-Net, joined by a saliency bridge (Haque, Imran et al. 2021).
+
+The encoder's bottom says which structures are there; the gradient of that with respect to the image (saliency) goes back in
+beside the image, is brought down to the bottom, and helps the decoder. Classifier pseudo-labels on strong views and agreement
+of masks between views use the untagged slices. The released agreement term is a softmax over one channel, so it is identically
+zero; here it is the divergence between the two views' label maps, which has a gradient.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewmask.blocks.losses import label_map, tag_entropy
+from fewmask.blocks.nets.halves import Decoder, Encoder
+from fewmask.blocks.ramp import warm_cosine
+from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task, Unlabelled
+from fewmask.methods._method import Method
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `multimix`; weights are those of the released code unless said."""
+
+    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    """Channels per level; ours, for minutes on a CPU."""
+    labelled: int = 4
+    """Outlined slices per step."""
+    weak: int = 4
+    """Tagged slices per step."""
+    unlabelled: int = 4
+    """Slices per step of which nothing is used."""
+    dice_weight: float = 5.0
+    """Weight of Dice (released: 5)."""
+    ce_weight: float = 1.0
+    """Weight of cross-entropy on the mask; ours, since Dice alone from scratch stalls (0 = as released)."""
+    pseudo_weight: float = 0.25
+    """Weight of classifier pseudo-labels on strong views (released: 0.25)."""
+    pseudo_confidence: float = 0.7
+    """Confidence from which a pseudo-label counts (released: 0.7)."""
+    consistency_weight: float = 0.01
+    """Weight of the agreement of masks between weak and strong views (released: 0.01, without effect)."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW; ours."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay; its usual value."""
+    warmup: int = 50
+    """Steps of linear warm-up before the cosine."""
+
+
+def build(config: Config, task: Task) -> "MultiMix":
+    """A fresh network for `task`."""
+    c = config.channels[-1]
+    bridge = Encoder(config.channels, inputs=1 + task.k)
+    return MultiMix(
+        Encoder(config.channels),
+        nn.Linear(c, task.k),
+        bridge,
+        nn.Conv2d(2 * c, c, 1),
+        Decoder(config.channels, task.k + 1),
+        config,
+    )
+
+
+class MultiMix(Method):
+    """Encoder, classifier on its bottom, saliency bridge, decoder."""
+
+    def __init__(
+        self, encoder: Encoder, classifier: nn.Module, bridge: Encoder, join: nn.Module, decoder: Decoder, config: Config
+    ) -> None:
+        """`bridge` encodes image and saliency maps; `join` brings both bottoms back to one."""
+        super().__init__()
+        self.encoder = encoder
+        self.classifier = classifier
+        self.bridge = bridge
+        self.join = join
+        self.decoder = decoder
+        self.config = config
+        extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
+        self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra))
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`classify` on tags, `dice` and `ce` on outlined slices, `pseudo` and `consistency` on slices nobody spoke about."""
+        assert batch.labelled is not None
+        levels, tags = self._look(batch.labelled.image)
+        classify, present = [tags], [batch.labelled.present]
+        if batch.weak is not None:
+            classify.append(self._look(batch.weak.image)[1])
+            present.append(batch.weak.present)
+        losses = {"classify": tag_entropy(torch.cat(classify), torch.cat(present))}
+        masks = label_map(self._decode(batch.labelled.image, levels), batch.labelled.mask)
+        losses |= {name: weight * masks[name] for name, weight in self._weights().items() if weight}
+        return losses | (self._unlabelled_losses(batch.unlabelled) if batch.unlabelled is not None else {})
+
+    def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
+        """Softmax of the logits; the classifier's word is told, not used."""
+        levels, tags = self._look(image)
+        probs = torch.softmax(self._decode(image, levels).float(), 1)
+        return Probabilities(probs, torch.sigmoid(tags.float()))
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW on everything."""
+        return torch.optim.AdamW(self.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
+
+    def schedule(self, step: Step) -> float:
+        """Warm-up, then cosine."""
+        return warm_cosine(step, self.config.warmup)
+
+    def _weights(self) -> dict[str, float]:
+        return {"dice": self.config.dice_weight, "ce": self.config.ce_weight}
+
+    def _look(self, image: Float[Tensor, "b 1 h w"]) -> tuple[list[Tensor], Float[Tensor, "b k"]]:
+        levels = self.encoder(image)
+        return levels, self.classifier(levels[-1].mean((2, 3)))
+
+    def _decode(self, image: Float[Tensor, "b 1 h w"], levels: list[Tensor]) -> Float[Tensor, "b c h w"]:
+        seen = self.bridge(torch.cat([image, self._saliency(image)], 1))[-1]
+        return self.decoder(self.join(torch.cat([levels[-1], seen], 1)), levels[:-1])
+
+    def _saliency(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k h w"]:
+        """|d logit_k / d image| per class, scaled to a peak of 1 per map; no gradient passes through it."""
+        with torch.enable_grad():
+            leaf = image.detach().requires_grad_()
+            logits = self._look(leaf)[1].float()
+            slopes = [torch.autograd.grad(one.sum(), leaf, retain_graph=True)[0] for one in logits.unbind(1)]
+        maps = torch.cat(slopes, 1).abs()
+        return (maps / maps.amax((2, 3), keepdim=True).clamp_min(1e-12)).detach()
+
+    def _unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
+        assert unlabelled.strong is not None
+        with torch.no_grad():
+            levels, tags = self._look(unlabelled.image)
+            belief = torch.sigmoid(tags.float())
+            target = torch.softmax(self._decode(unlabelled.image, levels).float(), 1)
+        strong_levels, strong_tags = self._look(unlabelled.strong)
+        losses = {}
+        if self.config.pseudo_weight:
+            sure = torch.maximum(belief, 1 - belief) >= self.config.pseudo_confidence
+            entropy = functional.binary_cross_entropy_with_logits(strong_tags.float(), (belief >= 0.5).float(), reduction="none")
+            losses["pseudo"] = self.config.pseudo_weight * (entropy * sure).mean()
+        if self.config.consistency_weight:
+            guess = functional.log_softmax(self._decode(unlabelled.strong, strong_levels).float(), 1)
+            divergence = functional.kl_div(guess, target, reduction="none").sum(1).mean()
+            losses["consistency"] = self.config.consistency_weight * divergence
+        return losses

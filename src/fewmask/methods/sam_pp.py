@@ -1,0 +1,159 @@
+"""`sam_pp`: SAM as post-processing of a coarse mask. Our reading of the abbreviation, which its table never spells out (D23).
+
+With outlined slices a small U-Net learns a coarse mask from them, and SAM learns from the same slices with jittered true boxes;
+at test time the box of the coarse mask's largest part prompts SAM. With none (`--set coarse=cam`, N = 0 of the table) the
+coarse mask is the class activation of a classifier that learned from tags, and SAM stays as it came.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewmask.blocks.cam import activation_mask, class_activation
+from fewmask.blocks.losses import Choose, focal, label_map, promptable
+from fewmask.blocks.masks import answer, resize, training_boxes
+from fewmask.blocks.nets.resnet import ResNet
+from fewmask.blocks.nets.unet import build_unet
+from fewmask.blocks.prompts import Rule, main_component, mask_boxes
+from fewmask.blocks.ramp import warm_cosine
+from fewmask.blocks.sam import Sam, build_sam, size_named
+from fewmask.blocks.sam.lora import add_lora
+from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
+from fewmask.methods._method import Method
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `sam_pp`."""
+
+    coarse: Literal["unet", "cam"] = "unet"
+    """Where the coarse mask comes from: a U-Net on the outlined slices, or the activation of a tag-trained classifier (N = 0)."""
+    encoder: str = "compact"
+    """SAM's size."""
+    weights: str = "auto"
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    image_size: int = 0
+    """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
+    tune: Literal["all", "lora", "decoder", "none"] = "all"
+    """Which of SAM's weights learn; with `coarse=cam` none do."""
+    lora_rank: int = 8
+    """Rank of the adapters on q and v."""
+    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    """Channels of the coarse U-Net; ours."""
+    classifier_width: int = 32
+    """Channels in the first stage of the classifier (`coarse=cam`)."""
+    labelled: int = 4
+    """Outlined slices per step."""
+    weak: int = 8
+    """Tagged slices per step (`coarse=cam`)."""
+    cam_cut: float = 50 / 255
+    """Part of the activation's peak that is kept, as in `sam_mix`."""
+    component: Rule = "largest"
+    """Which part of the coarse mask gives the box."""
+    jitter: float = 0.1
+    """Largest shift of a true box's edge in training, as a part of its width or height."""
+    choose: Choose = "least"
+    """Which of the three masks is taught (D9)."""
+    lr: float = 5e-4
+    """Peak learning rate of AdamW; ours."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay; its usual value."""
+    warmup: int = 50
+    """Steps of linear warm-up before the cosine."""
+
+
+def build(config: Config, task: Task) -> "SamPP":
+    """A fresh coarse network and a fresh SAM for `task`."""
+    sam = build_sam(size_named(config.encoder), config.image_size or task.size)
+    if config.coarse == "cam" or config.tune == "none":
+        sam.requires_grad_(False)
+    elif config.tune != "all":
+        sam.image_encoder.requires_grad_(False)
+        if config.tune == "lora":
+            add_lora(sam, config.lora_rank)
+    if config.coarse == "unet":
+        return SamPP(build_unet(task.k + 1, config.channels), sam, config)
+    return SamPP(ResNet(width=config.classifier_width, outputs=task.k), sam, config)
+
+
+class SamPP(Method):
+    """A coarse mask, its box, SAM."""
+
+    promptable = True
+
+    def __init__(self, coarse: nn.Module, sam: Sam, config: Config) -> None:
+        """`coarse` is a U-Net, or a `ResNet` for `coarse=cam`."""
+        super().__init__()
+        self.coarse = coarse
+        self.sam = sam
+        self.config = config
+        self.feed = Feed(labelled=config.labelled) if config.coarse == "unet" else Feed(labelled=0, weak=config.weak)
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`coarse_ce`, `coarse_dice`, and SAM's `dice`, `ce`, `score`; with `coarse=cam` only `classify`."""
+        if self.config.coarse == "cam":
+            assert batch.weak is not None
+            return {"classify": focal(self.coarse(batch.weak.image)[1], batch.weak.present)}
+        assert batch.labelled is not None
+        coarse = label_map(self.coarse(batch.labelled.image), batch.labelled.mask)
+        losses = {f"coarse_{name}": loss for name, loss in coarse.items()}
+        return losses if self.config.tune == "none" else losses | self._mask_losses(batch.labelled, step)
+
+    def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
+        """SAM's masks in the boxes of the coarse masks."""
+        boxes, present, heat = self._coarse(image)
+        wanted, there = present >= 0.5, ~boxes.isnan().any(-1)
+        probs = self._segment(image, boxes, wanted & there)
+        shown = torch.where((wanted & there)[..., None], boxes, torch.nan)
+        return Probabilities(probs, present, shown, heat, (wanted & ~there).long())
+
+    def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
+        """The same with these boxes instead of the coarse masks' (NaN = no mask): the oracle-box bound."""
+        _, present, heat = self._coarse(image)
+        there = ~boxes.isnan().any(-1)
+        return Probabilities(self._segment(image, boxes, there), present, boxes, heat, torch.zeros_like(there).long())
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW on what learns."""
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        return torch.optim.AdamW(weights, self.config.lr, weight_decay=self.config.weight_decay)
+
+    def schedule(self, step: Step) -> float:
+        """Warm-up, then cosine."""
+        return warm_cosine(step, self.config.warmup)
+
+    def _coarse(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes (b, k, 4), P(present) (b, k) and coarse maps (b, k, gh, gw) in [0, 1]."""
+        side = image.shape[-1]
+        if self.config.coarse == "cam":
+            features, logits = self.coarse(image)
+            heat = class_activation(features, self.coarse.head.weight)  # type: ignore[union-attr, arg-type]
+            masks = activation_mask(heat, side, self.config.cam_cut)
+            present = torch.sigmoid(logits.float())
+        else:
+            probs = torch.softmax(self.coarse(image).float(), 1)
+            classes = torch.arange(1, probs.shape[1], device=image.device)
+            masks = probs.argmax(1)[:, None] == classes[:, None, None]
+            present = probs[:, 1:].amax((2, 3))
+            heat = functional.adaptive_avg_pool2d(probs[:, 1:], max(1, side // 16))
+        hot = functional.interpolate(heat, (side, side), mode="bilinear")
+        part = main_component(masks.flatten(0, 1), hot.flatten(0, 1), self.config.component)
+        return mask_boxes(part).view(*masks.shape[:2], 4), present, heat
+
+    def _segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"], do: Bool[Tensor, "b k"]) -> Tensor:
+        return answer(self.sam, self.sam.encode(image), boxes, None, do, image.shape[-1])
+
+    def _mask_losses(self, labelled: Labelled, step: Step) -> dict[str, Tensor]:
+        rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
+        if not len(rows):
+            return {}
+        side = labelled.image.shape[-1]
+        truth = labelled.mask[rows] == (classes + 1)[:, None, None]
+        nothing = torch.full((len(rows), 4), torch.nan, device=labelled.image.device)
+        boxes = training_boxes(nothing, truth, 0.0, self.config.jitter, step.rng("prompts"))
+        logits, scores = self.sam.decode(self.sam.encode(labelled.image)[rows], boxes, side)
+        return promptable(resize(logits, side), scores, truth.float(), self.config.choose)
