@@ -63,7 +63,7 @@ class Budget:
 
 
 def draw_slices(candidates: Mapping[str, Sequence[int]], patients: Mapping[str, str], n: int, draw: int) -> Budget:
-    """n positive slices, round-robin over patients in an order keyed by `draw`; a smaller n is a prefix of a larger one, 0 is none.
+    """n positive slices, round-robin over patients in an order keyed by `draw`; a smaller n is a prefix of a larger (0: none).
 
     `candidates` holds, per training case, the d of every reviewed slice with a structure in it.
     """
