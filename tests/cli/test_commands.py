@@ -10,8 +10,8 @@ import pytest
 from fewmask.cli.app import VERBS
 
 
-def fewmask(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "fewmask", *words], capture_output=True, text=True, check=False)
+def fewmask(*words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "fewmask", *map(str, words)], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -2,12 +2,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fewmask.core.errors import NoRoom
-from fewmask.io.lock import LOCK, _record, folder_lock
+from fewmask.io.lock import LOCK, _record, folder_lock, waiting_lock
 
 
 def test_second_holder_is_told_of_the_first(tmp_path: Path) -> None:
@@ -76,3 +77,21 @@ def test_unreadable_lock_holds_and_is_named(tmp_path: Path) -> None:
 def test_absent_folder(tmp_path: Path) -> None:
     with pytest.raises(NoRoom, match="folder does not exist"), folder_lock(tmp_path / "no", "new"):
         pytest.fail("held")
+
+
+def test_waiting_lock_waits_and_gives_up(tmp_path: Path) -> None:
+    with folder_lock(tmp_path, "first"), pytest.raises(NoRoom), waiting_lock(tmp_path, "second", 0.3):
+        pytest.fail("held twice")
+    order: list[str] = []
+
+    def hold() -> None:
+        with waiting_lock(tmp_path, "second"):
+            order.append("second")
+
+    with folder_lock(tmp_path, "first"):
+        other = threading.Thread(target=hold)
+        other.start()
+        other.join(0.5)
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]

@@ -16,7 +16,22 @@ from fewmask.cli.talk import Talk
 from fewmask.core.errors import FewmaskError
 from fewmask.version import __version__
 
-VERBS = ("demo", "doctor", "check", "prepare", "train", "predict", "evaluate", "report", "info", "convert", "pretrain", "weights")
+VERBS = (
+    "demo",
+    "doctor",
+    "check",
+    "prepare",
+    "train",
+    "predict",
+    "evaluate",
+    "report",
+    "info",
+    "convert",
+    "pretrain",
+    "weights",
+    "sweep",
+    "compare",
+)
 
 app = typer.Typer(
     name="fewmask",

@@ -6,7 +6,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,22 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     finally:
         if _read(path).get("token") == record["token"]:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def waiting_lock(folder: Path, purpose: str, seconds: float = 600.0) -> Iterator[None]:
+    """`folder_lock`, but a living holder is waited for; `NoRoom` after `seconds`."""
+    give_up = time.monotonic() + seconds
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(folder_lock(folder, purpose))
+                break
+            except NoRoom as error:
+                if error.row != "F12" or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.2)
+        yield
 
 
 def _record(purpose: str) -> dict[str, Any]:

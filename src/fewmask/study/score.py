@@ -19,7 +19,7 @@ from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.predict.folder import load_prepared, predict_folder
+from fewmask.predict.folder import load_prepared, predict_folder, write_prediction
 from fewmask.predict.predictor import Predictor
 from fewmask.prepare.mapping import map_labels
 from fewmask.report.page import write_report
@@ -39,8 +39,8 @@ class ScoreSummary:
 def score_run(run_path: Path, *, oracle_box: bool = False, say: Callable[[str], None] = lambda text: None) -> ScoreSummary:
     """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted first.
 
-    With `oracle_box` the bound is added: the same model, prompted with each slice's true box. Raises `BadDataset` if there is
-    no test case with a complete mask.
+    With `oracle_box` the bound is added: the same model, prompted with each slice's true box; its masks go to the run's
+    folder `oracle-box`. Raises `BadDataset` if there is no test case with a complete mask.
     """
     run = RunFolder.open(run_path)
     prepared = Prepared.open(Path(run.read_config()["prepared"]))
@@ -55,7 +55,7 @@ def score_run(run_path: Path, *, oracle_box: bool = False, say: Callable[[str], 
     if oracle_box and predictor:
         for case in cases:
             say(f"oracle boxes for {case}")
-            scores += _score_oracle(predictor, prepared, case)
+            scores += _score_oracle(predictor, run, prepared, case)
     write_csv(run.metrics, COLUMNS, [as_row(score) for score in scores])
     return ScoreSummary(summarise(scores, prepared.patients), scores, [])
 
@@ -94,10 +94,11 @@ def protocol_lines(
 ) -> list[dict[str, Any]]:
     """For each of `cases` and each class the numbers of a named protocol of the literature; without `truth`, `pred` is a run.
 
-    `sam-mix` scores on the paper's grid: every slice stretched to 256 x 256, nearest neighbour.
+    `sam-mix` scores on the paper's grid: every slice stretched to 256 x 256, nearest neighbour. Of a run its oracle-box masks
+    are scored too, if there are any, and `prompts` says which is which.
     """
     lines = []
-    for case, p, t, classes in _run_pairs(pred, cases) if truth is None else _folder_pairs(pred, truth, labels, cases):
+    for case, prompts, p, t, classes in _run_pairs(pred, cases) if truth is None else _folder_pairs(pred, truth, labels, cases):
         if protocol == "sam-mix":
             placement = Placement.of(p.shape, p.spacing_mm, RECIPES["sam-mix-paper"])
             p_paper, t_paper = placement.place_mask(p.voxels), placement.place_mask(t)
@@ -105,7 +106,7 @@ def protocol_lines(
             kind = (
                 score_sam_mix(p_paper, t_paper, index) if protocol == "sam-mix" else score_la_2018(p.voxels == index, t == index)
             )
-            lines.append({"case": case, "class": name, "protocol": protocol, **vars(kind)})
+            lines.append({"case": case, "class": name, "prompts": prompts, "protocol": protocol, **vars(kind)})
     return lines
 
 
@@ -124,17 +125,19 @@ def write_run_report(run_path: Path) -> Path:
     return write_report(run, prepared, scores, scan, truth)
 
 
-_Pairs = Iterator[tuple[str, LabelMap, np.ndarray, tuple[str, ...]]]
-"""(case, prediction, truth, classes), truth in class indices."""
+_Pairs = Iterator[tuple[str, str, LabelMap, np.ndarray, tuple[str, ...]]]
+"""(case, prompts, prediction, truth, classes), truth in class indices."""
 
 
 def _run_pairs(run_path: Path, cases: Collection[str]) -> _Pairs:
     """These test cases of a run."""
     run = RunFolder.open(run_path)
     prepared = Prepared.open(Path(run.read_config()["prepared"]))
-    for case in sorted(cases):
-        prediction, truth = _prepared_pair(run, prepared, case)
-        yield case, prediction, truth.voxels, prepared.classes
+    for prompts, folder in (("automatic", run.predictions), (ORACLE, run.path / ORACLE)):
+        for case in sorted(cases):
+            if (folder / f"{case}.nii.gz").exists():
+                prediction, truth = _prepared_pair(folder, prepared, case)
+                yield case, prompts, prediction, truth.voxels, prepared.classes
 
 
 def _folder_pairs(pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, cases: Collection[str]) -> _Pairs:
@@ -143,7 +146,7 @@ def _folder_pairs(pred: Path, truth: Path, labels: Mapping[str, tuple[int | str,
     for path in _nifti_files(pred):
         case = case_id_of(path)
         if case in cases:
-            yield case, *_pair_voxels(path, truths[case], labels)
+            yield case, "automatic", *_pair_voxels(path, truths[case], labels)
 
 
 def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
@@ -158,25 +161,26 @@ def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
     return cases
 
 
-def _prepared_pair(run: RunFolder, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
-    """A test case's prediction and truth, on the same grid."""
-    path = run.predictions / f"{case}.nii.gz"
+def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
+    """A test case's prediction in `folder` and its truth, on the same grid."""
+    path = folder / f"{case}.nii.gz"
     prediction, truth = read_labels(path), _truth(prepared, case)
     check_same_grid(truth.grid, prediction.grid, prepared.folder / case, path)
     return prediction, truth
 
 
 def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
-    prediction, truth = _prepared_pair(run, prepared, case)
+    prediction, truth = _prepared_pair(run.predictions, prepared, case)
     return score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
 
 
-def _score_oracle(predictor: Predictor, prepared: Prepared, case: str) -> list[CaseScore]:
+def _score_oracle(predictor: Predictor, run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
     volume, truth = load_prepared(prepared, case), _truth(prepared, case)
     boxes = np.stack(
         [np.stack([box_edges(mask == index) for index in range(1, len(prepared.classes) + 1)]) for mask in truth.voxels]
     )
     prediction = predictor.volume_with_boxes(volume, boxes)
+    write_prediction(run.path / ORACLE, case, prediction)
     scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
     return [replace(score, prompts=ORACLE) for score in scores]
 

@@ -1,0 +1,34 @@
+"""`fewmask compare`."""
+
+from pathlib import Path
+
+import typer
+
+from fewmask.cli import reading
+from fewmask.cli.app import verb
+from fewmask.cli.talk import Talk
+
+
+@verb(("fewmask compare run-a run-b --against unet", "fewmask compare experiments/rows/ct-liver.csv --protocol sam-mix"))
+def compare(
+    context: typer.Context,
+    runs: list[Path] = typer.Argument(..., help="Scored run folders, or tables of a sweep."),
+    against: str | None = typer.Option(
+        None, help="Paired differences to this method (with its settings, as the table names it)."
+    ),
+    protocol: str = typer.Option("default", help="default (volumes, mm), or sam-mix (256 grid, positive slices, pixels)."),
+    values: bool = typer.Option(False, "--values", help="Also every single value."),
+) -> None:
+    """Table of runs: means over draws and seeds with their spread, bounds marked, and paired differences."""
+    from fewmask.study import compare as tables
+    from fewmask.study.rows import read_rows
+
+    talk: Talk = context.obj
+    reading.one_of("--protocol", protocol, ("default", "sam-mix"))
+    rows = [row for path in runs for row in read_rows(reading.existing(path, "run or table"))]
+    talk.say(tables.table(rows, protocol))  # type: ignore[arg-type]
+    if values:
+        talk.say("\n" + tables.values(rows))
+    pairs = tables.differences(rows, against) if against else []
+    talk.say("".join(f"\n- {pair}" for pair in pairs))
+    talk.result({"runs": tables.per_run(rows)[1], "differences": pairs})

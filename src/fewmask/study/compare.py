@@ -1,0 +1,201 @@
+"""Tables from rows of runs: means over draws and seeds with their spread, and paired differences between methods."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fewmask.core.errors import BadConfig
+from fewmask.evaluate.intervals import Interval, bootstrap
+from fewmask.study.published import SAM_MIX_SOURCE, sam_mix_published
+from fewmask.study.rows import KEYS, Row
+from fewmask.study.score import ORACLE
+
+Protocol = Literal["default", "sam-mix"]
+_METRICS = {"default": ("dice", "hd95_mm"), "sam-mix": ("sam_mix_dice", "sam_mix_hd_px")}
+_HEADS = {"default": ("Dice", "HD95 mm"), "sam-mix": ("Dice", "HD px")}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A method with its settings, budget and time: what is repeated over draws and seeds."""
+
+    method: str
+    settings: str
+    budget: str
+    """`5 slices`, `12 volumes`."""
+    time: str
+    """`10 min`, `400 steps`."""
+
+    @property
+    def name(self) -> str:
+        """Method and settings."""
+        return f"{self.method} {self.settings}".strip()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over runs (each the mean over its volumes), and their standard deviation (NaN with one run)."""
+
+    mean: float
+    sd: float
+    runs: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Paired difference in Dice, a minus b: per patient, averaged over the draws and seeds that both have."""
+
+    a: Setting
+    b: Setting
+    domain: str
+    interval: Interval
+    patients: int
+    higher: int
+    """Patients in which a is higher."""
+
+    def __str__(self) -> str:
+        """One sentence that calls a winner only where the interval excludes zero."""
+        i = self.interval
+        decided = "" if i.low > 0 or i.high < 0 else "; not decided"
+        return (
+            f"{self.domain}, {self.a.budget}: {self.a.name} minus {self.b.name} {i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), "
+            f"higher in {self.higher} of {self.patients} patients{decided}"
+        )
+
+
+def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
+    """Rows by setting, in order of appearance."""
+    groups: dict[Setting, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_setting(row), []).append(row)
+    return groups
+
+
+def spread(rows: Sequence[Row], metric: str) -> Spread:
+    """Over runs. Volumes in which the number has no meaning are left out; slices count equally in the paper's protocol."""
+    runs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for row in rows:
+        if row[metric] not in ("", "nan"):
+            weight = float(row["sam_mix_slices"]) if metric.startswith("sam_mix") else 1.0
+            runs.setdefault((row["draw"], row["seed"]), []).append((float(row[metric]), weight))
+    means = [float(np.average(v[:, 0], weights=v[:, 1])) for v in (np.array(values, float) for values in runs.values())]
+    if not means:
+        return Spread(math.nan, math.nan, 0)
+    return Spread(float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else math.nan, len(means))
+
+
+def differences(rows: Sequence[Row], against: str) -> list[Pair]:
+    """Every setting against the one called `against` at the same budget and time. Raises `BadConfig` if there is none."""
+    groups = {setting: list(group_) for setting, group_ in group([r for r in rows if r["prompts"] != ORACLE]).items()}
+    names = list(dict.fromkeys(setting.name for setting in groups))
+    if against not in names:
+        raise BadConfig(
+            f"no run is called {against!r}", did="nothing was written", fix=f"use one of: {'; '.join(names)}", row="C02"
+        )
+    pairs = []
+    for a, ours in groups.items():
+        for b, theirs in groups.items():
+            if b.name == against and a.name != against and (a.budget, a.time) == (b.budget, b.time):
+                pairs += [_pair(a, b, domain, ours, theirs) for domain in dict.fromkeys(row["domain"] for row in ours)]
+    return pairs
+
+
+def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
+    """Markdown: a line per setting, automatic prompts and the true-box bound per domain."""
+    domains = list(dict.fromkeys(row["domain"] for row in rows))
+    dice, distance = _METRICS[protocol]
+    dice_head, distance_head = _HEADS[protocol]
+    heads = ["method", "budget", "time", "steps", "runs"]
+    for domain in domains:
+        heads += [f"{domain}: {dice_head}", distance_head, "Dice with true boxes (bound)"]
+    heads += [SAM_MIX_SOURCE] if protocol == "sam-mix" else []
+    lines = [heads, ["---"] * len(heads)]
+    for setting, every in group(rows).items():
+        automatic = [row for row in every if row["prompts"] != ORACLE]
+        line = [setting.name, setting.budget, setting.time, _steps(automatic), str(spread(automatic, "dice").runs)]
+        for domain in domains:
+            here = [row for row in every if row["domain"] == domain]
+            own, bound = (
+                [row for row in here if row["prompts"] != ORACLE],
+                [row for row in here if row["prompts"] == ORACLE],
+            )
+            line += [_cell(spread(own, dice), 3), _cell(spread(own, distance), 1), _cell(spread(bound, dice), 3)]
+        line += [sam_mix_published(setting.method, setting.budget)] if protocol == "sam-mix" else []
+        lines.append(line)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def values(rows: Sequence[Row]) -> str:
+    """Markdown: Dice of every scan of every run."""
+    parts = []
+    for domain in dict.fromkeys(row["domain"] for row in rows):
+        here = [row for row in rows if row["domain"] == domain]
+        cases = sorted({(row["case"], row["class"]) for row in here})
+        several = len({name for _, name in cases}) > 1
+        heads = ["method", "budget", "draw", "seed", "prompts", *(f"{case} {name}" if several else case for case, name in cases)]
+        lines = [heads, ["---"] * len(heads)]
+        runs: dict[tuple[str, ...], dict[tuple[str, str], str]] = {}
+        for row in here:
+            setting = _setting(row)
+            run = (setting.name, setting.budget, row["draw"], row["seed"], row["prompts"])
+            runs.setdefault(run, {})[row["case"], row["class"]] = row["dice"]
+        lines += [[*run, *(_number(found.get(case, "")) for case in cases)] for run, found in runs.items()]
+        parts.append(f"{domain}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return "\n\n".join(parts)
+
+
+def per_run(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, str]]]:
+    """Columns and one line per run: mean Dice and HD95 per domain and kind of prompts."""
+    columns = [*KEYS, "steps"]
+    lines: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in columns)
+        lines.setdefault(key, []).append(row)
+    table_: list[dict[str, str]] = []
+    for key, group_ in lines.items():
+        line = dict(zip(columns, key, strict=True))
+        for domain, prompts in dict.fromkeys((row["domain"], row["prompts"]) for row in group_):
+            here = [row for row in group_ if (row["domain"], row["prompts"]) == (domain, prompts)]
+            for metric in _METRICS["default"]:
+                line[f"{domain} {prompts} {metric}"] = f"{spread(here, metric).mean:.4f}"
+        table_.append(line)
+    return list(dict.fromkeys(name for line in table_ for name in line)), table_
+
+
+def _setting(row: Row) -> Setting:
+    unit = "slices" if row["slices"] else "volumes"
+    n = row[unit]
+    budget = f"{n} {unit}" if n != "1" else f"1 {unit[:-1]}"
+    time = f"{float(row['minutes']):g} min" if row["minutes"] else f"{row['steps']} steps"
+    return Setting(row["method"], row["settings"], budget, time)
+
+
+def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Pair:
+    def place(row: Row) -> tuple[str, ...]:
+        return tuple(row[name] for name in ("draw", "seed", "case", "class"))
+
+    other = {place(row): row["dice"] for row in theirs if row["domain"] == domain}
+    patients: dict[str, list[float]] = {}
+    for row in ours:
+        if row["domain"] == domain and "nan" not in (row["dice"], other.get(place(row), "nan")):
+            patients.setdefault(row["patient"], []).append(float(row["dice"]) - float(other[place(row)]))
+    means = np.array([np.mean(found) for found in patients.values()], float)
+    return Pair(a, b, domain, bootstrap(means), len(means), int((means > 0).sum()))
+
+
+def _steps(rows: Sequence[Row]) -> str:
+    steps = sorted({int(row["steps"]) for row in rows})
+    return str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}"
+
+
+def _cell(s: Spread, digits: int) -> str:
+    if not s.runs:
+        return ""
+    return f"{s.mean:.{digits}f}" + (f" ± {s.sd:.{digits}f}" if s.runs > 1 else "")
+
+
+def _number(text: str) -> str:
+    return f"{float(text):.3f}" if text else ""

@@ -1,0 +1,103 @@
+"""One row per run, scan, structure and kind of prompts: what sweeps write, what people commit, what `compare` reads."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fewmask.core.errors import BadDataset
+from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
+from fewmask.evaluate.scores import CaseScore, from_row
+from fewmask.io.lock import waiting_lock
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
+from fewmask.io.tables import append_csv, read_csv
+from fewmask.methods import config_class
+
+KEYS = ("method", "settings", "slices", "volumes", "draw", "seed", "minutes")
+"""What makes a run another run; `steps` joins them where no minutes were asked for."""
+_SCORES = ("case", "class", "prompts", "status", "dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
+_PAPER = ("sam_mix_dice", "sam_mix_hd_px", "sam_mix_slices")
+COLUMNS = [*KEYS, "steps", "domain", "patient", *_SCORES, *_PAPER]
+Row = Mapping[str, str]
+
+
+def key_of(run_path: Path) -> dict[str, Any]:
+    """The key of a run folder, with its steps; `settings` are what differs from the method's defaults."""
+    run = RunFolder.open(run_path)
+    config, budget = run.read_config(), run.read_budget()
+    default = json.loads(json.dumps(asdict(config_class(config["method"])())))
+    changed = {name: value for name, value in config["config"].items() if value != default.get(name)}
+    return {
+        "method": config["method"],
+        "settings": settings_text(changed),
+        "slices": budget.masks if budget.kind == "slices" else "",
+        "volumes": budget.masks if budget.kind == "volumes" else "",
+        "draw": budget.draw,
+        "seed": config["seed"],
+        "minutes": "" if config["minutes"] is None else config["minutes"],
+        "steps": config["steps"],
+    }
+
+
+def settings_text(changed: Mapping[str, Any]) -> str:
+    """Settings as `--set` takes them, in one line."""
+    words = {True: "true", False: "false", None: "none"}
+    return " ".join(
+        f"{name}={words[value] if isinstance(value, bool | None) else str(value).replace(' ', '')}"
+        for name, value in changed.items()
+    )
+
+
+def as_rows(
+    key: Mapping[str, Any],
+    domain: str,
+    scores: Sequence[CaseScore],
+    paper: Sequence[Mapping[str, Any]],
+    patients: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """Rows of one run in one domain. `paper` holds the lines of the `sam-mix` protocol (`score.protocol_lines`)."""
+    found = {(line["case"], line["class"], line["prompts"]): line for line in paper}
+    rows = []
+    for score in scores:
+        line = found.get((score.case, score.label, score.prompts), {})
+        rows.append(
+            {
+                **key,
+                "domain": domain,
+                "patient": patients.get(score.case, score.case),
+                "class": score.label,
+                **{name: getattr(score, name) for name in _SCORES if name != "class"},
+                "sam_mix_dice": line.get("dice", ""),
+                "sam_mix_hd_px": line.get("hd_px", ""),
+                "sam_mix_slices": line.get("n", ""),
+            }
+        )
+    return rows
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a table of runs, or of a scored run folder. Raises `BadDataset` where there is neither."""
+    if path.is_dir():
+        run = RunFolder.open(path)
+        if not run.metrics.exists():
+            raise BadDataset("the run has no scores yet", where=str(path), fix=f"fewmask evaluate {path}", row="S04")
+        prepared = Prepared.open(Path(run.read_config()["prepared"]))
+        scores = [from_row(line) for line in read_csv(run.metrics, SCORE_COLUMNS)]
+        rows = as_rows(key_of(path), "test", scores, [], prepared.patients)
+        return [{name: str(value) for name, value in row.items()} for row in rows]
+    return read_csv(path, COLUMNS) if path.exists() else []
+
+
+def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Append whole rows; several processes may do so at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(path.parent, f"append to {path.name}"):
+        append_csv(path, COLUMNS, rows)
+
+
+def domains_done(rows: Iterable[Row], key: Mapping[str, Any]) -> set[str]:
+    """Domains in which the run of this key has been scored."""
+    names = [*KEYS, *([] if key["minutes"] != "" else ["steps"])]
+    return {row["domain"] for row in rows if all(row[name] == str(key[name]) for name in names)}

@@ -1,0 +1,222 @@
+"""A table of runs from one file: methods x budgets x draws x seeds, trained, predicted and scored in domain and elsewhere.
+
+Every finished run appends its rows to one table. Rows that are there are not made again, a killed run is resumed, a run that
+another process holds is left to it: so a sweep goes on over days, and several processes or machines may share it.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fewmask.core.budget import Split
+from fewmask.core.config import parse
+from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.io.lock import folder_lock, waiting_lock
+from fewmask.io.prepared import Prepared, write_split
+from fewmask.io.run import RunFolder
+from fewmask.io.text import read_toml
+from fewmask.predict import Predictor, predict_folder
+from fewmask.prepare.build import prepare
+from fewmask.prepare.mapping import parse_labels
+from fewmask.prepare.options import PrepareOptions
+from fewmask.study.rows import add_rows, as_rows, domains_done, read_rows, settings_text
+from fewmask.study.score import protocol_lines, score_folders, score_run
+from fewmask.train import Progress, TrainRequest, train
+
+HOME = "test"
+"""The domain of the prepared data's own test cases."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of these is a run."""
+
+    method: list[str]
+    slices: list[int] = field(default_factory=list)
+    """Budgets in outlined slices."""
+    volumes: list[int] = field(default_factory=list)
+    """Budgets in whole masks."""
+    draw: list[int] = field(default_factory=lambda: [0])
+    seed: list[int] = field(default_factory=lambda: [0])
+    minutes: float | None = None
+    steps: int | None = None
+    set: dict[str, Any] = field(default_factory=dict)
+    """Settings of the method."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Scans that are scored and never learned from."""
+
+    name: str
+    images: str
+    truth: str
+    label: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep file. Paths are relative to the data folder."""
+
+    data: str
+    label: list[str]
+    runs: list[Grid]
+    recipe: str = "auto"
+    masks: Literal["partial", "complete"] = "complete"
+    tags: str | None = "from-masks"
+    split: dict[str, list[str]] = field(default_factory=dict)
+    elsewhere: list[Elsewhere] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a plan."""
+
+    method: str
+    slices: int | None
+    volumes: int | None
+    draw: int
+    seed: int
+    minutes: float | None
+    steps: int | None
+    settings: tuple[str, ...]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """As its rows have it."""
+        empty = {name: "" if value is None else value for name, value in asdict(self).items()}
+        return {**empty, "settings": " ".join(self.settings)}
+
+    def request(self, prepared: Path, out: Path) -> TrainRequest:
+        """As `train` takes it."""
+        return TrainRequest(prepared=prepared, out=out, **asdict(self))
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        words = [self.method, *self.settings, f"{self.slices}s" if self.slices is not None else f"{self.volumes}v"]
+        time = f"{self.minutes:g}min" if self.minutes is not None else f"{self.steps}steps"
+        return "-".join([*words, f"draw{self.draw}", f"seed{self.seed}", time]).replace("/", "_")
+
+
+@dataclass
+class SweepSummary:
+    """What came of a sweep."""
+
+    done: list[str] = field(default_factory=list)
+    there: list[str] = field(default_factory=list)
+    """Whose rows were there already."""
+    elsewhere: list[str] = field(default_factory=list)
+    """In work by another process."""
+    failed: list[dict[str, Any]] = field(default_factory=list)
+
+
+Say = Callable[[str], None]
+Tell = Callable[[Progress], None]
+
+
+def read_plan(path: Path) -> Plan:
+    """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
+    plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
+    runs = plan_runs(plan)
+    if not runs or len({run.name for run in runs}) < len(runs):
+        raise BadConfig(
+            f"{path.name} names no run" if not runs else f"{path.name} names a run twice",
+            did="nothing was started",
+            fix="give each [[runs]] a method and slices or volumes, no combination twice",
+            row="C02",
+        )
+    return plan
+
+
+def plan_runs(plan: Plan) -> list[Run]:
+    """Every run: all of the first seed and draw in the order of the file, then the next, so that half a sweep says much."""
+    return sorted((run for grid in plan.runs for run in _combine(grid)), key=lambda run: (run.seed, run.draw))
+
+
+def run_sweep(
+    plan: Plan,
+    data: Path,
+    work: Path,
+    rows: Path,
+    *,
+    part: tuple[int, int] = (1, 1),
+    device: str | None = None,
+    threads: int | None = None,
+    say: Say = print,
+    progress: Tell | None = None,
+) -> SweepSummary:
+    """Make the runs of `plan` whose rows are not there; one that fails is told and the others go on.
+
+    `part` (i, n) takes every n-th run from the i-th on. Raises `Interrupted` on a signal, after saving.
+    """
+    summary = SweepSummary()
+    work.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(work, "sweep: prepare", 3600.0):
+        prepared = _prepare(plan, data, work)
+    for run in plan_runs(plan)[part[0] - 1 :: part[1]]:
+        folder = work / run.name
+        folder.mkdir(exist_ok=True)
+        try:
+            with folder_lock(folder, "sweep"):
+                if _wanted(plan) <= domains_done(read_rows(rows), run.key):
+                    summary.there.append(run.name)
+                    continue
+                say(run.name)
+                path = train(replace(run.request(prepared.folder, folder / "run"), device=device, threads=threads), progress)
+                add_rows(rows, _score(plan, run, prepared, data, path))
+                summary.done.append(run.name)
+        except Interrupted:
+            raise
+        except NoRoom as error:
+            if error.row != "F12":
+                raise
+            summary.elsewhere.append(run.name)
+        except FewmaskError as error:
+            summary.failed.append({"case": run.name, **error.as_dict()})
+            say(f"{run.name}: {error.what}")
+    return summary
+
+
+def _combine(grid: Grid) -> Iterator[Run]:
+    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices] + [(None, n) for n in grid.volumes]
+    settings = tuple(settings_text(grid.set).split())
+    for method, (slices, volumes), draw, seed in itertools.product(grid.method, budgets, grid.draw, grid.seed):
+        yield Run(method, slices, volumes, draw, seed, grid.minutes, grid.steps, settings)
+
+
+def _wanted(plan: Plan) -> set[str]:
+    return {HOME, *(place.name for place in plan.elsewhere)}
+
+
+def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
+    split = None
+    if plan.split:
+        split = work / "split.toml"
+        write_split(split, parse(Split, {"val": [], **plan.split}, "split"))
+    tags: Any = data / plan.tags if plan.tags not in (None, "from-masks") else plan.tags
+    options = PrepareOptions(
+        labels=parse_labels(plan.label), recipe=plan.recipe, masks=plan.masks, tags=tags, split=split, jobs=2
+    )
+    prepare(data / plan.data, work / "prepared", options)
+    return Prepared.open(work / "prepared")
+
+
+def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> list[dict[str, Any]]:
+    """Predict and score in every domain; the rows."""
+    predictor = Predictor.load(path)
+    home = score_run(path, oracle_box=predictor.method.promptable)
+    paper = protocol_lines(path, None, None, "sam-mix", {score.case for score in home.scores})
+    key = {**run.key, "steps": RunFolder.open(path).read_config()["steps"]}
+    rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
+    for place in plan.elsewhere:
+        out, labels = path.parent / place.name, parse_labels(place.label)
+        predict_folder(predictor, data / place.images, out)
+        scored = score_folders(out, data / place.truth, labels)
+        if scored.refused:
+            raise BadDataset(f"{place.name}: {scored.refused[0]['what']}", where=str(out), row="M15")
+        paper = protocol_lines(out, data / place.truth, labels, "sam-mix", {score.case for score in scored.scores})
+        rows += as_rows(key, place.name, scored.scores, paper, {})
+    return rows

@@ -1,0 +1,66 @@
+"""Tables from rows that can be worked out by hand."""
+
+import pytest
+
+from fewmask.study.compare import Setting, differences, group, per_run, spread, table
+from fewmask.study.rows import COLUMNS
+
+
+def row(method: str, case: str, dice: float | str, draw: int = 0, **changes: object) -> dict[str, str]:
+    """A row; patients are called like their case."""
+    base = {
+        "method": method, "slices": 5, "draw": draw, "seed": 0, "steps": 10, "domain": "test", "patient": case, "case": case,
+        "class": "liver", "prompts": "automatic", "status": "ok", "dice": dice, "hd95_mm": 4.0, "sam_mix_dice": dice,
+        "sam_mix_hd_px": 2.0, "sam_mix_slices": 1,
+    }  # fmt: skip
+    return {name: str((base | changes).get(name, "")) for name in COLUMNS}
+
+
+ROWS = [
+    row("a", "p", 0.9), row("a", "q", 0.7), row("a", "p", 0.7, 1), row("a", "q", 0.5, 1),
+    row("b", "p", 0.5), row("b", "q", 0.6), row("b", "p", 0.5, 1), row("b", "q", 0.6, 1),
+    row("a", "p", 0.95, prompts="oracle-box"),
+]  # fmt: skip
+
+
+def test_spread_is_over_runs_not_over_volumes() -> None:
+    """Draw 0: mean 0.8; draw 1: 0.6. Mean 0.7, standard deviation sqrt(2 * 0.1^2) = 0.141."""
+    s = spread(ROWS[:4], "dice")
+    assert (s.mean, s.sd, s.runs) == (pytest.approx(0.7), pytest.approx(0.1414, abs=1e-4), 2)
+
+
+def test_paper_counts_slices_and_skips_what_has_no_meaning() -> None:
+    rows = [row("a", "p", 0.9, sam_mix_slices=3), row("a", "q", 0.5, sam_mix_slices=1), row("a", "r", "nan", sam_mix_slices=0)]
+    assert spread(rows, "sam_mix_dice").mean == pytest.approx(0.8)
+    assert spread(rows, "dice").mean == pytest.approx(0.7)
+    assert spread([row("a", "p", "nan")], "dice").runs == 0
+
+
+def test_differences_are_per_patient_over_draws() -> None:
+    """p: (0.4 + 0.2) / 2 = 0.3; q: (0.1 - 0.1) / 2 = 0. The bound never enters."""
+    (pair,) = differences(ROWS, "b")
+    assert (pair.a, pair.b) == (Setting("a", "", "5 slices", "10 steps"), Setting("b", "", "5 slices", "10 steps"))
+    assert pair.interval.mean == pytest.approx(0.15) and (pair.patients, pair.higher) == (2, 1)
+    assert "not decided" in str(pair)
+
+
+def test_only_the_same_budget_is_compared() -> None:
+    assert differences([row("a", "p", 0.9), row("b", "p", 0.5, slices=50)], "b") == []
+
+
+def test_settings_make_another_method() -> None:
+    names = [setting.name for setting in group([row("a", "p", 0.9), row("a", "p", 0.9, settings="x=1")])]
+    assert names == ["a", "a x=1"]
+
+
+def test_table_marks_the_bound_and_the_published() -> None:
+    line = table(ROWS).splitlines()[2]
+    assert line == "| a | 5 slices | 10 steps | 10 | 2 | 0.700 ± 0.141 | 4.0 ± 0.0 | 0.950 |"
+    published = table([row("sam_mix", "p", 0.9)], "sam-mix").splitlines()
+    assert published[0].endswith("| LiTS / TotalSegmentator, published |") and "0.919 ± 0.002" in published[2]
+
+
+def test_one_line_per_run() -> None:
+    columns, lines = per_run(ROWS)
+    assert len(lines) == 4 and "test oracle-box dice" in columns
+    assert lines[0]["test automatic dice"] == "0.8000" and lines[1]["test automatic dice"] == "0.6000"

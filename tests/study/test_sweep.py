@@ -1,0 +1,122 @@
+"""A sweep is done once, goes on where it stopped, leaves held runs alone, tells failures, and its rows give the tables."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fewmask.core.errors import BadConfig
+from fewmask.io.lock import folder_lock
+from fewmask.io.text import write_toml
+from fewmask.study.rows import read_rows
+from fewmask.study.sweep import Plan, plan_runs, read_plan, run_sweep
+from tests.cli.test_commands import fewmask
+from tests.scans import write_scans
+
+SMALL = {"channels": [4, 8], "labelled": 2}
+
+
+def plan_file(folder: Path, **changes: object) -> Path:
+    """Two draws of a small U-Net, three cases to learn from, two to test on, the same two `elsewhere`."""
+    cases = write_scans(folder / "data" / "home")
+    for kind in ("images", "labels"):
+        (folder / "data" / "far" / kind).mkdir(parents=True)
+        for case in cases[3:]:
+            name = f"{case}.nii.gz"
+            (folder / "data" / "far" / kind / name).write_bytes((folder / "data" / "home" / kind / name).read_bytes())
+    record = {
+        "data": "home", "label": ["liver=6"], "recipe": "ct", "split": {"train": cases[:3], "test": cases[3:]},
+        "elsewhere": [{"name": "far", "images": "far/images", "truth": "far/labels", "label": ["liver=6"]}],
+        "runs": [{"method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 2, "set": SMALL}],
+    }  # fmt: skip
+    path = folder / "plan.toml"
+    write_toml(path, record | changes)
+    return path
+
+
+def go(folder: Path, plan: Plan, **options: object):
+    """Run the sweep and return its summary and rows."""
+    rows = folder / "rows" / "plan.csv"
+    said: list[str] = []
+    summary = run_sweep(plan, folder / "data", folder / "work", rows, device="cpu", say=said.append, **options)  # type: ignore[arg-type]
+    return summary, read_rows(rows)
+
+
+def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path))
+    first, rows = go(tmp_path, plan, part=(1, 2))
+    assert [row["draw"] for row in rows] == ["0"] * 4 and len(first.done) == 1
+    again, rows = go(tmp_path, plan)
+    assert again.there == first.done and len(again.done) == 1 and len(rows) == 8
+    last, same = go(tmp_path, plan)
+    assert (len(last.done), len(last.there), same) == (0, 2, rows)
+    home = [row for row in rows if (row["domain"], row["draw"]) == ("test", "0")]
+    far = [row for row in rows if (row["domain"], row["draw"]) == ("far", "0")]
+    assert [row["case"] for row in home] == ["case_03", "case_04"]
+    assert [row["dice"] for row in home] == [row["dice"] for row in far], "the same scans and truth, twice"
+    assert all(row["sam_mix_slices"] == "4" for row in rows) and {row["steps"] for row in rows} == {"2"}
+
+
+def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path))
+    bad = replace(plan.runs[0], method=["unet"], slices=[3], draw=[0], set={"chanels": 3})
+    plan = replace(plan, runs=[*plan.runs, bad])
+    held = tmp_path / "work" / plan_runs(plan)[0].name
+    held.mkdir(parents=True)
+    with folder_lock(held, "sweep"):
+        summary, rows = go(tmp_path, plan)
+    assert summary.elsewhere == [held.name] and len(summary.done) == 1 and len(rows) == 4
+    assert len(summary.failed) == 1 and "chanels" in summary.failed[0]["what"]
+
+
+def test_an_unfinished_run_goes_on(tmp_path: Path) -> None:
+    """Trained but not scored when the process died: scored now, without training again."""
+    plan = read_plan(plan_file(tmp_path))
+    go(tmp_path, plan, part=(1, 2))
+    rows = tmp_path / "rows" / "plan.csv"
+    weights = tmp_path / "work" / plan_runs(plan)[0].name / "run" / "weights.safetensors"
+    before, stamp = rows.read_text(), weights.stat().st_mtime_ns
+    rows.unlink()
+    go(tmp_path, plan, part=(1, 2))
+    assert rows.read_text() == before and weights.stat().st_mtime_ns == stamp
+
+
+def test_first_draw_first_and_names_tell_runs_apart(tmp_path: Path) -> None:
+    grids = [
+        {"method": ["unet"], "slices": [5, 50], "draw": [0, 1], "minutes": 10.0},
+        {"method": ["unet"], "volumes": [3], "steps": 7, "set": {"tags_as_empty": True}},
+    ]
+    names = [run.name for run in plan_runs(read_plan(plan_file(tmp_path, runs=grids)))]
+    assert names == [
+        "unet-5s-draw0-seed0-10min", "unet-50s-draw0-seed0-10min", "unet-tags_as_empty=true-3v-draw0-seed0-7steps",
+        "unet-5s-draw1-seed0-10min", "unet-50s-draw1-seed0-10min",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"runs": []}, "names no run"),
+        ({"runs": [{"method": ["unet"], "slices": [2, 2], "steps": 1}]}, "names a run twice"),
+        ({"run": []}, "unknown key 'run'"),
+        ({"runs": [{"method": ["unet"], "slice": [2]}]}, "unknown key 'slice'"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, changes: dict, what: str) -> None:
+    with pytest.raises(BadConfig, match=what):
+        read_plan(plan_file(tmp_path, **changes))
+
+
+def test_commands(tmp_path: Path) -> None:
+    path = plan_file(tmp_path)
+    words = ("sweep", path, "--data", tmp_path / "data", "--work", tmp_path / "work")
+    assert fewmask(*words, "--dry").stdout.splitlines() == [run.name for run in plan_runs(read_plan(path))]
+    assert fewmask(*words, "--part", "3/2").returncode == 2
+    assert fewmask(*words).returncode == 0
+    with (tmp_path / "work" / "sweep.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["draw"] for line in lines] == ["0", "1"] and "far automatic dice" in lines[0]
+    table = fewmask("compare", tmp_path / "rows" / "plan.csv", "--values", "--protocol", "sam-mix")
+    assert table.returncode == 0 and "LiTS / TotalSegmentator, published" in table.stdout and "case_03" in table.stdout
+    assert fewmask("compare", tmp_path / "rows" / "plan.csv", "--against", "vnet").returncode == 2
