@@ -10,12 +10,14 @@ from fewmask.blocks.sam.lora import LoraQkv, add_lora
 from fewmask.core.errors import BadConfig
 
 SIDE = 64
+TOKENS = replace(SIZES["tiny"], decoder="two-way")
+"""SAM's own decoder at the size of `tiny`."""
 
 
-@pytest.fixture(scope="module")
-def sam() -> Sam:
+@pytest.fixture(scope="module", params=["two-way", "drawn"])
+def sam(request) -> Sam:
     torch.manual_seed(0)
-    return build_sam(SIZES["tiny"], SIDE).eval()
+    return build_sam(replace(SIZES["tiny"], decoder=request.param), SIDE).eval()
 
 
 def images(count: int) -> torch.Tensor:
@@ -23,8 +25,9 @@ def images(count: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_weights_are_not_practically_zero(sam) -> None:
+def test_weights_are_not_practically_zero() -> None:
     """The library's defaults are a deviation of 1e-10 for weights and 122 for Fourier features."""
+    sam = build_sam(TOKENS, SIDE)
     assert 0.005 < float(sam.image_encoder.layers[0].attn.qkv.weight.std()) < 0.2
     assert 0.5 < float(sam.prompt_encoder.shared_embedding.positional_embedding.std()) < 2
 
@@ -46,13 +49,16 @@ def test_prompts_matter(sam) -> None:
     embedding = sam.encode(images(1))
     one, two = torch.tensor([[4.0, 4, 30, 30]]), torch.tensor([[34.0, 34, 60, 60]])
     here, there = (sam.decode(embedding, box, SIDE)[0] for box in (one, two))
+    point = sam.decode(embedding, None, SIDE, None, torch.tensor([[[12.0, 20.0]]]), torch.ones(1, 1, dtype=torch.int64))[0]
+    assert not torch.allclose(here, point)
     dense = sam.decode(embedding, one, SIDE, torch.ones(1, 1, 32, 32))[0]
     assert not torch.allclose(here, there) and not torch.allclose(here, dense)
 
 
 @torch.no_grad()
-def test_a_box_at_a_token_centre_has_that_tokens_position(sam) -> None:
+def test_a_box_at_a_token_centre_has_that_tokens_position() -> None:
     """Tokens are 8 pixels wide: the position of the point (12, 20) in pixel edges is that of token column 1, row 2."""
+    sam = build_sam(TOKENS, SIDE)
     grid = sam._positions(torch.zeros(1, 32, 8, 8))[0, :, 2, 1]
     corner = sam.prompt_encoder._embed_boxes(torch.tensor([[[12.0, 20, 12, 20]]]) - 0.5)[0, 0, 0]
     assert torch.allclose(corner - sam.prompt_encoder.point_embed[2].weight[0], grid, atol=1e-5)
@@ -61,7 +67,7 @@ def test_a_box_at_a_token_centre_has_that_tokens_position(sam) -> None:
 @torch.no_grad()
 def test_other_image_sides_are_brought_to_sams_own() -> None:
     torch.manual_seed(0)
-    sam = build_sam(SIZES["tiny"], 32).eval()
+    sam = build_sam(TOKENS, 32).eval()
     assert sam.encode(images(1)).shape == (1, 32, 4, 4)
     embedding = sam.encode(images(1))
     small = sam.decode(embedding, torch.tensor([[4.0, 4, 16, 16]]), 32)[0]
@@ -105,19 +111,3 @@ def test_sizes_that_cannot_be_are_refused() -> None:
         size_named("vit-x")
     with pytest.raises(BadConfig, match="do not tile"):
         build_sam(SIZES["tiny"], 60)
-
-
-@torch.no_grad()
-def test_drawn_prompts_reach_the_mask_prompt() -> None:
-    """Box, point and mask of a size that draws its prompts: each alone changes the answer, and a box is no longer "no mask"."""
-    torch.manual_seed(0)
-    sam = build_sam(replace(SIZES["tiny"], draw_prompts=True), SIDE).eval()
-    box, points, labels = torch.tensor([[8.0, 8, 24, 40]]), torch.tensor([[[12.0, 20.0]]]), torch.ones(1, 1, dtype=torch.int64)
-    drawn = sam._drawn(box, points, labels, SIDE, 32, 0.5 * torch.ones(1, 1, 32, 32))
-    assert drawn is not None
-    # Half the side: the box covers rows 4..19 and columns 4..11; the point is at (6, 10).
-    assert float(drawn[0, 0, 0, 0]) == 0.5 and float(drawn[0, 0, 18, 5]) == 1.5 and float(drawn[0, 0, 10, 6]) == 2.5
-    embedding = sam.encode(images(1))
-    with_box = sam.decode(embedding, box, SIDE)[0]
-    assert not torch.allclose(with_box, sam.decode(embedding, box, SIDE, torch.ones(1, 1, 32, 32))[0])
-    assert not torch.allclose(with_box, sam.decode(embedding, None, SIDE, None, points, labels)[0])

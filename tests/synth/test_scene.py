@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewmask.synth.prompt import blur_mask, choose_targets, draw_points
+from fewmask.synth.prompt import blur_mask, choose_targets, contrast, draw_points
 from fewmask.synth.scene import REGIONS, Scenes, draw_scenes
 
 
@@ -56,6 +56,7 @@ def test_a_montage_is_made_of_tiles_with_regions_of_their_own() -> None:
 def test_targets_are_regions_of_the_asked_size(scenes) -> None:
     targets = choose_targets(scenes, 3, 0.01, generator(5))
     share = targets.mask.float().mean((1, 2))
+    assert bool((contrast(scenes.image[targets.rows, 0], targets.mask) >= 0.05).all())
     assert 16 < len(targets.rows) <= 48 and int(torch.bincount(targets.rows).max()) <= 3
     assert float(share.min()) >= 0.01
     for row, mask in zip(targets.rows, targets.mask, strict=True):
@@ -78,3 +79,11 @@ def test_a_coarse_mask_overlaps_its_target() -> None:
     assert set(coarse.unique().tolist()) <= {0.0, 1.0} and coarse.shape == (4, 1, 32, 32)
     inside, outside = coarse[:, 0, 10:22, 10:22].mean(), coarse[:, 0, :4].mean()
     assert float(inside) > 0.9 and float(outside) < 0.3
+
+
+def test_contrast_is_inside_against_the_ring() -> None:
+    """A square of 0.7 on 0.2; on itself it is nothing."""
+    mask = torch.zeros(1, 32, 32, dtype=torch.bool)
+    mask[:, 10:20, 10:20] = True
+    assert float(contrast(0.2 + 0.5 * mask.float(), mask)[0]) == pytest.approx(0.5)
+    assert float(contrast(torch.full((1, 32, 32), 0.3), mask)[0]) == pytest.approx(0, abs=1e-6)

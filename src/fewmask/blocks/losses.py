@@ -53,20 +53,29 @@ def bernoulli_consistency(logits: Float[Tensor, "*n h w"], target: Float[Tensor,
 
 
 def promptable(
-    logits: Float[Tensor, "n m h w"], scores: Float[Tensor, "n m"], mask: Float[Tensor, "n h w"], choose: Choose = "least"
+    logits: Float[Tensor, "n m h w"],
+    scores: Float[Tensor, "n m"],
+    mask: Float[Tensor, "n h w"],
+    choose: Choose = "least",
+    others: float = 0.0,
 ) -> dict[str, Float[Tensor, ""]]:
     """`ce` and `dice` of one of m masks, and `score`, the squared error of all m predicted IoUs.
 
     The taught mask is the least wrong one (Kirillov et al. 2023, section 3 and appendix A) or, with `score`, the one with the
-    best score (decision D9); the choice carries no gradient. SAM's recipe has 20 focal in place of the cross-entropy: from
-    random weights that stays at "nothing is anything" several times longer (docs/results.md).
+    best score (decision D9); the choice carries no gradient. All masks together are taught with the share `others`. SAM's
+    recipe has 20 focal in place of the cross-entropy: from random weights that stays at "nothing is anything" several times
+    longer (docs/results.md).
     """
     target = mask[:, None].expand_as(logits).float()
     entropy = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none").mean((2, 3))
     dice = soft_dice(torch.sigmoid(logits.float()), target)
     taught = ((entropy + dice) if choose == "least" else -scores.float()).detach().argmin(1, keepdim=True)
     error = (scores.float() - overlap_iou(logits, mask.float())) ** 2
-    return {"ce": entropy.gather(1, taught).mean(), "dice": dice.gather(1, taught).mean(), "score": error.mean()}
+
+    def share(loss: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
+        return (1 - others) * loss.gather(1, taught).mean() + others * loss.mean()
+
+    return {"ce": share(entropy), "dice": share(dice), "score": error.mean()}
 
 
 def label_map(logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"]) -> dict[str, Float[Tensor, ""]]:

@@ -11,6 +11,9 @@ from torch.nn import functional
 from fewmask.blocks.prompts import jitter, mask_boxes
 from fewmask.synth.scene import Scenes
 
+_VISIBLE = 0.05
+"""Least contrast of a target."""
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -50,7 +53,10 @@ def ask(scenes: Scenes, targets: Targets, mask_side: int, rng: torch.Generator, 
 
 
 def choose_targets(scenes: Scenes, per_image: int, least: float, rng: torch.Generator) -> Targets:
-    """Up to `per_image` regions of each image that cover `least` to 0.6 of it; every third with the regions that lie in it."""
+    """Up to `per_image` regions of each image that cover `least` to 0.6 of it; every other with the regions that lie in it.
+
+    Regions that look like what is around them are left out: a box around nothing visible teaches nothing.
+    """
     count, side = len(scenes.image), scenes.image.shape[-1]
     r = scenes.parents.shape[1]
     area = torch.zeros(count, r, device=rng.device)
@@ -65,8 +71,21 @@ def choose_targets(scenes: Scenes, per_image: int, least: float, rng: torch.Gene
     seen = scenes.regions[rows]
     mask = seen == number[:, None, None]
     parent = scenes.parents.gather(1, scenes.regions.flatten(1)).view_as(scenes.regions)[rows]
-    whole = torch.rand(len(rows), generator=rng, device=rng.device) < 0.33
-    return Targets(rows, mask | (whole[:, None, None] & (parent == number[:, None, None])))
+    whole = torch.rand(len(rows), generator=rng, device=rng.device) < 0.5
+    mask = mask | (whole[:, None, None] & (parent == number[:, None, None]))
+    visible = contrast(scenes.image[rows, 0], mask) >= _VISIBLE
+    return Targets(rows[visible], mask[visible])
+
+
+def contrast(image: Float[Tensor, "n s s"], mask: Bool[Tensor, "n s s"]) -> Float[Tensor, " n"]:
+    """Difference between the mean inside a mask and in the ring of 4 pixels around it."""
+    inside = mask.float()
+    ring = functional.max_pool2d(inside[:, None], 9, 1, 4)[:, 0] - inside
+
+    def mean(weight: Float[Tensor, "n s s"]) -> Float[Tensor, " n"]:
+        return (image * weight).sum((1, 2)) / weight.sum((1, 2)).clamp_min(1)
+
+    return (mean(inside) - mean(ring)).abs()
 
 
 def draw_points(mask: Bool[Tensor, "n s s"], count: int, rng: torch.Generator) -> Float[Tensor, "n p 2"]:

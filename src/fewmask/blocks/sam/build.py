@@ -11,9 +11,10 @@ from torch import nn
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from fewmask.blocks.sam.attention import Attention
+from fewmask.blocks.sam.drawn import DetailEncoder, DrawnDecoder
 from fewmask.blocks.sam.model import Sam
 from fewmask.blocks.sam.size import SamSize
-from fewmask.blocks.sam.tokens import ConvStem, Tokens
+from fewmask.blocks.sam.tokens import Tokens, conv_stem
 from fewmask.core.errors import BadConfig
 
 
@@ -34,20 +35,20 @@ def build_sam(size: SamSize, image_size: int = 0) -> Sam:
     parts.shared_image_embedding.positional_embedding.data.normal_(0, 1)
     parts.prompt_encoder.shared_embedding = parts.shared_image_embedding
     encoder = parts.vision_encoder
-    patches = ConvStem(size.width, size.patch) if size.stem == "conv" else encoder.patch_embed.projection
+    early, patches, early_channels = conv_stem(size.width, size.patch)
+    if size.stem == "patch":
+        patches = encoder.patch_embed.projection
+    elif size.decoder == "two-way":
+        patches = nn.Sequential(early, patches)
     encoder.patch_embed = Tokens(patches, size.image_size // size.patch, size.width)
     encoder.pos_embed = None  # they are in Tokens
     for layer in encoder.layers:
         layer.attn = _attention(layer.attn)
-    return Sam(
-        encoder,
-        parts.prompt_encoder,
-        parts.mask_decoder,
-        side,
-        size.patch,
-        official=size.stem == "patch",
-        draw_prompts=size.draw_prompts,
-    )
+    if size.decoder == "drawn":
+        whole = DetailEncoder(early, early_channels, encoder, size.patch, size.out_channels)
+        return Sam(whole, None, DrawnDecoder(size.out_channels), side, size.patch, size.out_channels)
+    official = size.stem == "patch"
+    return Sam(encoder, parts.prompt_encoder, parts.mask_decoder, side, size.patch, size.out_channels, official=official)
 
 
 def _attention(old: Any) -> Attention:

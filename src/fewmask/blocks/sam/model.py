@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewmask.blocks.prompts import draw_boxes, draw_points
+from fewmask.blocks.sam.drawn import DrawnDecoder, box_prior
 
 OFFICIAL_MEAN, OFFICIAL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's RGB in [0, 1] (SAM's pixel_mean and pixel_std over 255)."""
@@ -25,17 +26,18 @@ class Sam(nn.Module):
     def __init__(
         self,
         image_encoder: nn.Module,
-        prompt_encoder: nn.Module,
+        prompt_encoder: nn.Module | None,
         mask_decoder: nn.Module,
         image_size: int,
         patch: int,
+        channels: int,
         *,
         official: bool = False,
-        draw_prompts: bool = False,
     ) -> None:
         """`image_size`: side of SAM's input, may be changed later to any multiple of `patch` (positions are interpolated).
 
-        `official`: normalise as the official weights expect; otherwise to [-1, 1]. `draw_prompts`: see `SamSize`.
+        `prompt_encoder` is None with a `DrawnDecoder`. `channels` of the embedding. `official`: normalise as the official
+        weights expect; otherwise to [-1, 1].
         """
         super().__init__()
         self.image_encoder = image_encoder
@@ -44,7 +46,7 @@ class Sam(nn.Module):
         self.image_size = image_size
         self.patch = patch
         self.official = official
-        self.draw_prompts = draw_prompts
+        self.channels = channels
         self.recall: Recall | None = None
         """Set by whoever knows that the encoder is frozen and images come again."""
         mean, std = (OFFICIAL_MEAN, OFFICIAL_STD) if official else ((0.5,) * 3, (0.5,) * 3)
@@ -60,11 +62,6 @@ class Sam(nn.Module):
     def mask_side(self) -> int:
         """Side of the mask logits and of the dense mask prompt."""
         return 4 * self.grid
-
-    @property
-    def channels(self) -> int:
-        """Channels of the embedding."""
-        return int(cast(nn.Embedding, self.prompt_encoder.no_mask_embed).weight.shape[1])
 
     def encode(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c g g"]:
         """Embeddings of grey slices in [0, 1]: resized to SAM's side if need be, copied to three channels, normalised."""
@@ -92,8 +89,13 @@ class Sam(nn.Module):
         Images never see each other: one prompt set per image, all in one call.
         """
         b, _, g, _ = embedding.shape
+        if isinstance(self.mask_decoder, DrawnDecoder):
+            scale = 4 * g / side
+            placed = None if boxes is None else boxes * scale
+            drawn = self._drawn(4 * g, embedding, placed, None if points is None else points * scale, point_labels, masks)
+            return self.mask_decoder(embedding, drawn, None if placed is None else box_prior(placed, 4 * g))
         sparse = self._sparse(boxes, points, point_labels, side)
-        dense = self._dense(self._drawn(boxes, points, point_labels, side, 4 * g, masks) if self.draw_prompts else masks)
+        dense = self._dense(masks)
         logits, scores = self.mask_decoder(
             image_embeddings=embedding,
             image_positional_embeddings=self._positions(embedding).expand(b, -1, -1, -1),
@@ -103,34 +105,42 @@ class Sam(nn.Module):
         )[:2]
         return logits[:, 0], scores[:, 0]
 
+    @property
+    def _tokens(self) -> nn.Module:
+        return cast(nn.Module, self.prompt_encoder)
+
     def _sparse(self, boxes: Tensor | None, points: Tensor | None, labels: Tensor | None, side: int) -> Float[Tensor, "b 1 n c"]:
         # The prompt encoder adds half a pixel to move indices to centres; our edges are positions already.
-        scale = cast(int, self.prompt_encoder.input_image_size) / side
+        scale = cast(int, self._tokens.input_image_size) / side
         placed = None if points is None else (points * scale - 0.5)[:, None]
         given = None if labels is None else labels[:, None]
         frame = None if boxes is None else (boxes * scale - 0.5)[:, None]
-        return self.prompt_encoder(placed, given, frame, None)[0]
+        return self._tokens(placed, given, frame, None)[0]
 
     def _drawn(
-        self, boxes: Tensor | None, points: Tensor | None, labels: Tensor | None, side: int, m: int, masks: Tensor | None
-    ) -> Float[Tensor, "b 1 m m"] | None:
-        """Mask prompt, boxes and points as one picture, added up."""
-        parts = [] if masks is None else [masks]
-        if boxes is not None:
-            parts.append(draw_boxes(boxes * (m / side), m))
-        if points is not None and labels is not None:
-            parts.append(draw_points(points * (m / side), labels, m))
-        return torch.stack(parts).sum(0) if parts else None
+        self,
+        side: int,
+        like: Tensor,
+        boxes: Float[Tensor, "b 4"] | None,
+        points: Float[Tensor, "b n 2"] | None,
+        labels: Int[Tensor, "b n"] | None,
+        masks: Float[Tensor, "b 1 m m"] | None,
+    ) -> Float[Tensor, "b 3 m m"]:
+        """Boxes, points and masks as three pictures of `side` pixels, on whose scale boxes and points are given."""
+        nothing = like.new_zeros(len(like), 1, side, side)
+        box = nothing if boxes is None else draw_boxes(boxes, side)
+        point = nothing if points is None or labels is None else draw_points(points, labels, side)
+        return torch.cat([box.to(nothing), point.to(nothing), nothing if masks is None else masks.to(nothing)], 1)
 
     def _dense(self, masks: Float[Tensor, "b 1 m m"] | None) -> Float[Tensor, "b c g g"]:
         if masks is None:
-            return cast(nn.Embedding, self.prompt_encoder.no_mask_embed).weight[:, :, None, None]
-        return cast(Tensor, cast(nn.Module, self.prompt_encoder.mask_embed)(masks))
+            return cast(nn.Embedding, self._tokens.no_mask_embed).weight[:, :, None, None]
+        return cast(Tensor, cast(nn.Module, self._tokens.mask_embed)(masks))
 
     def _positions(self, embedding: Tensor) -> Float[Tensor, "1 c g g"]:
         """Fourier features of the token centres (SAM's dense positional encoding)."""
         g = embedding.shape[-1]
         centres = (torch.arange(g, device=embedding.device, dtype=torch.float32) + 0.5) / g
         y, x = torch.meshgrid(centres, centres, indexing="ij")
-        embed = cast(nn.Module, self.prompt_encoder.shared_embedding)
+        embed = cast(nn.Module, self._tokens.shared_embedding)
         return cast(Tensor, embed(torch.stack([x, y], dim=-1))).permute(2, 0, 1)[None]

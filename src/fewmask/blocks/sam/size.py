@@ -27,18 +27,18 @@ class SamSize:
     """`patch`: one strided convolution (SAM); `conv`: a few small ones, which train from scratch on few slices."""
     relative_positions: bool = True
     """Attention biased by relative positions (SAM); without it attention is 2.7 times faster in training at 28 x 28 tokens."""
-    draw_prompts: bool = False
-    """Also draw boxes and points into SAM's mask prompt: a small network then sees where they are and need not learn to read
-    them from tokens, which takes far longer than everything else (docs/results.md)."""
+    decoder: Literal["two-way", "drawn"] = "two-way"
+    """`two-way`: SAM's, prompts as tokens; `drawn`: convolutions over pictures of the prompts, and an encoder that keeps detail
+    for them, which learn from random weights in a fraction of the prompts (docs/results.md)."""
 
 
 _VIT = {"image_size": 1024, "patch": 16, "window": 14}
 SIZES: dict[str, SamSize] = {
     size.name: size
     for size in (
-        SamSize("tiny", 64, 8, 48, 2, 2, 0, (0, 1), 32, 2, 64, "conv", False, True),
+        SamSize("tiny", 64, 8, 48, 2, 2, 0, (0, 1), 32, 2, 64, "conv", False, "drawn"),
         SamSize("small", 224, 8, 192, 4, 6, 0, (0, 1, 2, 3), 128, 4, 256, "conv", False),
-        SamSize("compact", 224, 8, 192, 6, 6, 0, (0, 1, 2, 3, 4, 5), 128, 4, 256, "conv", False, True),
+        SamSize("compact", 224, 8, 192, 6, 6, 0, (0, 1, 2, 3, 4, 5), 128, 4, 256, "conv", False, "drawn"),
         SamSize("vit-b", width=768, depth=12, heads=12, global_layers=(2, 5, 8, 11), **_VIT),  # type: ignore[arg-type]
         SamSize("vit-l", width=1024, depth=24, heads=16, global_layers=(5, 11, 17, 23), **_VIT),  # type: ignore[arg-type]
         SamSize("vit-h", width=1280, depth=32, heads=16, global_layers=(7, 15, 23, 31), **_VIT),  # type: ignore[arg-type]

@@ -14,12 +14,12 @@ class Tokens(nn.Module):
     """A patch embedding plus learned positions; positions made for another grid are interpolated."""
 
     def __init__(self, patches: nn.Module, grid: int, width: int) -> None:
-        """`patches` maps (b, 3, h, w) to (b, width, gh, gw); `grid` is the side the positions are stored for."""
+        """`patches` maps (b, c0, h, w), c0 = 3 for images, to (b, width, gh, gw); `grid` is the side the positions are stored for."""
         super().__init__()
         self.patches = patches
         self.positions = nn.Parameter(0.02 * torch.randn(1, grid, grid, width))
 
-    def forward(self, pixel_values: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b gh gw c"]:
+    def forward(self, pixel_values: Float[Tensor, "b c0 h w"]) -> Float[Tensor, "b gh gw c"]:
         """Tokens, channels last, as the layers of `transformers` take them."""
         tokens = cast(Tensor, self.patches(pixel_values)).permute(0, 2, 3, 1)
         return tokens + resize_positions(self.positions, (tokens.shape[1], tokens.shape[2])).to(tokens.dtype)
@@ -33,20 +33,16 @@ def resize_positions(positions: Float[Tensor, "1 g g2 c"], grid: tuple[int, int]
     return resized.permute(0, 2, 3, 1)
 
 
-class ConvStem(nn.Module):
-    """A stack of 3 x 3 convolutions, halving the side until one pixel per patch is left (Xiao et al. 2021)."""
+def conv_stem(width: int, patch: int) -> tuple[nn.Sequential, nn.Sequential, int]:
+    """A stack of 3 x 3 convolutions, halving the side until one pixel per patch is left (Xiao et al. 2021).
 
-    def __init__(self, width: int, patch: int) -> None:
-        """`patch` is a power of two; output has `width` channels."""
-        super().__init__()
-        halvings = int(math.log2(patch))
-        channels = [3, *(max(16, width // 2 ** (halvings - step)) for step in range(halvings))]
-        layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(channels):
-            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.GELU()]
-            layers += [nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(8, after), nn.GELU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))
-
-    def forward(self, pixel_values: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c gh gw"]:
-        """One pixel per patch."""
-        return cast(Tensor, self.layers(pixel_values))
+    Comes in two parts, up to the first halving and the rest, with the channels between them; `patch` is a power of two.
+    """
+    halvings = int(math.log2(patch))
+    channels = [3, *(max(16, width // 2 ** (halvings - step)) for step in range(halvings))]
+    parts: list[list[nn.Module]] = []
+    for before, after in itertools.pairwise(channels):
+        part = [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.GELU()]
+        parts.append([*part, nn.Conv2d(after, after, 3, 1, 1), nn.GroupNorm(8, after), nn.GELU()])
+    rest = [layer for part in parts[1:] for layer in part]
+    return nn.Sequential(*parts[0]), nn.Sequential(*rest, nn.Conv2d(channels[-1], width, 1)), channels[1]
