@@ -37,7 +37,7 @@ class PretrainConfig:
 
     size: str = "compact"
     """Name of the SAM to train."""
-    steps: int = 6_000
+    steps: int = 5_500
     """Optimiser steps."""
     seed: int = 0
     """Initialisation, images and prompts."""
@@ -68,7 +68,7 @@ class PretrainConfig:
 
 _LEAST = (0.02, 0.0005)
 _SMALL, _LARGE = (96, 112, 128, 144), (160, 192, 224, 256)
-OTHERS = 0.25
+OTHERS = 0.4
 """Share of the loss that teaches all three masks: the one that is chosen by its score later is then never far off."""
 SCORED = 224
 """Side of the held-out images."""

@@ -91,7 +91,7 @@ class DrawnDecoder(nn.Module):
         self.prompt_fine = nn.Conv2d(KINDS, width, 3, padding=1)
         self.fine = nn.Sequential(*(Fine(width) for _ in range(fine)))
         self.masks = nn.Conv2d(width, 3, 3, padding=1)
-        self.scores = nn.Sequential(nn.Linear(2 * channels + 2, 128), nn.GELU(), nn.Linear(128, 1))
+        self.scores = nn.Sequential(nn.Linear(2 * channels + 2 + 2 * KINDS, 128), nn.GELU(), nn.Linear(128, 1))
         # The first answer is the prior; the three masks differ a little, so that each can become its own.
         nn.init.normal_(self.masks.weight, std=1e-3)
 
@@ -102,18 +102,22 @@ class DrawnDecoder(nn.Module):
         x = self.coarse(embedding + self.prompt_coarse(functional.pixel_unshuffle(drawn, 4)))
         logits = self.masks(self.fine(functional.pixel_shuffle(self.up(x), 4) + self.prompt_fine(drawn)))
         logits = logits if prior is None else logits + prior
-        return logits, self._scores(x.float(), logits.detach().float())
+        return logits, self._scores(x.float(), logits.detach().float(), drawn.float())
 
-    def _scores(self, x: Float[Tensor, "b c g g"], logits: Float[Tensor, "b k m m"]) -> Float[Tensor, "b k"]:
-        """From the features under each mask and in the whole image, its size, and how unsure its pixels are."""
+    def _scores(
+        self, x: Float[Tensor, "b c g g"], logits: Float[Tensor, "b k m m"], drawn: Float[Tensor, "b 3 m m"]
+    ) -> Float[Tensor, "b k"]:
+        """From the features under each mask and everywhere, its size, its doubt, and how it and the prompts cover each other."""
         probs = torch.sigmoid(logits)
         size = probs.mean((2, 3))
         unsure = (probs * (1 - probs)).mean((2, 3)) / (size + 1e-3)
+        both = torch.einsum("bkhw,bphw->bkp", probs, drawn)
+        area = probs.sum((2, 3))[..., None]
+        shared = torch.cat([both / (area + 1), both / (drawn.abs().sum((2, 3))[:, None] + 1)], -1)
         share = functional.avg_pool2d(probs, 4)
-        share = share / (share.sum((2, 3), keepdim=True) + 1e-3)
-        under = torch.einsum("bkhw,bchw->bkc", share, x)
+        under = torch.einsum("bkhw,bchw->bkc", share / (share.sum((2, 3), keepdim=True) + 1e-3), x)
         everywhere = x.mean((2, 3))[:, None].expand_as(under)
-        return self.scores(torch.cat([under, everywhere, size[..., None], unsure[..., None]], -1))[..., 0]
+        return self.scores(torch.cat([under, everywhere, size[..., None], unsure[..., None], shared], -1))[..., 0]
 
 
 def box_prior(boxes: Float[Tensor, "b 4"], side: int) -> Float[Tensor, "b 1 side side"]:

@@ -14,7 +14,7 @@ class Tokens(nn.Module):
     """A patch embedding plus learned positions; positions made for another grid are interpolated."""
 
     def __init__(self, patches: nn.Module, grid: int, width: int) -> None:
-        """`patches` maps (b, c0, h, w), c0 = 3 for images, to (b, width, gh, gw); `grid` is the side the positions are stored for."""
+        """`patches` maps (b, c0, h, w) to (b, width, gh, gw); `grid` is the side the positions are stored for."""
         super().__init__()
         self.patches = patches
         self.positions = nn.Parameter(0.02 * torch.randn(1, grid, grid, width))

@@ -1,0 +1,62 @@
+"""nnU-Net's raw data set from a prepared one: the scans of a budget, and of their masks what the budget grants."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fewmask.core.budget import Budget
+from fewmask.core.errors import BadConfig
+from fewmask.core.volume import LabelMap
+from fewmask.data.gate import MaskGate
+from fewmask.io.atomic import write_text
+from fewmask.io.nifti import write_labels, write_volume
+from fewmask.io.prepared import Prepared
+
+
+@dataclass(frozen=True)
+class RawDataset:
+    """What was written."""
+
+    folder: Path
+    cases: tuple[str, ...]
+    ignored: bool
+    """Are there slices that nobody outlined, marked with nnU-Net's ignore label?"""
+
+
+def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
+    """Write `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz` and `dataset.json` for every case with a granted mask.
+
+    Label maps hold class indices; slices that the budget does not grant hold the ignore label (number of classes + 1), which
+    nnU-Net leaves out of its loss. Masks come through the gate. Raises `BadConfig` for an empty budget or a used folder.
+    """
+    gate = MaskGate(prepared, budget)
+    granted: dict[str, list[int]] = {}
+    for case, d in gate.granted():
+        granted.setdefault(case, []).append(d)
+    if not granted:
+        raise BadConfig("the budget grants no mask", did="nothing was written", fix="use --slices or --volumes", row="C02")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadConfig("the folder holds other files", where=str(folder), did="nothing was written", row="F11")
+    ignore, ignored = len(prepared.classes) + 1, False
+    for case, slices in sorted(granted.items()):
+        with prepared.case(case) as file:
+            volume = file.volume()
+        labels: UInt8[np.ndarray, "d h w"] = np.full(volume.shape, ignore, np.uint8)
+        labels[slices] = gate.labels(case, slices)
+        ignored |= len(slices) < volume.shape[0]
+        for part in ("imagesTr", "labelsTr"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        write_volume(folder / "imagesTr" / f"{case}_0000.nii.gz", volume)
+        write_labels(folder / "labelsTr" / f"{case}.nii.gz", LabelMap(labels, volume.grid))
+    names = {"background": 0, **{name: index for index, name in enumerate(prepared.classes, 1)}}
+    record = {
+        "channel_names": {"0": "CT" if prepared.recipe.modality == "ct" else "MRI"},
+        "labels": {**names, "ignore": ignore} if ignored else names,
+        "numTraining": len(granted),
+        "file_ending": ".nii.gz",
+    }
+    write_text(folder / "dataset.json", json.dumps(record, indent=1) + "\n")
+    return RawDataset(folder, tuple(sorted(granted)), ignored)
