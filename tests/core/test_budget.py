@@ -37,7 +37,7 @@ def test_patients_that_run_out_are_passed_over() -> None:
     assert sorted(budget.slices) == [("a", 1), ("b", 1), ("b", 2), ("b", 3)]
 
 
-@pytest.mark.parametrize("n", [0, -1, 106])
+@pytest.mark.parametrize("n", [-1, 106])
 def test_more_than_there_is(n: int) -> None:
     with pytest.raises(BadConfig, match="105 available") as caught:
         draw_slices(CANDIDATES, PATIENTS, n, 0)
@@ -45,6 +45,12 @@ def test_more_than_there_is(n: int) -> None:
     assert caught.value.exit_code == 2
     with pytest.raises(BadConfig, match="0 available"):
         draw_volumes([], {}, 1, 0)
+
+
+def test_no_slices_is_a_budget_too() -> None:
+    """For methods that learn from tags alone."""
+    budget = draw_slices(CANDIDATES, PATIENTS, 0, 3)
+    assert (budget.masks, budget.kind, budget.draw) == (0, "slices", 3)
 
 
 @settings(max_examples=50, deadline=None)

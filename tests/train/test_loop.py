@@ -18,7 +18,7 @@ from fewmask.io.weights import load_tensors
 from fewmask.methods._method import Method
 from fewmask.methods.unet import UNet2d
 from fewmask.train import Progress, TrainRequest, train
-from fewmask.train.loop import take_step
+from fewmask.train.loop import _build, take_step
 from fewmask.train.machine import choose_bf16, choose_device, start_time
 from fewmask.train.stop import listen
 from tests.scans import prepare_scans
@@ -288,3 +288,13 @@ def test_the_time_of_a_step_is_the_median_after_three(monkeypatch) -> None:
         now[0] += 100.0 if index < 3 or index == 10 else 2.0
 
     assert start_time(step) == 2.0
+
+
+def test_tags_alone_are_enough_for_a_method_that_needs_no_mask(prepared, tmp_path) -> None:
+    """N = 0 of the SAM-Mix table: a classifier learns, SAM stays as it came."""
+    settings = ("coarse=cam", "encoder=tiny", "classifier_width=8")
+    run = train(request(prepared, tmp_path / "run", method="sam_pp", slices=0, settings=settings))
+    start = _build(RunFolder.open(run).read_config()).state_dict()
+    after = load_tensors(run / "weights.safetensors")
+    changed = {name.split(".")[0] for name in after if not torch.equal(after[name], start[name])}
+    assert changed == {"coarse"}

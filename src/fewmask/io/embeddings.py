@@ -33,7 +33,8 @@ class EmbeddingStore:
         name = hashlib.blake2b(image.tobytes(), digest_size=20).hexdigest()
         found = self._find(name)
         if found is None:
-            found = compute().astype(np.float16)
+            # One order in memory, so that what is computed and what is read give the same bits further on.
+            found = np.ascontiguousarray(compute(), np.float16)
             self._keep(name, found)
         return found
 

@@ -180,6 +180,7 @@ def _score_oracle(predictor: Predictor, run: RunFolder, prepared: Prepared, case
         [np.stack([box_edges(mask == index) for index in range(1, len(prepared.classes) + 1)]) for mask in truth.voxels]
     )
     prediction = predictor.volume_with_boxes(volume, boxes)
+    (run.path / ORACLE).mkdir(exist_ok=True)
     write_prediction(run.path / ORACLE, case, prediction)
     scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
     return [replace(score, prompts=ORACLE) for score in scores]

@@ -47,6 +47,13 @@ def train(request: TrainRequest, progress: Tell | None = None) -> Path:
     device = choose_device(request.device)
     budget = _budget(request, prepared)
     config = _config(request, prepared)
+    if not budget.masks and _build(config).feed.labelled:
+        raise BadConfig(
+            f"{request.method} learns from outlined slices, and the budget grants none",
+            did="nothing was started",
+            fix="use --slices 1 or more",
+            row="C02",
+        )
     try:
         request.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
