@@ -115,7 +115,8 @@ def test_closing_files_and_a_full_cache_change_nothing(prepared, monkeypatch) ->
     with SliceFeed(prepared, budget_of(prepared), FEED, 0) as feed:
         for index, want in enumerate(expected):
             assert all(torch.equal(x, y) for x, y in zip(tensors(feed.batch(index)), want, strict=True))
-            assert len(feed._files) == 1 and not feed._cache
+            # The thread that makes the next batch may be between closing one file and opening another.
+            assert len(feed._files) <= 1 and not feed._cache
 
 
 def test_a_budget_of_volumes_feeds_every_slice_of_it(prepared) -> None:
