@@ -45,6 +45,12 @@ def test_each_image_sees_its_own_prompt_only(sam) -> None:
 
 
 @torch.no_grad()
+def test_nobody_asked_nothing_answered(sam) -> None:
+    logits, scores = sam.decode(sam.encode(images(1))[:0], torch.zeros(0, 4), SIDE)
+    assert logits.shape == (0, 3, 32, 32) and scores.shape == (0, 3)
+
+
+@torch.no_grad()
 def test_prompts_matter(sam) -> None:
     embedding = sam.encode(images(1))
     one, two = torch.tensor([[4.0, 4, 30, 30]]), torch.tensor([[34.0, 34, 60, 60]])

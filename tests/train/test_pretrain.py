@@ -9,6 +9,7 @@ from fewmask.core.batch import Step
 from fewmask.core.errors import BadConfig
 from fewmask.io.run import States
 from fewmask.io.weights import load_tensors
+from fewmask.synth.prompt import Targets, choose_targets
 from fewmask.train.pretrain import PretrainConfig, answer_losses, draw_questions, pretrain
 
 TINY = PretrainConfig(size="tiny", steps=4, pixels=256 * 256, warmup=1)
@@ -33,6 +34,20 @@ def test_every_part_of_sam_gets_a_gradient_from_some_prompt() -> None:
         sum(answer_losses(sam, draw_questions(TINY, Step(index, 24), CPU, sam.patch)).values()).backward()  # type: ignore[union-attr]
     dead = [name for name, weight in sam.named_parameters() if weight.grad is None or not bool(weight.grad.any())]
     assert dead == []
+
+
+def test_a_step_with_nothing_to_ask_draws_again(monkeypatch) -> None:
+    """The first two draws have no target; the third one's images are those that are asked about."""
+    real, calls = choose_targets, []
+
+    def choose(scenes, per_image, least, rng):
+        calls.append(scenes.image)
+        found = real(scenes, per_image, least, rng)
+        return found if len(calls) == 3 else Targets(found.rows[:0], found.mask[:0])
+
+    monkeypatch.setattr("fewmask.train.pretrain.choose_targets", choose)
+    asked = draw_questions(TINY, Step(0, 4), CPU, 8)
+    assert len(calls) == 3 and torch.equal(asked.image, calls[2]) and not torch.equal(calls[1], calls[2])
 
 
 def test_an_interrupted_pretraining_ends_in_the_same_bits(tmp_path) -> None:

@@ -228,9 +228,12 @@ def draw_questions(config: PretrainConfig, step: Step, device: torch.device, pat
     small = luck.random() < (1.0 if step.fraction < config.small_until else 0.4)
     side = int(luck.choice(_SMALL if small else _LARGE))
     tiles = int(luck.choice([2, 4])) if luck.random() < 0.1 else 1
-    scenes = draw_scenes(max(1, config.pixels // side**2), side, rng, tiles)
     least = _LEAST[0] * (_LEAST[1] / _LEAST[0]) ** min(1.0, step.fraction / config.large_until) / tiles**2
-    targets = choose_targets(scenes, config.targets, least, rng)
+    while True:  # once in thousands of steps nothing in the images can be asked for
+        scenes = draw_scenes(max(1, config.pixels // side**2), side, rng, tiles)
+        targets = choose_targets(scenes, config.targets, least, rng)
+        if len(targets.rows):
+            break
     return ask(scenes, targets, 4 * side // patch, rng, luck)
 
 

@@ -89,6 +89,8 @@ class Sam(nn.Module):
         Images never see each other: one prompt set per image, all in one call.
         """
         b, _, g, _ = embedding.shape
+        if b == 0:  # folding an empty picture gives a wrong shape
+            return embedding.new_zeros(0, 3, 4 * g, 4 * g), embedding.new_zeros(0, 3)
         if isinstance(self.mask_decoder, DrawnDecoder):
             scale = 4 * g / side
             placed = None if boxes is None else boxes * scale
