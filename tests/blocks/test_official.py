@@ -100,3 +100,11 @@ def test_two_names_for_one_tensor_must_agree() -> None:
     }
     with pytest.raises(BadCheckpoint, match="differ"):
         rename(both, "test")
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_every_size_is_known_by_its_weights(name: str) -> None:
+    """Whatever its decoder: the compact one keeps its attention layers a level deeper."""
+    with torch.device("meta"):
+        weights = build_sam(SIZES[name]).state_dict()
+    assert find_size(weights, "here").name == name

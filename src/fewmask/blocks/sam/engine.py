@@ -4,21 +4,14 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fewmask.blocks.sam.drawn import Encoded
 from fewmask.blocks.sam.model import Sam
 from fewmask.core.errors import BadConfig
-
-
-@dataclass(frozen=True)
-class _Output:
-    """What the encoder of `transformers` returns, as far as it is used."""
-
-    last_hidden_state: Tensor
 
 
 class _Plain(nn.Module):
@@ -62,9 +55,9 @@ class OpenVinoEncoder(nn.Module):
         hints = {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         self._compiled = openvino.compile_model(model, "CPU", hints)
 
-    def forward(self, pixel_values: Float[Tensor, "b 3 s s"]) -> _Output:
+    def forward(self, pixel_values: Float[Tensor, "b 3 s s"]) -> Encoded:
         """Embeddings, without gradient."""
-        return _Output(torch.from_numpy(self._compiled(pixel_values.detach().float().numpy())[0].copy()))
+        return Encoded(torch.from_numpy(self._compiled(pixel_values.detach().float().numpy())[0].copy()))
 
 
 def use_openvino(sam: Sam, bf16: bool) -> None:

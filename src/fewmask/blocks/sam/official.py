@@ -66,8 +66,9 @@ def rename(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
 
 def find_size(tensors: Mapping[str, Tensor], where: str) -> SamSize:
     """Which size these weights (under our names) are for. Raises `BadCheckpoint` if none has their width and depth."""
-    positions = tensors.get("image_encoder.patch_embed.positions")
-    depth = 1 + max((int(m[1]) for name in tensors if (m := re.match(r"image_encoder\.layers\.(\d+)\.", name))), default=-1)
+    plain = {name.replace("image_encoder.body.", "image_encoder."): tensor for name, tensor in tensors.items()}
+    positions = plain.get("image_encoder.patch_embed.positions")
+    depth = 1 + max((int(m[1]) for name in plain if (m := re.match(r"image_encoder\.layers\.(\d+)\.", name))), default=-1)
     width = 0 if positions is None else positions.shape[-1]
     for size in SIZES.values():
         if (size.width, size.depth) == (width, depth):
