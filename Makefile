@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 export OMP_WAIT_POLICY := passive
 
-.PHONY: demo test slow clean
+.PHONY: demo test slow notebook clean
 
 demo: $(STAMP)
 	$(BIN)/fewmask demo --out demo
@@ -19,6 +19,9 @@ test: $(STAMP)
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -q
 
+notebook: $(STAMP)
+	cd notebooks && rm -rf sam_mix_demo && ../$(BIN)/jupyter execute sam_mix.ipynb --inplace --timeout=1800
+
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4))' || { echo "fewmask needs Python 3.11.4 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -27,4 +30,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv demo build dist src/fewmask.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo notebooks/sam_mix_demo build dist src/fewmask.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis

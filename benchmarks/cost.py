@@ -24,7 +24,7 @@ from fewmask.io.nifti import read_volume
 from fewmask.predict import Predictor
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.prepare.mapping import parse_labels
-from fewmask.train import Progress, TrainRequest, train
+from fewmask.training import Progress, TrainRequest, train
 
 
 def peak_mib() -> dict[str, int]:

@@ -143,7 +143,7 @@ def table() -> None:
         cells = [f"{np.mean([float(row[key]) for row in first]):.2f}" for key in ("box", "ellipse")]
         for name in names:
             values = {row["case"]: float(row["sam"]) for row in mine if (row["weights"], row["side"]) == name}
-            mean = bootstrap(list(values.values())) if values else None
+            mean = bootstrap(np.array(list(values.values()))) if values else None
             cells.append(f"{mean.mean:.2f} ({mean.low:.2f} to {mean.high:.2f})" if mean else "-")
         print(f"| {kind} | {structure} | {len(first)} | " + " | ".join(cells) + " |")
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from fewmask.core.volume import LabelMap
 from fewmask.io.nifti import read_volume
-from fewmask.predict.predictor import Predictor
+from fewmask.predict import Predicts, load_predictor
 from fewmask.prepare.build import PrepareSummary, prepare
 from fewmask.prepare.check import CheckReport, check
 from fewmask.prepare.options import PrepareOptions
-from fewmask.train import TrainRequest
-from fewmask.train import train as _train
+from fewmask.training import TrainRequest
+from fewmask.training import train as _train
 
 Labels = Mapping[str, tuple[int | str, ...]]
 
@@ -43,7 +43,7 @@ class DataFolder:
 class LoadedRun:
     """A trained run."""
 
-    predictor: Predictor
+    predictor: Predicts
 
     def predict(self, scan: str | Path) -> LabelMap:
         """The mask of a NIfTI scan, on the scan's own grid."""
@@ -62,4 +62,4 @@ def train(prepared: str | Path, out: str | Path, **request: Any) -> Path:
 
 def load(run: str | Path, device: str | None = None) -> LoadedRun:
     """A finished run, ready to predict."""
-    return LoadedRun(Predictor.load(Path(run), device))
+    return LoadedRun(load_predictor(Path(run), device))

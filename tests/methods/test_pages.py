@@ -17,8 +17,8 @@ def test_every_method_has_a_page_and_every_page_a_method() -> None:
 
 @pytest.mark.parametrize("name", methods.names())
 def test_functions_named_are_there(name: str) -> None:
-    named = re.findall(r"`((?:methods|blocks)/[\w/]+\.py)(?:: ([\w.]+))?`", (PAGES / f"{name}.md").read_text())
+    named = re.findall(r"`((?:methods|blocks|data|external|predict)/[\w/]+\.py)(?:: ([\w., ]+))?`", (PAGES / f"{name}.md").read_text())
     assert named
     for file, function in named:
         text = (ROOT / "src" / "fewmask" / file).read_text()
-        assert all(re.search(rf"(def|class) {part}\b", text) for part in function.split(".") if part), (file, function)
+        assert all(re.search(rf"(def|class) {part}\b", text) for part in re.split(r"[., ]+", function) if part), (file, function)

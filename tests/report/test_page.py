@@ -19,7 +19,7 @@ from fewmask.io.run import RunFolder
 from fewmask.report.cards import make_card, make_story
 from fewmask.report.page import write_report
 from fewmask.report.pictures import BOX, PREDICTION, TRUTH, draw_box, outline, scale_to, show_slice
-from fewmask.train import TrainRequest, train
+from fewmask.training import TrainRequest, train
 from tests.scans import AFFINE, SHAPE, prepare_scans
 
 BLACK = np.zeros((20, 20, 3), np.uint8)

@@ -11,8 +11,8 @@ from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.io.ledger import locate
 from fewmask.io.weights import load_tensors
 from fewmask.study.shelf import describe_weights, import_weights, list_weights
-from fewmask.train import TrainRequest, train
-from fewmask.train.start import find_weights
+from fewmask.training import TrainRequest, train
+from fewmask.training.start import find_weights
 from tests.blocks.reference import random_weights
 from tests.blocks.test_official import SMALL
 from tests.scans import prepare_scans

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fewmask.core.batch import UNKNOWN
+from fewmask.core.batch import IGNORE, UNKNOWN
 
 Choose = Literal["least", "score"]
 """Which of SAM's masks is taught: the least wrong one, or the one with the best score."""
@@ -84,6 +84,24 @@ def label_map(logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"]) -> d
     one_hot = functional.one_hot(mask, logits.shape[1]).movedim(-1, 1)
     dice = soft_dice(torch.softmax(logits, 1)[:, 1:], one_hot[:, 1:].float()).mean()
     return {"ce": functional.cross_entropy(logits, mask), "dice": dice}
+
+
+def voxel_map(logits: Float[Tensor, "b c *space"], mask: Int[Tensor, "b *space"]) -> dict[str, Float[Tensor, ""]]:
+    """`ce` and `dice` over reviewed voxels (not `IGNORE`), for patches that may hold no structure at all; 0 if none is reviewed.
+
+    Dice per class over the whole batch, background included, squared in the denominator, then averaged (spec CFR, section 3;
+    there ignored voxels enter the denominator, here they do not: decision 4).
+    """
+    known = mask != IGNORE
+    logits = logits.float()
+    target = torch.where(known, mask, 0)
+    entropy = (functional.cross_entropy(logits, target, reduction="none") * known).sum() / known.sum().clamp_min(1)
+    one_hot = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
+    probs = torch.softmax(logits, 1) * known[:, None]
+    axes = (0, *range(2, logits.ndim))
+    overlap, total = (probs * one_hot).sum(axes), (probs**2).sum(axes) + one_hot.sum(axes)
+    dice = (1 - 2 * overlap / total.clamp_min(1e-6)).mean() * known.any()
+    return {"ce": entropy, "dice": dice}
 
 
 def tag_entropy(logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]) -> Float[Tensor, ""]:

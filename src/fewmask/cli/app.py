@@ -31,6 +31,7 @@ VERBS = (
     "weights",
     "sweep",
     "compare",
+    "nnunet",
 )
 
 app = typer.Typer(

@@ -25,7 +25,7 @@ def predict(
     fix_nonfinite: bool = reading.NONFINITE,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import Predictor, predict_folder
+    from fewmask.predict import load_predictor, predict_folder
 
     talk: Talk = context.obj
     reading.existing(source, "file or folder")
@@ -35,7 +35,7 @@ def predict(
             raise BadConfig("where should the masks go?", did="nothing was started", fix="add --out masks", row="C02")
         out = run / "predictions"
     summary = predict_folder(
-        Predictor.load(run, device, engine),  # type: ignore[arg-type]
+        load_predictor(run, device, engine),  # type: ignore[arg-type]
         source,
         out,
         read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),

@@ -23,8 +23,8 @@ def pretrain(
     """Pre-train a promptable SAM on procedural images: how the bundled weights were made. Needs no data."""
     from fewmask.cli.train import show_progress
     from fewmask.core.config import apply_settings
-    from fewmask.train.pretrain import PretrainConfig
-    from fewmask.train.pretrain import pretrain as run
+    from fewmask.training.pretrain import PretrainConfig
+    from fewmask.training.pretrain import pretrain as run
 
     talk: Talk = context.obj
     said = {"steps": steps, "seed": seed}

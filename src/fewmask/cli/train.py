@@ -9,7 +9,7 @@ from fewmask.cli.app import verb
 from fewmask.cli.talk import Talk, duration
 
 if TYPE_CHECKING:
-    from fewmask.train import Progress
+    from fewmask.training import Progress
 
 
 @verb(
@@ -42,8 +42,8 @@ def train(
     """Learn from a few masks, the tags and the rest of the scans. The same command goes on after an interruption."""
     from fewmask.cli.reading import existing
     from fewmask.core.errors import BadConfig
-    from fewmask.train import TrainRequest
-    from fewmask.train import train as run_train
+    from fewmask.training import TrainRequest
+    from fewmask.training import train as run_train
 
     talk: Talk = context.obj
     existing(prepared, "folder")

@@ -17,7 +17,7 @@ def weights(
     what: str | None = typer.Argument(None, help="A name of the ledger (fetch), or a file or folder (import, info)."),
     name: str | None = typer.Option(None, help="Name to give imported weights."),
 ) -> None:
-    """SAM weights: list those known, fetch or import them, say what a file is. Only `fetch` touches the network."""
+    """SAM weights: list those known, fetch or import them, say what a file is. Of these only `fetch` touches the network."""
     talk: Talk = context.obj
     one_of("action", action, ("list", "fetch", "import", "info"))
     if action == "list":

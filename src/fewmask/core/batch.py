@@ -1,7 +1,6 @@
 """What a method is fed and what it answers. Unlabelled and weak batches have no mask field: a mask cannot reach them."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +11,8 @@ from fewmask.core.randomness import rng, seed_of
 
 UNKNOWN = -1
 """In `present`: nobody said whether the class is in the slice."""
+IGNORE = 255
+"""In masks of patches: nobody reviewed this voxel, or it lies beyond the scan."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Labelled:
     image: Float[Tensor, "b 1 *space"]
     """In [0, 1]."""
     mask: Int[Tensor, "b *space"]
-    """Class index, 0 = background; every pixel is known."""
+    """Class index, 0 = background; in slices every pixel is known, in patches `IGNORE` marks voxels that are not."""
     present: Int[Tensor, "b k"]
     """1 if the class is in the mask (computed after placing and augmenting), else 0."""
     draws: tuple[Draw, ...] = ()
@@ -66,16 +67,19 @@ class Weak:
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Slices of which nothing is known."""
+    """Slices or patches of which nothing is known."""
 
     image: Float[Tensor, "b 1 *space"]
     strong: Float[Tensor, "b 1 *space"] | None = None
     draws: tuple[Draw, ...] = ()
+    pseudo: Int[Tensor, "b *space"] | None = None
+    """What an earlier stage of the method made of them (class index, `IGNORE` beyond the scan); never a person's mask."""
 
     def to(self, device: torch.device) -> "Unlabelled":
         """The same on another device."""
         strong = None if self.strong is None else self.strong.to(device)
-        return Unlabelled(self.image.to(device), strong, self.draws)
+        pseudo = None if self.pseudo is None else self.pseudo.to(device)
+        return Unlabelled(self.image.to(device), strong, self.draws, pseudo)
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,17 @@ class Batch:
 class Feed:
     """What a method wants per step: how many items of each stream, and how they are augmented."""
 
-    kind: Literal["slices", "patches"] = "slices"
+    patch: tuple[int, int, int] | None = None
+    """Voxels (d, h, w) of the patches a 3D method sees; None for methods that see slices."""
+    turns: bool = False
+    """Turn patches by quarters and mirror them, in plane."""
     labelled: int = 4
     weak: int = 0
     unlabelled: int = 0
     strong: bool = False
     """Also give the strong view of weak and unlabelled items."""
+    pseudo: bool = False
+    """Also give the pseudo-labels of unlabelled patches that an earlier stage left in the run folder."""
     augment: bool = True
 
 

@@ -47,7 +47,7 @@ def apply_settings(config: T, settings: Iterable[str], place: str = "config") ->
 
 def describe(cls: type) -> list[tuple[str, str, Any, str]]:
     """(name, type, default, sentence) of every field, read from the string under the field: the dataclass is the manual."""
-    sentences = _field_sentences(cls)
+    sentences = {name: text for one in reversed(cls.__mro__[:-1]) for name, text in _field_sentences(one).items()}
     hints = typing.get_type_hints(cls)
     return [(f.name, _type_name(hints[f.name]), _default(f), sentences.get(f.name, "")) for f in fields(cls) if f.init]
 

@@ -5,13 +5,15 @@ spacing they only select and pad, and `restore(place(x))` is x to the bit wherev
 grow, the matrices average (a triangle as wide as the new pixel), so nothing aliases.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Integer
 
+from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import Recipe
 
 _Move = Callable[[np.ndarray], np.ndarray]
@@ -106,6 +108,70 @@ class Placement:
         edges = np.asarray(box, float) - 0.5
         moved = [move_x(edges[..., 0]), move_y(edges[..., 1]), move_x(edges[..., 2]), move_y(edges[..., 3])]
         return np.stack(moved, axis=-1) + 0.5
+
+
+@dataclass(frozen=True)
+class VolumePlacement:
+    """A whole scan (d, h, w) <-> the voxels of methods that work in 3D: each axis resampled, nothing cut."""
+
+    axes: tuple[Axis, Axis, Axis]
+
+    @classmethod
+    def of(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe) -> "VolumePlacement":
+        """Placement of a scan under a settled recipe. Raises `BadConfig` for recipes that stretch slices."""
+        if recipe.stretch:
+            raise BadConfig(
+                f"recipe {recipe.name!r} stretches slices, which leaves a volume without a spacing",
+                did="nothing was started",
+                fix="prepare with --recipe ct or mr for methods that work in 3D",
+                row="C02",
+            )
+        wanted = (recipe.slice_mm or spacing_mm[0], recipe.spacing_mm, recipe.spacing_mm)
+        steps = [_snap(new / old) for new, old in zip(wanted, spacing_mm, strict=True)]
+        d, h, w = (Axis(n, math.ceil(n / step - 1e-6), step) for n, step in zip(shape, steps, strict=True))
+        return cls((d, h, w))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(d, h, w) after placing."""
+        d, h, w = (axis.target for axis in self.axes)
+        return d, h, w
+
+    def place(self, image: Float[np.ndarray, "d h w"]) -> Float[np.ndarray, "a b c"]:
+        """A scan in the network's voxels; linear, averaging where voxels grow."""
+        d, h, w = (axis.forward for axis in self.axes)
+        flat = np.matmul(np.matmul(h, image.astype(np.float32)), w.T)
+        return np.tensordot(d, flat, 1).astype(np.float32)
+
+    def place_mask(self, mask: Integer[np.ndarray, "d h w"]) -> Integer[np.ndarray, "a b c"]:
+        """Labels in the network's voxels, nearest neighbour."""
+        d, h, w = (axis.nearest()[0] for axis in self.axes)
+        return mask[d][:, h][:, :, w]
+
+    def row_of(self, d: int) -> int:
+        """The network's slice in which slice d of the scan lies."""
+        return int(np.clip(round(float(self.axes[0].to_target(float(d)))), 0, self.axes[0].target - 1))
+
+    def place_slices(
+        self, mask: Integer[np.ndarray, "n h w"], slices: Sequence[int], unknown: int
+    ) -> Integer[np.ndarray, "a b c"]:
+        """Labels of single slices of the scan where they lie in the network's voxels, `unknown` everywhere else."""
+        h, w = (axis.nearest()[0] for axis in self.axes[1:])
+        placed = np.full(self.shape, unknown, mask.dtype)
+        placed[[self.row_of(d) for d in slices]] = mask[:, h][:, :, w]
+        return placed
+
+    def rows_for(self, d: int) -> range:
+        """The network's slices that slice d of the scan is made of."""
+        used = np.flatnonzero(self.axes[0].backward[d])
+        return range(int(used[0]), int(used[-1]) + 1)
+
+    def restore(self, probs: Float[np.ndarray, "k n b c"], first: int, slices: range) -> Float[np.ndarray, "k m h w"]:
+        """Probabilities of these slices of the scan, from the network's slices `first` onwards that they are made of."""
+        d, h, w = (axis.backward for axis in self.axes)
+        rows = d[slices.start : slices.stop, first : first + probs.shape[1]]
+        part = np.einsum("md,kdhw->kmhw", rows, probs.astype(np.float32))
+        return np.matmul(np.matmul(h, part), w.T)
 
 
 def _snap(step: float) -> float:

@@ -33,13 +33,15 @@ class Recipe:
     """Fraction of slices kept around the middle; the rest is never seen in training (the SAM-Mix paper: 0.3)."""
     per_slice: bool = False
     """True: after the window each slice is stretched to its own minimum and maximum (the SAM-Mix paper, decision D2)."""
+    slice_mm: float = 0.0
+    """Distance of slices for methods that work in 3D; 0 = every scan's own."""
 
     def __post_init__(self) -> None:
         """Refuse values that no slice could be made with."""
         if not (self.window_hu[0] < self.window_hu[1] and 0 <= self.percentiles[0] < self.percentiles[1] <= 100):
             raise BadConfig("recipe: lower bound is not below upper bound", where=f"{self}", row="C02")
-        if self.size < 0 or self.size > 4096 or self.spacing_mm < 0 or not math.isfinite(self.spacing_mm):
-            raise BadConfig("recipe: size must be 0..4096 px and spacing_mm 0 or more", where=f"{self}", row="C02")
+        if self.size < 0 or self.size > 4096 or not 0 <= min(self.spacing_mm, self.slice_mm) < math.inf:
+            raise BadConfig("recipe: size must be 0..4096 px, spacing_mm and slice_mm 0 or more", where=f"{self}", row="C02")
         if not 0 < self.central <= 1:
             raise BadConfig("recipe: central must lie in (0, 1]", where=f"central = {self.central}", row="C02")
 

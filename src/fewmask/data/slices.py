@@ -1,7 +1,6 @@
 """Batches of slices as a pure function of (seed, step): no order of events can change what step 17 sees."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 import numpy as np
@@ -13,8 +12,9 @@ from fewmask.core.batch import UNKNOWN, Batch, Draw, Feed, Labelled, Unlabelled,
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import Placement
-from fewmask.core.randomness import permutation, rng
+from fewmask.core.randomness import rng
 from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
+from fewmask.data.feed import Ahead, count_provided, items_of_step
 from fewmask.data.gate import MaskGate
 from fewmask.io.case import CaseFile
 from fewmask.io.prepared import Prepared
@@ -56,33 +56,19 @@ class SliceFeed:
         }
         self._cache: dict[Item, Tensor] = {}
         self._masks: dict[Item, Tensor] = {}
-        self._ahead: tuple[int, Future[Batch]] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+        self._ahead = Ahead(self._make)
 
     def report(self) -> dict[str, int]:
-        """What a person provided: outlined slices, slices with a tag, and how many slices nobody said anything about."""
-        tagged = sum(any(value != UNKNOWN for value in self._prepared.tag(case, d)) for case, d in self._pools["unlabelled"])
-        known = len(self._pools["weak"])
-        return {
-            "labelled_slices": len(self._pools["labelled"]),
-            "tagged_slices": tagged,
-            "tagged_scans": sum(1 for case in self._prepared.split.train if self._prepared.tags.get(case)),
-            "unknown_slices": len(self._pools["unlabelled"]) - known,
-            "slices": len(self._pools["unlabelled"]),
-        }
+        """What a person provided."""
+        return count_provided(self._prepared, self._pools["labelled"], bool(self._feed.weak))
 
     def batch(self, index: int) -> Batch:
         """The batch of step `index`; the next one is made in the background meanwhile."""
-        if self._ahead is not None and self._ahead[0] == index:
-            batch = self._ahead[1].result()
-        else:
-            batch = self._thread.submit(self._make, index).result()
-        self._ahead = (index + 1, self._thread.submit(self._make, index + 1))
-        return batch
+        return self._ahead.batch(index)
 
     def close(self) -> None:
         """Stop the background thread and close all files."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._ahead.close()
         for file in self._files.values():
             file.close()
         self._files.clear()
@@ -99,21 +85,12 @@ class SliceFeed:
         names: dict[str, tuple[str, ...]] = {}
         parts: dict[str, Labelled | Weak | Unlabelled] = {}
         for stream, make in (("labelled", self._labelled), ("weak", self._weak), ("unlabelled", self._unlabelled)):
-            items = self._items(stream, index)
+            items = items_of_step(self._pools[stream], getattr(self._feed, stream), self._seed, stream, index)
             if items:
                 draws = [self._draw(stream, index, place) for place in range(len(items))]
                 parts[stream] = make(items, draws, index)
                 names[stream] = tuple(f"{case}:{d}" for case, d in items)
         return Batch(**parts, names=names)  # type: ignore[arg-type]
-
-    def _items(self, stream: str, index: int) -> list[Item]:
-        """The stream's items of a step: consecutive places in an endless row of keyed permutations of its pool."""
-        pool, count = self._pools[stream], getattr(self._feed, stream)
-        if not pool:
-            return []
-        places = [divmod(index * count + place, len(pool)) for place in range(count)]
-        orders = {epoch: permutation(len(pool), self._seed, stream, epoch) for epoch, _ in places}
-        return [pool[orders[epoch][place]] for epoch, place in places]
 
     def _draw(self, stream: str, index: int, place: int) -> Draw:
         return draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw()

@@ -18,6 +18,11 @@ def names() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.py") if not path.stem.startswith("_"))
 
 
+def is_external(name: str) -> bool:
+    """Is the method a program that is not ours, with no network to build? Raises `BadConfig` for an unknown name."""
+    return getattr(_module(name), "external", False)
+
+
 def config_class(name: str) -> type:
     """The method's `Config`. Raises `BadConfig` for a name that is not on the shelf."""
     return _module(name).Config

@@ -28,7 +28,7 @@ from fewmask.methods._method import Method
 class Config:
     """Settings of `ada_sam`. D-numbers are decisions where the paper is silent; docs/methods/ada_sam.md says why."""
 
-    encoder: str = "small"
+    encoder: str = "compact"
     """SAM's size; the paper uses ViT-B."""
     weights: str = "auto"
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""

@@ -29,7 +29,7 @@ from fewmask.methods._method import Method
 class Config:
     """Settings of `sam_mix`. D-numbers are decisions where the paper is silent; docs/methods/sam_mix.md says why."""
 
-    encoder: str = "small"
+    encoder: str = "compact"
     """SAM's size; `small` trains from scratch on a CPU, the paper uses ViT-B."""
     weights: str = "auto"
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""

@@ -32,7 +32,7 @@ class Config:
 
     coarse: Literal["unet", "cam"] = "unet"
     """Where the coarse mask comes from: a U-Net on the outlined slices, or the activation of a tag-trained classifier (N = 0)."""
-    encoder: str = "small"
+    encoder: str = "compact"
     """SAM's size."""
     weights: str = "auto"
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""

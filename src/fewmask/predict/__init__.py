@@ -1,6 +1,21 @@
 """A run folder and a scan -> a mask on the scanner's own grid. Needs nothing else; no label can enter."""
 
-from fewmask.predict.folder import PredictSummary, predict_folder
-from fewmask.predict.predictor import Prediction, Predictor
+from pathlib import Path
 
-__all__ = ["PredictSummary", "Prediction", "Predictor", "predict_folder"]
+from fewmask.core.errors import BadConfig
+from fewmask.methods import is_external
+from fewmask.predict.external import ExternalPredictor
+from fewmask.predict.folder import PredictSummary, predict_folder
+from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, open_finished
+
+__all__ = ["PredictSummary", "Prediction", "Predictor", "Predicts", "load_predictor", "predict_folder"]
+
+
+def load_predictor(run: Path, device: str | None = None, engine: Engine = "torch") -> Predicts:
+    """Whatever answers for a finished run. Raises `BadCheckpoint` if it is not finished."""
+    folder = open_finished(run)
+    if not is_external(folder.read_config()["method"]):
+        return Predictor.load(run, device, engine)
+    if engine != "torch":
+        raise BadConfig("nnU-Net has no other engine", did="nothing was started", fix="leave --engine out", row="C02")
+    return ExternalPredictor(folder, device)

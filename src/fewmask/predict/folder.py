@@ -13,7 +13,7 @@ from fewmask.io.header import AS_IS, ReadOptions
 from fewmask.io.nifti import case_id_of, read_volume, write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.text import write_json
-from fewmask.predict.predictor import Prediction, Predictor
+from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import discover
 
 
@@ -32,7 +32,7 @@ Say = Callable[[int, int, str], None]
 
 
 def predict_folder(
-    predictor: Predictor,
+    predictor: Predicts,
     source: Path,
     out: Path,
     *,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.core.placement import Placement
+from fewmask.core.placement import Placement, VolumePlacement
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
 from fewmask.methods._method import Method
+from fewmask.predict.windows import Windows, slide
 
 Engine = Literal["torch", "openvino"]
 Answer = Callable[[Float[Tensor, "b 1 h w"], list[int]], Probabilities]
@@ -39,6 +40,21 @@ class Prediction:
     """Slices and classes judged present for which no prompt could be made, so their mask is empty."""
 
 
+@runtime_checkable
+class Predicts(Protocol):
+    """Whatever answers for a run: a network of ours, or a program."""
+
+    @property
+    def promptable(self) -> bool:
+        """Is there an oracle-box bound?"""
+
+    def volume(self, volume: Volume) -> Prediction:
+        """The mask of a whole scan."""
+
+    def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
+        """The oracle-box bound. Raises `BadConfig` if there is none."""
+
+
 class Predictor:
     """A method with its weights, recipe and class names."""
 
@@ -50,6 +66,10 @@ class Predictor:
         self.device = device
         self.bf16 = bf16
         self.batch = batch
+        self.stride: tuple[int, int, int] | None = None
+        """Step between windows of 3D methods (d, h, w); None = half a window."""
+        self.gaussian = False
+        """Weigh the middle of windows more."""
 
     @classmethod
     def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
@@ -57,14 +77,7 @@ class Predictor:
 
         `engine="openvino"` runs SAM's image encoder by OpenVINO on the CPU; raises `BadConfig` where there is none to run.
         """
-        folder = RunFolder.open(run)
-        if not folder.weights.exists():
-            raise BadCheckpoint(
-                "the run is not finished: it has no weights.safetensors",
-                where=str(run),
-                fix=f"fewmask train ... --out {run}   (goes on from the last save)",
-                row="W06",
-            )
+        folder = open_finished(run)
         config = folder.read_config()
         task = Task(tuple(config["task"]["classes"]), config["task"]["size"], config["task"]["modality"])
         method = build(config["method"], config_from(config["method"], config["config"]), task)
@@ -82,8 +95,15 @@ class Predictor:
             use_openvino(method.sam, bf16)  # type: ignore[arg-type]
         return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bf16)
 
+    @property
+    def promptable(self) -> bool:
+        """Does the method take boxes?"""
+        return self.method.promptable
+
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan, with the prompts the model gave itself."""
+        if self.method.feed.patch is not None:
+            return self._run_windows(volume, self.method.feed.patch)
         return self._run(volume, lambda image, _: self.method.predict(image))
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
@@ -92,7 +112,7 @@ class Predictor:
         An upper bound to be shown beside the automatic result, never instead of it.
         """
         if not self.method.promptable:
-            raise BadConfig("this method takes no box prompts, so it has no oracle-box bound", did="nothing was written")
+            raise no_bound()
         placed = Placement.of(volume.shape, volume.spacing_mm, self.recipe).box_to_target(boxes)
         boxes_t = torch.from_numpy(placed.astype(np.float32))
 
@@ -114,6 +134,33 @@ class Predictor:
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
         return Prediction(LabelMap(labels, volume.grid), prompts, missing)
 
+    def _run_windows(self, volume: Volume, patch: tuple[int, int, int]) -> Prediction:
+        """Windows over the placed scan; slices are restored as soon as all that they are made of is finished."""
+        placement = VolumePlacement.of(volume.shape, volume.spacing_mm, self.recipe)
+        scaled = self.recipe.scale(volume.intensities(), self.bounds(volume))
+        placed = torch.from_numpy(placement.place(scaled))
+        labels = np.zeros(volume.shape, np.uint8)
+        first = d = 0
+        kept = np.zeros((self.task.k + 1, 0, *placement.shape[1:]), np.float32)
+
+        def ask(windows: Tensor) -> Tensor:
+            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+                return self.method.predict(windows.to(self.device)).probs.cpu()
+
+        for block in slide(placed, Windows(patch, self.stride, self.gaussian), ask):
+            kept = np.concatenate([kept, block.numpy()], 1)
+            end = d
+            while end < volume.shape[0] and placement.rows_for(end).stop <= first + kept.shape[1]:
+                end += 1
+            for start in range(d, end, self.batch):
+                slices = range(start, min(start + self.batch, end))
+                labels[slices.start : slices.stop] = placement.restore(kept, first, slices).argmax(0).astype(np.uint8)
+            d = end
+            if d < volume.shape[0]:
+                drop = placement.rows_for(d).start - first
+                kept, first = kept[:, drop:], first + drop
+        return Prediction(LabelMap(labels, volume.grid), None, 0)
+
     def _ask(self, answer: Answer, image: Tensor, slices: list[int]) -> Probabilities:
         grad = torch.enable_grad() if self.method.needs_grad_in_predict else torch.no_grad()
         with grad, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -129,6 +176,24 @@ class Predictor:
     def bounds(self, volume: Volume) -> tuple[float, float]:
         """The scan's intensity bounds under the recipe."""
         return self.recipe.bounds(volume.intensities() if self.recipe.modality == "mr" else np.zeros((1, 1, 1), np.float32))
+
+
+def open_finished(run: Path) -> RunFolder:
+    """A run folder with its final weights. Raises `BadCheckpoint` if it has none."""
+    folder = RunFolder.open(run)
+    if not folder.weights.exists():
+        raise BadCheckpoint(
+            "the run is not finished: it has no weights.safetensors",
+            where=str(run),
+            fix=f"fewmask train ... --out {run}   (goes on from the last save)",
+            row="W06",
+        )
+    return folder
+
+
+def no_bound() -> BadConfig:
+    """What a method without box prompts answers."""
+    return BadConfig("this method takes no box prompts, so it has no oracle-box bound", did="nothing was written")
 
 
 def _prompt_lines(probs: Probabilities, slices: list[int], placement: Placement) -> list[dict[str, Any]]:

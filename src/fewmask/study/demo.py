@@ -9,11 +9,11 @@ from pathlib import Path
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.io.prepared import Prepared, write_split
-from fewmask.predict import Predictor, predict_folder
+from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.prepare.phantom import LABELS, write_phantoms
 from fewmask.study.score import score_run, write_run_report
-from fewmask.train import Progress, TrainRequest, train
+from fewmask.training import Progress, TrainRequest, train
 
 TRAIN_CASES, TEST_CASES = 16, 4
 SLICES = 20
@@ -59,7 +59,7 @@ def run_demo(
         progress=progress,
     )
     say(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans   ({time.monotonic() - start:.0f} s)")
-    predict_folder(Predictor.load(run), out / "prepared", run / "predictions", cases=list(Prepared.open(out / "prepared").cases))
+    predict_folder(load_predictor(run), out / "prepared", run / "predictions", cases=list(Prepared.open(out / "prepared").cases))
     summary = score_run(run).summaries[0].dice
     report = write_run_report(run)
     say(f"{len(cases)} masks in {run / 'predictions'}   ({time.monotonic() - start:.0f} s)")

@@ -19,8 +19,8 @@ from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv, write_csv
+from fewmask.predict import Predicts, load_predictor
 from fewmask.predict.folder import load_prepared, predict_folder, write_prediction
-from fewmask.predict.predictor import Predictor
 from fewmask.prepare.mapping import map_labels
 from fewmask.report.page import write_report
 
@@ -48,7 +48,7 @@ def score_run(run_path: Path, *, oracle_box: bool = False, say: Callable[[str], 
     predictor = None
     missing = [case for case in cases if not (run.predictions / f"{case}.nii.gz").exists()]
     if missing or oracle_box:
-        predictor = Predictor.load(run_path)
+        predictor = load_predictor(run_path)
     if missing and predictor:
         predict_folder(predictor, prepared.folder, run.predictions, cases=missing, say=lambda d, n, c: say(f"predicted {c}"))
     scores = [score for case in cases for score in _score_prepared(run, prepared, case)]
@@ -174,7 +174,7 @@ def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> list[CaseS
     return score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
 
 
-def _score_oracle(predictor: Predictor, run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
+def _score_oracle(predictor: Predicts, run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
     volume, truth = load_prepared(prepared, case), _truth(prepared, case)
     boxes = np.stack(
         [np.stack([box_edges(mask == index) for index in range(1, len(prepared.classes) + 1)]) for mask in truth.voxels]

@@ -17,13 +17,13 @@ from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_toml
-from fewmask.predict import Predictor, predict_folder
+from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
 from fewmask.study.rows import add_rows, as_rows, domains_done, read_rows, settings_text
 from fewmask.study.score import protocol_lines, score_folders, score_run
-from fewmask.train import Progress, TrainRequest, train
+from fewmask.training import Progress, TrainRequest, train
 
 HOME = "test"
 """The domain of the prepared data's own test cases."""
@@ -206,8 +206,8 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
 
 def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> list[dict[str, Any]]:
     """Predict and score in every domain; the rows."""
-    predictor = Predictor.load(path)
-    home = score_run(path, oracle_box=predictor.method.promptable)
+    predictor = load_predictor(path)
+    home = score_run(path, oracle_box=predictor.promptable)
     paper = protocol_lines(path, None, None, "sam-mix", {score.case for score in home.scores})
     key = {**run.key, "steps": RunFolder.open(path).read_config()["steps"]}
     rows = as_rows(key, HOME, home.scores, paper, prepared.patients)

@@ -17,10 +17,10 @@ from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_tensors
 from fewmask.methods._method import Method
 from fewmask.methods.unet import UNet2d
-from fewmask.train import Progress, TrainRequest, train
-from fewmask.train.loop import _build, take_step
-from fewmask.train.machine import choose_bf16, choose_device, start_time
-from fewmask.train.stop import listen
+from fewmask.training import Progress, TrainRequest, train
+from fewmask.training.loop import _build, take_step
+from fewmask.training.machine import choose_bf16, choose_device, start_time
+from fewmask.training.stop import listen
 from tests.scans import prepare_scans
 
 CPU = torch.device("cpu")
@@ -268,7 +268,7 @@ def test_f08_a_gpu_that_is_not_there() -> None:
 def test_bf16_only_where_it_pays(monkeypatch) -> None:
     """A clock that steps count: float32 takes 1 s, bfloat16 0.5 s, then 0.95 s."""
     now = [0.0]
-    monkeypatch.setattr("fewmask.train.machine.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fewmask.training.machine.time.perf_counter", lambda: now[0])
 
     def stepper(fast: float):
         def step(bf16: bool) -> None:
@@ -282,7 +282,7 @@ def test_bf16_only_where_it_pays(monkeypatch) -> None:
 
 def test_the_time_of_a_step_is_the_median_after_three(monkeypatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("fewmask.train.machine.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fewmask.training.machine.time.perf_counter", lambda: now[0])
 
     def step(index: int) -> None:
         now[0] += 100.0 if index < 3 or index == 10 else 2.0

@@ -9,24 +9,27 @@ from typing import Any
 
 import torch
 
-from fewmask.core.batch import Batch, Step, Task
+from fewmask.blocks.memory import channels_last
+from fewmask.core.batch import Batch, Feed, Step, Task
 from fewmask.core.budget import Budget, draw_slices, draw_volumes
 from fewmask.core.config import apply_settings
 from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.core.randomness import seed_of
-from fewmask.data.slices import SliceFeed
+from fewmask.data import open_feed
+from fewmask.data.feed import Batches
 from fewmask.io.atomic import clean_parts, no_room
 from fewmask.io.lock import folder_lock
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import Checkpoint, RunFolder
 from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser, save_tensors
-from fewmask.methods import build, config_class, config_from
+from fewmask.methods import build, config_class, config_from, is_external
 from fewmask.methods._method import Method
-from fewmask.train import fault
-from fewmask.train.machine import choose_bf16, choose_device, describe, start_time
-from fewmask.train.request import Progress, TrainRequest
-from fewmask.train.start import find_weights, load_start, recall_embeddings
-from fewmask.train.stop import listen
+from fewmask.training import fault
+from fewmask.training.external import describe_external, settle_steps, train_external
+from fewmask.training.machine import choose_bf16, choose_device, describe, start_time
+from fewmask.training.request import Progress, TrainRequest
+from fewmask.training.start import find_weights, load_start, recall_embeddings
+from fewmask.training.stop import listen
 
 _DEFAULT_MINUTES = 10.0
 _LOGGED = 2000
@@ -45,9 +48,10 @@ def train(request: TrainRequest, progress: Tell | None = None) -> Path:
     if request.threads:
         torch.set_num_threads(request.threads)
     device = choose_device(request.device)
-    budget = _budget(request, prepared)
+    budget = draw_budget(request, prepared)
     config = _config(request, prepared)
-    if not budget.masks and _build(config).feed.labelled:
+    external = is_external(request.method)
+    if not budget.masks and (external or _build(config).feed.labelled):
         raise BadConfig(
             f"{request.method} learns from outlined slices, and the budget grants none",
             did="nothing was started",
@@ -63,10 +67,15 @@ def train(request: TrainRequest, progress: Tell | None = None) -> Path:
         if run.exists:
             config = _same(run, config, budget, request)
         else:
+            machine = describe(device) | (describe_external() if external else {})
             config = _settle(config, request, prepared, budget, device)
-            run.create(config, prepared.recipe.as_dict(), prepared.split, budget, describe(device))
-        if not run.weights.exists():
-            with SliceFeed(prepared, budget, _build(config).feed, config["seed"]) as feed:
+            run.create(config, prepared.recipe.as_dict(), prepared.split, budget, machine)
+        if run.weights.exists():
+            return request.out
+        if external:
+            train_external(run, config, prepared, budget, device, progress or (lambda state: None))
+        else:
+            with open_feed(prepared, budget, _build(config).feed, config["seed"]) as feed:
                 _Loop(run, config, feed, device, request, progress or (lambda state: None)).go()
     return request.out
 
@@ -75,7 +84,7 @@ class _Loop:
     """State of one run while it runs."""
 
     def __init__(
-        self, run: RunFolder, config: dict[str, Any], feed: SliceFeed, device: torch.device, request: TrainRequest, tell: Tell
+        self, run: RunFolder, config: dict[str, Any], feed: Batches, device: torch.device, request: TrainRequest, tell: Tell
     ) -> None:
         self.run, self.config, self.feed, self.device, self.request, self.tell = run, config, feed, device, request, tell
         self.method = _build(config).to(device)
@@ -234,7 +243,7 @@ def take_step(
     return {name: float(value.detach()) for name, value in losses.items()}, float(total.detach())
 
 
-def _budget(request: TrainRequest, prepared: Prepared) -> Budget:
+def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
     """Draw the masks that may be seen from the training part."""
     candidates = prepared.candidates(prepared.split.train)
     if request.slices is not None:
@@ -271,7 +280,10 @@ def _settle(
     config: dict[str, Any], request: TrainRequest, prepared: Prepared, budget: Budget, device: torch.device
 ) -> dict[str, Any]:
     """Measure on a throw-away copy: does bf16 pay, how many steps fit. Adds what the budget cost a person."""
-    with SliceFeed(prepared, budget, _build(config).feed, config["seed"]) as feed:
+    if is_external(request.method):
+        with open_feed(prepared, budget, Feed(labelled=1), config["seed"]) as feed:
+            return {**config, "steps": settle_steps(config, request), "bf16": False, "minutes": None, "provided": feed.report()}
+    with open_feed(prepared, budget, _build(config).feed, config["seed"]) as feed:
         method = _build(config).to(device)
         optimiser = method.optimiser()
         batch = feed.batch(0)
@@ -296,7 +308,7 @@ def _build(config: dict[str, Any]) -> Method:
         config_from(config["method"], config["config"]),
         Task(tuple(task["classes"]), task["size"], task["modality"]),
     )
-    return method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return channels_last(method)
 
 
 def _same(run: RunFolder, config: dict[str, Any], budget: Budget, request: TrainRequest) -> dict[str, Any]:

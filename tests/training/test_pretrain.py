@@ -10,7 +10,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.io.run import States
 from fewmask.io.weights import load_tensors
 from fewmask.synth.prompt import Targets, choose_targets
-from fewmask.train.pretrain import PretrainConfig, answer_losses, draw_questions, pretrain
+from fewmask.training.pretrain import PretrainConfig, answer_losses, draw_questions, pretrain
 
 TINY = PretrainConfig(size="tiny", steps=4, pixels=256 * 256, warmup=1)
 CPU = torch.device("cpu")
@@ -45,7 +45,7 @@ def test_a_step_with_nothing_to_ask_draws_again(monkeypatch) -> None:
         found = real(scenes, per_image, least, rng)
         return found if len(calls) == 3 else Targets(found.rows[:0], found.mask[:0])
 
-    monkeypatch.setattr("fewmask.train.pretrain.choose_targets", choose)
+    monkeypatch.setattr("fewmask.training.pretrain.choose_targets", choose)
     asked = draw_questions(TINY, Step(0, 4), CPU, 8)
     assert len(calls) == 3 and torch.equal(asked.image, calls[2]) and not torch.equal(calls[1], calls[2])
 

@@ -16,7 +16,7 @@ from fewmask.io.ledger import BUNDLED, locate
 from fewmask.io.stream import sha256
 from fewmask.io.weights import fit_into, load_tensors
 from fewmask.methods._method import Method
-from fewmask.train.request import TrainRequest
+from fewmask.training.request import TrainRequest
 
 OWN = {"compact": BUNDLED, "vit-b": "sam-vit-b", "vit-l": "sam-vit-l", "vit-h": "sam-vit-h"}
 """Encoder -> the weights it starts from when none are named; sizes that are not here start at random."""

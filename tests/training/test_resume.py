@@ -13,7 +13,7 @@ import pytest
 from fewmask.core.errors import BadConfig
 from fewmask.io.run import RunFolder
 from fewmask.study.score import score_run
-from fewmask.train import TrainRequest, train
+from fewmask.training import TrainRequest, train
 from tests.scans import prepare_scans
 
 STEPS = 8

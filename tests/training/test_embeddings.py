@@ -7,8 +7,8 @@ import torch
 from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.weights import load_tensors
-from fewmask.train import TrainRequest, train
-from fewmask.train.start import remember
+from fewmask.training import TrainRequest, train
+from fewmask.training.start import remember
 from tests.scans import prepare_scans
 
 FROZEN = ("tune=decoder", "augment=false", "classifier_width=8")

@@ -26,9 +26,9 @@ from fewmask.io.text import read_json, write_json
 from fewmask.io.weights import fit_into, flatten_optimiser, load_tensors, restore_optimiser, save_tensors
 from fewmask.synth.prompt import Questions, ask, choose_targets
 from fewmask.synth.scene import draw_scenes
-from fewmask.train.machine import choose_device, describe
-from fewmask.train.request import Progress
-from fewmask.train.stop import listen
+from fewmask.training.machine import choose_device, describe
+from fewmask.training.request import Progress
+from fewmask.training.stop import listen
 
 
 @dataclass(frozen=True)

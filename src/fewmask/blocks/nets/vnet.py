@@ -1,0 +1,68 @@
+"""V-Net as the semi-supervised literature uses it (Yu and colleagues 2019, after Milletari and colleagues 2016): 9.4 M weights.
+
+Sixteen filters, five levels, strided convolutions down and transposed ones up, skips added (not concatenated), batch norm,
+dropout after the bottom and before the last layer.
+"""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+DEPTH = 16
+"""Sides of a patch must be multiples of this."""
+
+
+def _convs(count: int, inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for index in range(count):
+        layers += [nn.Conv3d(inputs if index == 0 else outputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _down(inputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv3d(inputs, 2 * inputs, 2, stride=2), nn.BatchNorm3d(2 * inputs), nn.ReLU())
+
+
+def _up(inputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.ConvTranspose3d(inputs, inputs // 2, 2, stride=2), nn.BatchNorm3d(inputs // 2), nn.ReLU())
+
+
+class VNet(nn.Module):
+    """Logits per voxel."""
+
+    def __init__(self, outputs: int, filters: int = 16, dropout: float = 0.5) -> None:
+        """`outputs` includes the background; `filters` at full resolution."""
+        super().__init__()
+        widths = [filters * 2**level for level in range(5)]
+        self.first = _convs(1, 1, filters)
+        self.downs = nn.ModuleList(_down(width) for width in widths[:-1])
+        self.encode = nn.ModuleList(_convs(count, width, width) for count, width in zip((2, 3, 3, 3), widths[1:], strict=True))
+        self.ups = nn.ModuleList(_up(width) for width in reversed(widths[1:]))
+        self.decode = nn.ModuleList(
+            _convs(count, width, width) for count, width in zip((3, 3, 2, 1), reversed(widths[:-1]), strict=True)
+        )
+        self.dropout = nn.Dropout3d(dropout)
+        self.last = nn.Conv3d(filters, outputs, 1)
+
+    @property
+    def bottom_channels(self) -> int:
+        """Channels of the deepest level."""
+        return self.last.in_channels * 16
+
+    def bottom(self, image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b e dd hh ww"]:
+        """The deepest features, a sixteenth of each side."""
+        return self._descend(image)[0]
+
+    def forward(self, image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b c d h w"]:
+        """Sides are multiples of 16."""
+        x, skips = self._descend(image)
+        x = self.dropout(x)
+        for up, convs, skip in zip(self.ups, self.decode, reversed(skips), strict=True):
+            x = convs(up(x) + skip)
+        return self.last(self.dropout(x))
+
+    def _descend(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        x, skips = self.first(image), []
+        for down, convs in zip(self.downs, self.encode, strict=True):
+            skips.append(x)
+            x = convs(down(x))
+        return x, skips

@@ -1,0 +1,97 @@
+"""Mean teacher (Tarvainen and Valpola 2017) and two that choose where the student must agree: UA-MT and AC-MT."""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.semi.term import Outcome, Term, disturb, follow, sigmoid_ramp, supervised, teacher_of
+from fewmask.core.batch import Labelled, Step, Unlabelled
+
+
+def entropy(probs: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b d h w"]:
+    """Per voxel, as a part of the largest possible: 0 certain, 1 all classes alike."""
+    return -(probs * (probs + 1e-6).log()).sum(1) / math.log(probs.shape[1])
+
+
+@runtime_checkable
+class Choice(Protocol):
+    """Where the consistency counts."""
+
+    def where(
+        self, teacher: VNet, image: Float[Tensor, "b 1 d h w"], target: Float[Tensor, "b c d h w"], noise: float, step: Step
+    ) -> Float[Tensor, "b d h w"]:
+        """Weights in [0, 1]; `target` is the teacher's answer."""
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """Plain mean teacher."""
+
+    def where(self, teacher: VNet, image: Tensor, target: Tensor, noise: float, step: Step) -> Tensor:
+        """All voxels."""
+        return torch.ones_like(target[:, 0])
+
+
+@dataclass(frozen=True)
+class Certain:
+    """UA-MT (Yu and colleagues 2019): voxels of whose mean answer over several noisy passes the teacher is sure."""
+
+    passes: int = 8
+    low: float = 0.75
+    high: float = 1.0
+    """Bounds of the threshold on the normalised entropy; it rises from low to high."""
+
+    def where(self, teacher: VNet, image: Tensor, target: Tensor, noise: float, step: Step) -> Tensor:
+        """Entropy of the mean below the threshold."""
+        mean = torch.zeros_like(target)
+        for _ in range(self.passes):
+            mean += torch.softmax(teacher(disturb(image, noise)).float(), 1) / self.passes
+        return (entropy(mean) < self.low + (self.high - self.low) * sigmoid_ramp(step)).float()
+
+
+@dataclass(frozen=True)
+class Ambiguous:
+    """AC-MT (Xu and colleagues 2023), entropy variant: voxels of which the teacher is not sure; the rest says nothing new."""
+
+    low: float = 0.75
+    high: float = 0.95
+
+    def where(self, teacher: VNet, image: Tensor, target: Tensor, noise: float, step: Step) -> Tensor:
+        """Entropy of the teacher's answer above the threshold."""
+        return (entropy(target) > self.low + (self.high - self.low) * sigmoid_ramp(step)).float()
+
+
+class MeanTeacher(Term):
+    """The student agrees with its moving average, which sees the patch with noise."""
+
+    def __init__(self, student: VNet, choice: Choice, weight: float, decay: float, noise: float, labelled_too: bool) -> None:
+        """`labelled_too`: the consistency also counts on labelled patches (as CFR was run)."""
+        super().__init__()
+        self.teacher = teacher_of(student)
+        self._choice, self._weight, self._decay, self._noise, self._both = choice, weight, decay, noise, labelled_too
+
+    def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
+        """`supervised`, `consistency` (mean squared error of softmaxes over the chosen voxels)."""
+        image = torch.cat([labelled.image, unlabelled.image])
+        known = len(labelled.image)
+        logits = student(image)
+        first = 0 if self._both else known
+        with torch.no_grad():
+            target = torch.softmax(self.teacher(disturb(image[first:], self._noise)).float(), 1)
+            where = self._choice.where(self.teacher, image[first:], target, self._noise, step)
+        error = ((torch.softmax(logits[first:].float(), 1) - target) ** 2).mean(1)
+        consistency = (error * where).sum() / where.sum().clamp_min(1)
+        losses = {
+            "supervised": supervised(logits[:known], labelled),
+            "consistency": self._weight * sigmoid_ramp(step) * consistency,
+        }
+        return Outcome(losses, logits[known:])
+
+    def after_step(self, student: VNet, step: Step) -> None:
+        """Move the teacher."""
+        follow(self.teacher, student, step, self._decay)

@@ -1,0 +1,43 @@
+"""Self-training: a frozen copy of the student labels the unlabelled patches; it is renewed a few times."""
+
+import torch
+
+from fewmask.blocks.losses import voxel_map
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.semi.term import Outcome, Term, supervised, teacher_of
+from fewmask.core.batch import Labelled, Step, Unlabelled
+
+
+class SelfTraining(Term):
+    """The first part of training is supervised; at the start of every further part the student becomes the teacher."""
+
+    def __init__(self, student: VNet, rounds: int, weight: float) -> None:
+        """`rounds` of pseudo-labels: training has one part more."""
+        super().__init__()
+        self.teacher = teacher_of(student)
+        self._parts, self._weight = rounds + 1, weight
+
+    def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
+        """`supervised`; from the second part on `pseudo` against the teacher's argmax."""
+        if self._part(step.index, step) == 0:
+            return Outcome({"supervised": supervised(student(labelled.image), labelled)})
+        known = len(labelled.image)
+        logits = student(torch.cat([labelled.image, unlabelled.image]))
+        was_training = self.teacher.training
+        with torch.no_grad():
+            target = self.teacher.eval()(unlabelled.image).argmax(1)
+        self.teacher.train(was_training)
+        found = voxel_map(logits[known:], target)
+        losses = {
+            "supervised": supervised(logits[:known], labelled),
+            "pseudo": self._weight * 0.5 * (found["ce"] + found["dice"]),
+        }
+        return Outcome(losses, logits[known:])
+
+    def after_step(self, student: VNet, step: Step) -> None:
+        """Renew the teacher where a part ends."""
+        if self._part(step.index + 1, step) > self._part(step.index, step):
+            self.teacher.load_state_dict(student.state_dict())
+
+    def _part(self, index: int, step: Step) -> int:
+        return min(self._parts - 1, index * self._parts // max(1, step.total))

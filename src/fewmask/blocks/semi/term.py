@@ -1,0 +1,78 @@
+"""What a term is, the supervised loss that all share, and the moving-average teacher."""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fewmask.blocks.losses import voxel_map
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.core.batch import Labelled, Step, Unlabelled
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a term made of a batch."""
+
+    losses: dict[str, Tensor]
+    """Named, weighted."""
+    unlabelled: Float[Tensor, "b c d h w"] | None = None
+    """The student's logits on the unlabelled patches, if they were computed on the way."""
+
+
+class Term(nn.Module, ABC):
+    """All losses of a training step, given the student; whatever other networks it needs are its own."""
+
+    @abstractmethod
+    def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
+        """Losses of a batch, the supervised one included; `unlabelled` is empty where the feed has none."""
+
+    def after_step(self, student: VNet, step: Step) -> None:
+        """Called after each optimiser step."""
+        return
+
+
+class Supervised(Term):
+    """Nothing but the labelled patches."""
+
+    def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
+        """`supervised`."""
+        return Outcome({"supervised": supervised(student(labelled.image), labelled)})
+
+
+def supervised(logits: Float[Tensor, "b c d h w"], labelled: Labelled) -> Float[Tensor, ""]:
+    """(cross-entropy + Dice) / 2 on reviewed voxels (spec CFR, section 4)."""
+    losses = voxel_map(logits, labelled.mask)
+    return 0.5 * (losses["ce"] + losses["dice"])
+
+
+def teacher_of(student: VNet) -> VNet:
+    """A copy that does not learn by gradients."""
+    return copy.deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(teacher: VNet, student: VNet, step: Step, decay: float) -> None:
+    """Teacher = moving average of the student; plain average in the first steps, min(1 - 1/(i + 1), decay) (Tarvainen 2017).
+
+    Statistics of batch norm are copied: as released they are the teacher's own, from its noisy inputs (spec CFR, section 4).
+    """
+    keep = min(1 - 1 / (step.index + 1), decay)
+    for mine, its in zip(teacher.parameters(), student.parameters(), strict=True):
+        mine.lerp_(its, 1 - keep)
+    for statistic, current in zip(teacher.buffers(), student.buffers(), strict=True):
+        statistic.copy_(current)
+
+
+def sigmoid_ramp(step: Step) -> float:
+    """exp(-5 (1 - fraction)^2): 0.007 at the first step, 1 at the last (Laine and Aila 2017; over the whole run, as in UA-MT)."""
+    return math.exp(-5 * (1 - step.fraction) ** 2)
+
+
+def disturb(image: Float[Tensor, "b 1 d h w"], std: float) -> Float[Tensor, "b 1 d h w"]:
+    """Gaussian noise, clipped at twice its standard deviation; from torch's generator, which training sets per step."""
+    return image + (torch.randn_like(image) * std).clamp(-2 * std, 2 * std)

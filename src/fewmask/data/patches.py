@@ -1,0 +1,172 @@
+"""Batches of patches for methods that work in 3D, as a pure function of (seed, step)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from fewmask.core.batch import IGNORE, Batch, Feed, Labelled, Unlabelled
+from fewmask.core.budget import Budget
+from fewmask.core.errors import BadConfig
+from fewmask.core.placement import VolumePlacement
+from fewmask.core.randomness import rng
+from fewmask.data.feed import Ahead, count_provided, items_of_step
+from fewmask.data.gate import MaskGate
+from fewmask.io.prepared import Prepared
+
+Place = tuple[str, int | None]
+"""(case, slice d that the patch must hold, if any)."""
+_CACHE_BYTES = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Where a patch lies and how it is turned, as a value."""
+
+    corner: tuple[int, int, int]
+    """First voxel (d, h, w); negative where the scan is smaller than the patch."""
+    turns: int = 0
+    """Quarter turns in plane."""
+    mirror: int | None = None
+    """In-plane axis (0 = h, 1 = w) to mirror."""
+
+
+def draw_crop(
+    shape: tuple[int, int, int], patch: tuple[int, int, int], turns: bool, generator: np.random.Generator, hold: int | None = None
+) -> Crop:
+    """A random place of the patch in the scan; with `hold` slice `hold` is in it. A scan that is smaller lies in the middle."""
+    corner = []
+    for axis, (n, side) in enumerate(zip(shape, patch, strict=True)):
+        low, high = 0, n - side
+        if high <= 0:
+            corner.append(high // 2)
+            continue
+        if axis == 0 and hold is not None:
+            low, high = max(low, hold - side + 1), min(high, hold)
+        corner.append(int(generator.integers(low, high + 1)))
+    d, h, w = corner
+    if not turns:
+        return Crop((d, h, w))
+    return Crop((d, h, w), int(generator.integers(4)), int(generator.integers(2)))
+
+
+def cut(volume: Tensor, patch: tuple[int, int, int], crop: Crop, fill: int) -> Tensor:
+    """The patch of a volume (d, h, w), turned; `fill` beyond the scan."""
+    out = volume.new_full(patch, fill)
+    source, target = [], []
+    for n, side, first in zip(volume.shape, patch, crop.corner, strict=True):
+        low, high = max(0, first), min(n, first + side)
+        source.append(slice(low, high))
+        target.append(slice(low - first, high - first))
+    out[tuple(target)] = volume[tuple(source)]
+    out = torch.rot90(out, crop.turns, (1, 2))
+    return out if crop.mirror is None else out.flip(1 + crop.mirror)
+
+
+class PatchFeed:
+    """Labelled and unlabelled patches over the training part of a prepared dataset.
+
+    Labelled patches come from the budget's volumes, or hold one of its slices; one volume is enough, since it is drawn again
+    and again. Unlabelled patches come from all scans without a granted mask, or from all if every scan has one.
+    """
+
+    def __init__(self, prepared: Prepared, budget: Budget, feed: Feed, seed: int) -> None:
+        """Raises `BadConfig` if the budget grants nothing or the method wants slices."""
+        if feed.patch is None:
+            raise BadConfig("the method wants slices, not patches", did="nothing was started", row="C02")
+        self._prepared, self._feed, self._seed, self._patch = prepared, feed, seed, feed.patch
+        self._gate = MaskGate(prepared, budget)
+        self._granted: dict[str, list[int]] = {}
+        for case, d in self._gate.granted():
+            self._granted.setdefault(case, []).append(d)
+        if feed.labelled and not self._granted:
+            raise BadConfig("the budget grants no mask", did="nothing was started", fix="use --slices or --volumes", row="C02")
+        slices = [(case, d) for case, granted in self._granted.items() for d in granted]
+        self._whole = budget.kind == "volumes"
+        self._labelled: list[Place] = [(case, None) for case in self._granted] if self._whole else list(slices)
+        rest = [case for case in prepared.split.train if case not in self._granted]
+        self._unlabelled: list[Place] = [(case, None) for case in rest or prepared.split.train]
+        self._placements = {
+            case: VolumePlacement.of(row.shape, row.spacing_mm, prepared.recipe) for case, row in prepared.cases.items()
+        }
+        self._images: dict[str, Tensor] = {}
+        self._masks: dict[str, Tensor] = {}
+        self._bytes = 0
+        self._ahead = Ahead(self._make)
+
+    def report(self) -> dict[str, int]:
+        """What a person provided."""
+        return count_provided(self._prepared, self._gate.granted(), tags=False)
+
+    def batch(self, index: int) -> Batch:
+        """The batch of step `index`; the next one is made in the background meanwhile."""
+        return self._ahead.batch(index)
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        self._ahead.close()
+
+    def __enter__(self) -> "PatchFeed":
+        """The open feed."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def _make(self, index: int) -> Batch:
+        labelled = unlabelled = None
+        names: dict[str, tuple[str, ...]] = {}
+        if self._feed.labelled:
+            crops = self._crops("labelled", self._labelled, self._feed.labelled, index)
+            masks = torch.stack([cut(self._mask(case), self._patch, crop, IGNORE) for case, crop in crops]).long()
+            classes = torch.arange(1, len(self._prepared.classes) + 1)
+            present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
+            labelled = Labelled(self._patches(crops), masks, present)
+            names["labelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
+        if self._feed.unlabelled:
+            crops = self._crops("unlabelled", self._unlabelled, self._feed.unlabelled, index)
+            unlabelled = Unlabelled(self._patches(crops))
+            names["unlabelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
+        return Batch(labelled, None, unlabelled, names)
+
+    def _crops(self, stream: str, pool: Sequence[Place], count: int, index: int) -> list[tuple[str, Crop]]:
+        crops = []
+        for place, (case, d) in enumerate(items_of_step(pool, count, self._seed, stream, index)):
+            placement = self._placements[case]
+            hold = None if d is None else placement.row_of(d)
+            generator = rng(self._seed, "crop", stream, index, place)
+            crops.append((case, draw_crop(placement.shape, self._patch, self._feed.turns, generator, hold)))
+        return crops
+
+    def _patches(self, crops: Sequence[tuple[str, Crop]]) -> Float[Tensor, "b 1 d h w"]:
+        return torch.stack([cut(self._image(case), self._patch, crop, 0)[None] for case, crop in crops])
+
+    def _image(self, case: str) -> Float[Tensor, "d h w"]:
+        """A placed scan in [0, 1]; kept in memory as long as there is room, which changes nothing but time."""
+        if case in self._images:
+            return self._images[case]
+        with self._prepared.case(case) as file:
+            scaled = self._prepared.recipe.scale(file.intensities(range(file.shape[0])), self._prepared.bounds(case))
+        placed = torch.from_numpy(self._placements[case].place(scaled))
+        if self._bytes + placed.nbytes <= _CACHE_BYTES:
+            self._bytes += placed.nbytes
+            self._images[case] = placed
+        return placed
+
+    def _mask(self, case: str) -> UInt8[Tensor, "d h w"]:
+        """The placed mask of a labelled scan; `IGNORE` where the budget grants nothing."""
+        if case not in self._masks:
+            slices, placement = self._granted[case], self._placements[case]
+            known = self._gate.labels(case, slices)
+            if self._whole:
+                volume = np.full(self._prepared.cases[case].shape, IGNORE, np.uint8)
+                volume[slices] = known
+                self._masks[case] = torch.from_numpy(placement.place_mask(volume))
+            else:
+                self._masks[case] = torch.from_numpy(placement.place_slices(known, slices, IGNORE))
+        return self._masks[case]

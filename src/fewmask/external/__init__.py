@@ -1,0 +1,1 @@
+"""Programs that are not ours, driven with our budgets and scored like everyone else."""

@@ -1,0 +1,107 @@
+"""What the 3D methods share: a V-Net that learns from patches, with a term for the unlabelled ones."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewmask.blocks.losses import voxel_map
+from fewmask.blocks.nets.vnet import DEPTH, VNet
+from fewmask.blocks.semi import Term
+from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task, Unlabelled
+from fewmask.core.errors import BadConfig
+from fewmask.methods._method import Method
+
+_CENTRE, _SPREAD = 0.5, 0.25
+"""Grey levels in [0, 1] -> about zero mean and unit spread, the scale on which the papers' noise is given."""
+
+
+@dataclass(frozen=True)
+class Volumetric:
+    """Settings of every 3D method; defaults are those of the left-atrium literature (spec CFR, sections 4 and 7)."""
+
+    patch: tuple[int, int, int] = (80, 112, 112)
+    """Voxels (d, h, w) of a patch; sides are multiples of 16."""
+    labelled: int = 2
+    """Labelled patches per step; one volume is enough, it is drawn again (decision 1)."""
+    filters: int = 16
+    """Channels of V-Net at full resolution."""
+    dropout: float = 0.5
+    """Part of V-Net's channels dropped at the bottom and before the last layer."""
+    turns: bool = True
+    """Turn patches by quarters and mirror them in plane; off where left and right are different structures."""
+    lr: float = 0.01
+    """Learning rate of SGD with momentum 0.9; a tenth after 5/12 and again after 5/6 of the steps (2,500 and 5,000 of 6,000)."""
+    weight_decay: float = 1e-4
+    """SGD's weight decay."""
+
+
+@dataclass(frozen=True)
+class SemiSupervised(Volumetric):
+    """The same with unlabelled patches."""
+
+    unlabelled: int = 2
+    """Unlabelled patches per step."""
+
+
+def build_vnet(config: Volumetric, task: Task) -> VNet:
+    """A fresh student. Raises `BadConfig` for a patch that V-Net cannot halve four times."""
+    if any(side % DEPTH or side <= 0 for side in config.patch):
+        raise BadConfig(
+            f"patch sides {config.patch} are not multiples of {DEPTH}",
+            did="nothing was started",
+            fix="--set patch=(80,112,112), or (48,64,64)",
+            row="C02",
+        )
+    return VNet(task.k + 1, config.filters, config.dropout)
+
+
+class SemiNet(Method):
+    """A V-Net and its term."""
+
+    def __init__(self, student: VNet, term: Term, config: Volumetric, pseudo_weight: float = 0.0) -> None:
+        """Parts come ready-made. With `pseudo_weight` unlabelled patches come with pseudo-labels (CFR)."""
+        super().__init__()
+        self.student = student
+        self.term = term
+        self._lr, self._weight_decay, self._pseudo_weight = config.lr, config.weight_decay, pseudo_weight
+        unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
+        self.feed = Feed(
+            patch=config.patch, labelled=config.labelled, unlabelled=unlabelled, turns=config.turns, pseudo=bool(pseudo_weight)
+        )
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Those of the term, and `sam` against pseudo-labels if there are any."""
+        assert batch.labelled is not None
+        labelled = replace(batch.labelled, image=_standard(batch.labelled.image))
+        given = batch.unlabelled or Unlabelled(batch.labelled.image[:0])
+        unlabelled = replace(given, image=_standard(given.image))
+        outcome = self.term.losses(self.student, labelled, unlabelled, step)
+        if not self._pseudo_weight:
+            return outcome.losses
+        assert unlabelled.pseudo is not None
+        logits = self.student(unlabelled.image) if outcome.unlabelled is None else outcome.unlabelled
+        found = voxel_map(logits, unlabelled.pseudo)
+        return {**outcome.losses, "sam": self._pseudo_weight * 0.5 * (found["ce"] + found["dice"])}
+
+    def predict(self, image: Float[Tensor, "b 1 d h w"]) -> Probabilities:
+        """The student's softmax."""
+        return Probabilities(torch.softmax(self.student(_standard(image)).float(), 1))
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """SGD."""
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        return torch.optim.SGD(weights, self._lr, momentum=0.9, weight_decay=self._weight_decay)
+
+    def schedule(self, step: Step) -> float:
+        """Two drops to a tenth."""
+        return 0.1 ** ((step.fraction >= 5 / 12) + (step.fraction >= 5 / 6))
+
+    def after_step(self, step: Step) -> None:
+        """The term's networks follow."""
+        self.term.after_step(self.student, step)
+
+
+def _standard(image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b 1 d h w"]:
+    return (image - _CENTRE) / _SPREAD

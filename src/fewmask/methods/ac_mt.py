@@ -1,0 +1,28 @@
+"""`ac_mt`: a mean teacher that is followed where it is in doubt (Xu and colleagues 2023, entropy variant)."""
+
+from dataclasses import dataclass
+
+from fewmask.blocks.semi import Ambiguous, MeanTeacher
+from fewmask.core.batch import Task
+from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+
+
+@dataclass(frozen=True)
+class Config(SemiSupervised):
+    """Settings of `ac_mt`."""
+
+    weight: float = 0.1
+    """Largest weight of the consistency."""
+    decay: float = 0.99
+    """Of the teacher's moving average."""
+    noise: float = 0.1
+    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
+    doubt: tuple[float, float] = (0.75, 0.95)
+    """Entropy, as a part of the largest possible, from which a voxel counts: at the first and at the last step."""
+
+
+def build(config: Config, task: Task) -> SemiNet:
+    """A fresh student and its teacher."""
+    student = build_vnet(config, task)
+    term = MeanTeacher(student, Ambiguous(*config.doubt), config.weight, config.decay, config.noise, False)
+    return SemiNet(student, term, config)

@@ -1,0 +1,27 @@
+"""`bcp`: bidirectional copy-paste between labelled and unlabelled patches (Bai and colleagues 2023)."""
+
+from dataclasses import dataclass
+
+from fewmask.blocks.semi import CopyPaste
+from fewmask.core.batch import Task
+from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+
+
+@dataclass(frozen=True)
+class Config(SemiSupervised):
+    """Settings of `bcp`; the published batch is 4 + 4."""
+
+    weight: float = 0.5
+    """Of the unlabelled part of a pasted patch."""
+    decay: float = 0.99
+    """Of the teacher's moving average."""
+    first: float = 2 / 17
+    """Part of training on pasted labelled pairs only (2,000 of 17,000 steps)."""
+    side: float = 2 / 3
+    """Side of the pasted box, as a part of the patch's."""
+
+
+def build(config: Config, task: Task) -> SemiNet:
+    """A fresh student and its teacher."""
+    student = build_vnet(config, task)
+    return SemiNet(student, CopyPaste(student, config.weight, config.decay, config.first, config.side), config)

@@ -1,0 +1,21 @@
+"""`cps`: two V-Nets that teach each other with their hard answers (Chen and colleagues 2021); the first one predicts."""
+
+from dataclasses import dataclass
+
+from fewmask.blocks.semi import CrossPseudo
+from fewmask.core.batch import Task
+from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+
+
+@dataclass(frozen=True)
+class Config(SemiSupervised):
+    """Settings of `cps`."""
+
+    weight: float = 0.1
+    """Largest weight of the crossed losses; it rises over the whole run (SSL4MIS)."""
+
+
+def build(config: Config, task: Task) -> SemiNet:
+    """Two fresh networks with different random weights."""
+    student = build_vnet(config, task)
+    return SemiNet(student, CrossPseudo(build_vnet(config, task), config.weight), config)

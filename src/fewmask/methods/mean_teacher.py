@@ -1,0 +1,28 @@
+"""`mean_teacher`: a V-Net that agrees with its own moving average on noisy patches (Tarvainen and Valpola 2017)."""
+
+from dataclasses import dataclass
+
+from fewmask.blocks.semi import Everywhere, MeanTeacher
+from fewmask.core.batch import Task
+from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+
+
+@dataclass(frozen=True)
+class Config(SemiSupervised):
+    """Settings of `mean_teacher`."""
+
+    weight: float = 0.1
+    """Largest weight of the consistency; it rises over the whole run as exp(-5 (1 - t)^2)."""
+    decay: float = 0.99
+    """Of the teacher's moving average."""
+    noise: float = 0.1
+    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
+    labelled_too: bool = True
+    """The consistency counts on labelled patches too, as CFR was run; off is the textbook."""
+
+
+def build(config: Config, task: Task) -> SemiNet:
+    """A fresh student and its teacher."""
+    student = build_vnet(config, task)
+    term = MeanTeacher(student, Everywhere(), config.weight, config.decay, config.noise, config.labelled_too)
+    return SemiNet(student, term, config)

@@ -1,0 +1,31 @@
+"""`nnunet`: the real nnU-Net (Isensee et al. 2021), run as the program that it is, in an environment of its own.
+
+It gets the budget's slices as its raw data set (what nobody outlined carries its ignore label), plans, trains and predicts by
+itself, and its masks are scored like everyone else's. `fewmask nnunet setup` makes the environment; see `external/nnunet.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from fewmask.core.batch import Task
+from fewmask.core.errors import BadConfig
+
+external = True
+"""Not a network of ours: trained by `training/external.py`, asked by `predict/external.py`."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `nnunet`; everything else is what nnU-Net plans for itself."""
+
+    configuration: Literal["2d", "3d_fullres"] = "2d"
+    """Which of its configurations (D24: 2d)."""
+    steps_per_epoch: int = 250
+    """Iterations per epoch, nnU-Net's own number; its learning rate falls once per epoch, and it saves once per epoch."""
+    epochs: int = 1000
+    """How long it trains if `--steps` does not say; nnU-Net's own number."""
+
+
+def build(config: Config, task: Task) -> NoReturn:
+    """Raises `BadConfig`: there is no network of ours to build."""
+    raise BadConfig("nnU-Net is a program, not a network of ours", did="nothing was started", fix="--method unet", row="C02")

@@ -1,0 +1,23 @@
+"""`self_training`: a V-Net learns from labelled volumes, labels the others, learns from both, and again."""
+
+from dataclasses import dataclass
+
+from fewmask.blocks.semi import SelfTraining
+from fewmask.core.batch import Task
+from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+
+
+@dataclass(frozen=True)
+class Config(SemiSupervised):
+    """Settings of `self_training`; the paper describes it in a sentence, the numbers are ours."""
+
+    rounds: int = 2
+    """Rounds of pseudo-labels after the supervised part; all parts are equally long."""
+    weight: float = 1.0
+    """Of the loss against pseudo-labels."""
+
+
+def build(config: Config, task: Task) -> SemiNet:
+    """A fresh student and a place for its frozen copy."""
+    student = build_vnet(config, task)
+    return SemiNet(student, SelfTraining(student, config.rounds, config.weight), config)

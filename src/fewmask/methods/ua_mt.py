@@ -1,0 +1,28 @@
+"""`ua_mt`: a mean teacher whose word counts where it is sure of it (Yu and colleagues 2019)."""
+
+from dataclasses import dataclass
+
+from fewmask.blocks.semi import Certain, MeanTeacher
+from fewmask.core.batch import Task
+from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+
+
+@dataclass(frozen=True)
+class Config(SemiSupervised):
+    """Settings of `ua_mt`."""
+
+    weight: float = 0.1
+    """Largest weight of the consistency."""
+    decay: float = 0.99
+    """Of the teacher's moving average."""
+    noise: float = 0.1
+    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
+    passes: int = 8
+    """Noisy passes of the teacher, whose mean answer says how sure it is."""
+
+
+def build(config: Config, task: Task) -> SemiNet:
+    """A fresh student and its teacher."""
+    student = build_vnet(config, task)
+    term = MeanTeacher(student, Certain(config.passes), config.weight, config.decay, config.noise, False)
+    return SemiNet(student, term, config)

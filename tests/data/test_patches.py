@@ -1,0 +1,96 @@
+"""Patches are a function of (seed, step), hold what the budget grants and nothing else, and small scans are padded."""
+
+import numpy as np
+import pytest
+import torch
+
+from fewmask.core.batch import IGNORE, Feed
+from fewmask.core.budget import Budget, draw_slices
+from fewmask.core.errors import BadConfig
+from fewmask.data.patches import Crop, PatchFeed, cut, draw_crop
+from tests.scans import prepare_scans
+
+FEED = Feed(patch=(16, 16, 16), labelled=2, unlabelled=3, turns=True)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare_scans(tmp_path_factory.mktemp("scans"))
+
+
+def one(case: str) -> Budget:
+    return Budget("volumes", 0, volumes=(case,))
+
+
+def test_the_same_step_gives_the_same_patches(prepared) -> None:
+    with PatchFeed(prepared, one("case_00"), FEED, 3) as a, PatchFeed(prepared, one("case_00"), FEED, 3) as b:
+        b.batch(0), b.batch(7)
+        first, again = a.batch(4), b.batch(4)
+    assert first.names == again.names
+    assert torch.equal(first.labelled.image, again.labelled.image) and torch.equal(first.labelled.mask, again.labelled.mask)
+    assert torch.equal(first.unlabelled.image, again.unlabelled.image)
+
+
+def test_one_labelled_volume_is_drawn_again_and_the_others_stay_unlabelled(prepared) -> None:
+    with PatchFeed(prepared, one("case_01"), FEED, 0) as feed:
+        batches = [feed.batch(index) for index in range(4)]
+    assert {name.split(":")[0] for batch in batches for name in batch.names["labelled"]} == {"case_01"}
+    assert {name.split(":")[0] for batch in batches for name in batch.names["unlabelled"]} == {"case_00", "case_02"}
+    assert batches[0].labelled.image.shape == (2, 1, 16, 16, 16) and batches[0].unlabelled.image.shape == (3, 1, 16, 16, 16)
+
+
+def test_scans_of_eight_slices_lie_in_the_middle_of_sixteen(prepared) -> None:
+    with PatchFeed(prepared, one("case_00"), Feed(patch=(16, 32, 32), labelled=1), 0) as feed:
+        batch = feed.batch(0).labelled
+    assert (batch.mask[0, :4] == IGNORE).all() and (batch.mask[0, 12:] == IGNORE).all() and (batch.mask[0, 4:12] != IGNORE).all()
+    assert (batch.image[0, 0, :4] == 0).all()
+    with prepared.case("case_00") as file:
+        assert np.array_equal(batch.mask[0, 4:12].numpy(), file.labels(range(8))), "same spacing: the mask itself"
+
+
+def test_a_budget_of_slices_knows_these_slices_and_nothing_else(prepared) -> None:
+    budget = draw_slices(prepared.candidates(prepared.split.train), prepared.patients, 1, 0)
+    ((case, d),) = budget.slices
+    with PatchFeed(prepared, budget, Feed(patch=(16, 16, 16), labelled=2, unlabelled=1), 0) as feed:
+        batch = feed.batch(0)
+    for mask in batch.labelled.mask:
+        known = [row for row in range(16) if (mask[row] != IGNORE).any()]
+        assert known == [4 + d], "8 slices in the middle of 16"
+    assert case not in {name.split(":")[0] for name in batch.names["unlabelled"]}
+
+
+def test_masks_outside_the_budget_change_nothing(prepared, tmp_path) -> None:
+    import shutil
+
+    import h5py
+
+    from fewmask.io.prepared import Prepared
+
+    shutil.copytree(prepared.folder, tmp_path / "copy")
+    for case in ("case_01", "case_02", "case_03"):
+        with h5py.File(tmp_path / "copy" / "cases" / f"{case}.h5", "r+") as file:
+            file["label"][...] = 1 - file["label"][...]
+    copy = Prepared.open(tmp_path / "copy")
+    with PatchFeed(prepared, one("case_00"), FEED, 0) as a, PatchFeed(copy, one("case_00"), FEED, 0) as b:
+        for index in range(3):
+            one_batch, other = a.batch(index), b.batch(index)
+            assert torch.equal(one_batch.labelled.mask, other.labelled.mask)
+            assert torch.equal(one_batch.unlabelled.image, other.unlabelled.image)
+
+
+def test_cut_turns_image_and_mask_alike() -> None:
+    volume = torch.arange(2 * 3 * 3).reshape(2, 3, 3).float()
+    assert torch.equal(cut(volume, (2, 2, 2), Crop((0, 1, 1)), 0), volume[:, 1:, 1:])
+    turned = cut(volume, (1, 2, 2), Crop((0, 0, 0), turns=1, mirror=0), 0)[0]
+    assert turned.tolist() == [[0, 3], [1, 4]], "[[0, 1], [3, 4]] turned by a quarter is [[1, 4], [0, 3]], then mirrored"
+
+
+def test_a_held_slice_is_in_the_crop() -> None:
+    rng = np.random.default_rng(0)
+    corners = [draw_crop((40, 20, 20), (16, 16, 16), False, rng, hold=30).corner[0] for _ in range(50)]
+    assert min(corners) >= 15 and max(corners) <= 24 and len(set(corners)) > 4
+
+
+def test_nothing_granted_is_refused(prepared) -> None:
+    with pytest.raises(BadConfig, match="grants no mask"):
+        PatchFeed(prepared, Budget("slices", 0), FEED, 0)

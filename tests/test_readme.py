@@ -1,0 +1,22 @@
+"""The README's Python lines work as they stand, with two steps instead of ten minutes."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.scans import write_scans
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_python_lines(tmp_path: Path) -> None:
+    cases = write_scans(tmp_path / "scans")
+    shutil.copy(tmp_path / "scans" / "images" / f"{cases[0]}.nii.gz", tmp_path / "new_scan.nii.gz")
+    (lines,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    changed = lines.replace("(1,)", "(6,)").replace("minutes=10", "steps=2")
+    assert changed.count("(6,)") == changed.count("steps=2") == 1
+    check = "\nassert mask.voxels.shape == (8, 32, 32), mask.voxels.shape\n"
+    done = subprocess.run([sys.executable, "-c", changed + check], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
