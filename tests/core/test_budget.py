@@ -84,3 +84,14 @@ def test_impossible_splits(split: Split) -> None:
     with pytest.raises(BadDataset) as caught:
         split.check(PATIENTS)
     assert caught.value.row == "S04"
+
+
+def test_in_the_order_of_the_list_as_papers_do() -> None:
+    cases = ["d", "a", "c", "b"]
+    patients = {case: case for case in cases}
+    assert draw_volumes(cases, patients, 1, 0, in_order=True).volumes == ("d",)
+    assert draw_volumes(cases, patients, 1, 2, in_order=True).volumes == ("c",)
+    assert draw_volumes(cases, patients, 3, 0, in_order=True).volumes == ("d", "a", "c")
+    assert draw_volumes(cases, patients, 3, 1, in_order=True).volumes == ("b", "d", "a")
+    with pytest.raises(BadConfig, match="5 labelled volumes"):
+        draw_volumes(cases, patients, 5, 0, in_order=True)

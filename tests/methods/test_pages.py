@@ -17,7 +17,9 @@ def test_every_method_has_a_page_and_every_page_a_method() -> None:
 
 @pytest.mark.parametrize("name", methods.names())
 def test_functions_named_are_there(name: str) -> None:
-    named = re.findall(r"`((?:methods|blocks|data|external|predict)/[\w/]+\.py)(?:: ([\w., ]+))?`", (PAGES / f"{name}.md").read_text())
+    named = re.findall(
+        r"`((?:methods|blocks|data|external|predict|training)/[\w/]+\.py)(?:: ([\w., ]+))?`", (PAGES / f"{name}.md").read_text()
+    )
     assert named
     for file, function in named:
         text = (ROOT / "src" / "fewmask" / file).read_text()

@@ -20,6 +20,17 @@ def class_activation(features: Float[Tensor, "b c gh gw"], weight: Float[Tensor,
         return torch.where((high - low > 1e-6) & torch.isfinite(high), scaled, torch.zeros_like(scaled))
 
 
+def class_attention(features: Float[Tensor, "b c gh gw"], weight: Float[Tensor, "k c"]) -> Float[Tensor, "b k gh gw"]:
+    """Softmax over the cells of the features weighted by the class's row, with its peak scaled to 1; ours.
+
+    What `losses.attention_guide` teaches: about equal where the structure is, nothing elsewhere. Detached; a non-finite map is 0.
+    """
+    with torch.no_grad():
+        looks = torch.einsum("bchw,kc->bkhw", features, weight.to(features.dtype)).float()
+        scaled = torch.exp(looks - looks.amax((2, 3), keepdim=True))
+        return torch.where(torch.isfinite(scaled), scaled, torch.zeros_like(scaled))
+
+
 def activation_mask(cam: Float[Tensor, "b k gh gw"], side: int, cut: float) -> Bool[Tensor, "b k side side"]:
     """Up-sample bilinearly (half-pixel centres) to `side`, rescale to a peak of 1, keep what is at least `cut` of the peak.
 

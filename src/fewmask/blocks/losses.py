@@ -104,6 +104,22 @@ def voxel_map(logits: Float[Tensor, "b c *space"], mask: Int[Tensor, "b *space"]
     return {"ce": entropy, "dice": dice}
 
 
+def attention_guide(
+    features: Float[Tensor, "b c gh gw"], weight: Float[Tensor, "k c"], mask: Int[Tensor, "b h w"], present: Int[Tensor, "b k"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy between where a structure lies and where its class row looks, mean over structures that are there; ours.
+
+    Both are distributions over the cells of the map: the outline's share of each cell, and the softmax of weight . features. A
+    constant added to all cells changes nothing, so the image-level logit, their mean, is free to answer the tag.
+    """
+    rows, classes = torch.nonzero(present == 1, as_tuple=True)
+    looks = torch.einsum("nchw,nc->nhw", features[rows].float(), weight[classes].float()).flatten(1)
+    inside = (mask[rows] == (classes + 1)[:, None, None]).float()[:, None]
+    share = functional.adaptive_avg_pool2d(inside, (features.shape[2], features.shape[3])).flatten(1)
+    share = share / share.sum(1, keepdim=True).clamp_min(1e-12)
+    return -(share * torch.log_softmax(looks, 1)).sum(1).mean()
+
+
 def tag_entropy(logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]) -> Float[Tensor, ""]:
     """Plain cross-entropy of image tags over the entries somebody tagged: the focal loss without focus or balance."""
     return 2 * focal(logits, present, 0.5, 0.0)

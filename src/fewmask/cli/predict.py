@@ -18,6 +18,8 @@ def predict(
     out: Path | None = typer.Option(None, help="Folder for the masks; for a prepared dataset the run's own predictions folder."),
     device: str | None = typer.Option(None, help="cpu, cuda, cuda:1; default: a GPU if there is one."),
     engine: str = typer.Option("torch", help="torch, or openvino: SAM's encoder faster on a CPU (extra `openvino`)."),
+    stride: str | None = typer.Option(None, help="3D methods: voxels between windows, d,h,w (default: half a window)."),
+    gaussian: bool = typer.Option(False, "--gaussian", help="3D methods: weigh the middle of windows more."),
     trust: str | None = reading.TRUST,
     assume: str | None = reading.ASSUME,
     volume: int | None = reading.VOLUME,
@@ -25,7 +27,7 @@ def predict(
     fix_nonfinite: bool = reading.NONFINITE,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import load_predictor, predict_folder
+    from fewmask.predict import Predictor, load_predictor, predict_folder
 
     talk: Talk = context.obj
     reading.existing(source, "file or folder")
@@ -34,8 +36,15 @@ def predict(
         if not (source / "dataset.json").exists() or not (source / "cases").is_dir():
             raise BadConfig("where should the masks go?", did="nothing was started", fix="add --out masks", row="C02")
         out = run / "predictions"
+    predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
+    if stride is not None or gaussian:
+        if not isinstance(predictor, Predictor) or predictor.method.feed.patch is None:
+            raise BadConfig(
+                "--stride and --gaussian are for 3D methods", did="nothing was written", fix="leave them out", row="C02"
+            )
+        predictor.stride, predictor.gaussian = reading.three_whole_numbers("--stride", stride), gaussian
     summary = predict_folder(
-        load_predictor(run, device, engine),  # type: ignore[arg-type]
+        predictor,
         source,
         out,
         read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),

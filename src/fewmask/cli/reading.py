@@ -81,3 +81,16 @@ def one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
     """Refuse a word that the flag does not know; None passes."""
     if value is not None and value not in allowed:
         raise BadConfig(f"{flag} {value!r} is not known", did="nothing was started", fix=f"use {' or '.join(allowed)}", row="C02")
+
+
+def three_whole_numbers(flag: str, text: str | None) -> tuple[int, int, int] | None:
+    """`4,18,18` as a tuple; None passes. Raises `BadConfig` for anything else."""
+    if text is None:
+        return None
+    parts = text.replace(" ", "").split(",")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise BadConfig(
+            f"{flag} {text!r} is not three whole numbers", did="nothing was started", fix=f"{flag} 4,18,18", row="C02"
+        )
+    d, h, w = (int(part) for part in parts)
+    return d, h, w

@@ -26,11 +26,13 @@ def train(
     slices: int | None = typer.Option(None, help="How many outlined slices may be seen."),
     volumes: int | None = typer.Option(None, help="How many whole masks may be seen, instead."),
     draw: int = typer.Option(0, help="Which masks are in the budget."),
+    in_order: bool = typer.Option(False, "--in-order", help="Take volumes in the order of the training list, as papers do."),
     seed: int = typer.Option(0, help="Initialisation and order."),
     minutes: float | None = typer.Option(None, help="Training time; 20 steps are timed, then steps count. Default 10."),
     steps: int | None = typer.Option(None, help="Training steps, instead."),
     encoder: str | None = typer.Option(None, help="Size of SAM: compact, small, tiny, vit-b, vit-l, vit-h."),
     settings: list[str] = typer.Option([], "--set", help="A setting of the method, key=value; may be repeated."),
+    until: str | None = typer.Option(None, help="Stop after this stage of a method that has several (cfr: finetune)."),
     device: str | None = typer.Option(None, help="cpu, cuda, cuda:1; default: a GPU if there is one."),
     threads: int | None = typer.Option(None, min=1, help="CPU threads."),
     amp: str = typer.Option("auto", help="bfloat16: auto (probed), on, off."),
@@ -50,9 +52,10 @@ def train(
     if amp not in ("auto", "on", "off"):
         raise BadConfig(f"--amp {amp!r} is not known", did="nothing was started", fix="use auto, on or off", row="C02")
     request = TrainRequest(
-        prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw, seed=seed, minutes=minutes,
-        steps=steps, encoder=encoder, settings=tuple(settings), device=device, threads=threads, amp=amp,  # type: ignore[arg-type]
-        save_minutes=save_minutes, save_steps=save_steps, embeddings=embeddings, embeddings_gib=embeddings_gib,
+        prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw, in_order=in_order, seed=seed,
+        minutes=minutes, steps=steps, encoder=encoder, settings=tuple(settings), until=until, device=device, threads=threads,
+        amp=amp, save_minutes=save_minutes, save_steps=save_steps,  # type: ignore[arg-type]
+        embeddings=embeddings, embeddings_gib=embeddings_gib,
     )  # fmt: skip
     run = run_train(request, show_progress(talk))
     talk.say(f"trained: {run}\nnext: fewmask predict {run} {prepared} && fewmask evaluate {run} && fewmask report {run}")

@@ -1,6 +1,7 @@
 """What a method is fed and what it answers. Unlabelled and weak batches have no mask field: a mask cannot reach them."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -111,8 +112,8 @@ class Feed:
     unlabelled: int = 0
     strong: bool = False
     """Also give the strong view of weak and unlabelled items."""
-    pseudo: bool = False
-    """Also give the pseudo-labels of unlabelled patches that an earlier stage left in the run folder."""
+    pseudo: Literal["off", "some", "only"] = "off"
+    """Also give the labels that an earlier stage left for unlabelled patches: to those that have any, or draw only those."""
     augment: bool = True
 
 
@@ -125,6 +126,8 @@ class Task:
     size: int
     """Side of the square image in pixels."""
     modality: str = "ct"
+    spacing_mm: float = 0.0
+    """Size of the pixels; 0 = unknown."""
 
     @property
     def k(self) -> int:

@@ -81,8 +81,15 @@ def draw_slices(candidates: Mapping[str, Sequence[int]], patients: Mapping[str, 
     return Budget("slices", draw, slices=tuple(ordered[:n]))
 
 
-def draw_volumes(candidates: Sequence[str], patients: Mapping[str, str], n: int, draw: int) -> Budget:
-    """n completely reviewed cases, at most one per patient until all patients have one; nested as `draw_slices`."""
+def draw_volumes(candidates: Sequence[str], patients: Mapping[str, str], n: int, draw: int, in_order: bool = False) -> Budget:
+    """n completely reviewed cases, at most one per patient until all patients have one; nested as `draw_slices`.
+
+    With `in_order` the list's own order counts, as in the papers ("the first n are labelled"): draw 0 takes the first n, draw 1
+    the next n, and so on, from the beginning again where the list ends.
+    """
+    if in_order:
+        _check_count(n, len(candidates), "volumes")
+        return Budget("volumes", draw, volumes=tuple(candidates[(draw * n + i) % len(candidates)] for i in range(n)))
     ordered = draw_slices({case: [0] for case in candidates}, patients, len(candidates), draw) if candidates else None
     _check_count(n, len(candidates), "volumes")
     return Budget("volumes", draw, volumes=tuple(case for case, _ in ordered.slices[:n]) if ordered else ())

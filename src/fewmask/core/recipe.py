@@ -110,6 +110,8 @@ RECIPES: dict[str, Recipe] = {
         Recipe("ct-liver", modality="ct", spacing_mm=1.75, size=224),
         Recipe("ct", modality="ct"),
         Recipe("mr", modality="mr"),
+        Recipe("left-atrium", modality="mr", spacing_mm=0.625, size=256, slice_mm=0.625),
+        Recipe("left-atrium-half", modality="mr", spacing_mm=1.25, size=128, slice_mm=1.25),
         Recipe("sam-mix-paper", "ct", window_hu=(-160.0, 240.0), size=256, stretch=True, central=0.3, per_slice=True),
     )
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -16,6 +17,7 @@ from fewmask.core.placement import VolumePlacement
 from fewmask.core.randomness import rng
 from fewmask.data.feed import Ahead, count_provided, items_of_step
 from fewmask.data.gate import MaskGate
+from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 
 Place = tuple[str, int | None]
@@ -74,8 +76,14 @@ class PatchFeed:
     and again. Unlabelled patches come from all scans without a granted mask, or from all if every scan has one.
     """
 
-    def __init__(self, prepared: Prepared, budget: Budget, feed: Feed, seed: int) -> None:
-        """Raises `BadConfig` if the budget grants nothing or the method wants slices."""
+    def __init__(
+        self, prepared: Prepared, budget: Budget, feed: Feed, seed: int, pseudo: Path | None = None, trust: float = 0.0
+    ) -> None:
+        """Raises `BadConfig` if the budget grants nothing or the method wants slices.
+
+        `pseudo` holds label maps `CASE.nii.gz` that an earlier stage made, with their confidence; voxels below `trust` in [0, 1]
+        are left out. Scans without one are all `IGNORE`, or are not drawn if the feed wants only those with one.
+        """
         if feed.patch is None:
             raise BadConfig("the method wants slices, not patches", did="nothing was started", row="C02")
         self._prepared, self._feed, self._seed, self._patch = prepared, feed, seed, feed.patch
@@ -89,12 +97,17 @@ class PatchFeed:
         self._whole = budget.kind == "volumes"
         self._labelled: list[Place] = [(case, None) for case in self._granted] if self._whole else list(slices)
         rest = [case for case in prepared.split.train if case not in self._granted]
-        self._unlabelled: list[Place] = [(case, None) for case in rest or prepared.split.train]
+        self._pseudo, self._trust = pseudo, trust
+        pool = rest or prepared.split.train
+        if feed.pseudo == "only":
+            pool = [case for case in pool if pseudo is not None and (pseudo / f"{case}.nii.gz").exists()]
+        self._unlabelled: list[Place] = [(case, None) for case in pool]
         self._placements = {
             case: VolumePlacement.of(row.shape, row.spacing_mm, prepared.recipe) for case, row in prepared.cases.items()
         }
         self._images: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
+        self._labels_made: dict[str, Tensor] = {}
         self._bytes = 0
         self._ahead = Ahead(self._make)
 
@@ -128,9 +141,10 @@ class PatchFeed:
             present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
             labelled = Labelled(self._patches(crops), masks, present)
             names["labelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
-        if self._feed.unlabelled:
+        if self._feed.unlabelled and self._unlabelled:
             crops = self._crops("unlabelled", self._unlabelled, self._feed.unlabelled, index)
-            unlabelled = Unlabelled(self._patches(crops))
+            made = [cut(self._made(case), self._patch, crop, IGNORE) for case, crop in crops] if self._pseudo else None
+            unlabelled = Unlabelled(self._patches(crops), pseudo=None if made is None else torch.stack(made).long())
             names["unlabelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         return Batch(labelled, None, unlabelled, names)
 
@@ -170,3 +184,18 @@ class PatchFeed:
             else:
                 self._masks[case] = torch.from_numpy(placement.place_slices(known, slices, IGNORE))
         return self._masks[case]
+
+    def _made(self, case: str) -> UInt8[Tensor, "d h w"]:
+        """The placed pseudo-label of an unlabelled scan."""
+        if case not in self._labels_made:
+            placement = self._placements[case]
+            path = (self._pseudo or Path()) / f"{case}.nii.gz"
+            if path.exists():
+                volume = read_labels(path).voxels.astype(np.uint8)
+                if self._trust:
+                    sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(255 * self._trust)
+                    volume = np.where(sure, volume, IGNORE).astype(np.uint8)
+                self._labels_made[case] = torch.from_numpy(placement.place_mask(volume))
+            else:
+                self._labels_made[case] = torch.full(placement.shape, IGNORE, dtype=torch.uint8)
+        return self._labels_made[case]

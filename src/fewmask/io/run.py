@@ -1,7 +1,7 @@
 """A run folder: everything a run was made of, its checkpoints, and what came of it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,20 @@ class RunFolder(States):
         return self.path / "metrics.csv"
 
     def create(
-        self, config: Mapping[str, Any], recipe: Mapping[str, Any], split: Split, budget: Budget, environment: Mapping[str, Any]
+        self,
+        config: Mapping[str, Any],
+        recipe: Mapping[str, Any],
+        split: Split,
+        budget: Budget,
+        environment: Mapping[str, Any],
+        beside: Collection[str] = (),
     ) -> None:
-        """Write what the run is made of, config last: a folder without config.json was never started."""
-        if self.path.exists() and any(item.name not in _LEFT_BY_CREATE for item in self.path.iterdir()):
+        """Write what the run is made of, config last: a folder without config.json was never started.
+
+        `beside` names what else may be there (folders of earlier stages).
+        """
+        known = _LEFT_BY_CREATE | set(beside)
+        if self.path.exists() and any(item.name not in known for item in self.path.iterdir()):
             raise BadConfig(
                 "the run folder holds other files",
                 where=str(self.path),

@@ -10,7 +10,7 @@ from typing import Any
 from fewmask.core.batch import Task
 from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig
-from fewmask.methods._method import Method
+from fewmask.methods._method import Method, Stage
 
 
 def names() -> list[str]:
@@ -21,6 +21,12 @@ def names() -> list[str]:
 def is_external(name: str) -> bool:
     """Is the method a program that is not ours, with no network to build? Raises `BadConfig` for an unknown name."""
     return getattr(_module(name), "external", False)
+
+
+def stages(name: str, config: Any) -> tuple[Stage, ...]:
+    """The trainings of a method in order; the last one is the run itself."""
+    own = getattr(_module(name), "stages", None)
+    return (Stage("", name, config, 1.0),) if own is None else own(config)
 
 
 def config_class(name: str) -> type:

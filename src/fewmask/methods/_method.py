@@ -1,13 +1,38 @@
 """The contract every method keeps (design, section 2)."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from fewmask.core.batch import Batch, Feed, Probabilities, Step
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training of a method that has several; each leaves a run folder of its own inside the run's."""
+
+    name: str
+    """Its folder; empty for the last stage, which is the run itself."""
+    method: str
+    config: Any
+    share: float
+    """Of the run's minutes."""
+    start: str = ""
+    """Earlier stage whose weights it goes on from."""
+    learns: str = ""
+    """Folder of pseudo-labels it learns from."""
+    writes: str = ""
+    """Folder into which it labels the unlabelled scans when it is done."""
+    asks: str = ""
+    """Earlier stage whose network labels every unlabelled patch in every step."""
+    surer_than: float = 0.0
+    """Only scans whose mean confidence reaches this are labelled."""
+    but: str = ""
+    """Scans that have a label in this folder are not labelled again."""
 
 
 class Method(nn.Module, ABC):
@@ -21,6 +46,10 @@ class Method(nn.Module, ABC):
     promptable: ClassVar[bool] = False
     """True if the method has `segment(image, boxes)` for the oracle-box bound."""
     needs_grad_in_predict: ClassVar[bool] = False
+    note: str = ""
+    """What a user should know before training starts."""
+    fresh: tuple[str, ...] = ()
+    """Beginnings of the names of weights in `sam` that pretrained files do not have: they stay random."""
     clip_norm: float = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it."""
 

@@ -1,6 +1,7 @@
 """What the 3D methods share: a V-Net that learns from patches, with a term for the unlabelled ones."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -67,9 +68,8 @@ class SemiNet(Method):
         self.term = term
         self._lr, self._weight_decay, self._pseudo_weight = config.lr, config.weight_decay, pseudo_weight
         unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
-        self.feed = Feed(
-            patch=config.patch, labelled=config.labelled, unlabelled=unlabelled, turns=config.turns, pseudo=bool(pseudo_weight)
-        )
+        kind: Literal["off", "some"] = "some" if pseudo_weight else "off"
+        self.feed = Feed(patch=config.patch, labelled=config.labelled, unlabelled=unlabelled, turns=config.turns, pseudo=kind)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Those of the term, and `sam` against pseudo-labels if there are any."""

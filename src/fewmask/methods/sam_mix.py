@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from fewmask.blocks.cam import activation_mask, class_activation
-from fewmask.blocks.losses import Choose, bernoulli_consistency, focal, promptable
+from fewmask.blocks.cam import activation_mask, class_activation, class_attention
+from fewmask.blocks.losses import Choose, attention_guide, bernoulli_consistency, focal, promptable
 from fewmask.blocks.masks import answer, best_mask, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.prompts import Rule, centre_box, main_component, mask_boxes
@@ -41,6 +41,8 @@ class Config:
     """Rank of the adapters on q and v (paper: 8)."""
     classifier_width: int = 32
     """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much."""
+    classifier_side: int = 256
+    """Smaller slices are enlarged to this side for the classifier: its activation has 8 cells per side, as in the figure."""
     augment: bool = True
     """Turn, zoom, shift and shade the slices; off, a frozen encoder (`tune=decoder`) sees each slice once and for all."""
     labelled: int = 4
@@ -51,6 +53,8 @@ class Config:
     """Weight of positive tags in the focal loss (D3, Lin et al.)."""
     focal_gamma: float = 2.0
     """Focusing exponent (D3)."""
+    guide_weight: float = 0.5
+    """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the paper: tags alone teach it."""
     cam_cut: float = 50 / 255
     """Part of the activation's peak that is kept: exact from the paper's figure (D4)."""
     component: Rule = "largest"
@@ -128,16 +132,20 @@ class SamMix(Method):
         images, present = [batch.labelled.image], [batch.labelled.present]
         if batch.weak is not None:
             images, present = [*images, batch.weak.image], [*present, batch.weak.present]
-        features, logits = self.classifier(torch.cat(images))
+        features, logits = self._classify(torch.cat(images))
         losses = {"classify": focal(logits, torch.cat(present), self.config.focal_alpha, self.config.focal_gamma)}
-        losses |= self._mask_losses(batch.labelled, features[: len(batch.labelled.image)], step)
+        outlined = features[: len(batch.labelled.image)]
+        if self.config.guide_weight and bool((batch.labelled.present == 1).any()):
+            drawn = attention_guide(outlined, self.classifier.head.weight, batch.labelled.mask, batch.labelled.present)
+            losses["guide"] = self.config.guide_weight * drawn
+        losses |= self._mask_losses(batch.labelled, outlined, step)
         if batch.unlabelled is not None:
             losses |= self._unlabelled_losses(batch.unlabelled)
         return losses
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """Masks from the model's own prompts."""
-        features, logits = self.classifier(image)
+        features, logits = self._classify(image)
         prompts = self._prompts(features, image.shape[-1])
         present = torch.sigmoid(logits.float())
         wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
@@ -151,7 +159,7 @@ class SamMix(Method):
 
     def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
         """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box bound."""
-        features, logits = self.classifier(image)
+        features, logits = self._classify(image)
         prompts = self._prompts(features, image.shape[-1])
         there = ~boxes.isnan().any(-1)
         probs = self._segment(image, boxes, prompts.dense, there)
@@ -165,6 +173,12 @@ class SamMix(Method):
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""
         return warm_cosine(step, self.config.warmup)
+
+    def _classify(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
+        """Features and logits of the classifier."""
+        side = self.config.classifier_side
+        seen = functional.interpolate(image, (side, side), mode="bilinear") if image.shape[-1] < side else image
+        return self.classifier(seen)
 
     def _mask_losses(self, labelled: Labelled, features: Float[Tensor, "b c gh gw"], step: Step) -> dict[str, Tensor]:
         """Losses of the taught mask and of the scores, over the (image, class) pairs that are there."""
@@ -188,11 +202,11 @@ class SamMix(Method):
         assert unlabelled.strong is not None
         losses = {}
         with torch.no_grad():
-            features, logits = self.classifier(unlabelled.image)
+            features, logits = self._classify(unlabelled.image)
             belief = torch.sigmoid(logits.float())
         if self.config.pseudo_weight:
             sure = torch.maximum(belief, 1 - belief) >= self.config.pseudo_confidence
-            _, strong = self.classifier(unlabelled.strong)
+            _, strong = self._classify(unlabelled.strong)
             entropy = functional.binary_cross_entropy_with_logits(strong.float(), (belief >= 0.5).float(), reduction="none")
             losses["pseudo"] = self.config.pseudo_weight * (entropy * sure).mean()
         if self.config.consistency_weight:
@@ -217,7 +231,8 @@ class SamMix(Method):
 
     def _prompts(self, features: Float[Tensor, "b c gh gw"], side: int) -> _Prompts:
         """Activation -> cut map -> component -> box and dense prompt, per class; no gradient passes."""
-        heat = class_activation(features.detach(), self.classifier.head.weight.detach())
+        look = class_attention if self.config.guide_weight else class_activation
+        heat = look(features.detach(), self.classifier.head.weight.detach())
         b, k = heat.shape[:2]
         cut = activation_mask(heat, side, self.config.cam_cut).flatten(0, 1)
         hot = functional.interpolate(heat, (side, side), mode="bilinear").flatten(0, 1)

@@ -7,12 +7,13 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
+from fewmask.core.config import parse
 from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.placement import Placement, VolumePlacement
 from fewmask.core.recipe import Recipe
@@ -38,6 +39,8 @@ class Prediction:
     """Per slice: presence, boxes on the scan's pixels, heat maps; None for methods without prompts. See `prompts.json`."""
     no_prompt: int
     """Slices and classes judged present for which no prompt could be made, so their mask is empty."""
+    confidence: UInt8[np.ndarray, "d h w"] | None = None
+    """Probability of the voxel's class, 0 to 255; if it was asked for."""
 
 
 @runtime_checkable
@@ -70,6 +73,8 @@ class Predictor:
         """Step between windows of 3D methods (d, h, w); None = half a window."""
         self.gaussian = False
         """Weigh the middle of windows more."""
+        self.with_confidence = False
+        """3D methods also give the confidence of every voxel."""
 
     @classmethod
     def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
@@ -79,7 +84,7 @@ class Predictor:
         """
         folder = open_finished(run)
         config = folder.read_config()
-        task = Task(tuple(config["task"]["classes"]), config["task"]["size"], config["task"]["modality"])
+        task = parse(Task, config["task"], "task")
         method = build(config["method"], config_from(config["method"], config["config"]), task)
         load_into(method, folder.weights)
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -140,6 +145,7 @@ class Predictor:
         scaled = self.recipe.scale(volume.intensities(), self.bounds(volume))
         placed = torch.from_numpy(placement.place(scaled))
         labels = np.zeros(volume.shape, np.uint8)
+        confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
         first = d = 0
         kept = np.zeros((self.task.k + 1, 0, *placement.shape[1:]), np.float32)
 
@@ -154,12 +160,15 @@ class Predictor:
                 end += 1
             for start in range(d, end, self.batch):
                 slices = range(start, min(start + self.batch, end))
-                labels[slices.start : slices.stop] = placement.restore(kept, first, slices).argmax(0).astype(np.uint8)
+                probs = placement.restore(kept, first, slices)
+                labels[slices.start : slices.stop] = probs.argmax(0).astype(np.uint8)
+                if confidence is not None:
+                    confidence[slices.start : slices.stop] = np.round(255 * probs.max(0).clip(0, 1)).astype(np.uint8)
             d = end
             if d < volume.shape[0]:
                 drop = placement.rows_for(d).start - first
                 kept, first = kept[:, drop:], first + drop
-        return Prediction(LabelMap(labels, volume.grid), None, 0)
+        return Prediction(LabelMap(labels, volume.grid), None, 0, confidence)
 
     def _ask(self, answer: Answer, image: Tensor, slices: list[int]) -> Probabilities:
         grad = torch.enable_grad() if self.method.needs_grad_in_predict else torch.no_grad()

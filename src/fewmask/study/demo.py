@@ -17,7 +17,7 @@ from fewmask.training import Progress, TrainRequest, train
 
 TRAIN_CASES, TEST_CASES = 16, 4
 SLICES = 20
-STEPS = 400
+STEPS = 300
 _MARK = "fewmask-demo"
 
 

@@ -67,6 +67,8 @@ class Plan:
     masks: Literal["partial", "complete"] = "complete"
     tags: str | None = "from-masks"
     split: dict[str, list[str]] = field(default_factory=dict)
+    in_order: bool = False
+    """Labelled volumes are taken in the order of the training list."""
     elsewhere: list[Elsewhere] = field(default_factory=list)
 
 
@@ -165,7 +167,8 @@ def run_sweep(
                     summary.there.append(run.name)
                     continue
                 say(run.name)
-                path = train(replace(run.request(prepared.folder, folder / "run"), device=device, threads=threads), progress)
+                request = run.request(prepared.folder, folder / "run")
+                path = train(replace(request, in_order=plan.in_order, device=device, threads=threads), progress)
                 add_rows(rows, _score(plan, run, prepared, data, path))
                 summary.done.append(run.name)
         except Interrupted:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from fewmask.blocks.memory import channels_last
 from fewmask.core.batch import Batch, Feed, Step, Task
 from fewmask.core.budget import Budget, draw_slices, draw_volumes
-from fewmask.core.config import apply_settings
+from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.core.randomness import seed_of
 from fewmask.data import open_feed
@@ -21,13 +21,14 @@ from fewmask.io.atomic import clean_parts, no_room
 from fewmask.io.lock import folder_lock
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import Checkpoint, RunFolder
-from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser, save_tensors
-from fewmask.methods import build, config_class, config_from, is_external
-from fewmask.methods._method import Method
+from fewmask.io.weights import fit_into, flatten_optimiser, load_into, restore_optimiser, save_tensors
+from fewmask.methods import build, config_from, is_external
+from fewmask.methods._method import Method, Stage
 from fewmask.training import fault
 from fewmask.training.external import describe_external, settle_steps, train_external
 from fewmask.training.machine import choose_bf16, choose_device, describe, start_time
 from fewmask.training.request import Progress, TrainRequest
+from fewmask.training.stages import Label, folders_of, label_scans, online_labels, plan_stages
 from fewmask.training.start import find_weights, load_start, recall_embeddings
 from fewmask.training.stop import listen
 
@@ -44,13 +45,31 @@ def train(request: TrainRequest, progress: Tell | None = None) -> Path:
     saved), `TrainingFailed` when a loss is not a number (F17), `NoRoom` for the machine's limits.
     """
     prepared = Prepared.open(request.prepared)
-    run = RunFolder(request.out)
     if request.threads:
         torch.set_num_threads(request.threads)
     device = choose_device(request.device)
     budget = draw_budget(request, prepared)
-    config = _config(request, prepared)
-    external = is_external(request.method)
+    plan = plan_stages(request)
+    if not RunFolder(request.out).weights.exists():
+        for stage in plan[:-1]:
+            _train_stage(request, plan, stage, prepared, budget, device, progress or (lambda state: None))
+    return _train_stage(request, plan, plan[-1], prepared, budget, device, progress or (lambda state: None))
+
+
+def _train_stage(
+    request: TrainRequest,
+    plan: tuple[Stage, ...],
+    stage: Stage,
+    prepared: Prepared,
+    budget: Budget,
+    device: torch.device,
+    tell: Tell,
+) -> Path:
+    """One training of a method; most methods have no other."""
+    out = request.out / stage.name
+    run = RunFolder(out)
+    config = _config(stage, request, prepared)
+    external = is_external(stage.method)
     if not budget.masks and (external or _build(config).feed.labelled):
         raise BadConfig(
             f"{request.method} learns from outlined slices, and the budget grants none",
@@ -59,34 +78,44 @@ def train(request: TrainRequest, progress: Tell | None = None) -> Path:
             row="C02",
         )
     try:
-        request.out.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise no_room(error, request.out) from error
-    with folder_lock(request.out, "train"):
-        clean_parts(request.out)
+        raise no_room(error, out) from error
+    with folder_lock(out, "train"):
+        clean_parts(out)
         if run.exists:
-            config = _same(run, config, budget, request)
+            config = _same(run, config, budget, replace(request, minutes=_minutes(request, stage)))
         else:
             machine = describe(device) | (describe_external() if external else {})
-            config = _settle(config, request, prepared, budget, device)
-            run.create(config, prepared.recipe.as_dict(), prepared.split, budget, machine)
-        if run.weights.exists():
-            return request.out
-        if external:
-            train_external(run, config, prepared, budget, device, progress or (lambda state: None))
-        else:
-            with open_feed(prepared, budget, _build(config).feed, config["seed"]) as feed:
-                _Loop(run, config, feed, device, request, progress or (lambda state: None)).go()
-    return request.out
+            config = _settle(config, request, stage, prepared, budget, device)
+            run.create(config, prepared.recipe.as_dict(), prepared.split, budget, machine, beside=folders_of(plan))
+        if not run.weights.exists():
+            if external:
+                train_external(run, config, prepared, budget, device, tell)
+            else:
+                with _open(request, stage, config, prepared, budget) as feed:
+                    _Loop(run, config, feed, device, request, stage, tell).go()
+        if stage.writes:
+            label_scans(request.out, stage, prepared, budget, device, lambda text: tell(_told(config, text)))
+    return out
 
 
 class _Loop:
     """State of one run while it runs."""
 
     def __init__(
-        self, run: RunFolder, config: dict[str, Any], feed: Batches, device: torch.device, request: TrainRequest, tell: Tell
+        self,
+        run: RunFolder,
+        config: dict[str, Any],
+        feed: Batches,
+        device: torch.device,
+        request: TrainRequest,
+        stage: Stage,
+        tell: Tell,
     ) -> None:
         self.run, self.config, self.feed, self.device, self.request, self.tell = run, config, feed, device, request, tell
+        self.stage = stage
+        self.label: Label | None = online_labels(request.out, stage, device) if stage.asks else None
         self.method = _build(config).to(device)
         self.optimiser = self.method.optimiser()
         self.rates = [float(group["lr"]) for group in self.optimiser.param_groups]
@@ -100,9 +129,11 @@ class _Loop:
         note = self._resume(self.run.latest())
         if not self.done and self.config["pretrained"] is not None:
             load_start(self.method, self.config["pretrained"])
+        if not self.done and self.stage.start:
+            load_into(self.method, self.request.out / self.stage.start / "weights.safetensors")
         slices = self.feed.report()["labelled_slices" if not self.method.feed.unlabelled else "slices"]
         kept = recall_embeddings(self.method, self.request, slices, self.config["bf16"])
-        note = "; ".join(text for text in (note, kept) if text)
+        note = "; ".join(text for text in (note, kept, self.method.note) if text)
         every = max(1, self.total // _LOGGED)
         start = last_save = time.monotonic()
         first = self.done
@@ -134,6 +165,8 @@ class _Loop:
 
     def _step(self, index: int) -> dict[str, float]:
         batch = self.feed.batch(index)
+        if self.label is not None:
+            batch = self.label(batch)
         losses, total = take_step(
             self.method, self.optimiser, batch, self._at(index), self.device, self.config["bf16"], self.rates
         )
@@ -249,65 +282,71 @@ def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
     if request.slices is not None:
         return draw_slices(candidates, prepared.patients, request.slices, request.draw)
     complete = [case for case in prepared.split.train if prepared.cases[case].complete and candidates[case]]
-    return draw_volumes(complete, prepared.patients, request.volumes or 0, request.draw)
+    return draw_volumes(complete, prepared.patients, request.volumes or 0, request.draw, request.in_order)
 
 
-def _config(request: TrainRequest, prepared: Prepared) -> dict[str, Any]:
+def _config(stage: Stage, request: TrainRequest, prepared: Prepared) -> dict[str, Any]:
     """Everything the run depends on but the number of steps and bf16, which are settled on the machine."""
-    kind = config_class(request.method)
-    config = kind()
-    if request.encoder is not None:
-        if "encoder" not in {f.name for f in fields(kind)}:
-            raise BadConfig(
-                f"{request.method} has no encoder to choose", did="nothing was started", fix="leave --encoder out", row="C02"
-            )
-        config = replace(config, encoder=request.encoder)
-    config = apply_settings(config, request.settings, request.method)
-    task = Task(prepared.classes, prepared.recipe.size, prepared.recipe.modality)
+    task = Task(prepared.classes, prepared.recipe.size, prepared.recipe.modality, prepared.recipe.spacing_mm)
     return {
-        "method": request.method,
-        "config": asdict(config),
+        "method": stage.method,
+        "config": asdict(stage.config),
         "task": asdict(task),
         "seed": request.seed,
         "checkpoint": "last",
-        "pretrained": find_weights(asdict(config)),
+        "pretrained": find_weights(asdict(stage.config)),
         "prepared": str(request.prepared.resolve()),
         "data_digest": prepared.digest,
     }
 
 
+def _minutes(request: TrainRequest, stage: Stage) -> float | None:
+    """What the stage gets of the run's minutes."""
+    return None if request.minutes is None else request.minutes * stage.share
+
+
+def _open(request: TrainRequest, stage: Stage, config: dict[str, Any], prepared: Prepared, budget: Budget) -> Batches:
+    """The feed of a stage, with the pseudo-labels that an earlier one left."""
+    pseudo = request.out / stage.learns if stage.learns else None
+    return open_feed(prepared, budget, _build(config).feed, config["seed"], pseudo, config["config"].get("trust", 0.0))
+
+
+def _told(config: dict[str, Any], text: str) -> Progress:
+    """A line between two stages."""
+    steps = int(config["steps"])
+    return Progress(steps, steps, 0.0, 0.0, {}, steps, text)
+
+
 def _settle(
-    config: dict[str, Any], request: TrainRequest, prepared: Prepared, budget: Budget, device: torch.device
+    config: dict[str, Any], request: TrainRequest, stage: Stage, prepared: Prepared, budget: Budget, device: torch.device
 ) -> dict[str, Any]:
     """Measure on a throw-away copy: does bf16 pay, how many steps fit. Adds what the budget cost a person."""
     if is_external(request.method):
         with open_feed(prepared, budget, Feed(labelled=1), config["seed"]) as feed:
             return {**config, "steps": settle_steps(config, request), "bf16": False, "minutes": None, "provided": feed.report()}
-    with open_feed(prepared, budget, _build(config).feed, config["seed"]) as feed:
+    label = online_labels(request.out, stage, device) if stage.asks else None
+    with _open(request, stage, config, prepared, budget) as feed:
         method = _build(config).to(device)
         optimiser = method.optimiser()
         batch = feed.batch(0)
 
         def try_step(bf16: bool, batch: Batch = batch, index: int = 0) -> None:
+            batch = batch if label is None else label(batch)
             take_step(method, optimiser, batch, Step(index, 1000), device, bf16, [0.0] * len(optimiser.param_groups))
 
         bf16 = choose_bf16(request.amp, device, try_step)
         steps = request.steps
         if steps is None:
             seconds = start_time(lambda index: try_step(bf16, feed.batch(index), index))
-            steps = max(1, round(60 * (request.minutes or _DEFAULT_MINUTES) / seconds))
-        return {**config, "steps": steps, "bf16": bf16, "minutes": request.minutes, "provided": feed.report()}
+            minutes = _DEFAULT_MINUTES * stage.share if request.minutes is None else _minutes(request, stage)
+            steps = max(1, round(60 * (minutes or 0) / seconds))
+        return {**config, "steps": steps, "bf16": bf16, "minutes": _minutes(request, stage), "provided": feed.report()}
 
 
 def _build(config: dict[str, Any]) -> Method:
     """A fresh method, the same for the same seed."""
     torch.manual_seed(seed_of(config["seed"], "init") % 2**63)
-    task = config["task"]
-    method = build(
-        config["method"],
-        config_from(config["method"], config["config"]),
-        Task(tuple(task["classes"]), task["size"], task["modality"]),
-    )
+    method = build(config["method"], config_from(config["method"], config["config"]), parse(Task, config["task"], "task"))
     return channels_last(method)
 
 

@@ -20,6 +20,8 @@ class TrainRequest:
     """Labelled volumes in the budget."""
     draw: int = 0
     """Which masks are in the budget."""
+    in_order: bool = False
+    """Take volumes in the order of the training list instead of drawing them."""
     seed: int = 0
     """Initialisation and order."""
     minutes: float | None = None
@@ -34,6 +36,8 @@ class TrainRequest:
     threads: int | None = None
     amp: Literal["auto", "on", "off"] = "auto"
     """bfloat16: probed, on, off."""
+    until: str | None = None
+    """Stop after this stage of a method that has several; its run folder lies in the run's."""
     embeddings: Path | None = None
     """Folder in which embeddings of a frozen encoder are kept for later runs."""
     embeddings_gib: float = 4.0
@@ -49,6 +53,8 @@ class TrainRequest:
             raise BadConfig(
                 "say how many masks may be seen", did="nothing was started", fix="use either --slices N or --volumes N", row="C02"
             )
+        if self.in_order and self.volumes is None:
+            raise BadConfig("--in-order is for volumes", did="nothing was started", fix="use --volumes N", row="C02")
         if self.minutes is not None and self.steps is not None:
             raise BadConfig("--minutes and --steps exclude each other", did="nothing was started", fix="leave one out", row="C02")
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and not 0 < self.minutes < 1e5):

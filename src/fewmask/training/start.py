@@ -44,6 +44,9 @@ def load_start(method: Method, wanted: dict[str, str]) -> None:
     path: Path = locate(wanted["name"])
     tensors = {lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()}
     own = {name: tensor for name, tensor in sam.state_dict().items() if name.endswith(("down_q", "down_v", "up_q", "up_v"))}
+    fresh = {name: tensor for name, tensor in sam.state_dict().items() if name.startswith(method.fresh)}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(method.fresh)}
+    own |= fresh
     fit_into(sam, {**own, **{name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}}, path)
 
 

@@ -18,10 +18,10 @@ from fewmask.blocks.sam.tokens import Tokens, conv_stem
 from fewmask.core.errors import BadConfig
 
 
-def build_sam(size: SamSize, image_size: int = 0) -> Sam:
+def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
     """A SAM with fresh weights that sees images of `image_size` pixels; 0 = the side its positions are stored for.
 
-    Raises `BadConfig` if patches do not tile the input.
+    `masks` per prompt; SAM has 3, a class head one per class and background. Raises `BadConfig` if patches do not tile the input.
     """
     side = image_size or size.image_size
     if side % size.patch:
@@ -31,7 +31,7 @@ def build_sam(size: SamSize, image_size: int = 0) -> Sam:
             fix=f"use a size that is a multiple of {size.patch}",
             row="C02",
         )
-    parts = SamModel(_config(size))
+    parts = SamModel(_config(size, masks))
     parts.shared_image_embedding.positional_embedding.data.normal_(0, 1)
     parts.prompt_encoder.shared_embedding = parts.shared_image_embedding
     encoder = parts.vision_encoder
@@ -46,7 +46,7 @@ def build_sam(size: SamSize, image_size: int = 0) -> Sam:
         layer.attn = _attention(layer.attn)
     if size.decoder == "drawn":
         whole = DetailEncoder(early, early_channels, encoder, size.patch, size.out_channels)
-        return Sam(whole, None, DrawnDecoder(size.out_channels), side, size.patch, size.out_channels)
+        return Sam(whole, None, DrawnDecoder(size.out_channels, masks), side, size.patch, size.out_channels)
     official = size.stem == "patch"
     return Sam(encoder, parts.prompt_encoder, parts.mask_decoder, side, size.patch, size.out_channels, official=official)
 
@@ -56,7 +56,7 @@ def _attention(old: Any) -> Attention:
     return Attention(cast(nn.Module, old.qkv), cast(nn.Module, old.proj), old.num_attention_heads, *tables)
 
 
-def _config(size: SamSize) -> SamConfig:
+def _config(size: SamSize, masks: int) -> SamConfig:
     vision = SamVisionConfig(
         hidden_size=size.width,
         output_channels=size.out_channels,
@@ -77,5 +77,6 @@ def _config(size: SamSize) -> SamConfig:
         mlp_dim=size.decoder_mlp,
         num_attention_heads=size.decoder_heads,
         iou_head_hidden_dim=size.out_channels,
+        num_multimask_outputs=masks,
     )
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, initializer_range=0.02)

@@ -80,9 +80,9 @@ class Fine(nn.Module):
 
 
 class DrawnDecoder(nn.Module):
-    """Three masks and their scores from an embedding and pictures of the prompts, at four times the embedding's side."""
+    """Masks and their scores from an embedding and pictures of the prompts, at four times the embedding's side."""
 
-    def __init__(self, channels: int, width: int = 16, wide: int = 3, fine: int = 2) -> None:
+    def __init__(self, channels: int, masks: int = 3, width: int = 16, wide: int = 3, fine: int = 2) -> None:
         """`channels` of the embedding; `width` of the features at the masks' side."""
         super().__init__()
         self.prompt_coarse = nn.Conv2d(16 * KINDS, channels, 1)
@@ -90,14 +90,14 @@ class DrawnDecoder(nn.Module):
         self.up = nn.Conv2d(channels, 16 * width, 1)
         self.prompt_fine = nn.Conv2d(KINDS, width, 3, padding=1)
         self.fine = nn.Sequential(*(Fine(width) for _ in range(fine)))
-        self.masks = nn.Conv2d(width, 3, 3, padding=1)
+        self.masks = nn.Conv2d(width, masks, 3, padding=1)
         self.scores = nn.Sequential(nn.Linear(2 * channels + 2 + 2 * KINDS, 128), nn.GELU(), nn.Linear(128, 1))
-        # The first answer is the prior; the three masks differ a little, so that each can become its own.
+        # The first answer is the prior; the masks differ a little, so that each can become its own.
         nn.init.normal_(self.masks.weight, std=1e-3)
 
     def forward(
         self, embedding: Float[Tensor, "b c g g"], drawn: Float[Tensor, "b 3 m m"], prior: Float[Tensor, "b 1 m m"] | None
-    ) -> tuple[Float[Tensor, "b 3 m m"], Float[Tensor, "b 3"]]:
+    ) -> tuple[Float[Tensor, "b k m m"], Float[Tensor, "b k"]]:
         """Logits, to which `prior` is added, and predicted IoUs."""
         x = self.coarse(embedding + self.prompt_coarse(functional.pixel_unshuffle(drawn, 4)))
         logits = self.masks(self.fine(functional.pixel_shuffle(self.up(x), 4) + self.prompt_fine(drawn)))

@@ -63,6 +63,13 @@ class Sam(nn.Module):
         """Side of the mask logits and of the dense mask prompt."""
         return 4 * self.grid
 
+    @property
+    def class_head(self) -> tuple[str, ...]:
+        """Beginnings of the names of weights whose shape depends on the number of masks."""
+        if isinstance(self.mask_decoder, DrawnDecoder):
+            return ("mask_decoder.masks.",)
+        return tuple(f"mask_decoder.{part}." for part in ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head"))
+
     def encode(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c g g"]:
         """Embeddings of grey slices in [0, 1]: resized to SAM's side if need be, copied to three channels, normalised."""
         if image.shape[-1] != self.image_size:
@@ -81,8 +88,8 @@ class Sam(nn.Module):
         masks: Float[Tensor, "b 1 m m"] | None = None,
         points: Float[Tensor, "b n 2"] | None = None,
         point_labels: Int[Tensor, "b n"] | None = None,
-    ) -> tuple[Float[Tensor, "b 3 m m"], Float[Tensor, "b 3"]]:
-        """Three mask logits and their predicted IoU per image.
+    ) -> tuple[Float[Tensor, "b k m m"], Float[Tensor, "b k"]]:
+        """Mask logits and their predicted IoU per image: three, or as many as the class head has.
 
         `boxes` are (x0, y0, x1, y1) in pixel edges of an image of side `side`; `points` are (x, y) on the same scale with
         labels 1 (inside) or 0 (outside); `masks` is the dense prompt at `mask_side`, None for SAM's "no mask" embedding.
@@ -96,7 +103,8 @@ class Sam(nn.Module):
             placed = None if boxes is None else boxes * scale
             drawn = self._drawn(4 * g, embedding, placed, None if points is None else points * scale, point_labels, masks)
             return self.mask_decoder(embedding, drawn, None if placed is None else box_prior(placed, 4 * g))
-        sparse = self._sparse(boxes, points, point_labels, side)
+        none = boxes is None and points is None
+        sparse = embedding.new_zeros(b, 1, 0, self.channels) if none else self._sparse(boxes, points, point_labels, side)
         dense = self._dense(masks)
         logits, scores = self.mask_decoder(
             image_embeddings=embedding,

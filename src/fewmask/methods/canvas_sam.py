@@ -1,0 +1,123 @@
+"""`canvas_sam`: SAM on a montage of a patch's slices, with a class head and no prompts: CFR's first two stages, alone."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewmask.blocks.bezier import Bezier, bend
+from fewmask.blocks.losses import voxel_map
+from fewmask.blocks.montage import Montage
+from fewmask.blocks.sam import Sam, build_sam, size_named
+from fewmask.blocks.sam.lora import add_lora
+from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
+from fewmask.methods._method import Method
+
+_FINE_MM = 2.5
+"""Coarser mask logits blur the border (spec CFR, section 2)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `canvas_sam` (spec CFR, section 3)."""
+
+    encoder: str = "compact"
+    """SAM's size; the paper uses ViT-B."""
+    weights: str = "auto"
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    patch: tuple[int, int, int] = (80, 112, 112)
+    """Voxels (d, h, w) of a patch."""
+    canvas: int = 448
+    """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one goes on several."""
+    montage: bool = True
+    """Slices side by side; off, every slice is an image of its own (the ablation)."""
+    tune: Literal["all", "lora", "decoder"] = "all"
+    """Which of SAM's weights learn: all, LoRA + decoder (the paper), or the decoder only."""
+    lora_rank: int = 4
+    """Rank of the adapters on q and v (paper: 4)."""
+    labelled: int = 1
+    """Labelled patches per step (paper: 2, and 1 with one labelled volume)."""
+    bezier: Bezier = "scaled"
+    """Grey-level curves on half of the slices: over all levels, as the release did it, or none."""
+    turns: bool = True
+    """Turn patches by quarters and mirror them in plane."""
+    pseudo_weight: float = 0.0
+    """Weight of patches that the 3D network is sure of (SFR+ only)."""
+    lr: float = 1e-3
+    """Learning rate of AdamW at the start; it falls as (1 - t)^0.9."""
+    weight_decay: float = 0.1
+    """AdamW's weight decay."""
+
+
+def build(config: Config, task: Task) -> "CanvasSam":
+    """A fresh SAM with one logit per class and background."""
+    _, h, w = config.patch
+    alone = Montage((1, h, w), 16 * math.ceil(max(h, w) / 16))
+    montage = Montage(config.patch, config.canvas) if config.montage else alone
+    sam = build_sam(size_named(config.encoder), montage.canvas, task.k + 1)
+    if config.tune == "lora":
+        add_lora(sam, config.lora_rank)
+    elif config.tune == "decoder":
+        sam.image_encoder.requires_grad_(False)
+    return CanvasSam(sam, montage, config, task.spacing_mm)
+
+
+class CanvasSam(Method):
+    """A SAM that labels every pixel of a canvas."""
+
+    def __init__(self, sam: Sam, montage: Montage, config: Config, spacing_mm: float) -> None:
+        """Parts come ready-made; `spacing_mm` of the patches' pixels (0 = unknown)."""
+        super().__init__()
+        self.sam = sam
+        self._montage, self._config = montage, config
+        kind: Literal["off", "only"] = "only" if config.pseudo_weight else "off"
+        self.feed = Feed(
+            patch=config.patch,
+            labelled=config.labelled,
+            unlabelled=config.labelled if config.pseudo_weight else 0,
+            turns=config.turns,
+            pseudo=kind,
+        )
+        self.fresh = sam.class_head
+        fine = spacing_mm * montage.canvas / sam.mask_side
+        if fine > _FINE_MM:
+            self.note = (
+                f"one mask logit covers {fine:.1f} mm, more than {_FINE_MM} mm: borders will be blurred; use a finer encoder"
+            )
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """`ce` and `dice` of labelled patches, half each; `pseudo` of patches that the 3D network is sure of."""
+        assert batch.labelled is not None
+        image = bend(batch.labelled.image, self._config.bezier, step.rng("bezier"))
+        found = voxel_map(self._logits(image), batch.labelled.mask)
+        losses = {name: 0.5 * loss for name, loss in found.items()}
+        if batch.unlabelled is not None and batch.unlabelled.pseudo is not None:
+            found = voxel_map(self._logits(batch.unlabelled.image), batch.unlabelled.pseudo)
+            losses["pseudo"] = self._config.pseudo_weight * 0.5 * (found["ce"] + found["dice"])
+        return losses
+
+    def predict(self, image: Float[Tensor, "b 1 d h w"]) -> Probabilities:
+        """Softmax of the class logits, put back into the patch."""
+        return Probabilities(torch.softmax(self._logits(image).float(), 1))
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW on what learns."""
+        weights = [weight for weight in self.parameters() if weight.requires_grad]
+        return torch.optim.AdamW(weights, self._config.lr, weight_decay=self._config.weight_decay)
+
+    def schedule(self, step: Step) -> float:
+        """(1 - t)^0.9."""
+        return (1 - step.fraction) ** 0.9
+
+    def _logits(self, image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b c d h w"]:
+        b, _, d, h, w = image.shape
+        if not self._config.montage:
+            slices = self._montage.stitch(image.reshape(b * d, 1, h, w))[:, None]
+            return self._montage.unstitch(self._classes(slices))[:, :, 0].unflatten(0, (b, d)).transpose(1, 2).contiguous()
+        return self._montage.unstitch(self._classes(self._montage.stitch(image[:, 0])[:, None]))
+
+    def _classes(self, canvas: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n c m m"]:
+        return self.sam.decode(self.sam.encode(canvas), None, canvas.shape[-1])[0]

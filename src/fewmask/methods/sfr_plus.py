@@ -1,0 +1,38 @@
+"""`sfr_plus`: CFR whose two networks take turns: scans that the V-Net is sure of teach SAM, SAM labels the others (our reading).
+
+The paper describes this in one paragraph and no code exists; what is ours is said in docs/methods/sfr_plus.md.
+"""
+
+from dataclasses import dataclass, replace
+
+from fewmask.core.batch import Task
+from fewmask.methods import cfr
+from fewmask.methods._method import Stage
+from fewmask.methods._semi import SemiNet
+
+
+@dataclass(frozen=True)
+class Config(cfr.Config):
+    """Settings of `sfr_plus`: those of `cfr`, and two more."""
+
+    sure: float = 0.985
+    """Mean confidence of the V-Net from which a scan teaches SAM (paper: 0.985)."""
+    update_lr: float = 1e-4
+    """Learning rate of SAM when it learns from such scans; ours."""
+
+
+def stages(config: Config) -> tuple[Stage, ...]:
+    """Fine-tune, re-train, fine-tune again with the scans the V-Net is sure of, re-train again."""
+    again = replace(config.finetune, pseudo_weight=1.0, lr=config.update_lr)
+    share = config.finetune_share / 2
+    return (
+        Stage("finetune", "canvas_sam", config.finetune, share, writes="pseudo"),
+        Stage("retrain", "sfr_plus", config, 0.5 - share, learns="pseudo", writes="sure", surer_than=config.sure),
+        Stage("update", "canvas_sam", again, share, start="finetune", learns="sure", writes="unsure", but="sure"),
+        Stage("", "sfr_plus", config, 0.5 - share, start="retrain", learns="unsure"),
+    )
+
+
+def build(config: Config, task: Task) -> SemiNet:
+    """The V-Net."""
+    return cfr.build(config, task)
