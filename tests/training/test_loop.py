@@ -122,10 +122,16 @@ def test_f02_a_signal_ends_after_the_step_with_all_saved(prepared, tmp_path, num
             os.kill(os.getpid(), number)
 
     out = tmp_path / "run"
+    found = signal.getsignal(number)
+    if found is signal.SIG_IGN:  # the tests themselves run detached
+        signal.signal(number, signal.SIG_DFL)
     before = signal.getsignal(number)
-    with pytest.raises(Interrupted) as caught:
-        train(request(prepared, out), tell)
-    assert caught.value.exit_code == code and signal.getsignal(number) is before
+    try:
+        with pytest.raises(Interrupted) as caught:
+            train(request(prepared, out), tell)
+        assert caught.value.exit_code == code and signal.getsignal(number) is before
+    finally:
+        signal.signal(number, found)
     last = RunFolder.open(out).latest()
     assert last is not None and last.step == 4 and not (out / "weights.safetensors").exists()
     assert [row["step"] for row in RunFolder.open(out).read_losses(99)] == ["0", "1", "2", "3"]

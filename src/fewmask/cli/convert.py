@@ -12,25 +12,32 @@ from fewmask.cli.talk import Talk
 @verb(("fewmask convert slices.h5 --out scans --spacing '0.8 0.8 5'", "fewmask convert prepared --out slices.h5 --part train"))
 def convert(
     context: typer.Context,
-    source: Path = typer.Argument(..., help="A SAM-Mix HDF5 file, or a prepared dataset."),
+    source: Path = typer.Argument(..., help="A SAM-Mix HDF5 file, a folder of HDF5 volumes, or a prepared dataset."),
     out: Path = typer.Option(..., help="Folder for images/ and labels/, or the HDF5 file."),
     spacing: str | None = reading.SPACING,
     part: str = typer.Option("train", help="Which part of the split of a prepared dataset: train, val or test."),
 ) -> None:
-    """Bring SAM-Mix's HDF5 files in, or write them from a prepared dataset."""
+    """Bring the literature's HDF5 files in (SAM-Mix, left atrium, SSL4MIS), or write SAM-Mix's from a prepared dataset."""
     from fewmask.io.prepared import Prepared
-    from fewmask.prepare.exchange import cases_of, export_prepared, import_samix
+    from fewmask.prepare.exchange import cases_of, export_prepared, import_samix, import_volumes
 
     talk: Talk = context.obj
     reading.existing(source, "file or folder")
     reading.one_of("--part", part, ("train", "val", "test"))
+    spacing_mm = reading.read_options(None, None, None, spacing, False).spacing_mm
+    if source.is_dir() and not (source / "dataset.json").exists():
+        cases = import_volumes(source, out, spacing_mm)
+        split = f" --split {out / 'split.toml'}" if (out / "split.toml").exists() else ""
+        talk.say(f"wrote {len(cases)} scans to {out}\nnext: fewmask prepare {out} --out prepared --label NAME=1{split}")
+        talk.result({"out": out, "cases": cases})
+        return
     if source.is_dir():
         prepared = Prepared.open(source)
         count = export_prepared(prepared, out, cases_of(prepared, part))
         talk.say(f"wrote {count} slices to {out}")
         talk.result({"out": out, "slices": count})
         return
-    done = import_samix(source, out, reading.read_options(None, None, None, spacing, False).spacing_mm)
+    done = import_samix(source, out, spacing_mm)
     for note in done.notes:
         talk.say(f"note: {note}")
     talk.say(f"wrote {done.slices} slices as case {done.case} to {out}\nnext: fewmask check {out}")

@@ -1,4 +1,4 @@
-"""SAM-Mix's HDF5 files and this package's folders, both ways: for people who come from, or go to, the paper's own pipeline."""
+"""The literature's HDF5 files and this package's folders: for people who come from, or go to, the papers' own pipelines."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.nifti import case_id_of, write_labels, write_volume
-from fewmask.io.prepared import Prepared
+from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.samix import export_samix, read_samix
+from fewmask.io.ssl4mis import LEFT_ATRIUM, LEFT_ATRIUM_MM, find_volumes, read_h5_volume
 
 _PAPER = RECIPES["sam-mix-paper"]
 
@@ -58,6 +60,40 @@ def import_samix(path: Path, out: Path, spacing_mm: tuple[float, float, float] |
     write_labels(targets["labels"], LabelMap.from_file_order(found.masks.transpose(2, 1, 0).copy(), affine))
     notes = ("slices of unknown patients are one case now: no split by patient can be made of them",)
     return Imported(case, len(found.numbers), (*notes, *(problem.what for problem in found.problems)))
+
+
+def import_volumes(folder: Path, out: Path, spacing_mm: tuple[float, float, float] | None) -> list[str]:
+    """Write a folder of HDF5 volumes (left atrium, SSL4MIS) as `out/images` and `out/labels`; returns the case ids.
+
+    The files hold no spacing: `spacing_mm` (w, h, d) must be said, except for `mri_norm2.h5`, which is 0.625 mm. Lists become
+    `out/split.toml`, in their order. Raises `BadConfig` without a spacing or if `out` holds files, `BadDataset` for a bad file.
+    """
+    found = find_volumes(folder)
+    if spacing_mm is None and all(path.name == LEFT_ATRIUM for path in found.files.values()):
+        spacing_mm = (LEFT_ATRIUM_MM,) * 3
+    if spacing_mm is None or min(spacing_mm) <= 0:
+        raise BadConfig(
+            "these files hold no voxel sizes",
+            where=str(folder),
+            did="nothing was written",
+            fix="say them: --spacing '1 1 1'",
+            row="C02",
+        )
+    if out.exists() and any(out.iterdir()):
+        raise BadConfig(
+            "the folder holds other files", where=str(out), did="nothing was written", fix="choose another --out", row="F11"
+        )
+    w, h, d = spacing_mm
+    affine = np.diag([-w, -h, d, 1.0])
+    for part in ("images", "labels"):
+        (out / part).mkdir(parents=True, exist_ok=True)
+    for case, path in found.files.items():
+        image, label = read_h5_volume(path)
+        write_volume(out / "images" / f"{case}.nii.gz", Volume.from_file_order(image, affine))
+        write_labels(out / "labels" / f"{case}.nii.gz", LabelMap.from_file_order(label, affine))
+    if found.lists:
+        write_split(out / "split.toml", Split(tuple(found.lists.get("train", ())), (), tuple(found.lists.get("test", ()))))
+    return list(found.files)
 
 
 def export_prepared(prepared: Prepared, out: Path, cases: list[str]) -> int:

@@ -56,7 +56,7 @@ def _attention(old: Any) -> Attention:
     return Attention(cast(nn.Module, old.qkv), cast(nn.Module, old.proj), old.num_attention_heads, *tables)
 
 
-def _config(size: SamSize, masks: int) -> SamConfig:
+def _config(size: SamSize, masks: int = 3) -> SamConfig:
     vision = SamVisionConfig(
         hidden_size=size.width,
         output_channels=size.out_channels,

@@ -1,0 +1,73 @@
+"""HDF5 volumes as the semi-supervised literature shares them: datasets `image` and `label`, one scan per file, no spacing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from fewmask.core.errors import BadDataset
+from fewmask.io.hdf5 import open_guarded
+
+LEFT_ATRIUM = "mri_norm2.h5"
+"""File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (spec CFR, section 9)."""
+LEFT_ATRIUM_MM = 0.625
+_LISTS = {"train": "train.list", "test": "test.list"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files of a folder, in the order of its lists."""
+
+    files: dict[str, Path]
+    """Case -> file."""
+    lists: dict[str, list[str]]
+    """`train` and `test` as the lists beside the files say, those that are there."""
+
+
+def find_volumes(folder: Path) -> Found:
+    """`ID/mri_norm2.h5` or `CASE.h5`, with `train.list` and `test.list` from the folder or the one above it.
+
+    Raises `BadDataset` if there is no file, or if a list names a case that is not there.
+    """
+    nested = {path.parent.name: path for path in sorted(folder.glob(f"*/{LEFT_ATRIUM}"))}
+    files = nested or {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    if not files:
+        raise BadDataset(
+            "no HDF5 volumes here",
+            where=str(folder),
+            did="nothing was written",
+            fix=f"give the folder of ID/{LEFT_ATRIUM} or CASE.h5",
+        )
+    lists = {}
+    for part, name in _LISTS.items():
+        path = next((place / name for place in (folder, folder.parent) if (place / name).is_file()), None)
+        if path is None:
+            continue
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lists[part] = [Path(line).stem if line.endswith(".h5") else line for line in lines if line]
+        missing = [case for case in lists[part] if case not in files]
+        if missing:
+            raise BadDataset(
+                f"{name} names {len(missing)} scans that are not here", where=missing[:5], did="nothing was written", row="S04"
+            )
+    return Found(files, lists)
+
+
+def read_h5_volume(path: Path) -> tuple[Shaped[np.ndarray, "w h d"], UInt8[np.ndarray, "w h d"]]:
+    """Image and label map in the file's own order. Raises `BadDataset` for a damaged, foreign or 2D file."""
+    with open_guarded(path, fix="get the file again") as file:
+        if not {"image", "label"} <= set(file):
+            raise BadDataset("no datasets `image` and `label`", where=str(path), did="nothing was written", row="H05")
+        try:
+            image, label = np.asarray(file["image"][...]), np.asarray(file["label"][...])
+        except OSError as error:
+            raise BadDataset(f"the file is damaged: {error}", where=str(path), row="H02") from error
+    if image.ndim != 3 or image.shape != label.shape:
+        raise BadDataset(
+            f"image is {image.shape} and label {label.shape}, two volumes of one shape are wanted", where=str(path), row="M01"
+        )
+    values = np.unique(label)
+    if values.min() < 0 or values.max() > 254 or not np.array_equal(values, values.astype(int)):
+        raise BadDataset(f"label holds {values[:5]}, whole numbers from 0 to 254 are wanted", where=str(path), row="M11")
+    return image, label.astype(np.uint8)

@@ -1,0 +1,71 @@
+"""Volumes as the left-atrium and SSL4MIS repositories share them: read, placed, listed; damaged ones refused."""
+
+import h5py
+import numpy as np
+import pytest
+
+from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.io.nifti import read_labels, read_volume
+from fewmask.io.prepared import read_split
+from fewmask.prepare.exchange import import_volumes
+from tests.cli.test_commands import fewmask
+
+IDS = ["B7", "A1", "C3"]
+
+
+def write(path, seed: int, **changes) -> None:
+    rng = np.random.default_rng(seed)
+    data = {"image": rng.normal(size=(12, 10, 8)).astype(np.float32), "label": np.zeros((12, 10, 8), np.uint8)} | changes
+    data["label"][3:7, 2:6, 1 + seed : 4 + seed] = 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, array in data.items():
+            file.create_dataset(name, data=array, compression="gzip")
+
+
+@pytest.fixture
+def atrium(tmp_path):
+    folder = tmp_path / "data" / "2018LA_Seg_Training Set"
+    for seed, case in enumerate(IDS):
+        write(folder / case / "mri_norm2.h5", seed)
+    (tmp_path / "data" / "train.list").write_text("B7\nA1\n")
+    (tmp_path / "data" / "test.list").write_text("C3\n")
+    return folder
+
+
+def test_the_left_atrium_comes_with_its_spacing_and_its_lists(atrium, tmp_path) -> None:
+    assert sorted(import_volumes(atrium, tmp_path / "out", None)) == sorted(IDS)
+    volume, mask = (
+        kind(tmp_path / "out" / part / "B7.nii.gz") for kind, part in ((read_volume, "images"), (read_labels, "labels"))
+    )
+    assert volume.shape == mask.shape == (8, 10, 12) and volume.spacing_mm == pytest.approx((0.625,) * 3)
+    assert [d for d in range(8) if mask.voxels[d].any()] == [1, 2, 3] and int(mask.voxels.sum()) == 4 * 4 * 3
+    split = read_split(tmp_path / "out" / "split.toml")
+    assert split.train == ("B7", "A1") and split.test == ("C3",), "in the order of the lists"
+
+
+def test_plain_files_need_a_spacing(tmp_path) -> None:
+    write(tmp_path / "in" / "case1.h5", 0)
+    with pytest.raises(BadConfig, match="no voxel sizes"):
+        import_volumes(tmp_path / "in", tmp_path / "out", None)
+    done = fewmask("convert", tmp_path / "in", "--out", tmp_path / "out", "--spacing", "1 1 2")
+    assert done.returncode == 0 and "fewmask prepare" in done.stdout + done.stderr
+    assert read_volume(tmp_path / "out" / "images" / "case1.nii.gz").spacing_mm == pytest.approx((2, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"label": np.zeros((3, 3, 3), np.uint8)}, "one shape"), ({"label": np.full((12, 10, 8), 300)}, "0 to 254")],
+)
+def test_bad_files_are_refused(tmp_path, changes, message) -> None:
+    write(tmp_path / "in" / "case1.h5", 0, **changes)
+    with pytest.raises(BadDataset, match=message):
+        import_volumes(tmp_path / "in", tmp_path / "out", (1.0, 1.0, 1.0))
+
+
+def test_a_list_that_names_what_is_not_there_is_refused(atrium, tmp_path) -> None:
+    (tmp_path / "data" / "test.list").write_text("C3\nD4\n")
+    with pytest.raises(BadDataset, match="1 scans that are not here"):
+        import_volumes(atrium, tmp_path / "out", None)
+    with pytest.raises(BadDataset, match="no HDF5 volumes"):
+        import_volumes(tmp_path, tmp_path / "out2", None)
