@@ -42,7 +42,7 @@ class Config:
     classifier_width: int = 32
     """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much."""
     classifier_side: int = 256
-    """Smaller slices are enlarged to this side for the classifier: its activation has 8 cells per side, as in the figure."""
+    """Smaller slices are enlarged to this side for the classifier, at most twofold: 8 cells per side, as in the figure."""
     augment: bool = True
     """Turn, zoom, shift and shade the slices; off, a frozen encoder (`tune=decoder`) sees each slice once and for all."""
     labelled: int = 4
@@ -176,7 +176,7 @@ class SamMix(Method):
 
     def _classify(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
         """Features and logits of the classifier."""
-        side = self.config.classifier_side
+        side = min(self.config.classifier_side, 2 * image.shape[-1])
         seen = functional.interpolate(image, (side, side), mode="bilinear") if image.shape[-1] < side else image
         return self.classifier(seen)
 
