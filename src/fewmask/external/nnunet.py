@@ -37,6 +37,8 @@ FOLDER = "nnunet"
 """Its folder in a run."""
 _WORKER = Path(__file__).with_name("nnunet_worker.py")
 _READY = "ready.json"
+_LONG = 200
+"""Characters of a line shown in an error."""
 Say = Callable[[str], None]
 
 
@@ -173,7 +175,9 @@ def _own_device(device: str) -> str:
     return device.split(":")[0]
 
 
-def _environment(place: Place) -> dict[str, str]:
+def _environment(place: Place, verb: str) -> dict[str, str]:
+    # On a CPU augmentation in the training process itself; its planner wants a positive number all the same.
+    augmenting = 0 if (verb, place.device) == ("fit", "cpu") else place.threads
     folder = place.folder.resolve()
     own = {
         "nnUNet_raw": str(folder / "raw"),
@@ -181,7 +185,7 @@ def _environment(place: Place) -> dict[str, str]:
         "nnUNet_results": str(folder / "results"),
         "nnUNet_compile": "f",
         "nnUNet_def_n_proc": str(place.threads),
-        "nnUNet_n_proc_DA": "0" if place.device == "cpu" else str(place.threads),
+        "nnUNet_n_proc_DA": str(augmenting),
         "OMP_NUM_THREADS": str(place.threads),
     }
     if ":" in place.device:
@@ -201,7 +205,7 @@ def _work(
     command = [str(_python()), "-u", "-I", str(_WORKER), verb, json.dumps(settings)]
     process = subprocess.Popen(  # noqa: S603  our own interpreter and file
         command,
-        env=_environment(place),
+        env=_environment(place, verb),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -219,7 +223,7 @@ def _work(
                     tell(json.loads(line.removeprefix(MARK)))
                 else:
                     log.write(line)
-                    last = [*last, line.rstrip()][-8:]
+                    last = [*last, line.rstrip()[:_LONG]][-8:]
     except BaseException:
         _end(process)
         raise

@@ -31,7 +31,7 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     import numpy as np
     import torch
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-    from safetensors.torch import save_file
+    from safetensors.torch import save_model
 
     torch.manual_seed(seed)
     np.random.seed(seed)  # noqa: NPY002  nnU-Net's augmentation draws from the global generators
@@ -43,9 +43,11 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     # "all" has no cases kept aside: its validation looks at training slices and decides nothing.
     trainer.num_val_iterations_per_epoch = trainer.save_every = 1
     trainer.save_checkpoint = _whole(trainer.save_checkpoint)
-    last = Path(trainer.output_folder) / "checkpoint_latest.pth"
-    if last.exists():
-        trainer.load_checkpoint(str(last))
+    for name in ("checkpoint_final.pth", "checkpoint_latest.pth"):
+        last = Path(trainer.output_folder) / name
+        if last.exists():
+            trainer.load_checkpoint(str(last))
+            break
     end_epoch = trainer.on_epoch_end
 
     def end_and_tell() -> None:
@@ -56,7 +58,7 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     trainer.on_epoch_end = end_and_tell
     print(MARK + json.dumps({"epoch": trainer.current_epoch, "loss": None}))
     trainer.run_training()
-    save_file({name: tensor.cpu().contiguous() for name, tensor in trainer.network.state_dict().items()}, out)
+    save_model(trainer.network.cpu(), out)  # its modules share tensors under several names
 
 
 def ask(folder: str, weights: str, configuration: str, device: str, image: str, out: str) -> None:
@@ -65,7 +67,7 @@ def ask(folder: str, weights: str, configuration: str, device: str, image: str, 
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-    from safetensors.torch import load_file
+    from safetensors.torch import load_model
 
     plans = PlansManager(json.loads((Path(folder) / "plans.json").read_text()))
     dataset = json.loads((Path(folder) / "dataset.json").read_text())
@@ -78,11 +80,10 @@ def ask(folder: str, weights: str, configuration: str, device: str, image: str, 
         plans.get_label_manager(dataset).num_segmentation_heads,
         enable_deep_supervision=False,
     )
-    tensors = load_file(weights)
-    network.load_state_dict(tensors)
+    load_model(network, weights)
     axes = tuple(range(len(chosen.patch_size)))
     predictor = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
-    predictor.manual_initialization(network, plans, chosen, [tensors], dataset, "nnUNetTrainer", axes)
+    predictor.manual_initialization(network, plans, chosen, [network.state_dict()], dataset, "nnUNetTrainer", axes)
     predictor.predict_from_files_sequential([[image]], [out.removesuffix(dataset["file_ending"])])
 
 
