@@ -100,6 +100,20 @@ def test_bad_settings(line: str) -> None:
         apply_settings(Config("x"), [line])
 
 
+@dataclass(frozen=True)
+class Words:
+    weights: str = "auto"
+    term: Literal["none", "mean_teacher"] = "mean_teacher"
+    limit: float | None = 1.0
+
+
+def test_none_is_a_word_where_a_word_is_wanted_and_nothing_elsewhere() -> None:
+    """`--set weights=none` stands in the docs."""
+    changed = apply_settings(Words(), ["weights=none", "term=none", "limit=none"])
+    assert changed == Words("none", "none", None)
+    assert apply_settings(Words(), ["weights=12", "term='none'"]) == Words("12", "none")
+
+
 def test_the_dataclass_is_the_manual() -> None:
     rows = {name: (default, sentence) for name, _, default, sentence in describe(Config)}
     assert rows["name"] == (None, "What it is called.")

@@ -41,7 +41,7 @@ def apply_settings(config: T, settings: Iterable[str], place: str = "config") ->
         key, equals, text = line.partition("=")
         if not equals or not key.strip():
             raise BadConfig(f"--set {line!r} is not of the form key=value", did="nothing was started", row="C02")
-        config = _set(config, key.strip().split("."), _literal(text.strip()), place)
+        config = _set(config, key.strip().split("."), text.strip(), place)
     return config
 
 
@@ -52,7 +52,7 @@ def describe(cls: type) -> list[tuple[str, str, Any, str]]:
     return [(f.name, _type_name(hints[f.name]), _default(f), sentences.get(f.name, "")) for f in fields(cls) if f.init]
 
 
-def _set(config: Any, path: list[str], value: Any, place: str) -> Any:
+def _set(config: Any, path: list[str], text: str, place: str) -> Any:
     name = path[0]
     known = {f.name for f in fields(config)}
     if name not in known:
@@ -61,9 +61,19 @@ def _set(config: Any, path: list[str], value: Any, place: str) -> Any:
         inner = getattr(config, name)
         if not is_dataclass(inner):
             raise BadConfig(f"{place}.{name} has no parts", did="nothing was started", row="C01")
-        return replace(config, **{name: _set(inner, path[1:], value, f"{place}.{name}")})
+        return replace(config, **{name: _set(inner, path[1:], text, f"{place}.{name}")})
     hint = typing.get_type_hints(type(config))[name]
-    return replace(config, **{name: _convert(value, hint, f"{place}.{name}")})
+    return replace(config, **{name: _read(text, hint, f"{place}.{name}")})
+
+
+def _read(text: str, hint: Any, place: str) -> Any:
+    """What was written, as a value of this type; `none` is a word where a word is wanted (`weights=none`)."""
+    try:
+        return _convert(_literal(text), hint, place)
+    except BadConfig:
+        if hint is str or (typing.get_origin(hint) is typing.Literal and text in typing.get_args(hint)):
+            return text
+        raise
 
 
 def _convert(value: Any, hint: Any, place: str) -> Any:
