@@ -1,4 +1,5 @@
 import json
+import math
 
 import numpy as np
 import pytest
@@ -116,3 +117,11 @@ def test_unknown_key_is_named() -> None:
     with pytest.raises(BadConfig, match="window_hux") as caught:
         Recipe.from_dict({"window_hux": [0, 1]})
     assert "window_hu" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"spacing_mm": math.inf}, {"slice_mm": math.inf}, {"slice_mm": -1.0}, {"spacing_mm": math.nan}]
+)
+def test_a_spacing_is_a_number_from_0_on(wrong: dict[str, float]) -> None:
+    with pytest.raises(BadConfig, match="spacing_mm and slice_mm"):
+        Recipe(**wrong)

@@ -34,7 +34,7 @@ def test_export_then_import(tmp_path) -> None:
 def test_pixel_sizes_must_be_said(tmp_path) -> None:
     prepared = prepare_scans(tmp_path)
     export_prepared(prepared, tmp_path / "out.h5", ["case_00"])
-    with pytest.raises(BadConfig, match="no pixel sizes"):
+    with pytest.raises(BadConfig, match="no voxel sizes"):
         import_samix(tmp_path / "out.h5", tmp_path / "back", None)
     assert not (tmp_path / "back").exists()
 

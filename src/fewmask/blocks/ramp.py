@@ -14,3 +14,8 @@ def warm_cosine(step: Step, warmup: int) -> float:
     """Linear rise over `warmup` steps, then half a cosine down to 0 at the last step."""
     rise = min(1.0, (step.index + 1) / max(1, warmup))
     return rise * 0.5 * (1 + math.cos(math.pi * step.fraction))
+
+
+def sigmoid_ramp(step: Step) -> float:
+    """exp(-5 (1 - fraction)^2): 0.007 at the first step, 1 at the last (Laine and Aila 2017; over the whole run, as in UA-MT)."""
+    return math.exp(-5 * (1 - step.fraction) ** 2)

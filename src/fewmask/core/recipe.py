@@ -40,7 +40,7 @@ class Recipe:
         """Refuse values that no slice could be made with."""
         if not (self.window_hu[0] < self.window_hu[1] and 0 <= self.percentiles[0] < self.percentiles[1] <= 100):
             raise BadConfig("recipe: lower bound is not below upper bound", where=f"{self}", row="C02")
-        if self.size < 0 or self.size > 4096 or not 0 <= min(self.spacing_mm, self.slice_mm) < math.inf:
+        if self.size < 0 or self.size > 4096 or not all(0 <= mm < math.inf for mm in (self.spacing_mm, self.slice_mm)):
             raise BadConfig("recipe: size must be 0..4096 px, spacing_mm and slice_mm 0 or more", where=f"{self}", row="C02")
         if not 0 < self.central <= 1:
             raise BadConfig("recipe: central must lie in (0, 1]", where=f"central = {self.central}", row="C02")

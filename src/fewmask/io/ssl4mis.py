@@ -8,6 +8,7 @@ from jaxtyping import Shaped, UInt8
 
 from fewmask.core.errors import BadDataset
 from fewmask.io.hdf5 import open_guarded
+from fewmask.io.text import read_text
 
 LEFT_ATRIUM = "mri_norm2.h5"
 """File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (spec CFR, section 9)."""
@@ -44,7 +45,7 @@ def find_volumes(folder: Path) -> Found:
         path = next((place / name for place in (folder, folder.parent) if (place / name).is_file()), None)
         if path is None:
             continue
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path, kind=BadDataset).splitlines()]
         lists[part] = [Path(line).stem if line.endswith(".h5") else line for line in lines if line]
         missing = [case for case in lists[part] if case not in files]
         if missing:

@@ -36,14 +36,7 @@ def import_samix(path: Path, out: Path, spacing_mm: tuple[float, float, float] |
     in the order of their numbers, rows are taken to run front to back. Raises `BadConfig` without `spacing_mm` or when
     `out` holds that case already, and `BadDataset` for a bad file.
     """
-    if spacing_mm is None or min(spacing_mm) <= 0:
-        raise BadConfig(
-            "a SAM-Mix file holds no pixel sizes",
-            where=str(path),
-            did="nothing was written",
-            fix="say them: --spacing '0.8 0.8 5', or --spacing '1 1 1' to count distances in pixels",
-            row="C02",
-        )
+    affine = _affine(spacing_mm, path)
     case = case_id_of(path.with_suffix(".nii"))
     targets = {part: out / part / f"{case}.nii.gz" for part in ("images", "labels")}
     there = [str(target) for target in targets.values() if target.exists()]
@@ -52,14 +45,26 @@ def import_samix(path: Path, out: Path, spacing_mm: tuple[float, float, float] |
             "the case is there already", where=there, did="nothing was written", fix="choose another --out", row="F11"
         )
     found = read_samix(path)
-    w, h, d = spacing_mm
-    affine = np.diag([-w, -h, d, 1.0])  # file order (w, h, d): towards left, back, head
     for target in targets.values():
         target.parent.mkdir(parents=True, exist_ok=True)
     write_volume(targets["images"], Volume.from_file_order(found.images.transpose(2, 1, 0).copy(), affine))
     write_labels(targets["labels"], LabelMap.from_file_order(found.masks.transpose(2, 1, 0).copy(), affine))
     notes = ("slices of unknown patients are one case now: no split by patient can be made of them",)
     return Imported(case, len(found.numbers), (*notes, *(problem.what for problem in found.problems)))
+
+
+def _affine(spacing_mm: tuple[float, float, float] | None, where: Path) -> Float[np.ndarray, "4 4"]:
+    """File order (w, h, d): towards left, back, head. Raises `BadConfig` if nobody said the voxel sizes."""
+    if spacing_mm is None or min(spacing_mm) <= 0:
+        raise BadConfig(
+            "HDF5 files of the literature hold no voxel sizes",
+            where=str(where),
+            did="nothing was written",
+            fix="say them: --spacing '0.8 0.8 5', or --spacing '1 1 1' to count distances in voxels",
+            row="C02",
+        )
+    w, h, d = spacing_mm
+    return np.diag([-w, -h, d, 1.0])
 
 
 def import_volumes(folder: Path, out: Path, spacing_mm: tuple[float, float, float] | None) -> list[str]:
@@ -71,20 +76,11 @@ def import_volumes(folder: Path, out: Path, spacing_mm: tuple[float, float, floa
     found = find_volumes(folder)
     if spacing_mm is None and all(path.name == LEFT_ATRIUM for path in found.files.values()):
         spacing_mm = (LEFT_ATRIUM_MM,) * 3
-    if spacing_mm is None or min(spacing_mm) <= 0:
-        raise BadConfig(
-            "these files hold no voxel sizes",
-            where=str(folder),
-            did="nothing was written",
-            fix="say them: --spacing '1 1 1'",
-            row="C02",
-        )
+    affine = _affine(spacing_mm, folder)
     if out.exists() and any(out.iterdir()):
         raise BadConfig(
             "the folder holds other files", where=str(out), did="nothing was written", fix="choose another --out", row="F11"
         )
-    w, h, d = spacing_mm
-    affine = np.diag([-w, -h, d, 1.0])
     for part in ("images", "labels"):
         (out / part).mkdir(parents=True, exist_ok=True)
     for case, path in found.files.items():

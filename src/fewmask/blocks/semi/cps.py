@@ -4,7 +4,8 @@ import torch
 from torch.nn import functional
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi.term import Outcome, Term, sigmoid_ramp, supervised
+from fewmask.blocks.ramp import sigmoid_ramp
+from fewmask.blocks.semi.term import Outcome, Term, supervised
 from fewmask.core.batch import Labelled, Step, Unlabelled
 
 

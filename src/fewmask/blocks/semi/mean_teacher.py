@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi.term import Outcome, Term, disturb, follow, sigmoid_ramp, supervised, teacher_of
+from fewmask.blocks.ramp import sigmoid_ramp
+from fewmask.blocks.semi.term import Outcome, Term, disturb, follow, supervised, teacher_of
 from fewmask.core.batch import Labelled, Step, Unlabelled
 
 

@@ -1,7 +1,6 @@
 """What a term is, the supervised loss that all share, and the moving-average teacher."""
 
 import copy
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -66,11 +65,6 @@ def follow(teacher: VNet, student: VNet, step: Step, decay: float) -> None:
         mine.lerp_(its, 1 - keep)
     for statistic, current in zip(teacher.buffers(), student.buffers(), strict=True):
         statistic.copy_(current)
-
-
-def sigmoid_ramp(step: Step) -> float:
-    """exp(-5 (1 - fraction)^2): 0.007 at the first step, 1 at the last (Laine and Aila 2017; over the whole run, as in UA-MT)."""
-    return math.exp(-5 * (1 - step.fraction) ** 2)
 
 
 def disturb(image: Float[Tensor, "b 1 d h w"], std: float) -> Float[Tensor, "b 1 d h w"]:

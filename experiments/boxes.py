@@ -1,0 +1,45 @@
+"""How well a run's own boxes agree with the true ones: mean IoU over the slices of its test scans that hold the structure.
+
+    python experiments/boxes.py runs/ct-liver-dev/RUN/run        # needs `fewmask evaluate` or a sweep to have predicted
+
+Slices without a box of the model's own are counted beside, not averaged.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
+from fewmask.io.text import read_json
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two boxes (x0, y0, x1, y1)."""
+    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    shared = float(np.prod(sides.clip(0)))
+    return shared / (float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared)
+
+
+def main(path: Path) -> None:
+    """Print one line per structure."""
+    run = RunFolder.open(path)
+    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    for index, name in enumerate(prepared.classes):
+        found, missing = [], 0
+        for case in run.read_split().test:
+            with prepared.case(case) as file:
+                truth = file.labels(range(file.shape[0])) == index + 1
+            for line in read_json(run.predictions / f"{case}.prompts.json", max_bytes=2**28)["slices"]:
+                own, mask = line["boxes_raw"][index], truth[line["d"]]
+                if mask.any() and own is None:
+                    missing += 1
+                elif mask.any():
+                    found.append(iou(np.array(own), box_edges(mask)))
+        print(f"{name}: IoU {np.mean(found):.3f} over {len(found)} slices, {missing} without a box")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
