@@ -3,9 +3,10 @@
     python benchmarks/encoders.py                        # every row, each in a process of its own, as a markdown table
     python benchmarks/encoders.py one vit-b 448 folded   # one row as JSON
 
-Weights are random: time and memory do not depend on them. `original` is the attention of `transformers`, `folded` ours. Times
-are medians of at least three calls on one slice in bfloat16 and float32; memory is the growth of the process's peak over the
-loaded model. Ratios between rows are worth more than the rows: machines are shared.
+Weights are random: time and memory do not depend on them. `original` is the attention of `transformers`, `folded` ours,
+`openvino` the optional engine (`fewmask[openvino]`). Times are medians of at least three calls on one slice in bfloat16 and
+float32; memory is the growth of the process's peak over the loaded model; `file` is the checkpoint in float32, or the bundled
+file. Ratios between rows are worth more than the rows: machines are shared.
 """
 
 import argparse
@@ -23,9 +24,12 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionSdpaAttention
 
 from fewmask.blocks.sam import Sam, build_sam, size_named
+from fewmask.blocks.sam.engine import use_openvino
+from fewmask.io.ledger import bundled
 from fewmask.io.weights import count_weights
 
 ROWS = [("compact", 224, "folded"), ("compact", 448, "folded")]
+ROWS += [("compact", 224, "openvino"), ("vit-b", 448, "openvino")]
 ROWS += [("vit-b", side, kind) for side in (224, 256, 448, 512, 1024) for kind in ("folded", "original")]
 
 
@@ -71,7 +75,12 @@ def measure(name: str, side: int, attention: str) -> dict[str, object]:
     row: dict[str, object] = {"encoder": name, "side": side, "attention": attention}
     box = torch.tensor([[9.0, 9, 90, 90]])
     row["weights_m"] = round(count_weights(sam.state_dict()) / 1e6, 1)
+    row["file_mb"] = round((bundled().stat().st_size if name == "compact" else 4 * count_weights(sam.state_dict())) / 1e6)
+    encoder = sam.image_encoder
     for kind, bf16 in (("bf16", True), ("f32", False)):
+        if attention == "openvino":
+            sam.image_encoder = encoder
+            use_openvino(sam, bf16)
         with autocast(bf16):
             row[f"encode_{kind}_s"] = round(median_seconds(lambda: sam.encode(image)), 3)
             embedding = sam.encode(image)
@@ -88,13 +97,13 @@ def main() -> None:
     if words:
         print(json.dumps(measure(words[1], int(words[2]), words[3])))
         return
-    print("| encoder | side | attention | weights, M | encode bf16, s | f32, s | decode bf16, s | f32, s | growth, MiB |")
-    print("|---" * 9 + "|")
+    print("| encoder | side | attention | weights, M | file, MB | encode bf16, s | f32, s | decode bf16, s | f32, s | growth, MiB |")
+    print("|---" * 10 + "|")
     for name, side, kind in ROWS:
         command = [sys.executable, __file__, "one", name, str(side), kind]
         done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
         row = json.loads(done.stdout)
-        keys = ["encoder", "side", "attention", "weights_m", "encode_bf16_s", "encode_f32_s", "decode_bf16_s", "decode_f32_s"]
+        keys = ["encoder", "side", "attention", "weights_m", "file_mb", "encode_bf16_s", "encode_f32_s", "decode_bf16_s", "decode_f32_s"]
         print("| " + " | ".join(str(row[key]) for key in [*keys, "growth_mib"]) + " |", flush=True)
 
 
