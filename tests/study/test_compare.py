@@ -48,6 +48,13 @@ def test_only_the_same_budget_is_compared() -> None:
     assert differences([row("a", "p", 0.9), row("b", "p", 0.5, slices=50)], "b") == []
 
 
+def test_other_steps_are_compared_and_said_unless_the_same_are_there() -> None:
+    (pair,) = differences([row("a", "p", 0.9), row("b", "p", 0.5, steps=40)], "b")
+    assert "a (10 steps) minus b (40 steps) +0.400" in str(pair)
+    (pair,) = differences([row("a", "p", 0.9), row("b", "p", 0.5, steps=40), row("b", "p", 0.6)], "b")
+    assert "a minus b +0.300" in str(pair)
+
+
 def test_settings_make_another_method() -> None:
     names = [setting.name for setting in group([row("a", "p", 0.9), row("a", "p", 0.9, settings="x=1")])]
     assert names == ["a", "a x=1"]

@@ -60,8 +60,10 @@ class Pair:
         """One sentence that calls a winner only where the interval excludes zero."""
         i = self.interval
         decided = "" if i.low > 0 or i.high < 0 else "; not decided"
+        ours, theirs = ("", "") if self.a.time == self.b.time else (f" ({self.a.time})", f" ({self.b.time})")
         return (
-            f"{self.domain}, {self.a.budget}: {self.a.name} minus {self.b.name} {i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), "
+            f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} "
+            f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), "
             f"higher in {self.higher} of {self.patients} patients{decided}"
         )
 
@@ -88,7 +90,11 @@ def spread(rows: Sequence[Row], metric: str) -> Spread:
 
 
 def differences(rows: Sequence[Row], against: str) -> list[Pair]:
-    """Every setting against the one called `against` at the same budget and time. Raises `BadConfig` if there is none."""
+    """Every setting against the one called `against` at the same budget; at the same time too where that is there.
+
+    Methods whose steps cost differently are compared at different numbers of steps, and the sentence says so. Raises `BadConfig`
+    if no setting has that name.
+    """
     groups = {setting: list(group_) for setting, group_ in group([r for r in rows if r["prompts"] != ORACLE]).items()}
     names = list(dict.fromkeys(setting.name for setting in groups))
     if against not in names:
@@ -97,9 +103,9 @@ def differences(rows: Sequence[Row], against: str) -> list[Pair]:
         )
     pairs = []
     for a, ours in groups.items():
-        for b, theirs in groups.items():
-            if b.name == against and a.name != against and (a.budget, a.time) == (b.budget, b.time):
-                pairs += [_pair(a, b, domain, ours, theirs) for domain in dict.fromkeys(row["domain"] for row in ours)]
+        found = [b for b in groups if b.name == against and b.budget == a.budget and a.name != against]
+        for b in [b for b in found if b.time == a.time] or found:
+            pairs += [_pair(a, b, domain, ours, groups[b]) for domain in dict.fromkeys(row["domain"] for row in ours)]
     return pairs
 
 
