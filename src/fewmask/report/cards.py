@@ -63,7 +63,7 @@ def make_story(
     if line["heat"] is not None:
         overlay_heat(heat, np.array(line["heat"][k], np.float64), _heat_window(volume, recipe, factor))
         says = f"P({prompts['classes'][k]}) = {line['present'][k]:.2f}"
-        steps.append(Picture(data_uri(heat), f"2. where the classifier looks; {says}"))
+        steps.append(Picture(data_uri(heat), f"2. where the model looks; {says}"))
     boxed = heat.copy()
     draw_box(boxed, box, BOX)
     steps.append(Picture(data_uri(boxed), "3. box the model gives SAM"))
