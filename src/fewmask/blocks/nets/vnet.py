@@ -4,6 +4,7 @@ Sixteen filters, five levels, strided convolutions down and transposed ones up, 
 dropout after the bottom and before the last layer.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,10 +12,25 @@ DEPTH = 16
 """Sides of a patch must be multiples of this."""
 
 
+class _Conv3d(nn.Conv3d):
+    """A padded 3 x 3 x 3 convolution whose weights get their true gradient on every CPU.
+
+    Over exactly two planes oneDNN's bfloat16 gradient of such weights is garbage (torch 2.13 with avx512_bf16: off by its own
+    size, or 1e34), and 32 voxels of depth are two at the bottom. Those few voxels are computed in float32.
+    """
+
+    def forward(self, input: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c2 d h w"]:
+        """As `nn.Conv3d`."""
+        if input.device.type == "cpu" and input.shape[2] == 2:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(input.float())
+        return super().forward(input)
+
+
 def _convs(count: int, inputs: int, outputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for index in range(count):
-        layers += [nn.Conv3d(inputs if index == 0 else outputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs), nn.ReLU()]
+        layers += [_Conv3d(inputs if index == 0 else outputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
