@@ -1,5 +1,7 @@
 """Patches are a function of (seed, step), hold what the budget grants and nothing else, and small scans are padded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ import torch
 from fewmask.core.batch import IGNORE, Feed
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig
+from fewmask.data.augment import apply_image, apply_mask
 from fewmask.data.patches import Crop, PatchFeed, cut, draw_crop
 from tests.scans import prepare_scans
 
-FEED = Feed(patch=(16, 16, 16), labelled=2, unlabelled=3, turns=True)
+FEED = Feed(patch=(16, 16, 16), labelled=2, unlabelled=3, turns=True, augment=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def test_one_labelled_volume_is_drawn_again_and_the_others_stay_unlabelled(prepa
 
 
 def test_scans_of_eight_slices_lie_in_the_middle_of_sixteen(prepared) -> None:
-    with PatchFeed(prepared, one("case_00"), Feed(patch=(16, 32, 32), labelled=1), 0) as feed:
+    with PatchFeed(prepared, one("case_00"), Feed(patch=(16, 32, 32), labelled=1, augment=False), 0) as feed:
         batch = feed.batch(0).labelled
     assert (batch.mask[0, :4] == IGNORE).all() and (batch.mask[0, 12:] == IGNORE).all() and (batch.mask[0, 4:12] != IGNORE).all()
     assert (batch.image[0, 0, :4] == 0).all()
@@ -51,7 +54,7 @@ def test_scans_of_eight_slices_lie_in_the_middle_of_sixteen(prepared) -> None:
 def test_a_budget_of_slices_knows_these_slices_and_nothing_else(prepared) -> None:
     budget = draw_slices(prepared.candidates(prepared.split.train), prepared.patients, 1, 0)
     ((case, d),) = budget.slices
-    with PatchFeed(prepared, budget, Feed(patch=(16, 16, 16), labelled=2, unlabelled=1), 0) as feed:
+    with PatchFeed(prepared, budget, Feed(patch=(16, 16, 16), labelled=2, unlabelled=1, augment=False), 0) as feed:
         batch = feed.batch(0)
     for mask in batch.labelled.mask:
         known = [row for row in range(16) if (mask[row] != IGNORE).any()]
@@ -83,6 +86,20 @@ def test_cut_turns_image_and_mask_alike() -> None:
     assert torch.equal(cut(volume, (2, 2, 2), Crop((0, 1, 1)), 0), volume[:, 1:, 1:])
     turned = cut(volume, (1, 2, 2), Crop((0, 0, 0), turns=1, mirror=0), 0)[0]
     assert turned.tolist() == [[0, 3], [1, 4]], "[[0, 1], [3, 4]] turned by a quarter is [[1, 4], [0, 3]], then mirrored"
+
+
+def test_augmented_patches_move_image_and_mask_alike_and_know_nothing_beyond(prepared) -> None:
+    """A bright image where the mask is 1 stays bright there; corners turned in from beyond the patch are nobody's."""
+    with PatchFeed(prepared, one("case_00"), Feed(patch=(16, 16, 16), labelled=8, augment=True), 0) as feed:
+        batch = feed.batch(0).labelled
+    assert len({draw.rotate_deg for draw in batch.draws}) == 8
+    patch = torch.zeros(2, 16, 16)
+    patch[:, 4:9, 6:12] = 0.7
+    for draw in batch.draws:
+        plain = replace(draw, gain=1.0, offset=0.0, gamma=1.0, noise=0.0)
+        image, mask = apply_image(patch, plain), apply_mask((patch > 0).long(), plain, IGNORE)
+        assert ((image > 0.5) == (mask == 1)).float().mean() > 0.97
+        assert (image[mask == IGNORE] < 0.5).all() and (mask[0] == mask[1]).all()
 
 
 def test_a_held_slice_is_in_the_crop() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,8 +40,8 @@ def strengthen(weak: Draw, rng: np.random.Generator) -> Draw:
     )
 
 
-def apply_image(image: Float[Tensor, "1 h w"], one: Draw) -> Float[Tensor, "1 h w"]:
-    """Geometry (bilinear, zero outside), then contrast and noise; result clipped to [0, 1]."""
+def apply_image(image: Float[Tensor, "n h w"], one: Draw) -> Float[Tensor, "n h w"]:
+    """Geometry (bilinear, zero outside), then contrast and noise; result clipped to [0, 1]. All slices of a patch alike."""
     if one == _NOTHING:
         return image
     moved = functional.grid_sample(image[None], _grid(one, image.shape[-2:]), mode="bilinear", align_corners=False)[0]
@@ -52,12 +52,13 @@ def apply_image(image: Float[Tensor, "1 h w"], one: Draw) -> Float[Tensor, "1 h 
     return shown.clamp(0, 1)
 
 
-def apply_mask(mask: Int[Tensor, "h w"], one: Draw) -> Int[Tensor, "h w"]:
-    """The same geometry, nearest neighbour, background outside."""
+def apply_mask(mask: Integer[Tensor, "*n h w"], one: Draw, outside: int = 0) -> Integer[Tensor, "*n h w"]:
+    """The same geometry, nearest neighbour; background or another value `outside`."""
     if one == _NOTHING:
         return mask
-    moved = functional.grid_sample(mask[None, None].float(), _grid(one, mask.shape), mode="nearest", align_corners=False)
-    return moved[0, 0].round().to(mask.dtype)
+    slices = mask.reshape(1, -1, *mask.shape[-2:]).float() - outside
+    moved = functional.grid_sample(slices, _grid(one, mask.shape[-2:]), mode="nearest", align_corners=False) + outside
+    return moved.round().to(mask.dtype).reshape(mask.shape)
 
 
 def _grid(one: Draw, shape: tuple[int, ...]) -> Float[Tensor, "1 h w 2"]:

@@ -1,20 +1,21 @@
 """Batches of patches for methods that work in 3D, as a pure function of (seed, step)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from fewmask.core.batch import IGNORE, Batch, Feed, Labelled, Unlabelled
+from fewmask.core.batch import IGNORE, Batch, Draw, Feed, Labelled, Unlabelled
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import VolumePlacement
 from fewmask.core.randomness import rng
+from fewmask.data.augment import apply_image, apply_mask, draw
 from fewmask.data.feed import Ahead, count_provided, items_of_step
 from fewmask.data.gate import MaskGate
 from fewmask.io.nifti import read_labels
@@ -135,30 +136,41 @@ class PatchFeed:
         labelled = unlabelled = None
         names: dict[str, tuple[str, ...]] = {}
         if self._feed.labelled:
-            crops = self._crops("labelled", self._labelled, self._feed.labelled, index)
-            masks = torch.stack([cut(self._mask(case), self._patch, crop, IGNORE) for case, crop in crops]).long()
+            crops, draws = self._places("labelled", self._labelled, self._feed.labelled, index)
+            masks = self._cut_masks(self._mask, crops, draws)
             classes = torch.arange(1, len(self._prepared.classes) + 1)
             present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
-            labelled = Labelled(self._patches(crops), masks, present)
+            labelled = Labelled(self._cut_images(crops, draws), masks, present, draws)
             names["labelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         if self._feed.unlabelled and self._unlabelled:
-            crops = self._crops("unlabelled", self._unlabelled, self._feed.unlabelled, index)
-            made = [cut(self._made(case), self._patch, crop, IGNORE) for case, crop in crops] if self._pseudo else None
-            unlabelled = Unlabelled(self._patches(crops), pseudo=None if made is None else torch.stack(made).long())
+            crops, draws = self._places("unlabelled", self._unlabelled, self._feed.unlabelled, index)
+            pseudo = self._cut_masks(self._made, crops, draws) if self._pseudo else None
+            unlabelled = Unlabelled(self._cut_images(crops, draws), None, draws, pseudo)
             names["unlabelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         return Batch(labelled, None, unlabelled, names)
 
-    def _crops(self, stream: str, pool: Sequence[Place], count: int, index: int) -> list[tuple[str, Crop]]:
-        crops = []
+    def _places(
+        self, stream: str, pool: Sequence[Place], count: int, index: int
+    ) -> tuple[list[tuple[str, Crop]], tuple[Draw, ...]]:
+        """Where the patches of a step lie, and how they are augmented."""
+        crops, draws = [], []
         for place, (case, d) in enumerate(items_of_step(pool, count, self._seed, stream, index)):
             placement = self._placements[case]
             hold = None if d is None else placement.row_of(d)
             generator = rng(self._seed, "crop", stream, index, place)
             crops.append((case, draw_crop(placement.shape, self._patch, self._feed.turns, generator, hold)))
-        return crops
+            draws.append(draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw())
+        return crops, tuple(draws)
 
-    def _patches(self, crops: Sequence[tuple[str, Crop]]) -> Float[Tensor, "b 1 d h w"]:
-        return torch.stack([cut(self._image(case), self._patch, crop, 0)[None] for case, crop in crops])
+    def _cut_images(self, crops: Sequence[tuple[str, Crop]], draws: Sequence[Draw]) -> Float[Tensor, "b 1 d h w"]:
+        patches = [cut(self._image(case), self._patch, crop, 0) for case, crop in crops]
+        return torch.stack([apply_image(patch, one)[None] for patch, one in zip(patches, draws, strict=True)])
+
+    def _cut_masks(
+        self, mask: Callable[[str], Tensor], crops: Sequence[tuple[str, Crop]], draws: Sequence[Draw]
+    ) -> Int[Tensor, "b d h w"]:
+        patches = [cut(mask(case), self._patch, crop, IGNORE) for case, crop in crops]
+        return torch.stack([apply_mask(patch, one, IGNORE) for patch, one in zip(patches, draws, strict=True)]).long()
 
     def _image(self, case: str) -> Float[Tensor, "d h w"]:
         """A placed scan in [0, 1]; kept in memory as long as there is room, which changes nothing but time."""

@@ -32,6 +32,8 @@ class Volumetric:
     """Part of V-Net's channels dropped at the bottom and before the last layer."""
     turns: bool = True
     """Turn patches by quarters and mirror them in plane; off where left and right are different structures."""
+    augment: bool = False
+    """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the literature."""
     lr: float = 0.01
     """Learning rate of SGD with momentum 0.9; a tenth after 5/12 and again after 5/6 of the steps (2,500 and 5,000 of 6,000)."""
     weight_decay: float = 1e-4
@@ -69,7 +71,14 @@ class SemiNet(Method):
         self._lr, self._weight_decay, self._pseudo_weight = config.lr, config.weight_decay, pseudo_weight
         unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
         kind: Literal["off", "some"] = "some" if pseudo_weight else "off"
-        self.feed = Feed(patch=config.patch, labelled=config.labelled, unlabelled=unlabelled, turns=config.turns, pseudo=kind)
+        self.feed = Feed(
+            patch=config.patch,
+            labelled=config.labelled,
+            unlabelled=unlabelled,
+            turns=config.turns,
+            pseudo=kind,
+            augment=config.augment,
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """Those of the term, and `sam` against pseudo-labels if there are any."""

@@ -44,6 +44,8 @@ class Config:
     """Grey-level curves on half of the slices: over all levels, as the release did it, or none."""
     turns: bool = True
     """Turn patches by quarters and mirror them in plane."""
+    augment: bool = False
+    """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the paper."""
     pseudo_weight: float = 0.0
     """Weight of patches that the 3D network is sure of (SFR+ only)."""
     lr: float = 1e-3
@@ -80,6 +82,7 @@ class CanvasSam(Method):
             unlabelled=config.labelled if config.pseudo_weight else 0,
             turns=config.turns,
             pseudo=kind,
+            augment=config.augment,
         )
         self.fresh = sam.class_head
         fine = spacing_mm * montage.canvas / sam.mask_side
