@@ -44,7 +44,7 @@ class Config:
     """Grey-level curves on half of the slices: over all levels, as the release did it, or none."""
     turns: bool = True
     """Turn patches by quarters and mirror them in plane."""
-    augment: bool = False
+    augment: bool = True
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the paper."""
     pseudo_weight: float = 0.0
     """Weight of patches that the 3D network is sure of (SFR+ only)."""
