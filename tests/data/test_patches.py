@@ -93,6 +93,7 @@ def test_augmented_patches_move_image_and_mask_alike_and_know_nothing_beyond(pre
     with PatchFeed(prepared, one("case_00"), Feed(patch=(16, 16, 16), labelled=8, augment=True), 0) as feed:
         batch = feed.batch(0).labelled
     assert len({draw.rotate_deg for draw in batch.draws}) == 8
+    assert (batch.mask[:, 4:12] == IGNORE).any(), "without augmentation all of these rows are known"
     patch = torch.zeros(2, 16, 16)
     patch[:, 4:9, 6:12] = 0.7
     for draw in batch.draws:
