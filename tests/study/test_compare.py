@@ -2,6 +2,7 @@
 
 import pytest
 
+from fewmask.core.errors import BadConfig
 from fewmask.study.compare import Setting, differences, group, per_run, spread, table
 from fewmask.study.rows import COLUMNS
 
@@ -65,6 +66,28 @@ def test_table_marks_the_bound_and_the_published() -> None:
     assert line == "| a | 5 slices | 10 steps | 10 | 2 | 0.700 ± 0.141 | 4.0 ± 0.0 | 0.950 |"
     published = table([row("sam_mix", "p", 0.9)], "sam-mix").splitlines()
     assert published[0].endswith("| LiTS / TotalSegmentator, published |") and "0.919 ± 0.002" in published[2]
+
+
+def test_voxel_protocol_has_four_numbers_and_each_published_cell_once() -> None:
+    """An ablation has no published number; a re-training term has its own."""
+    paper = {
+        "slices": "",
+        "volumes": 1,
+        "la_2018_dice": 0.5,
+        "la_2018_jaccard": 0.333,
+        "la_2018_hd95_voxel": 7,
+        "la_2018_asd_voxel": 2,
+    }
+    settings = ["turns=false", "turns=false pseudo=online", "turns=false term=ac_mt"]
+    heads, _, *lines = table([row("cfr", "p", 0.9, settings=s, **paper) for s in settings], "la-2018").splitlines()
+    assert heads.endswith("| LA, 80 scans at full resolution, published |") and "Jaccard | 95HD voxels | ASD voxels" in heads
+    assert lines[0].endswith("| 0.500 | 0.333 | 7.0 | 2.0 |  | 0.744, 0.615, 25.9, 6.3 |")
+    assert lines[1].endswith("| 2.0 |  |  |") and lines[2].endswith("| 0.768, 0.647, 28.1, 8.5 |")
+
+
+def test_a_protocol_that_was_not_scored_is_refused() -> None:
+    with pytest.raises(BadConfig, match="no numbers of la-2018"):
+        table(ROWS, "la-2018")
 
 
 def test_one_line_per_run() -> None:

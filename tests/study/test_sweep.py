@@ -8,6 +8,7 @@ import pytest
 
 from fewmask.core.errors import BadConfig
 from fewmask.io.lock import folder_lock
+from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.study.rows import read_rows
 from fewmask.study.sweep import Plan, plan_runs, read_plan, run_sweep
@@ -56,6 +57,19 @@ def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
     assert [row["case"] for row in home] == ["case_03", "case_04"]
     assert [row["dice"] for row in home] == [row["dice"] for row in far], "the same scans and truth, twice"
     assert all(row["sam_mix_slices"] == "4" for row in rows) and {row["steps"] for row in rows} == {"2"}
+
+
+def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
+    """Its Dice over all voxels is ours; the other protocol's columns stay empty, and a table without them is read as that."""
+    plan = replace(read_plan(plan_file(tmp_path)), protocol="la-2018")
+    _, rows = go(tmp_path, plan, part=(1, 2))
+    assert all(row["sam_mix_dice"] == "" and row["la_2018_asd_voxel"] for row in rows)
+    assert all(row["la_2018_dice"] == row["dice"] for row in rows)
+    older = tmp_path / "older.csv"
+    names = [name for name in rows[0] if not name.startswith(("sam_mix", "la_2018"))]
+    write_csv(older, names, [{name: row[name] for name in names} for row in rows])
+    assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows]
+    assert all(row["la_2018_dice"] == "" for row in read_rows(older))
 
 
 def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:

@@ -16,15 +16,18 @@ def compare(
     against: str | None = typer.Option(
         None, help="Paired differences to this method (with its settings, as the table names it)."
     ),
-    protocol: str = typer.Option("default", help="default (volumes, mm), or sam-mix (256 grid, positive slices, pixels)."),
+    protocol: str = typer.Option(
+        "default", help="default (volumes, mm), sam-mix (256 grid, positive slices, pixels) or la-2018 (voxels)."
+    ),
     values: bool = typer.Option(False, "--values", help="Also every single value."),
 ) -> None:
     """Table of runs: means over draws and seeds with their spread, bounds marked, and paired differences."""
+    from fewmask.evaluate.protocols import PROTOCOLS
     from fewmask.study import compare as tables
     from fewmask.study.rows import read_rows
 
     talk: Talk = context.obj
-    reading.one_of("--protocol", protocol, ("default", "sam-mix"))
+    reading.one_of("--protocol", protocol, PROTOCOLS)
     rows = [row for path in runs for row in read_rows(reading.existing(path, "run or table"))]
     talk.say(tables.table(rows, protocol))  # type: ignore[arg-type]
     if values:

@@ -32,10 +32,7 @@ def evaluate(
 
     talk: Talk = context.obj
     reading.existing(pred, "folder")
-    if protocol not in PROTOCOLS:
-        raise BadConfig(
-            f"no protocol is called {protocol!r}", did="nothing was started", fix=f"use one of: {', '.join(PROTOCOLS)}", row="C02"
-        )
+    reading.one_of("--protocol", protocol, PROTOCOLS)
     if truth is None:
         summary = score_run(pred, oracle_box=oracle_box, say=talk.step)
         talk.say(f"scores in {pred / 'metrics.csv'}")

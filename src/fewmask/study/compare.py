@@ -9,13 +9,23 @@ import numpy as np
 
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Interval, bootstrap
-from fewmask.study.published import SAM_MIX_SOURCE, sam_mix_published
+from fewmask.study.published import SOURCES, published
 from fewmask.study.rows import KEYS, Row
 from fewmask.study.score import ORACLE
 
-Protocol = Literal["default", "sam-mix"]
-_METRICS = {"default": ("dice", "hd95_mm"), "sam-mix": ("sam_mix_dice", "sam_mix_hd_px")}
-_HEADS = {"default": ("Dice", "HD95 mm"), "sam-mix": ("Dice", "HD px")}
+Protocol = Literal["default", "sam-mix", "la-2018"]
+_METRICS = {
+    "default": {"dice": "Dice", "hd95_mm": "HD95 mm"},
+    "sam-mix": {"sam_mix_dice": "Dice", "sam_mix_hd_px": "HD px"},
+    "la-2018": {
+        "la_2018_dice": "Dice",
+        "la_2018_jaccard": "Jaccard",
+        "la_2018_hd95_voxel": "95HD voxels",
+        "la_2018_asd_voxel": "ASD voxels",
+    },
+}
+"""Protocol -> column -> head; an overlap comes first."""
+_OVERLAPS = ("Dice", "Jaccard")
 
 
 @dataclass(frozen=True)
@@ -110,26 +120,41 @@ def differences(rows: Sequence[Row], against: str) -> list[Pair]:
 
 
 def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
-    """Markdown: a line per setting, automatic prompts and the true-box bound per domain."""
+    """Markdown: a line per setting, automatic prompts and the true-box bound per domain.
+
+    In a protocol of the literature, its published numbers stand last, each once: beside the first settings of its method, not
+    beside the ablations that follow. Raises `BadConfig` if no row has that protocol's numbers.
+    """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
-    dice, distance = _METRICS[protocol]
-    dice_head, distance_head = _HEADS[protocol]
+    metrics = _METRICS[protocol]
+    overlap = next(iter(metrics))
+    if rows and not any(row[overlap] for row in rows):
+        raise BadConfig(
+            f"these rows hold no numbers of {protocol}",
+            did="nothing was written",
+            fix=f'say protocol = "{protocol}" in the sweep\'s file before it runs; `fewmask evaluate RUN --protocol {protocol}`',
+            row="C02",
+        )
     heads = ["method", "budget", "time", "steps", "runs"]
     for domain in domains:
-        heads += [f"{domain}: {dice_head}", distance_head, "Dice with true boxes (bound)"]
-    heads += [SAM_MIX_SOURCE] if protocol == "sam-mix" else []
+        first, *others = metrics.values()
+        heads += [f"{domain}: {first}", *others, "Dice with true boxes (bound)"]
+    heads += [SOURCES[protocol]] if protocol in SOURCES else []
     lines = [heads, ["---"] * len(heads)]
     for setting, every in group(rows).items():
         automatic = [row for row in every if row["prompts"] != ORACLE]
-        line = [setting.name, setting.budget, setting.time, _steps(automatic), str(spread(automatic, "dice").runs)]
+        line = [setting.name, setting.budget, setting.time, _steps(automatic), str(spread(automatic, overlap).runs)]
         for domain in domains:
             here = [row for row in every if row["domain"] == domain]
             own, bound = (
                 [row for row in here if row["prompts"] != ORACLE],
                 [row for row in here if row["prompts"] == ORACLE],
             )
-            line += [_cell(spread(own, dice), 3), _cell(spread(own, distance), 1), _cell(spread(bound, dice), 3)]
-        line += [sam_mix_published(setting.method, setting.budget)] if protocol == "sam-mix" else []
+            line += [_cell(spread(own, name), 3 if head in _OVERLAPS else 1) for name, head in metrics.items()]
+            line += [_cell(spread(bound, overlap), 3)]
+        if protocol in SOURCES:
+            cell = published(protocol, setting.method, setting.settings, setting.budget)
+            line.append("" if any(cell == other[-1] for other in lines) else cell)
         lines.append(line)
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -1,6 +1,7 @@
 """Numbers that papers print, on their own data. They stand beside ours, never among them."""
 
-SAM_MIX_SOURCE = "LiTS / TotalSegmentator, published"
+SOURCES = {"sam-mix": "LiTS / TotalSegmentator, published", "la-2018": "LA, 80 scans at full resolution, published"}
+"""Protocol -> head of its column."""
 SAM_MIX = {
     ("unet", "full"): ("0.897 ± 0.010, 13.5 ± 1.3", "0.669 ± 0.055, 29.6 ± 0.1"),
     ("nnunet", "full"): ("0.863 ± 0.034, 21.4 ± 1.4", "0.645 ± 0.013, 38.5 ± 0.0"),
@@ -15,10 +16,27 @@ SAM_MIX = {
     ("sam_mix", "100 slices"): ("0.941 ± 0.001, 14.7 ± 0.1", "0.921 ± 0.001, 12.9 ± 0.0"),
 }
 """(method, budget) -> (in domain, cross-domain), each Dice and Hausdorff distance (Ward and Imran, ISBI 2025, Table 1)."""
+LA_2018 = {
+    ("vnet", "", "1 volume"): "0.180, 0.129, 44.6, 19.7",
+    ("mean_teacher", "", "1 volume"): "0.297, 0.182, 42.6, 18.6",
+    ("ac_mt", "", "1 volume"): "0.726, 0.583, 33.2, 10.4",
+    ("canvas_sam", "", "1 volume"): "0.748",
+    ("cfr", "", "1 volume"): "0.744, 0.615, 25.9, 6.3",
+    ("cfr", "term=ac_mt", "1 volume"): "0.768, 0.647, 28.1, 8.5",
+    ("sfr_plus", "", "1 volume"): "0.810, 0.694, 19.8, 5.1",
+    ("sfr_plus", "term=ac_mt", "1 volume"): "0.837, 0.728, 18.6, 4.5",
+}
+"""(method, term, budget) -> Dice, Jaccard, 95HD, ASD (CFR/SFR, Tables VII and XII; 4 and 8 volumes are in no table of it)."""
 
 
-def sam_mix_published(method: str, budget: str) -> str:
-    """The table's cell for this method and budget, or nothing. Whole masks stand for full supervision, slices for few."""
+def published(protocol: str, method: str, settings: str, budget: str) -> str:
+    """The literature's cell for this method, its settings and budget, or nothing.
+
+    In the table of SAM-Mix whole masks stand for full supervision, slices for few.
+    """
+    if protocol == "la-2018":
+        term = " ".join(word for word in settings.split() if word.startswith("term="))
+        return LA_2018.get((method, term, budget), "")
     kind = "full" if budget.endswith(("volume", "volumes")) else "few"
     home, other = SAM_MIX.get((method, budget)) or SAM_MIX.get((method, kind)) or ("", "")
     return f"{home} / {other}" if home else ""

@@ -18,8 +18,18 @@ from fewmask.methods import config_class
 KEYS = ("method", "settings", "slices", "volumes", "draw", "seed", "minutes")
 """What makes a run another run; `steps` joins them where no minutes were asked for."""
 _SCORES = ("case", "class", "prompts", "status", "dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
-_PAPER = ("sam_mix_dice", "sam_mix_hd_px", "sam_mix_slices")
-COLUMNS = [*KEYS, "steps", "domain", "patient", *_SCORES, *_PAPER]
+_PAPER = {
+    "sam-mix": {"sam_mix_dice": "dice", "sam_mix_hd_px": "hd_px", "sam_mix_slices": "n"},
+    "la-2018": {
+        "la_2018_dice": "dice",
+        "la_2018_jaccard": "jaccard",
+        "la_2018_hd95_voxel": "hd95_voxel",
+        "la_2018_asd_voxel": "asd_voxel",
+    },
+}
+"""Protocol of the literature -> column -> its name in the lines of `score.protocol_lines`."""
+_OURS = [*KEYS, "steps", "domain", "patient", *_SCORES]
+COLUMNS = [*_OURS, *(column for columns in _PAPER.values() for column in columns)]
 Row = Mapping[str, str]
 
 
@@ -57,7 +67,7 @@ def as_rows(
     paper: Sequence[Mapping[str, Any]],
     patients: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Rows of one run in one domain. `paper` holds the lines of the `sam-mix` protocol (`score.protocol_lines`)."""
+    """Rows of one run in one domain. `paper` holds lines of a protocol of the literature (`score.protocol_lines`), or none."""
     found = {(line["case"], line["class"], line["prompts"]): line for line in paper}
     rows = []
     for score in scores:
@@ -69,16 +79,17 @@ def as_rows(
                 "patient": patients.get(score.case, score.case),
                 "class": score.label,
                 **{name: getattr(score, name) for name in _SCORES if name != "class"},
-                "sam_mix_dice": line.get("dice", ""),
-                "sam_mix_hd_px": line.get("hd_px", ""),
-                "sam_mix_slices": line.get("n", ""),
+                **{column: line[name] for column, name in _PAPER.get(line.get("protocol", ""), {}).items()},
             }
         )
     return rows
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a table of runs, or of a scored run folder. Raises `BadDataset` where there is neither."""
+    """Rows of a table of runs, or of a scored run folder; what a table does not hold of the literature's numbers is empty.
+
+    Raises `BadDataset` where there is neither.
+    """
     if path.is_dir():
         run = RunFolder.open(path)
         if not run.metrics.exists():
@@ -86,8 +97,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         prepared = Prepared.open(Path(run.read_config()["prepared"]))
         scores = [from_row(line) for line in read_csv(run.metrics, SCORE_COLUMNS)]
         rows = as_rows(key_of(path), "test", scores, [], prepared.patients)
-        return [{name: str(value) for name, value in row.items()} for row in rows]
-    return read_csv(path, COLUMNS) if path.exists() else []
+        return [{name: str(row.get(name, "")) for name in COLUMNS} for row in rows]
+    return [{**dict.fromkeys(COLUMNS, ""), **row} for row in read_csv(path, _OURS)] if path.exists() else []
 
 
 def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

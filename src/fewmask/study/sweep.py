@@ -67,6 +67,8 @@ class Plan:
     masks: Literal["partial", "complete"] = "complete"
     tags: str | None = "from-masks"
     split: dict[str, list[str]] = field(default_factory=dict)
+    protocol: Literal["sam-mix", "la-2018"] = "sam-mix"
+    """The literature's way of counting that stands beside ours in every row."""
     in_order: bool = False
     """Labelled volumes are taken in the order of the training list."""
     elsewhere: list[Elsewhere] = field(default_factory=list)
@@ -211,7 +213,7 @@ def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> 
     """Predict and score in every domain; the rows."""
     predictor = load_predictor(path)
     home = score_run(path, oracle_box=predictor.promptable)
-    paper = protocol_lines(path, None, None, "sam-mix", {score.case for score in home.scores})
+    paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
     key = {**run.key, "steps": RunFolder.open(path).read_config()["steps"]}
     rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
     for place in plan.elsewhere:
@@ -220,6 +222,6 @@ def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> 
         scored = score_folders(out, data / place.truth, labels)
         if scored.refused:
             raise BadDataset(f"{place.name}: {scored.refused[0]['what']}", where=str(out), row="M15")
-        paper = protocol_lines(out, data / place.truth, labels, "sam-mix", {score.case for score in scored.scores})
+        paper = protocol_lines(out, data / place.truth, labels, plan.protocol, {score.case for score in scored.scores})
         rows += as_rows(key, place.name, scored.scores, paper, {})
     return rows
