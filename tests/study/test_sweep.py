@@ -10,7 +10,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.io.lock import folder_lock
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
-from fewmask.study.rows import read_rows
+from fewmask.study.rows import add_rows, read_rows
 from fewmask.study.sweep import Plan, plan_runs, read_plan, run_sweep
 from tests.cli.test_commands import fewmask
 from tests.scans import write_scans
@@ -70,6 +70,8 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
     write_csv(older, names, [{name: row[name] for name in names} for row in rows])
     assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows]
     assert all(row["la_2018_dice"] == "" for row in read_rows(older))
+    add_rows(older, rows[:1])
+    assert [row["la_2018_dice"] for row in read_rows(older)] == [""] * len(rows) + [rows[0]["la_2018_dice"]]
 
 
 def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
