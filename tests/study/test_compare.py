@@ -45,6 +45,13 @@ def test_differences_are_per_patient_over_draws() -> None:
     assert "not decided" in str(pair)
 
 
+def test_differences_are_in_the_dice_of_the_protocol() -> None:
+    rows = [row("a", "p", 0.9, sam_mix_dice=0.4), row("b", "p", 0.5, sam_mix_dice=0.7), row("a", "q", 0.9), row("b", "q", 0.5)]
+    rows[3]["sam_mix_dice"] = ""
+    (pair,) = differences(rows, "b", "sam-mix")
+    assert pair.interval.mean == pytest.approx(-0.3) and pair.patients == 1
+
+
 def test_only_the_same_budget_is_compared() -> None:
     assert differences([row("a", "p", 0.9), row("b", "p", 0.5, slices=50)], "b") == []
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.io.lock import folder_lock
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
+from fewmask.predict import load_predictor
 from fewmask.study.rows import add_rows, read_rows
+from fewmask.study.score import score_bound
 from fewmask.study.sweep import Plan, plan_runs, read_plan, run_sweep
 from tests.cli.test_commands import fewmask
 from tests.scans import write_scans
@@ -72,6 +74,22 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
     assert all(row["la_2018_dice"] == "" for row in read_rows(older))
     add_rows(older, rows[:1])
     assert [row["la_2018_dice"] for row in read_rows(older)] == [""] * len(rows) + [rows[0]["la_2018_dice"]]
+
+
+def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:
+    """`far` is `test` again, so its bound is too; a bound of a missing truth is an error."""
+    grid = {"method": ["sam_mix"], "slices": [2], "steps": 1, "set": {"encoder": "tiny", "classifier_width": 8}}
+    _, rows = go(tmp_path, read_plan(plan_file(tmp_path, runs=[grid])))
+    found = {(row["domain"], row["prompts"]): row for row in rows if row["case"] == "case_03"}
+    assert len(found) == 4 and len(rows) == 8
+    same = ("dice", "hd95_mm", "sam_mix_dice", "sam_mix_slices")
+    for prompts in ("automatic", "oracle-box"):
+        assert [found["test", prompts][name] for name in same] == [found["far", prompts][name] for name in same]
+    predictor = load_predictor(next((tmp_path / "work").glob("sam_mix*")) / "run")
+    far = tmp_path / "data" / "far"
+    (far / "labels" / "case_03.nii.gz").unlink()
+    with pytest.raises(BadDataset, match="no truth is called case_03"):
+        score_bound(predictor, far / "images", far / "labels", {"liver": (6,)}, tmp_path / "bound")
 
 
 def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:

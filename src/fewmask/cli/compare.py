@@ -1,6 +1,7 @@
 """`fewmask compare`."""
 
 from pathlib import Path
+from typing import cast
 
 import typer
 
@@ -28,10 +29,11 @@ def compare(
 
     talk: Talk = context.obj
     reading.one_of("--protocol", protocol, PROTOCOLS)
+    named = cast(tables.Protocol, protocol)
     rows = [row for path in runs for row in read_rows(reading.existing(path, "run or table"))]
-    talk.say(tables.table(rows, protocol))  # type: ignore[arg-type]
+    talk.say(tables.table(rows, named))
     if values:
         talk.say("\n" + tables.values(rows))
-    pairs = tables.differences(rows, against) if against else []
+    pairs = tables.differences(rows, against, named) if against else []
     talk.say("".join(f"\n- {pair}" for pair in pairs))
     talk.result({"runs": tables.per_run(rows)[1], "differences": pairs})

@@ -45,7 +45,7 @@ def predict_folder(
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared dataset; `cases` limits the
     last one. Refused scans are listed in the summary with their whole message. Raises when nothing can be read at all.
     """
-    scans = dict(_scans(source, cases, read))
+    scans = dict(open_scans(source, cases, read))
     _check_out(source, out)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(notes=clean_parts(out))
@@ -78,7 +78,10 @@ def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
     write_labels(out / f"{case}.nii.gz", prediction.label_map)
 
 
-def _scans(source: Path, cases: list[str] | None, read: ReadOptions) -> Iterator[tuple[str, Callable[[], Volume]]]:
+def open_scans(
+    source: Path, cases: list[str] | None = None, read: ReadOptions = AS_IS
+) -> Iterator[tuple[str, Callable[[], Volume]]]:
+    """Case ids of a file or folder that `predict_folder` takes, each with what reads it. Raises `BadScan` if nothing is there."""
     if (source / "dataset.json").exists() and (source / "cases").is_dir():
         yield from _prepared_scans(Prepared.open(source), cases)
     elif source.is_dir() and is_dicom_folder(source):

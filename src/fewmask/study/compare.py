@@ -99,8 +99,8 @@ def spread(rows: Sequence[Row], metric: str) -> Spread:
     return Spread(float(np.mean(means)), float(np.std(means, ddof=1)) if len(means) > 1 else math.nan, len(means))
 
 
-def differences(rows: Sequence[Row], against: str) -> list[Pair]:
-    """Every setting against the one called `against` at the same budget; at the same time too where that is there.
+def differences(rows: Sequence[Row], against: str, protocol: Protocol = "default") -> list[Pair]:
+    """Every setting against the one called `against` at the same budget, in Dice; at the same time too where that is there.
 
     Methods whose steps cost differently are compared at different numbers of steps, and the sentence says so. Raises `BadConfig`
     if no setting has that name.
@@ -115,7 +115,8 @@ def differences(rows: Sequence[Row], against: str) -> list[Pair]:
     for a, ours in groups.items():
         found = [b for b in groups if b.name == against and b.budget == a.budget and a.name != against]
         for b in [b for b in found if b.time == a.time] or found:
-            pairs += [_pair(a, b, domain, ours, groups[b]) for domain in dict.fromkeys(row["domain"] for row in ours)]
+            domains = dict.fromkeys(row["domain"] for row in ours)
+            pairs += [_pair(a, b, domain, ours, groups[b], next(iter(_METRICS[protocol]))) for domain in domains]
     return pairs
 
 
@@ -204,15 +205,15 @@ def _setting(row: Row) -> Setting:
     return Setting(row["method"], row["settings"], budget, time)
 
 
-def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequence[Row]) -> Pair:
+def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequence[Row], dice: str) -> Pair:
     def place(row: Row) -> tuple[str, ...]:
         return tuple(row[name] for name in ("draw", "seed", "case", "class"))
 
-    other = {place(row): row["dice"] for row in theirs if row["domain"] == domain}
+    other = {place(row): row[dice] for row in theirs if row["domain"] == domain}
     patients: dict[str, list[float]] = {}
     for row in ours:
-        if row["domain"] == domain and "nan" not in (row["dice"], other.get(place(row), "nan")):
-            patients.setdefault(row["patient"], []).append(float(row["dice"]) - float(other[place(row)]))
+        if row["domain"] == domain and not {"", "nan"} & {row[dice], other.get(place(row), "nan")}:
+            patients.setdefault(row["patient"], []).append(float(row[dice]) - float(other[place(row)]))
     means = np.array([np.mean(found) for found in patients.values()], float)
     return Pair(a, b, domain, bootstrap(means), len(means), int((means > 0).sum()))
 

@@ -1,6 +1,6 @@
 """Score a run on the patients it never saw, or a folder of masks against truth."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.predict import Predicts, load_predictor
-from fewmask.predict.folder import load_prepared, predict_folder, write_prediction
+from fewmask.predict.folder import load_prepared, open_scans, predict_folder, write_prediction
 from fewmask.prepare.mapping import map_labels
 from fewmask.report.page import write_report
 
@@ -55,7 +55,8 @@ def score_run(run_path: Path, *, oracle_box: bool = False, say: Callable[[str], 
     if oracle_box and predictor:
         for case in cases:
             say(f"oracle boxes for {case}")
-            scores += _score_oracle(predictor, run, prepared, case)
+            truth = _truth(prepared, case)
+            scores += _score_oracle(predictor, load_prepared(prepared, case), truth, prepared.classes, run.path / ORACLE, case)
     write_csv(run.metrics, COLUMNS, [as_row(score) for score in scores])
     return ScoreSummary(summarise(scores, prepared.patients), scores, [])
 
@@ -87,6 +88,24 @@ def score_folders(
     if out:
         write_csv(out, COLUMNS, [as_row(score) for score in scores])
     return ScoreSummary(summarise(scores), scores, refused)
+
+
+def score_bound(
+    predictor: Predicts, images: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]], out: Path
+) -> list[CaseScore]:
+    """The oracle-box bound on scans outside a run: prompted with the true boxes, masks to `out`, scores marked `oracle-box`.
+
+    Raises `BadDataset` for a scan without truth, `BadGeometry` for one on another grid.
+    """
+    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    scores: list[CaseScore] = []
+    for case, load in open_scans(images):
+        path = _truth_of(case, truths, images)
+        volume, reference = load(), read_labels(path)
+        check_same_grid(volume.grid, reference.grid, images, path)
+        mapped = map_labels(reference.voxels, dict(labels), {}, str(path)).voxels
+        scores += _score_oracle(predictor, volume, LabelMap(mapped, volume.grid), tuple(labels), out, case)
+    return scores
 
 
 def protocol_lines(
@@ -174,15 +193,14 @@ def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> list[CaseS
     return score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
 
 
-def _score_oracle(predictor: Predicts, run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
-    volume, truth = load_prepared(prepared, case), _truth(prepared, case)
-    boxes = np.stack(
-        [np.stack([box_edges(mask == index) for index in range(1, len(prepared.classes) + 1)]) for mask in truth.voxels]
-    )
+def _score_oracle(
+    predictor: Predicts, volume: Volume, truth: LabelMap, classes: Sequence[str], out: Path, case: str
+) -> list[CaseScore]:
+    boxes = np.stack([np.stack([box_edges(mask == index) for index in range(1, len(classes) + 1)]) for mask in truth.voxels])
     prediction = predictor.volume_with_boxes(volume, boxes)
-    (run.path / ORACLE).mkdir(exist_ok=True)
-    write_prediction(run.path / ORACLE, case, prediction)
-    scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
+    out.mkdir(exist_ok=True)
+    write_prediction(out, case, prediction)
+    scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, tuple(classes))
     return [replace(score, prompts=ORACLE) for score in scores]
 
 
@@ -195,10 +213,14 @@ def _truth(prepared: Prepared, case: str) -> LabelMap:
 def _score_pair(
     case: str, path: Path, truths: Mapping[str, Path], labels: Mapping[str, tuple[int | str, ...]] | None
 ) -> list[CaseScore]:
-    if case not in truths:
-        raise BadDataset(f"no truth is called {case}", where=str(path), row="M15")
-    prediction, truth, classes = _pair_voxels(path, truths[case], labels)
+    prediction, truth, classes = _pair_voxels(path, _truth_of(case, truths, path), labels)
     return score_case(case, prediction.voxels, truth, prediction.spacing_mm, classes)
+
+
+def _truth_of(case: str, truths: Mapping[str, Path], where: Path) -> Path:
+    if case not in truths:
+        raise BadDataset(f"no truth is called {case}", where=str(where), row="M15")
+    return truths[case]
 
 
 def _pair_voxels(

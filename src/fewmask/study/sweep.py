@@ -22,7 +22,7 @@ from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
 from fewmask.study.rows import add_rows, as_rows, domains_done, read_rows, settings_text
-from fewmask.study.score import protocol_lines, score_folders, score_run
+from fewmask.study.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
 from fewmask.training import Progress, TrainRequest, train
 
 HOME = "test"
@@ -223,5 +223,11 @@ def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> 
         if scored.refused:
             raise BadDataset(f"{place.name}: {scored.refused[0]['what']}", where=str(out), row="M15")
         paper = protocol_lines(out, data / place.truth, labels, plan.protocol, {score.case for score in scored.scores})
-        rows += as_rows(key, place.name, scored.scores, paper, {})
+        scores = list(scored.scores)
+        if predictor.promptable:
+            bound = path.parent / f"{place.name}-{ORACLE}"
+            scores += score_bound(predictor, data / place.images, data / place.truth, labels, bound)
+            lines = protocol_lines(bound, data / place.truth, labels, plan.protocol, {score.case for score in scores})
+            paper += [{**line, "prompts": ORACLE} for line in lines]
+        rows += as_rows(key, place.name, scores, paper, {})
     return rows
