@@ -2,7 +2,7 @@
 
     python experiments/boxes.py runs/ct-liver-dev/RUN/run        # needs `fewmask evaluate` or a sweep to have predicted
 
-Slices without a box of the model's own are counted beside, not averaged.
+Slices without a box of the model's own are counted beside, not averaged, with how far they lie from an end of the structure.
 """
 
 import sys
@@ -28,17 +28,19 @@ def main(path: Path) -> None:
     run = RunFolder.open(path)
     prepared = Prepared.open(Path(run.read_config()["prepared"]))
     for index, name in enumerate(prepared.classes):
-        found, missing = [], 0
+        found, missing = [], []
         for case in run.read_split().test:
             with prepared.case(case) as file:
                 truth = file.labels(range(file.shape[0])) == index + 1
+            there = np.flatnonzero(truth.any((1, 2)))
             for line in read_json(run.predictions / f"{case}.prompts.json", max_bytes=2**28)["slices"]:
                 own, mask = line["boxes_raw"][index], truth[line["d"]]
                 if mask.any() and own is None:
-                    missing += 1
+                    missing.append(min(line["d"] - there[0], there[-1] - line["d"]))
                 elif mask.any():
                     found.append(iou(np.array(own), box_edges(mask)))
-        print(f"{name}: IoU {np.mean(found):.3f} over {len(found)} slices, {missing} without a box")
+        silent = f"{len(missing)} without a box, at most {max(missing, default=0)} slices from an end"
+        print(f"{name}: IoU {np.mean(found):.3f} over {len(found)} slices, {silent}")
 
 
 if __name__ == "__main__":

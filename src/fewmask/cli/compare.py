@@ -23,13 +23,13 @@ def compare(
     values: bool = typer.Option(False, "--values", help="Also every single value."),
 ) -> None:
     """Table of runs: means over draws and seeds with their spread, bounds marked, and paired differences."""
-    from fewmask.evaluate.protocols import PROTOCOLS
+    from fewmask.evaluate.protocols import PROTOCOLS, Protocol
     from fewmask.study import compare as tables
     from fewmask.study.rows import read_rows
 
     talk: Talk = context.obj
     reading.one_of("--protocol", protocol, PROTOCOLS)
-    named = cast(tables.Protocol, protocol)
+    named = cast(Protocol, protocol)
     rows = [row for path in runs for row in read_rows(reading.existing(path, "run or table"))]
     talk.say(tables.table(rows, named))
     if values:

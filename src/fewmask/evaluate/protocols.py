@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -9,7 +10,8 @@ from jaxtyping import Bool, Integer
 from fewmask.evaluate.scores import dice_of
 from fewmask.evaluate.surfaces import surface_distances
 
-PROTOCOLS = ("default", "sam-mix", "la-2018")
+Protocol = Literal["default", "sam-mix", "la-2018"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Interval, bootstrap
+from fewmask.evaluate.protocols import Protocol
 from fewmask.study.published import SOURCES, published
 from fewmask.study.rows import KEYS, Row
 from fewmask.study.score import ORACLE
 
-Protocol = Literal["default", "sam-mix", "la-2018"]
 _METRICS = {
     "default": {"dice": "Dice", "hd95_mm": "HD95 mm"},
     "sam-mix": {"sam_mix_dice": "Dice", "sam_mix_hd_px": "HD px"},

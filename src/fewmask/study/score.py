@@ -1,6 +1,6 @@
 """Score a run on the patients it never saw, or a folder of masks against truth."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def score_folders(
     `labels` maps classes to values in the truth; the predictions hold class indices in that order. Without it both hold the
     same values. Writes `out` if given. Raises `BadDataset` if no pair is found.
     """
-    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    truths = _by_case(truth)
     scores: list[CaseScore] = []
     refused: list[dict[str, Any]] = []
     for path in _nifti_files(pred):
@@ -97,7 +97,7 @@ def score_bound(
 
     Raises `BadDataset` for a scan without truth, `BadGeometry` for one on another grid.
     """
-    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    truths = _by_case(truth)
     scores: list[CaseScore] = []
     for case, load in open_scans(images):
         path = _truth_of(case, truths, images)
@@ -161,7 +161,7 @@ def _run_pairs(run_path: Path, cases: Collection[str]) -> _Pairs:
 
 def _folder_pairs(pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None, cases: Collection[str]) -> _Pairs:
     """These pairs of two folders."""
-    truths = {case_id_of(path): path for path in _nifti_files(truth)}
+    truths = _by_case(truth)
     for path in _nifti_files(pred):
         case = case_id_of(path)
         if case in cases:
@@ -194,13 +194,13 @@ def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> list[CaseS
 
 
 def _score_oracle(
-    predictor: Predicts, volume: Volume, truth: LabelMap, classes: Sequence[str], out: Path, case: str
+    predictor: Predicts, volume: Volume, truth: LabelMap, classes: tuple[str, ...], out: Path, case: str
 ) -> list[CaseScore]:
     boxes = np.stack([np.stack([box_edges(mask == index) for index in range(1, len(classes) + 1)]) for mask in truth.voxels])
     prediction = predictor.volume_with_boxes(volume, boxes)
     out.mkdir(exist_ok=True)
     write_prediction(out, case, prediction)
-    scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, tuple(classes))
+    scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, classes)
     return [replace(score, prompts=ORACLE) for score in scores]
 
 
@@ -215,6 +215,10 @@ def _score_pair(
 ) -> list[CaseScore]:
     prediction, truth, classes = _pair_voxels(path, _truth_of(case, truths, path), labels)
     return score_case(case, prediction.voxels, truth, prediction.spacing_mm, classes)
+
+
+def _by_case(folder: Path) -> dict[str, Path]:
+    return {case_id_of(path): path for path in _nifti_files(folder)}
 
 
 def _truth_of(case: str, truths: Mapping[str, Path], where: Path) -> Path:
