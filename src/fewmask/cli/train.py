@@ -66,6 +66,9 @@ def show_progress(talk: Talk):  # type: ignore[no-untyped-def]
     """A callback that renders training progress."""
 
     def show(p: "Progress") -> None:
+        if p.note and not p.losses:
+            talk.step(p.note, p.step == p.total)
+            return
         if p.note:
             talk.say(p.note)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in p.losses.items())

@@ -96,7 +96,7 @@ def _train_stage(
                 with _open(request, stage, config, prepared, budget) as feed:
                     _Loop(run, config, feed, device, request, stage, tell).go()
         if stage.writes:
-            label_scans(request.out, stage, prepared, budget, device, lambda text: tell(_told(config, text)))
+            label_scans(request.out, stage, prepared, budget, device, tell)
     return out
 
 
@@ -309,12 +309,6 @@ def _open(request: TrainRequest, stage: Stage, config: dict[str, Any], prepared:
     """The feed of a stage, with the pseudo-labels that an earlier one left."""
     pseudo = request.out / stage.learns if stage.learns else None
     return open_feed(prepared, budget, _build(config).feed, config["seed"], pseudo, config["config"].get("trust", 0.0))
-
-
-def _told(config: dict[str, Any], text: str) -> Progress:
-    """A line between two stages."""
-    steps = int(config["steps"])
-    return Progress(steps, steps, 0.0, 0.0, {}, steps, text)
 
 
 def _settle(

@@ -65,10 +65,10 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands after a step."""
+    """Where training stands after a step, or, without `losses`, how far the work is that `note` names."""
 
     step: int
-    """Steps done."""
+    """Steps done, or scans."""
     total: int
     seconds_per_step: float
     seconds_left: float

@@ -18,7 +18,7 @@ from fewmask.methods import config_class, stages
 from fewmask.methods._method import Stage
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training.request import TrainRequest
+from fewmask.training.request import Progress, TrainRequest
 
 Label = Callable[[Batch], Batch]
 CONFIDENCE = "confidence.csv"
@@ -55,7 +55,7 @@ def folders_of(plan: tuple[Stage, ...]) -> set[str]:
 
 
 def label_scans(
-    root: Path, stage: Stage, prepared: Prepared, budget: Budget, device: torch.device, say: Callable[[str], None]
+    root: Path, stage: Stage, prepared: Prepared, budget: Budget, device: torch.device, tell: Callable[[Progress], None]
 ) -> None:
     """Label every training scan without a granted mask, once: `CASE.nii.gz`, `CASE.confidence.nii.gz` (0 to 255), and a table."""
     folder = root / stage.writes
@@ -77,7 +77,7 @@ def label_scans(
         if mean >= stage.surer_than:
             write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(prediction.confidence, prediction.label_map.grid))
             write_labels(folder / f"{case}.nii.gz", prediction.label_map)
-        say(f"{stage.name}: {done} of {len(cases)} scans labelled")
+        tell(Progress(done, len(cases), 0.0, 0.0, {}, done, f"{stage.name}: {done} of {len(cases)} scans labelled"))
     write_csv(folder / CONFIDENCE, ["case", "confidence", "labelled"], rows)
 
 
