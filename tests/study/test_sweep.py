@@ -69,11 +69,12 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
     assert all(row["la_2018_dice"] == row["dice"] for row in rows)
     older = tmp_path / "older.csv"
     names = [name for name in rows[0] if not name.startswith(("sam_mix", "la_2018"))]
-    write_csv(older, names, [{name: row[name] for name in names} for row in rows])
+    write_csv(older, [*names, "scanner"], [{**{name: row[name] for name in names}, "scanner": "A"} for row in rows])
     assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows]
     assert all(row["la_2018_dice"] == "" for row in read_rows(older))
     add_rows(older, rows[:1])
     assert [row["la_2018_dice"] for row in read_rows(older)] == [""] * len(rows) + [rows[0]["la_2018_dice"]]
+    assert [row["scanner"] for row in read_rows(older)] == ["A"] * len(rows) + [""], "a column of theirs stays"
 
 
 def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from fewmask.evaluate.scores import CaseScore, from_row
 from fewmask.io.lock import waiting_lock
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
-from fewmask.io.tables import append_csv, read_csv, write_csv
+from fewmask.io.tables import read_csv, write_csv
 from fewmask.methods import config_class
 
 KEYS = ("method", "settings", "slices", "volumes", "draw", "seed", "minutes")
@@ -102,13 +102,13 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Append whole rows; several processes may do so at once. A table of an earlier version gets the columns it lacks."""
+    """Add rows, all or none; several processes may do so at once. A table of an earlier version gets the columns it lacks."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with waiting_lock(path.parent, f"append to {path.name}"):
+    with waiting_lock(path.parent, f"add to {path.name}"):
+        # Written anew: of a run whose rows were appended by halves, the missing ones would never be made.
         there = read_csv(path, _OURS) if path.exists() else []
-        if there and set(there[0]) < set(COLUMNS):
-            write_csv(path, COLUMNS, there)
-        append_csv(path, COLUMNS, rows)
+        others = [name for name in (there[0] if there else ()) if name not in COLUMNS]
+        write_csv(path, [*COLUMNS, *others], [*there, *rows])
 
 
 def domains_done(rows: Iterable[Row], key: Mapping[str, Any]) -> set[str]:
