@@ -52,6 +52,12 @@ class Spread:
     sd: float
     runs: int
 
+    def text(self, digits: int) -> str:
+        """`0.921 ± 0.002`; without spread for one run, empty for none."""
+        if not self.runs:
+            return ""
+        return f"{self.mean:.{digits}f}" + (f" ± {self.sd:.{digits}f}" if self.runs > 1 else "")
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -150,8 +156,8 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
                 [row for row in here if row["prompts"] != ORACLE],
                 [row for row in here if row["prompts"] == ORACLE],
             )
-            line += [_cell(spread(own, name), 3 if head in _OVERLAPS else 1) for name, head in metrics.items()]
-            line += [_cell(spread(bound, overlap), 3)]
+            line += [spread(own, name).text(3 if head in _OVERLAPS else 1) for name, head in metrics.items()]
+            line += [spread(bound, overlap).text(3)]
         if protocol in SOURCES:
             cell = published(protocol, setting.method, setting.settings, setting.budget)
             line.append("" if any(cell == other[-1] for other in lines) else cell)
@@ -220,12 +226,6 @@ def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequ
 def _steps(rows: Sequence[Row]) -> str:
     steps = sorted({int(row["steps"]) for row in rows})
     return str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}"
-
-
-def _cell(s: Spread, digits: int) -> str:
-    if not s.runs:
-        return ""
-    return f"{s.mean:.{digits}f}" + (f" ± {s.sd:.{digits}f}" if s.runs > 1 else "")
 
 
 def _number(text: str) -> str:
