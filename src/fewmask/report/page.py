@@ -183,10 +183,10 @@ def _notes(prepared: Prepared) -> list[str]:
 
 
 def _show(interval: Interval, digits: int = 2) -> str:
-    """Mean with its interval."""
+    """Mean with its interval, which no line break parts."""
     if math.isnan(interval.mean):
         return "-"
-    return f"{interval.mean:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
+    return f"{interval.mean:.{digits}f} ({interval.low:.{digits}f}\u00a0to\u00a0{interval.high:.{digits}f})"
 
 
 def _number(value: float, digits: int = 2) -> str:
