@@ -38,10 +38,9 @@ def key_of(run_path: Path) -> dict[str, Any]:
     run = RunFolder.open(run_path)
     config, budget = run.read_config(), run.read_budget()
     default = json.loads(json.dumps(asdict(config_class(config["method"])())))
-    changed = {name: value for name, value in config["config"].items() if value != default.get(name)}
     return {
         "method": config["method"],
-        "settings": settings_text(changed),
+        "settings": settings_text(changed_settings(config["config"], default)),
         "slices": budget.masks if budget.kind == "slices" else "",
         "volumes": budget.masks if budget.kind == "volumes" else "",
         "draw": budget.draw,
@@ -49,6 +48,17 @@ def key_of(run_path: Path) -> dict[str, Any]:
         "minutes": "" if config["minutes"] is None else config["minutes"],
         "steps": config["steps"],
     }
+
+
+def changed_settings(config: Mapping[str, Any], default: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings that differ, those of a stage as `finetune.canvas`."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= changed_settings(value, default.get(name) or {}, f"{above}{name}.")
+        elif value != default.get(name):
+            found[above + name] = value
+    return found
 
 
 def settings_text(changed: Mapping[str, Any]) -> str:
