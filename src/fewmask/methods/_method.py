@@ -50,6 +50,8 @@ class Method(nn.Module, ABC):
     """What a user should know before training starts."""
     fresh: tuple[str, ...] = ()
     """Beginnings of the names of weights in `sam` that pretrained files do not have: they stay random."""
+    renew_norms: bool = False
+    """After the last step, batch norms take their means and variances anew from all training scans."""
     clip_norm: float = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it."""
 

@@ -34,6 +34,8 @@ class Volumetric:
     """Turn patches by quarters and mirror them in plane; off where left and right are different structures."""
     augment: bool = False
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the literature."""
+    renew_norms: bool = False
+    """After training, take the means and variances of batch norms anew from all training scans; ours, off = the literature."""
     lr: float = 0.01
     """Learning rate of SGD with momentum 0.9; a tenth after 5/12 and again after 5/6 of the steps (2,500 and 5,000 of 6,000)."""
     weight_decay: float = 1e-4
@@ -68,6 +70,7 @@ class SemiNet(Method):
         super().__init__()
         self.student = student
         self.term = term
+        self.renew_norms = config.renew_norms
         self._lr, self._weight_decay, self._pseudo_weight = config.lr, config.weight_decay, pseudo_weight
         unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
         kind: Literal["off", "some"] = "some" if pseudo_weight else "off"

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fewmask.core.budget import Budget, draw_slices, draw_volumes
 from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.core.randomness import seed_of
+from fewmask.core.volume import Volume
 from fewmask.data import open_feed
 from fewmask.data.feed import Batches
 from fewmask.io.atomic import clean_parts, no_room
@@ -24,9 +25,12 @@ from fewmask.io.run import Checkpoint, RunFolder
 from fewmask.io.weights import fit_into, flatten_optimiser, load_into, restore_optimiser, save_tensors
 from fewmask.methods import build, config_from, is_external
 from fewmask.methods._method import Method, Stage
+from fewmask.predict import Predictor
+from fewmask.predict.folder import load_prepared
 from fewmask.training import fault
 from fewmask.training.external import describe_external, settle_steps, train_external
 from fewmask.training.machine import choose_bf16, choose_device, describe, start_time
+from fewmask.training.norms import renew_norms
 from fewmask.training.request import Progress, TrainRequest
 from fewmask.training.stages import Label, folders_of, label_scans, online_labels, plan_stages
 from fewmask.training.start import find_weights, load_start, recall_embeddings
@@ -94,7 +98,7 @@ def _train_stage(
                 train_external(run, config, prepared, budget, device, tell)
             else:
                 with _open(request, stage, config, prepared, budget) as feed:
-                    _Loop(run, config, feed, device, request, stage, tell).go()
+                    _Loop(run, config, prepared, feed, device, request, stage, tell).go()
         if stage.writes:
             label_scans(request.out, stage, prepared, budget, device, tell)
     return out
@@ -107,13 +111,15 @@ class _Loop:
         self,
         run: RunFolder,
         config: dict[str, Any],
+        prepared: Prepared,
         feed: Batches,
         device: torch.device,
         request: TrainRequest,
         stage: Stage,
         tell: Tell,
     ) -> None:
-        self.run, self.config, self.feed, self.device, self.request, self.tell = run, config, feed, device, request, tell
+        self.run, self.config, self.prepared, self.feed, self.device = run, config, prepared, feed, device
+        self.request, self.tell = request, tell
         self.stage = stage
         self.label: Label | None = online_labels(request.out, stage, device) if stage.asks else None
         self.method = _build(config).to(device)
@@ -161,7 +167,21 @@ class _Loop:
                 self.tell(Progress(self.done, self.total, rate, left, losses, self.saved, note))
                 note = ""
         self._save()
+        if self.method.renew_norms:
+            self._renew_norms()
         save_tensors(self.run.weights, self.method.state_dict())
+
+    def _renew_norms(self) -> None:
+        task = parse(Task, self.config["task"], "task")
+        predictor = Predictor(self.method, self.prepared.recipe, task, self.device, self.config["bf16"])
+        renew_norms(predictor, self._scans())
+
+    def _scans(self) -> Iterator[Volume]:
+        """All scans of the training patients, told one by one."""
+        cases = self.prepared.split.train
+        for done, case in enumerate(cases, 1):
+            yield load_prepared(self.prepared, case)
+            self.tell(Progress(done, len(cases), 0.0, 0.0, {}, self.saved, f"batch norms: {done} of {len(cases)} scans seen"))
 
     def _step(self, index: int) -> dict[str, float]:
         batch = self.feed.batch(index)
