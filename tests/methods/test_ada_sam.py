@@ -1,8 +1,13 @@
 """What is special about `ada_sam`: where the gradient comes from, and that the truth can never be part of it at test time."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
 import torch
 
 from fewmask.core.batch import Step, Task
+from fewmask.core.errors import BadConfig
 from fewmask.methods.ada_sam import AdaSam, Config, Feedback, build
 from tests.methods.test_contract import SIDE, batch_for, slices
 
@@ -37,7 +42,7 @@ def test_feedback_does_not_depend_on_the_gradients_size_and_ignores_zeros() -> N
 
 def test_the_activation_is_grad_cam() -> None:
     """Against the definition: gradient of the logit with respect to every place, averaged, as channel weights."""
-    method = make().eval()
+    method = make(replace(SMALL, head="pooled", guide_weight=0.0)).eval()
     features = torch.randn(2, 32, 8, 8)
     look = method._look(features, SIDE)
     leaf = features.clone().requires_grad_()
@@ -48,18 +53,58 @@ def test_the_activation_is_grad_cam() -> None:
         assert torch.allclose(look.heat[:, k], (raw - low) / (high - low), atol=1e-4)
 
 
+def test_answers_at_all_places_make_the_logit_and_their_softmax_the_map() -> None:
+    """Without a guide the map is their positive part, from 0 to 1."""
+    features = torch.randn(2, 32, 8, 8)
+    method = make().eval()
+    look = method._look(features, SIDE)
+    answers = method.head(features.movedim(1, -1)).movedim(-1, 1)
+    assert look.evidence is not None and torch.allclose(look.evidence, answers)
+    assert torch.allclose(look.logits, answers.mean((2, 3)), atol=1e-6)
+    softmax = answers.flatten(2).softmax(2).view_as(answers)
+    assert torch.allclose(look.heat, softmax / softmax.amax((2, 3), keepdim=True), atol=1e-5)
+    plain = make(replace(SMALL, guide_weight=0.0)).eval()
+    positive = torch.relu(plain.head(features.movedim(1, -1)).movedim(-1, 1))
+    low, high = positive.amin((2, 3), keepdim=True), positive.amax((2, 3), keepdim=True)
+    assert torch.allclose(plain._look(features, SIDE).heat, (positive - low) / (high - low), atol=1e-4)
+
+
+def test_a_head_that_sees_the_average_cannot_be_guided() -> None:
+    with pytest.raises(BadConfig, match="no outline can say"):
+        make(replace(SMALL, head="pooled"))
+
+
+@pytest.mark.parametrize("settings", [{}, {"guide_weight": 0.0}, {"head": "pooled", "guide_weight": 0.0}])
+def test_no_tag_reaches_what_the_head_sees(settings: dict[str, Any]) -> None:
+    """Whatever the tags say, the same features are classified: what differs is the loss alone, as focal loss says it does."""
+    method = make(replace(SMALL, **settings)).eval()
+    with torch.no_grad():
+        method.feedback.gate.fill_(1.0)  # type: ignore[union-attr]
+    seen: list[torch.Tensor] = []
+    method.feedback.register_forward_hook(lambda module, given, made: seen.append(made))  # type: ignore[union-attr]
+    batch = batch_for(method)
+    assert batch.labelled is not None and batch.weak is not None
+    method.losses(batch, Step(0, 10))
+    other = replace(
+        batch,
+        labelled=replace(batch.labelled, present=1 - batch.labelled.present),
+        weak=replace(batch.weak, present=1 - batch.weak.present),
+    )
+    method.losses(other, Step(0, 10))
+    assert torch.equal(seen[0], seen[1]) and float(seen[0].detach().abs().sum()) > 0
+
+
 def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_asked_share() -> None:
     """Invert the outlined masks: with a share of surrogates of 1 nothing changes, with 0 only outlined slices change."""
     for share, changes in ((1.0, False), (0.0, True)):
-        method = make(Config(**{**vars(SMALL), "surrogate_share": share})).eval()
+        method = make(replace(SMALL, surrogate_share=share)).eval()
         batch = batch_for(method)
         assert batch.labelled is not None and batch.weak is not None
         image = torch.cat([batch.labelled.image, batch.weak.image])
         embedding = method.sam.encode(image).detach()
         boxes = torch.tensor([8.0, 10, 30, 34]).expand(len(image), 2, 4)
-        asked = torch.ones(len(image), 2, dtype=torch.bool)
         inverted = type(batch.labelled)(batch.labelled.image, 2 - batch.labelled.mask, batch.labelled.present)
-        one, two = (method._gradient(embedding, boxes, asked, SIDE, known, Step(0, 10)) for known in (batch.labelled, inverted))
+        one, two = (method._gradient(embedding, boxes, SIDE, known, Step(0, 10)) for known in (batch.labelled, inverted))
         n = len(batch.labelled.image)
         assert torch.equal(one[n:], two[n:]) and torch.equal(one[:n], two[:n]) != changes
 

@@ -11,7 +11,7 @@ from fewmask.core.volume import Grid, Volume
 from fewmask.io.weights import load_tensors
 from fewmask.methods._method import Method
 from fewmask.predict import Predictor
-from fewmask.training import Progress, TrainRequest, train
+from fewmask.training import TrainRequest, train
 from fewmask.training.norms import renew_norms
 from tests.scans import prepare_scans
 

@@ -10,17 +10,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.losses import Choose, focal, promptable, soft_dice
+from fewmask.blocks.cam import class_activation, class_attention
+from fewmask.blocks.losses import Choose, attention_guide, promptable, soft_dice, tag_entropy
 from fewmask.blocks.masks import answer, best_mask, name_kinds, resize, training_boxes
 from fewmask.blocks.prompts import Rule, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.lora import add_lora
 from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
+from fewmask.core.errors import BadConfig
 from fewmask.methods._method import Method
 
 
@@ -46,20 +48,23 @@ class Config:
     """Width of the attention (ours; spec 5.1 suggests 256 for ViT-B)."""
     feedback_heads: int = 4
     """Heads of the attention (spec 5.1: 4 to 8)."""
-    surrogate_share: float = 0.5
-    """Part of the outlined slices on which the label-free loss makes the gradient in training too, as it will at test time."""
+    surrogate_share: float = 1.0
+    """Part of the outlined slices on which the label-free loss makes the gradient in training too, as it will at test time.
+
+    Below 1 (spec 5.1: 0.5) a true mask makes some gradients, and the head learns that such a gradient means a positive tag.
+    """
     labelled: int = 4
     """Outlined slices per step; they cycle (D15)."""
     weak: int = 4
     """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (D27)."""
+    head: Literal["places", "pooled"] = "places"
+    """The head answers at every place of the embedding and its answers are averaged (ours), or it sees the average (notebook)."""
+    guide_weight: float = 0.5
+    """Weight of a loss that draws the activation of outlined slices to the outline; ours, needs `head=places`, 0 = the paper."""
     hidden: int = 256
     """Width of the head (notebook)."""
     dropout: float = 0.3
     """Dropout of the head (notebook)."""
-    focal_alpha: float = 0.25
-    """Weight of positive tags in the focal loss (D3; the notebook has cross-entropy of two classes: alpha 0.5, gamma 0)."""
-    focal_gamma: float = 2.0
-    """Focusing exponent (D3)."""
     first_weight: float = 0.5
     """Weight of the classification before feedback (spec 5.1)."""
     cam_cut: float = 0.4
@@ -89,7 +94,14 @@ class Config:
 
 
 def build(config: Config, task: Task) -> "AdaSam":
-    """A fresh SAM with its head and feedback for `task`."""
+    """A fresh SAM with its head and feedback for `task`. Raises `BadConfig` for a guide without a head that can be guided."""
+    if config.head == "pooled" and config.guide_weight:
+        raise BadConfig(
+            "head=pooled answers for the whole slice, so no outline can say where it should look",
+            did="nothing was started",
+            fix="--set head=pooled --set guide_weight=0",
+            row="C02",
+        )
     sam = build_sam(size_named(config.encoder), config.image_size or task.size)
     if config.tune != "all":
         sam.image_encoder.requires_grad_(False)
@@ -144,6 +156,8 @@ class _Look:
     logits: Float[Tensor, "b k"]
     heat: Float[Tensor, "b k g g"]
     boxes: Float[Tensor, "b k 4"]
+    evidence: Float[Tensor, "b k g g"] | None
+    """Answer at every place, whose mean is the logit; None for a head that sees the average only."""
 
 
 class AdaSam(Method):
@@ -162,7 +176,7 @@ class AdaSam(Method):
         self.feed = Feed(labelled=config.labelled, weak=config.weak)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify`, `classify_first` on tags; `dice`, `ce`, `score` on outlined slices."""
+        """`classify`, `classify_first` on tags; `guide`, `dice`, `ce`, `score` on outlined slices."""
         assert batch.labelled is not None
         images, present = [batch.labelled.image], [batch.labelled.present]
         if batch.weak is not None:
@@ -170,21 +184,25 @@ class AdaSam(Method):
         embedding = self.sam.encode(torch.cat(images)).float()
         side, tags = batch.labelled.image.shape[-1], torch.cat(present)
         first = self._look(embedding, side)
-        alpha, gamma = self.config.focal_alpha, self.config.focal_gamma
         if self.feedback is None:
             losses, look = {}, first
         else:
-            gradient = self._gradient(embedding.detach(), first.boxes, tags == 1, side, batch.labelled, step)
+            # For every slice, whatever its tag: a gradient for the positive ones only would hand the head the answer.
+            gradient = self._gradient(embedding.detach(), first.boxes, side, batch.labelled, step)
             look = self._look(self.feedback(embedding, gradient), side)
-            losses = {"classify_first": self.config.first_weight * focal(first.logits, tags, alpha, gamma)}
-        losses["classify"] = focal(look.logits, tags, alpha, gamma)
+            losses = {"classify_first": self.config.first_weight * tag_entropy(first.logits, tags)}
+        losses["classify"] = tag_entropy(look.logits, tags)
+        if look.evidence is not None and self.config.guide_weight and bool((batch.labelled.present == 1).any()):
+            outlined = look.evidence[: len(batch.labelled.image)]
+            drawn = attention_guide(outlined, self._each(outlined), batch.labelled.mask, batch.labelled.present)
+            losses["guide"] = self.config.guide_weight * drawn
         return losses | self._mask_losses(batch.labelled, embedding, look.boxes, step)
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """Masks from the model's own prompts, after feedback; gradients are taken inside, even where none are recorded."""
-        embedding, look, asked = self._corrected(image)
+        embedding, look = self._corrected(image)
         present = torch.sigmoid(look.logits)
-        wanted = present >= 0.5 if self.config.gate else torch.ones_like(asked)
+        wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
         there = ~look.boxes.isnan().any(-1)
         probs = answer(self.sam, embedding, look.boxes, None, wanted & there, image.shape[-1], self.kinds)
         shown = torch.where((wanted & there)[..., None], look.boxes, torch.nan)
@@ -192,7 +210,7 @@ class AdaSam(Method):
 
     def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
         """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box bound."""
-        embedding, look, _ = self._corrected(image)
+        embedding, look = self._corrected(image)
         there = ~boxes.isnan().any(-1)
         probs = answer(self.sam, embedding, boxes, None, there, image.shape[-1], self.kinds)
         return Probabilities(
@@ -208,43 +226,58 @@ class AdaSam(Method):
         """Warm-up, then cosine."""
         return warm_cosine(step, self.config.warmup)
 
-    def _corrected(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, _Look, Bool[Tensor, "b k"]]:
-        """Embedding, what the head sees after feedback, and which classes gave the first masks."""
+    def _corrected(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b c g g"], _Look]:
+        """Embedding, and what the head sees after feedback."""
         embedding = self.sam.encode(image).float()
         side = image.shape[-1]
         first = self._look(embedding, side)
-        asked = torch.sigmoid(first.logits.detach()) >= 0.5
         if self.feedback is None:
-            return embedding, first, asked
-        gradient = self._gradient(embedding, first.boxes, asked, side)
-        return embedding, self._look(self.feedback(embedding, gradient), side), asked
+            return embedding, first
+        return embedding, self._look(self.feedback(embedding, self._gradient(embedding, first.boxes, side)), side)
 
     def _look(self, features: Float[Tensor, "b c g g"], side: int) -> _Look:
-        """Logits of the pooled features; activation of each class and its box. No gradient passes through the activation.
+        """Logits, activation of each class and its box. No gradient passes through the activation; dropout does not touch it."""
+        see = self._see_places if self.config.head == "places" else self._see_average
+        logits, heat, evidence = see(features)
+        cut = ((heat >= self.config.cam_cut) & (heat > 0)).flatten(0, 1)
+        cells = mask_boxes(main_component(cut, heat.flatten(0, 1), self.config.component))
+        return _Look(logits.float(), heat, cells.view(*heat.shape[:2], 4) * (side / heat.shape[-1]), evidence)
 
-        The head sees only the mean over the grid, so every place has the same gradient: Grad-CAM is a weighted sum of channels.
-        """
-        logits = self.head(features.mean((2, 3)))
+    def _see_places(
+        self, features: Float[Tensor, "b c g g"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], Float[Tensor, "b k g g"]]:
+        """Logits are the mean of the answers at all places, which are the activation."""
+        evidence = self.head(features.movedim(1, -1)).movedim(-1, 1)
+        with torch.no_grad():
+            calm = self._without_dropout(features.detach().movedim(1, -1)).movedim(-1, 1)
+        activate = class_attention if self.config.guide_weight else class_activation
+        return evidence.mean((2, 3)), activate(calm, self._each(calm)), evidence
+
+    def _see_average(self, features: Float[Tensor, "b c g g"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], None]:
+        """The head sees the mean over the grid, so every place has the same gradient: Grad-CAM is a weighted sum of channels."""
         with torch.enable_grad():
             pooled = features.detach().mean((2, 3)).requires_grad_()
-            # In eval mode: dropout would make the map depend on the draw.
-            training = self.head.training
-            scores = self.head.eval()(pooled)
-            self.head.train(training)
+            scores = self._without_dropout(pooled)
             weights = torch.stack([torch.autograd.grad(s.sum(), pooled, retain_graph=True)[0] for s in scores.unbind(1)], 1)
-        raw = torch.relu(torch.einsum("bchw,bkc->bkhw", features.detach(), weights).float())
-        low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
-        flat = high - low <= 1e-12
-        heat = torch.where(flat, 0.0, (raw - low) / (high - low).clamp_min(1e-12))
-        cut = ((heat >= self.config.cam_cut) & ~flat).flatten(0, 1)
-        cells = mask_boxes(main_component(cut, heat.flatten(0, 1), self.config.component))
-        return _Look(logits.float(), heat, cells.view(*heat.shape[:2], 4) * (side / heat.shape[-1]))
+        heat = torch.cat([class_activation(one[None], weight) for one, weight in zip(features.detach(), weights, strict=True)])
+        return self.head(features.mean((2, 3))), heat, None
+
+    def _without_dropout(self, x: Float[Tensor, "*places c"]) -> Float[Tensor, "*places k"]:
+        """The head as in eval mode: dropout would make the map depend on the draw."""
+        training = self.head.training
+        scores = self.head.eval()(x)
+        self.head.train(training)
+        return scores
+
+    @staticmethod
+    def _each(evidence: Float[Tensor, "b k g g"]) -> Float[Tensor, "k k"]:
+        """Weights under which every class looks at its own channel."""
+        return torch.eye(evidence.shape[1], device=evidence.device)
 
     def _gradient(
         self,
         embedding: Float[Tensor, "b c g g"],
         boxes: Float[Tensor, "b k 4"],
-        asked: Bool[Tensor, "b k"],
         side: int,
         labelled: Labelled | None = None,
         step: Step | None = None,
@@ -253,7 +286,7 @@ class AdaSam(Method):
 
         Each image's gradient depends on its own masks only; an image without a prompt has zeros.
         """
-        rows, classes = torch.nonzero(asked & ~boxes.isnan().any(-1), as_tuple=True)
+        rows, classes = torch.nonzero(~boxes.isnan().any(-1), as_tuple=True)
         if not len(rows):
             return torch.zeros_like(embedding)
         with torch.enable_grad():
@@ -265,7 +298,7 @@ class AdaSam(Method):
                 true = torch.zeros_like(target)
                 here = rows < len(labelled.mask)
                 true[here] = (labelled.mask[rows[here]] == (classes[here] + 1)[:, None, None]).float()
-                drawn = torch.from_numpy(step.rng("feedback").random(len(asked))).to(z) >= self.config.surrogate_share
+                drawn = torch.from_numpy(step.rng("feedback").random(len(embedding))).to(z) >= self.config.surrogate_share
                 target = torch.where((here & drawn[rows])[:, None, None], true, target)
             loss = soft_dice(torch.sigmoid(z), target).sum()
             return torch.autograd.grad(loss, leaf)[0].detach()
