@@ -76,7 +76,7 @@ def test_a_head_that_sees_the_average_cannot_be_guided() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"guide_weight": 0.0}, {"head": "pooled", "guide_weight": 0.0}])
 def test_no_tag_reaches_what_the_head_sees(settings: dict[str, Any]) -> None:
-    """Whatever the tags say, the same features are classified: what differs is the loss alone, as focal loss says it does."""
+    """Whatever the tags say, the same features are classified: what differs is the loss alone."""
     method = make(replace(SMALL, **settings)).eval()
     with torch.no_grad():
         method.feedback.gate.fill_(1.0)  # type: ignore[union-attr]

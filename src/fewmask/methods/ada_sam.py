@@ -3,7 +3,7 @@
 Ward, Pokhrel and Imran (ADA-SAM). An MLP head on SAM's embedding learns image tags; its class activation gives a box; SAM's
 decoder answers. Then the gradient of the segmentation loss with respect to the embedding is a query that attends over the
 features; the attended features, gated, give a second classification and a second activation, whose box gives the mask that
-counts. Without a true mask (unlabelled slices, and always at test time) the loss is the mask's distance to its own threshold.
+counts. The loss that makes the gradient is the mask's distance to its own threshold, in training as at test time.
 """
 
 from dataclasses import dataclass
