@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from fewmask.core.batch import Step, Task
 from fewmask.core.errors import BadConfig
@@ -53,20 +54,34 @@ def test_the_activation_is_grad_cam() -> None:
         assert torch.allclose(look.heat[:, k], (raw - low) / (high - low), atol=1e-4)
 
 
-def test_answers_at_all_places_make_the_logit_and_their_softmax_the_map() -> None:
-    """Without a guide the map is their positive part, from 0 to 1."""
-    features = torch.randn(2, 32, 8, 8)
+def test_the_head_answers_from_where_it_looks() -> None:
+    """One place of 64 is looked at alone: the logit is what the head finds there, and the map is 1 there and 0 elsewhere."""
     method = make().eval()
+    head = nn.Linear(32, 4)  # two structures: two looks, then two finds
+    nn.init.zeros_(head.bias)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.weight[0, 0] = head.weight[1, 1] = 1.0
+        head.weight[2, 2] = 1.0
+        head.weight[3, 3] = -1.0
+    method.head = head
+    features = torch.zeros(1, 32, 8, 8)
+    features[0, 0, 2, 5] = 100.0
+    features[0, 1, 7, 0] = 100.0
+    features[0, 2] = torch.arange(64.0).view(8, 8)
+    features[0, 3] = torch.arange(64.0).view(8, 8)
     look = method._look(features, SIDE)
-    answers = method.head(features.movedim(1, -1)).movedim(-1, 1)
-    assert look.evidence is not None and torch.allclose(look.evidence, answers)
-    assert torch.allclose(look.logits, answers.mean((2, 3)), atol=1e-6)
-    softmax = answers.flatten(2).softmax(2).view_as(answers)
-    assert torch.allclose(look.heat, softmax / softmax.amax((2, 3), keepdim=True), atol=1e-5)
-    plain = make(replace(SMALL, guide_weight=0.0)).eval()
-    positive = torch.relu(plain.head(features.movedim(1, -1)).movedim(-1, 1))
-    low, high = positive.amin((2, 3), keepdim=True), positive.amax((2, 3), keepdim=True)
-    assert torch.allclose(plain._look(features, SIDE).heat, (positive - low) / (high - low), atol=1e-4)
+    assert look.logits.tolist() == [[21.0, -56.0]]
+    assert look.heat.sum((2, 3)).tolist() == [[1.0, 1.0]] and look.heat[0, 0, 2, 5] == look.heat[0, 1, 7, 0] == 1
+    assert look.boxes[0, 0].tolist() == [5 * SIDE / 8, 2 * SIDE / 8, 6 * SIDE / 8, 3 * SIDE / 8]
+
+
+@pytest.mark.parametrize("guide_weight", [0.5, 0.0])
+def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float) -> None:
+    method = make(replace(SMALL, guide_weight=guide_weight))
+    method._look(torch.randn(2, 32, 8, 8), SIDE).logits.sum().backward()
+    grad = method.head[-1].weight.grad
+    assert grad[2:].any() and bool(grad[:2].any()) == (guide_weight == 0)
 
 
 def test_a_head_that_sees_the_average_cannot_be_guided() -> None:

@@ -58,9 +58,12 @@ class Config:
     weak: int = 4
     """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (D27)."""
     head: Literal["places", "pooled"] = "places"
-    """The head answers at every place of the embedding and its answers are averaged (ours), or it sees the average (notebook)."""
+    """The head looks at every place of the embedding and answers from where it looks (ours), or sees the average (notebook)."""
     guide_weight: float = 0.5
-    """Weight of a loss that draws the activation of outlined slices to the outline; ours, needs `head=places`, 0 = the paper."""
+    """Weight of a loss that draws the look on outlined slices to the outline; ours, needs `head=places`.
+
+    With it, outlines alone teach where to look and tags alone what is there; at 0 the tags teach both.
+    """
     hidden: int = 256
     """Width of the head (notebook)."""
     dropout: float = 0.3
@@ -108,7 +111,8 @@ def build(config: Config, task: Task) -> "AdaSam":
     if config.tune == "lora":
         add_lora(sam, config.lora_rank)
     c = sam.channels
-    head = nn.Sequential(nn.Linear(c, config.hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, task.k))
+    answers = 2 * task.k if config.head == "places" else task.k
+    head = nn.Sequential(nn.Linear(c, config.hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, answers))
     feedback = Feedback(c, config.feedback_width, config.feedback_heads, config.feedback_side) if config.feedback else None
     # One structure needs no name; with several, boxes of the same place must not mean the same mask (ours).
     kinds = nn.Parameter(torch.zeros(task.k, c)) if task.k > 1 else None
@@ -156,8 +160,8 @@ class _Look:
     logits: Float[Tensor, "b k"]
     heat: Float[Tensor, "b k g g"]
     boxes: Float[Tensor, "b k 4"]
-    evidence: Float[Tensor, "b k g g"] | None
-    """Answer at every place, whose mean is the logit; None for a head that sees the average only."""
+    looks: Float[Tensor, "b k g g"] | None
+    """How much each place is looked at, before the softmax; None for a head that sees the average only."""
 
 
 class AdaSam(Method):
@@ -193,8 +197,8 @@ class AdaSam(Method):
             look = self._look(self.feedback(embedding, gradient), side)
             losses = {"classify_first": self.config.first_weight * tag_entropy(first.logits[start:], tags)}
         losses["classify"] = tag_entropy(look.logits[start:], tags)
-        if look.evidence is not None and self.config.guide_weight and bool((batch.labelled.present == 1).any()):
-            outlined = look.evidence[: len(batch.labelled.image)]
+        if look.looks is not None and self.config.guide_weight and bool((batch.labelled.present == 1).any()):
+            outlined = look.looks[: len(batch.labelled.image)]
             drawn = attention_guide(outlined, self._each(outlined), batch.labelled.mask, batch.labelled.present)
             losses["guide"] = self.config.guide_weight * drawn
         return losses | self._mask_losses(batch.labelled, embedding, look.boxes, step)
@@ -239,20 +243,23 @@ class AdaSam(Method):
     def _look(self, features: Float[Tensor, "b c g g"], side: int) -> _Look:
         """Logits, activation of each class and its box. No gradient passes through the activation; dropout does not touch it."""
         see = self._see_places if self.config.head == "places" else self._see_average
-        logits, heat, evidence = see(features)
+        logits, heat, looks = see(features)
         cut = ((heat >= self.config.cam_cut) & (heat > 0)).flatten(0, 1)
         cells = mask_boxes(main_component(cut, heat.flatten(0, 1), self.config.component))
-        return _Look(logits.float(), heat, cells.view(*heat.shape[:2], 4) * (side / heat.shape[-1]), evidence)
+        return _Look(logits.float(), heat, cells.view(*heat.shape[:2], 4) * (side / heat.shape[-1]), looks)
 
     def _see_places(
         self, features: Float[Tensor, "b c g g"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], Float[Tensor, "b k g g"]]:
-        """Logits are the mean of the answers at all places, which are the activation."""
-        evidence = self.head(features.movedim(1, -1)).movedim(-1, 1)
+        """Attention pooling (Ilse et al. 2018): half of the head's answers say where to look, half what is there.
+
+        The logit is the mean of the latter, weighted by the softmax of the former, which is the activation.
+        """
+        looks, finds = self.head(features.movedim(1, -1)).movedim(-1, 1).float().chunk(2, 1)
         with torch.no_grad():
-            calm = self._without_dropout(features.detach().movedim(1, -1)).movedim(-1, 1)
-        activate = class_attention if self.config.guide_weight else class_activation
-        return evidence.mean((2, 3)), activate(calm, self._each(calm)), evidence
+            calm = self._without_dropout(features.detach().movedim(1, -1)).movedim(-1, 1).float().chunk(2, 1)[0]
+        share = torch.softmax((looks.detach() if self.config.guide_weight else looks).flatten(2), -1)
+        return (share * finds.flatten(2)).sum(-1), class_attention(calm, self._each(calm)), looks
 
     def _see_average(self, features: Float[Tensor, "b c g g"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], None]:
         """The head sees the mean over the grid, so every place has the same gradient: Grad-CAM is a weighted sum of channels."""
@@ -263,7 +270,7 @@ class AdaSam(Method):
         heat = torch.cat([class_activation(one[None], weight) for one, weight in zip(features.detach(), weights, strict=True)])
         return self.head(features.mean((2, 3))), heat, None
 
-    def _without_dropout(self, x: Float[Tensor, "*places c"]) -> Float[Tensor, "*places k"]:
+    def _without_dropout(self, x: Float[Tensor, "*places c"]) -> Float[Tensor, "*places answers"]:
         """The head as in eval mode: dropout would make the map depend on the draw."""
         training = self.head.training
         scores = self.head.eval()(x)
@@ -271,9 +278,9 @@ class AdaSam(Method):
         return scores
 
     @staticmethod
-    def _each(evidence: Float[Tensor, "b k g g"]) -> Float[Tensor, "k k"]:
+    def _each(looks: Float[Tensor, "b k g g"]) -> Float[Tensor, "k k"]:
         """Weights under which every class looks at its own channel."""
-        return torch.eye(evidence.shape[1], device=evidence.device)
+        return torch.eye(looks.shape[1], device=looks.device)
 
     def _gradient(
         self,
