@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fewmask.blocks.cam import activation_mask, class_activation, class_attention
+from fewmask.blocks.cam import activation_mask, attention_logits, class_activation, class_attention
 from fewmask.blocks.losses import attention_guide, bernoulli_consistency, focal, overlap_iou, soft_dice
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.prompts import box_mask, draw_boxes, draw_points, jitter, main_component, mask_boxes
@@ -134,6 +134,12 @@ def test_attention_by_hand() -> None:
     features = torch.tensor([0.0, math.log(4)]).reshape(1, 1, 1, 2)
     assert torch.allclose(class_attention(features, torch.ones(1, 1)).flatten(), torch.tensor([0.25, 1.0]))
     assert class_attention(torch.full((1, 1, 2, 2), math.nan), torch.ones(1, 1)).max() == 0
+
+
+def test_attention_answers_from_where_it_looks() -> None:
+    """Looks of 0 and ln 3 weigh 1/4 and 3/4: finds of 4 and 8 give 7."""
+    looks, finds = torch.tensor([0.0, math.log(3)]), torch.tensor([4.0, 8.0])
+    assert float(attention_logits(looks.view(1, 1, 1, 2), finds.view(1, 1, 1, 2))) == pytest.approx(7, abs=1e-5)
 
 
 def test_the_guide_is_the_cross_entropy_of_two_distributions() -> None:

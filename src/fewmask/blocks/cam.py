@@ -31,6 +31,11 @@ def class_attention(features: Float[Tensor, "b c gh gw"], weight: Float[Tensor, 
         return torch.where(torch.isfinite(scaled), scaled, torch.zeros_like(scaled))
 
 
+def attention_logits(looks: Float[Tensor, "b k gh gw"], finds: Float[Tensor, "b k gh gw"]) -> Float[Tensor, "b k"]:
+    """What is found, averaged with the softmax of the looks as weights (attention pooling, Ilse et al. 2018)."""
+    return (torch.softmax(looks.float().flatten(2), -1) * finds.float().flatten(2)).sum(-1)
+
+
 def activation_mask(cam: Float[Tensor, "b k gh gw"], side: int, cut: float) -> Bool[Tensor, "b k side side"]:
     """Up-sample bilinearly (half-pixel centres) to `side`, rescale to a peak of 1, keep what is at least `cut` of the peak.
 

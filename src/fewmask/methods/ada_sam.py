@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.cam import class_activation, class_attention
+from fewmask.blocks.cam import attention_logits, class_activation, class_attention
 from fewmask.blocks.losses import Choose, attention_guide, promptable, soft_dice, tag_entropy
 from fewmask.blocks.masks import answer, best_mask, name_kinds, resize, training_boxes
 from fewmask.blocks.prompts import Rule, main_component, mask_boxes
@@ -251,15 +251,12 @@ class AdaSam(Method):
     def _see_places(
         self, features: Float[Tensor, "b c g g"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], Float[Tensor, "b k g g"]]:
-        """Attention pooling (Ilse et al. 2018): half of the head's answers say where to look, half what is there.
-
-        The logit is the mean of the latter, weighted by the softmax of the former, which is the activation.
-        """
+        """Half of the head's answers say where to look, which is the activation, half what is there."""
         looks, finds = self.head(features.movedim(1, -1)).movedim(-1, 1).float().chunk(2, 1)
         with torch.no_grad():
             calm = self._without_dropout(features.detach().movedim(1, -1)).movedim(-1, 1).float().chunk(2, 1)[0]
-        share = torch.softmax((looks.detach() if self.config.guide_weight else looks).flatten(2), -1)
-        return (share * finds.flatten(2)).sum(-1), class_attention(calm, self._each(calm)), looks
+        logits = attention_logits(looks.detach() if self.config.guide_weight else looks, finds)
+        return logits, class_attention(calm, self._each(calm)), looks
 
     def _see_average(self, features: Float[Tensor, "b c g g"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], None]:
         """The head sees the mean over the grid, so every place has the same gradient: Grad-CAM is a weighted sum of channels."""

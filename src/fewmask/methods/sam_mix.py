@@ -1,6 +1,6 @@
 """`sam_mix`: a classifier that learns from image tags prompts SAM with its class-activation map (Ward and Imran, ISBI 2025).
 
-Two branches see the slice. A ResNet-38 learns from image-level tags (focal loss) which structures are in it; the class
+Two branches see the slice. A ResNet-38 learns from image-level tags which structures are in it; the class
 activation of each is cut at 50/255 of its peak, its largest part gives a box and a dense mask prompt; SAM decodes three masks
 with scores and is taught by soft Dice on the few outlined slices. At test time the prompts are the model's own.
 """
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.cam import activation_mask, class_activation, class_attention
-from fewmask.blocks.losses import Choose, attention_guide, bernoulli_consistency, focal, promptable
+from fewmask.blocks.cam import activation_mask, attention_logits, class_activation, class_attention
+from fewmask.blocks.losses import Choose, attention_guide, bernoulli_consistency, focal, promptable, tag_entropy
 from fewmask.blocks.masks import answer, best_mask, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.prompts import Rule, centre_box, main_component, mask_boxes
@@ -49,12 +49,19 @@ class Config:
     """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM (D15)."""
     weak: int = 8
     """Tagged slices per step, for the classifier only."""
+    tag_loss: Literal["entropy", "focal"] = "entropy"
+    """What tags cost: plain cross-entropy (ours), or the focal loss (the paper), which stays silent too often."""
     focal_alpha: float = 0.25
     """Weight of positive tags in the focal loss (D3, Lin et al.)."""
     focal_gamma: float = 2.0
     """Focusing exponent (D3)."""
     guide_weight: float = 0.5
     """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the paper: tags alone teach it."""
+    pool: Literal["attention", "average"] = "attention"
+    """The classifier answers from where it looks (ours), or from the average of its features (ResNet-38, the paper).
+
+    With `attention` and a guide, outlines alone teach where to look, and tagged slices alone what is there.
+    """
     cam_cut: float = 50 / 255
     """Part of the activation's peak that is kept: exact from the paper's figure (D4)."""
     component: Rule = "largest"
@@ -100,7 +107,9 @@ def build(config: Config, task: Task) -> "SamMix":
         add_lora(sam, config.lora_rank)
     elif config.tune == "decoder":
         sam.image_encoder.requires_grad_(False)
-    return SamMix(ResNet(width=config.classifier_width, outputs=task.k), sam, config)
+    classifier = ResNet(width=config.classifier_width, outputs=task.k)
+    finds = nn.Linear(classifier.head.in_features, task.k) if config.pool == "attention" else None
+    return SamMix(classifier, finds, sam, config)
 
 
 @dataclass(frozen=True)
@@ -117,10 +126,11 @@ class SamMix(Method):
 
     promptable = True
 
-    def __init__(self, classifier: ResNet, sam: Sam, config: Config) -> None:
-        """Parts come ready-made; `config` holds the numbers of this file only."""
+    def __init__(self, classifier: ResNet, finds: nn.Linear | None, sam: Sam, config: Config) -> None:
+        """Parts come ready-made; with `finds`, the classifier's own head only says where to look."""
         super().__init__()
         self.classifier = classifier
+        self.finds = finds
         self.sam = sam
         self.config = config
         extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
@@ -129,11 +139,13 @@ class SamMix(Method):
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`classify` on tags; `dice`, `ce`, `score` on outlined slices; `pseudo`, `consistency` if switched on."""
         assert batch.labelled is not None
-        images, present = [batch.labelled.image], [batch.labelled.present]
+        images, present, start = batch.labelled.image, batch.labelled.present, 0
         if batch.weak is not None:
-            images, present = [*images, batch.weak.image], [*present, batch.weak.present]
-        features, logits = self._classify(torch.cat(images))
-        losses = {"classify": focal(logits, torch.cat(present), self.config.focal_alpha, self.config.focal_gamma)}
+            images, present = torch.cat([images, batch.weak.image]), torch.cat([present, batch.weak.present])
+            # Outlined slices hold the structure; how common it is, only tagged slices say, which are drawn from all.
+            start = 0 if self.finds is None else len(batch.labelled.image)
+        features, logits = self._classify(images)
+        losses = {"classify": self._tag_loss(logits[start:], present[start:])}
         outlined = features[: len(batch.labelled.image)]
         if self.config.guide_weight and bool((batch.labelled.present == 1).any()):
             drawn = attention_guide(outlined, self.classifier.head.weight, batch.labelled.mask, batch.labelled.present)
@@ -174,11 +186,21 @@ class SamMix(Method):
         """Warm-up, then cosine."""
         return warm_cosine(step, self.config.warmup)
 
+    def _tag_loss(self, logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]) -> Float[Tensor, ""]:
+        if self.config.tag_loss == "entropy":
+            return tag_entropy(logits, present)
+        return focal(logits, present, self.config.focal_alpha, self.config.focal_gamma)
+
     def _classify(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
         """Features and logits of the classifier."""
         side = min(self.config.classifier_side, 2 * image.shape[-1])
         seen = functional.interpolate(image, (side, side), mode="bilinear") if image.shape[-1] < side else image
-        return self.classifier(seen)
+        features, logits = self.classifier(seen)
+        if self.finds is not None:
+            looks = torch.einsum("bchw,kc->bkhw", features, self.classifier.head.weight)
+            finds = self.finds(features.movedim(1, -1)).movedim(-1, 1)
+            logits = attention_logits(looks.detach() if self.config.guide_weight else looks, finds)
+        return features, logits
 
     def _mask_losses(self, labelled: Labelled, features: Float[Tensor, "b c gh gw"], step: Step) -> dict[str, Tensor]:
         """Losses of the taught mask and of the scores, over the (image, class) pairs that are there."""
