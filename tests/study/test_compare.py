@@ -75,6 +75,13 @@ def test_table_marks_the_bound_and_the_published() -> None:
     assert published[0].endswith("| LiTS / TotalSegmentator, published |") and "0.919 ± 0.002" in published[2]
 
 
+def test_a_method_as_it_is_comes_before_its_changes_and_five_slices_before_fifty() -> None:
+    wanted = [("a", "", 5), ("a", "", 50), ("a", "x=1", 100), ("b", "", 5)]
+    mixed = [row(method, "p", 0.9, settings=settings, slices=n) for method, settings, n in (wanted[i] for i in (2, 1, 3, 0))]
+    assert [(one.method, one.settings, int(one.budget.split()[0])) for one in group(mixed)] == wanted
+    assert group([]) == {}
+
+
 def test_voxel_protocol_has_four_numbers_and_each_published_cell_once() -> None:
     """An ablation has no published number; a re-training term has its own."""
     paper = {

@@ -84,11 +84,18 @@ class Pair:
 
 
 def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
-    """Rows by setting, in order of appearance."""
+    """Rows by setting: methods in order of appearance, each as it is before its changes, small budgets first."""
     groups: dict[Setting, list[Row]] = {}
     for row in rows:
         groups.setdefault(_setting(row), []).append(row)
-    return groups
+    methods = list(dict.fromkeys(setting.method for setting in groups))
+    names = list(dict.fromkeys(setting.name for setting in groups))
+
+    def place(setting: Setting) -> tuple[int, bool, int, int]:
+        number = int(setting.budget.split()[0])
+        return methods.index(setting.method), bool(setting.settings), names.index(setting.name), number
+
+    return {setting: groups[setting] for setting in sorted(groups, key=place)}
 
 
 def spread(rows: Sequence[Row], metric: str) -> Spread:
@@ -128,8 +135,8 @@ def differences(rows: Sequence[Row], against: str, protocol: Protocol = "default
 def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     """Markdown: a line per setting, automatic prompts and the true-box bound per domain.
 
-    In a protocol of the literature, its published numbers stand last, each once: beside the first settings of its method, not
-    beside the ablations that follow. Raises `BadConfig` if no row has that protocol's numbers.
+    In a protocol of the literature, its published numbers stand last, each once: beside its method as it is, not
+    beside the changes that follow. Raises `BadConfig` if no row has that protocol's numbers.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     metrics = _METRICS[protocol]
