@@ -4,7 +4,7 @@
 
 The number is that of outlined slices. The twelve patients of ct-liver-dev.toml are training patients of the results; here the
 first three are set aside, then the last three. Each time `sam_mix` learns for 235 steps, with a small untrained SAM in place of
-the compact one, on which no answer of the classifier depends. Prints the area under the ROC curve, and how many of the slices
+the compact one; the two meet in the clipping of gradients only. Prints the area under the ROC curve, and how many of the slices
 with and without the structure are called present.
 """
 

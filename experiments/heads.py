@@ -4,7 +4,7 @@
 
 Every third slice of the training scans teaches, every third of the test scans asks; the split is that of ct-liver-dev.toml, where
 both are training patients of the results. The same MLP sees the average of the embedding; or answers at every place and is
-averaged; or looks at places and answers from there, where OUTLINED slices teach the looking as `ada_sam` does. 200 steps. Prints
+averaged; or looks at places and answers from there, where OUTLINED slices teach the looking. 200 steps. Prints
 the area under the ROC curve, and how many slices with and without the structure are called present, over five seeds.
 """
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewmask.blocks.cam import attention_logits
 from fewmask.blocks.losses import attention_guide
 from fewmask.core.batch import Task
 from fewmask.core.placement import Placement
@@ -54,7 +55,7 @@ def places(head: nn.Module, embedding: Tensor) -> tuple[Tensor, None]:
 def attended(head: nn.Module, embedding: Tensor) -> tuple[Tensor, Tensor]:
     """The head's second answer, where its first one looks; and the looks."""
     looks, finds = head(embedding.movedim(1, -1)).unbind(-1)
-    return (torch.softmax(looks.detach().flatten(1), 1) * finds.flatten(1)).sum(1), looks
+    return attention_logits(looks.detach()[:, None], finds[:, None])[:, 0], looks
 
 
 def fresh(side: int, head: Literal["places", "pooled"] = "places") -> AdaSam:
@@ -102,7 +103,7 @@ def learn(see: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]], lr: 
         loss = functional.binary_cross_entropy_with_logits(see(head, known.embedding[some])[0], known.present[some])
         looks = see(head, known.embedding[drawn])[1]
         if looks is not None:
-            mask = (known.share[drawn] > 0).long()
+            mask = (known.share[drawn] > 0).long()  # every place with any of it counts alike
             loss = loss + GUIDE * attention_guide(looks[:, None], torch.ones(1, 1), mask, torch.ones(len(drawn), 1).long())
         optimiser.zero_grad()
         loss.backward()

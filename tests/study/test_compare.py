@@ -80,6 +80,8 @@ def test_a_method_as_it_is_comes_before_its_changes_and_five_slices_before_fifty
     mixed = [row(method, "p", 0.9, settings=settings, slices=n) for method, settings, n in (wanted[i] for i in (2, 1, 3, 0))]
     assert [(one.method, one.settings, int(one.budget.split()[0])) for one in group(mixed)] == wanted
     assert group([]) == {}
+    whole = [row("a", "p", 0.9, slices="", volumes=12), row("a", "p", 0.9, slices=50)]
+    assert [one.budget for one in group(whole)] == ["50 slices", "12 volumes"]
 
 
 def test_voxel_protocol_has_four_numbers_and_each_published_cell_once() -> None:

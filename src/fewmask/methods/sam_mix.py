@@ -137,7 +137,7 @@ class SamMix(Method):
         self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra), augment=config.augment)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify` on tags; `dice`, `ce`, `score` on outlined slices; `pseudo`, `consistency` if switched on."""
+        """`classify` on tags; `guide`, `dice`, `ce`, `score` on outlined slices; `pseudo`, `consistency` if switched on."""
         assert batch.labelled is not None
         images, present, start = batch.labelled.image, batch.labelled.present, 0
         if batch.weak is not None:

@@ -84,16 +84,17 @@ class Pair:
 
 
 def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
-    """Rows by setting: methods in order of appearance, each as it is before its changes, small budgets first."""
+    """Rows by setting: methods in order of appearance, each first as it is, slices before volumes, few before many."""
     groups: dict[Setting, list[Row]] = {}
     for row in rows:
         groups.setdefault(_setting(row), []).append(row)
     methods = list(dict.fromkeys(setting.method for setting in groups))
     names = list(dict.fromkeys(setting.name for setting in groups))
 
-    def place(setting: Setting) -> tuple[int, bool, int, int]:
-        number = int(setting.budget.split()[0])
-        return methods.index(setting.method), bool(setting.settings), names.index(setting.name), number
+    def place(setting: Setting) -> tuple[int, bool, int, bool, int]:
+        number, unit = setting.budget.split()
+        whole = unit.startswith("volume")
+        return methods.index(setting.method), bool(setting.settings), names.index(setting.name), whole, int(number)
 
     return {setting: groups[setting] for setting in sorted(groups, key=place)}
 
