@@ -52,7 +52,7 @@ def test_trained_asked_scored_and_shown_like_the_others(prepared, tmp_path: Path
     assert [row["train_loss"] for row in run.read_losses(6)] == ["1.0", "0.5", repr(1 / 3)]
     assert run.read_environment()["nnunet: nnunetv2"] == "0"
     assert sorted(item.name for item in (path / "nnunet").iterdir()) == ["dataset.json", "log.txt", "plans.json"]
-    assert "planned 2" in (path / "nnunet" / "log.txt").read_text(), "the two cases of the budget, and no other"
+    assert "planned 2 for 8.0 GB" in (path / "nnunet" / "log.txt").read_text(), "the two cases of the budget, and no other"
     summary = score_run(path)
     assert all(score.dice > 0.5 for score in summary.scores), "the organ is brighter than the rest"
     assert write_run_report(path).exists()
@@ -122,6 +122,6 @@ def test_export_writes_the_raw_data_set(prepared, tmp_path) -> None:
 def test_the_real_one_learns_two_slices(prepared, tmp_path: Path) -> None:
     if nnunet.installed() is None:
         pytest.skip("nnU-Net is not set up here: fewmask nnunet setup")
-    path = train(request(prepared, tmp_path / "run", steps=20, settings=("steps_per_epoch=10",)))
+    path = train(request(prepared, tmp_path / "run", steps=20, settings=("steps_per_epoch=10", "memory_gb=1.0")))
     assert len(RunFolder.open(path).read_losses(20)) == 2
     assert score_run(path).scores

@@ -15,12 +15,12 @@ DATASET = "Dataset001_fewmask"
 RAW, PREPROCESSED, RESULTS = (f"nnUNet_{name}" for name in ("raw", "preprocessed", "results"))
 
 
-def plan(configuration: str, processes: int) -> None:
+def plan(configuration: str, memory_gb: float, processes: int) -> None:
     raw, done = (Path(os.environ[name]) / DATASET for name in (RAW, PREPROCESSED))
     done.mkdir(parents=True)
     (done / "dataset.json").write_text((raw / "dataset.json").read_text())
     (done / "nnUNetPlans.json").write_text(json.dumps({"configuration": configuration}))
-    print("planned", len(list((raw / "labelsTr").iterdir())))
+    print("planned", len(list((raw / "labelsTr").iterdir())), "for", memory_gb, "GB")
 
 
 def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str, out: str) -> None:

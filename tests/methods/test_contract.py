@@ -29,6 +29,7 @@ NETWORKS = [name for name in names() if not is_external(name)]
 VARIANTS = [
     *[(name, {}) for name in NETWORKS],
     ("sam_mix", {"tune": "lora", "choose": "score"}),
+    ("sam_mix", {"pool": "attention"}),
     ("sam_mix", {"tune": "decoder", "dense_prompt": False, "component": "union"}),
     ("sam_mix", {"pseudo_weight": 0.25, "consistency_weight": 0.01, "pseudo_confidence": 0.0}),
     ("ada_sam", {"feedback": False}),

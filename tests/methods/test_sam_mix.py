@@ -1,4 +1,4 @@
-"""What is special about `sam_mix`: outlines teach where to look, tags what is there."""
+"""What is special about `sam_mix`: with attention pooling outlines teach where to look, tags what is there."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def make(config: Config = SMALL) -> SamMix:
 
 @pytest.mark.parametrize("guide_weight", [0.5, 0.0])
 def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float) -> None:
-    method = make(replace(SMALL, guide_weight=guide_weight))
+    method = make(replace(SMALL, guide_weight=guide_weight, pool="attention"))
     _, logits = method._classify(torch.randn(4, 1, SIDE, SIDE))
     logits.sum().backward()
     assert method.finds is not None and method.finds.weight.grad is not None and method.finds.weight.grad.any()
@@ -28,7 +28,7 @@ def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float
 
 
 @pytest.mark.parametrize("pool", ["attention", "average"])
-def test_outlined_slices_count_as_tagged_only_for_the_paper(pool: str) -> None:
+def test_outlined_slices_count_as_tagged_only_with_the_average(pool: str) -> None:
     """All of them hold the structure: counted, they say that every slice does."""
     method = make(replace(SMALL, pool=pool)).eval()
     batch = batch_for(method)

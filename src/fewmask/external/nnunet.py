@@ -55,9 +55,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long it trains."""
+    """What it plans for, and how long it trains."""
 
     configuration: str
+    memory_gb: float
+    """What its planner fits patch and batch to."""
     epochs: int
     iterations: int
     """Per epoch."""
@@ -115,11 +117,13 @@ def fit(
     if not planned.exists():
         shutil.rmtree(folder, ignore_errors=True)
         raw = write_raw(prepared, budget, folder / "raw" / DATASET)
-        _work("plan", {"configuration": schedule.configuration, "processes": place.threads}, place, stopped=stopped)
+        planning = {"configuration": schedule.configuration, "memory_gb": schedule.memory_gb, "processes": place.threads}
+        _work("plan", planning, place, stopped=stopped)
         write_json(planned, {"cases": list(raw.cases)})
     weights = folder / "weights.safetensors"
-    settings = {**vars(schedule), "device": _own_device(place.device), "out": str(weights.resolve())}
-    _work("fit", settings, place, lambda line: tell(line["epoch"], line["loss"]), stopped)
+    training: dict[str, Any] = {name: value for name, value in vars(schedule).items() if name != "memory_gb"}
+    training |= {"device": _own_device(place.device), "out": str(weights.resolve())}
+    _work("fit", training, place, lambda line: tell(line["epoch"], line["loss"]), stopped)
     for name in (f"{PLANS}.json", "dataset.json"):
         record = read_json(folder / "preprocessed" / DATASET / name, kind=BadConfig)
         write_json(folder / name.replace(PLANS, "plans"), record)

@@ -1,7 +1,7 @@
 """Runs in nnU-Net's own environment, where fewmask is not: `python nnunet_worker.py VERB SETTINGS`, settings as JSON.
 
 Lines that begin with the mark carry JSON to the process that started us; the rest is nnU-Net's own talk. nnU-Net's classes are
-used as they are: the only thing said from outside is how long to train.
+used as they are: all that is said from outside is what memory to plan for and how long to train.
 """
 
 import json
@@ -18,12 +18,12 @@ PLANS = "nnUNetPlans"
 PREPROCESSED = "nnUNet_preprocessed"
 
 
-def plan(configuration: str, processes: int) -> None:
+def plan(configuration: str, memory_gb: float, processes: int) -> None:
     """Fingerprint, plans and preprocessed data of the raw data set."""
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 
     extract_fingerprints([1], num_processes=processes, check_dataset_integrity=True)
-    preprocess([1], plan_experiments([1]), (configuration,), (processes,))
+    preprocess([1], plan_experiments([1], gpu_memory_target_in_gb=memory_gb), (configuration,), (processes,))
 
 
 def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str, out: str) -> None:

@@ -57,8 +57,8 @@ class Config:
     """Focusing exponent (D3)."""
     guide_weight: float = 0.5
     """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the paper: tags alone teach it."""
-    pool: Literal["attention", "average"] = "attention"
-    """The classifier answers from where it looks (ours), or from the average of its features (ResNet-38, the paper).
+    pool: Literal["average", "attention"] = "average"
+    """The classifier answers from the average of its features (ResNet-38, the paper), or from where it looks.
 
     With `attention` and a guide, outlines alone teach where to look, and tagged slices alone what is there.
     """

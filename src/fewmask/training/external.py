@@ -50,9 +50,9 @@ def train_external(
 ) -> None:
     """Train, or go on from the last whole epoch; at the end the weights and what prediction needs are in the run folder."""
     place = nnunet.Place(run.path / nnunet.FOLDER, str(device), torch.get_num_threads())
-    every = int(config["config"]["steps_per_epoch"])
-    total = int(config["steps"])
-    schedule = nnunet.Schedule(config["config"]["configuration"], total // every, every, int(config["seed"]))
+    chosen, total = config["config"], int(config["steps"])
+    every = int(chosen["steps_per_epoch"])
+    schedule = nnunet.Schedule(chosen["configuration"], chosen["memory_gb"], total // every, every, int(config["seed"]))
     first, start = -1, time.monotonic()
 
     def show(epoch: int, loss: float | None) -> None:
