@@ -1,19 +1,25 @@
-"""Write what the committed rows of the sweeps say about each method at the end of its page.
+"""Write what the committed rows of the sweeps say: at the end of each method's page, and into the tables of `docs/results.md`.
 
     python experiments/pages.py
 
-Mean over runs (each the mean over its scans) ± standard deviation over them; `docs/results.md` reads the numbers.
+Mean over runs (each the mean over its scans) ± standard deviation over them. In `docs/results.md` tables stand between two marks:
+`<!-- table SWEEP PROTOCOL -->` or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`.
 """
 
+import re
 from pathlib import Path
+from typing import cast
 
+from fewmask.evaluate.protocols import Protocol
 from fewmask.io.text import read_text
-from fewmask.study.compare import group, spread
+from fewmask.study.compare import differences, group, spread, table
 from fewmask.study.rows import Row, read_rows
 from fewmask.study.score import ORACLE
 
 HERE = Path(__file__).parent
 PAGES = HERE.parent / "docs" / "methods"
+RESULTS = HERE.parent / "docs" / "results.md"
+MARKED = re.compile(r"(<!-- (table|differences) (\S+) (\S+)(?: (.+?))? -->\n).*?(<!-- end -->\n)", re.DOTALL)
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 
@@ -27,7 +33,7 @@ def measured(tables: dict[str, list[Row]], method: str) -> list[list[str]]:
                 here = [row for row in runs if row["domain"] == domain]
                 dice = spread(here, "dice")
                 link = f"[{sweep}](../../experiments/{sweep}.toml)"
-                settings = f"`{setting.settings}`" if setting.settings else ""
+                settings = f"`{setting.written}`" if setting.written else ""
                 numbers = [dice.text(3), spread(here, "hd95_mm").text(1)]
                 lines.append([link, settings, setting.budget, setting.time, str(dice.runs), domain, *numbers])
     return lines
@@ -38,17 +44,48 @@ def page(text: str, lines: list[list[str]]) -> str:
     own = text.partition(MARK)[0].rstrip("\n") + "\n"
     if not lines:
         return own
-    table = "".join("| " + " | ".join(line) + " |\n" for line in [HEADS, ["---"] * len(HEADS), *lines])
-    return f"{own}\n{MARK}\n## Measured\n\n{table}"
+    return f"{own}\n{MARK}\n## Measured\n\n{markdown([HEADS, ['---'] * len(HEADS), *lines])}"
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """A table; its second line holds dashes."""
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
+    """A line per setting and budget: difference in Dice to `against`, 95 % interval, patients in which it is higher."""
+    domains = list(dict.fromkeys(row["domain"] for row in rows))
+    lines: dict[tuple[str, str], dict[str, str]] = {}
+    for pair in differences(rows, against, protocol):
+        i = pair.interval
+        told = f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), {pair.higher} of {pair.patients}"
+        lines.setdefault((pair.a.name, pair.a.budget), {})[pair.domain] = told
+    heads = [f"minus `{against}`", "budget", *domains]
+    body = [[f"`{name}`", budget, *(found.get(domain, "") for domain in domains)] for (name, budget), found in lines.items()]
+    return markdown([heads, ["---"] * len(heads), *body])
+
+
+def results(text: str) -> str:
+    """The page of results with all of its tables exchanged."""
+
+    def exchange(found: re.Match[str]) -> str:
+        start, kind, sweep, protocol, against, end = found.groups()
+        rows = list(read_rows(HERE / "rows" / f"{sweep}.csv"))
+        named = cast(Protocol, protocol)
+        new = f"{table(rows, named)}\n" if kind == "table" else paired(rows, named, against)
+        return f"{start}\n{new}\n{end}"
+
+    return MARKED.sub(exchange, text)
 
 
 def pages() -> dict[Path, str]:
-    """Every page of a method, as it should be."""
+    """Every page with measured parts, as it should be."""
     files = sorted((HERE / "rows").glob("*.csv"))
     tables: dict[str, list[Row]] = {
         file.stem: list(read_rows(file)) for file in files if (HERE / f"{file.stem}.toml").exists() and "-dev" not in file.stem
     }
-    return {path: page(read_text(path), measured(tables, path.stem)) for path in sorted(PAGES.glob("*.md"))}
+    methods = {path: page(read_text(path), measured(tables, path.stem)) for path in sorted(PAGES.glob("*.md"))}
+    return {**methods, RESULTS: results(read_text(RESULTS))}
 
 
 if __name__ == "__main__":

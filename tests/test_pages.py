@@ -1,9 +1,16 @@
-"""The measured parts of the methods' pages are what the committed rows say."""
+"""Every method has its page, functions that it names are there, and measured parts are what the committed rows say."""
 
+import re
 import runpy
 from pathlib import Path
 
-SCRIPT = runpy.run_path(str(Path(__file__).parents[1] / "experiments" / "pages.py"))
+import pytest
+
+from fewmask import methods
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "methods"
+SCRIPT = runpy.run_path(str(ROOT / "experiments" / "pages.py"))
 
 
 def row(**changed: str) -> dict[str, str]:
@@ -29,3 +36,26 @@ def test_runs_are_averaged_and_bounds_left_out() -> None:
 def test_a_measured_part_is_exchanged_not_added() -> None:
     once = SCRIPT["page"]("# unet\n", [["a"] * 8])
     assert SCRIPT["page"](once, [["a"] * 8]) == once and SCRIPT["page"](once, []) == "# unet\n"
+
+
+def test_tables_between_marks_are_made_anew() -> None:
+    mark = "<!-- differences ct-liver default unet -->\n"
+    text = SCRIPT["results"](f"before\n\n{mark}old\n<!-- end -->\nafter\n")
+    assert text.startswith(f"before\n\n{mark}\n| minus `unet` | budget | test | ct-abdomen-other |\n") and "old" not in text
+    assert "| `sam_mix` | 5 slices | +0.199 (+0.172 to +0.240), 6 of 6 |" in text
+    assert text.endswith("\n\n<!-- end -->\nafter\n") and SCRIPT["results"](text) == text
+
+
+def test_every_method_has_a_page_and_every_page_a_method() -> None:
+    assert sorted(path.stem for path in PAGES.glob("*.md")) == methods.names()
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_functions_named_are_there(name: str) -> None:
+    named = re.findall(
+        r"`((?:methods|blocks|data|external|predict|training)/[\w/]+\.py)(?:: ([\w., ]+))?`", (PAGES / f"{name}.md").read_text()
+    )
+    assert named
+    for file, function in named:
+        text = (ROOT / "src" / "fewmask" / file).read_text()
+        assert all(re.search(rf"(def|class) {part}\b", text) for part in re.split(r"[., ]+", function) if part), (file, function)

@@ -3,7 +3,7 @@
 import pytest
 
 from fewmask.core.errors import BadConfig
-from fewmask.study.compare import Setting, differences, group, per_run, spread, table
+from fewmask.study.compare import Setting, differences, group, per_run, spread, table, values
 from fewmask.study.rows import COLUMNS
 
 
@@ -68,11 +68,28 @@ def test_settings_make_another_method() -> None:
     assert names == ["a", "a x=1"]
 
 
+def test_what_all_runs_of_a_method_share_is_said_once() -> None:
+    """Methods share for themselves: b has no x."""
+    rows = [row("a", "p", 0.9, settings="x=1 y=2"), row("a", "p", 0.8, settings="x=1"), row("b", "p", 0.5)]
+    assert [one.name for one in group(rows)] == ["a", "a y=2", "b"]
+    assert [one.written for one in group(rows)] == ["x=1", "x=1 y=2", ""]
+    assert [str(pair).split(" minus")[0] for pair in differences(rows, "a")] == ["test, 5 slices: a y=2", "test, 5 slices: b"]
+    assert table(rows).splitlines()[-2:] == ["", "All runs of `a`: `x=1`."]
+    assert "| a y=2 | 5 slices | 0 | 0 | automatic | 0.900 |" in values(rows)
+
+
 def test_table_marks_the_bound_and_the_published() -> None:
     line = table(ROWS).splitlines()[2]
-    assert line == "| a | 5 slices | 10 steps | 10 | 2 | 0.700 ± 0.141 | 4.0 ± 0.0 | 0.950 |"
+    assert line == "| a | 5 slices | 10 | 2 | 0.700 ± 0.141 | 4.0 ± 0.0 | 0.950 |"
     published = table([row("sam_mix", "p", 0.9)], "sam-mix").splitlines()
     assert published[0].endswith("| LiTS / TotalSegmentator, published |") and "0.919 ± 0.002" in published[2]
+
+
+def test_a_column_that_says_nothing_is_left_out() -> None:
+    """No bound without a prompt; minutes and their steps are two things."""
+    assert table([row("b", "p", 0.5)]).splitlines()[0] == "| method | budget | steps | runs | test: Dice | HD95 mm |"
+    assert table([row("b", "p", 0.5, minutes=5)]).splitlines()[2].startswith("| b | 5 slices | 5 min | 10 | 1 |")
+    assert table([]).startswith("| method |")
 
 
 def test_a_method_as_it_is_comes_before_its_changes_and_five_slices_before_fifty() -> None:
@@ -96,9 +113,10 @@ def test_voxel_protocol_has_four_numbers_and_each_published_cell_once() -> None:
     }
     settings = ["turns=false", "turns=false pseudo=online", "turns=false term=ac_mt"]
     heads, _, *lines = table([row("cfr", "p", 0.9, settings=s, **paper) for s in settings], "la-2018").splitlines()
+    assert lines[-1] == "All runs of `cfr`: `turns=false`."
     assert heads.endswith("| LA, 80 scans at full resolution, published |") and "Jaccard | 95HD voxels | ASD voxels" in heads
-    assert lines[0].endswith("| 0.500 | 0.333 | 7.0 | 2.0 |  | 0.744, 0.615, 25.9, 6.3 |")
-    assert lines[1].endswith("| 2.0 |  |  |") and lines[2].endswith("| 0.768, 0.647, 28.1, 8.5 |")
+    assert lines[0].endswith("| 0.500 | 0.333 | 7.0 | 2.0 | 0.744, 0.615, 25.9, 6.3 |")
+    assert lines[1].endswith("| 2.0 |  |") and lines[2].endswith("| 0.768, 0.647, 28.1, 8.5 |")
 
 
 def test_a_protocol_that_was_not_scored_is_refused() -> None:

@@ -1,7 +1,7 @@
 """Tables from rows of runs: means over draws and seeds with their spread, and paired differences between methods."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,10 +33,13 @@ class Setting:
 
     method: str
     settings: str
+    """Without what all runs of the method share."""
     budget: str
     """`5 slices`, `12 volumes`."""
     time: str
     """`10 min`, `400 steps`."""
+    written: str = ""
+    """Settings as the rows have them."""
 
     @property
     def name(self) -> str:
@@ -85,9 +88,10 @@ class Pair:
 
 def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
     """Rows by setting: methods in order of appearance, each first as it is, slices before volumes, few before many."""
+    common = shared(rows)
     groups: dict[Setting, list[Row]] = {}
     for row in rows:
-        groups.setdefault(_setting(row), []).append(row)
+        groups.setdefault(_setting(row, common), []).append(row)
     methods = list(dict.fromkeys(setting.method for setting in groups))
     names = list(dict.fromkeys(setting.name for setting in groups))
 
@@ -97,6 +101,15 @@ def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
         return methods.index(setting.method), bool(setting.settings), names.index(setting.name), whole, int(number)
 
     return {setting: groups[setting] for setting in sorted(groups, key=place)}
+
+
+def shared(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Method -> settings that all of its rows have: they tell nothing apart, names leave them out, tables say them once."""
+    common: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        words = row["settings"].split()
+        common[row["method"]] = tuple(word for word in common.get(row["method"], words) if word in words)
+    return common
 
 
 def spread(rows: Sequence[Row], metric: str) -> Spread:
@@ -134,10 +147,11 @@ def differences(rows: Sequence[Row], against: str, protocol: Protocol = "default
 
 
 def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
-    """Markdown: a line per setting, automatic prompts and the true-box bound per domain.
+    """Markdown: a line per setting, automatic prompts and the true-box bound per domain; columns that say nothing are left out.
 
-    In a protocol of the literature, its published numbers stand last, each once: beside its method as it is, not
-    beside the changes that follow. Raises `BadConfig` if no row has that protocol's numbers.
+    Below it stands what all runs of a method share. In a protocol of the literature, its published numbers stand last, each
+    once: beside its method as it is, not beside the changes that follow. Raises `BadConfig` if no row has that protocol's
+    numbers.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     metrics = _METRICS[protocol]
@@ -167,15 +181,15 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
             line += [spread(own, name).text(3 if head in _OVERLAPS else 1) for name, head in metrics.items()]
             line += [spread(bound, overlap).text(3)]
         if protocol in SOURCES:
-            cell = published(protocol, setting.method, setting.settings, setting.budget)
+            cell = published(protocol, setting.method, setting.written, setting.budget)
             line.append("" if any(cell == other[-1] for other in lines) else cell)
         lines.append(line)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in _telling(lines)) + _common(rows)
 
 
 def values(rows: Sequence[Row]) -> str:
     """Markdown: Dice of every scan of every run."""
-    parts = []
+    parts, common = [], shared(rows)
     for domain in dict.fromkeys(row["domain"] for row in rows):
         here = [row for row in rows if row["domain"] == domain]
         cases = sorted({(row["case"], row["class"]) for row in here})
@@ -184,7 +198,7 @@ def values(rows: Sequence[Row]) -> str:
         lines = [heads, ["---"] * len(heads)]
         runs: dict[tuple[str, ...], dict[tuple[str, str], str]] = {}
         for row in here:
-            setting = _setting(row)
+            setting = _setting(row, common)
             run = (setting.name, setting.budget, row["draw"], row["seed"], row["prompts"])
             runs.setdefault(run, {})[row["case"], row["class"]] = row["dice"]
         lines += [[*run, *(_number(found.get(case, "")) for case in cases)] for run, found in runs.items()]
@@ -210,12 +224,13 @@ def per_run(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, str]]]:
     return list(dict.fromkeys(name for line in table_ for name in line)), table_
 
 
-def _setting(row: Row) -> Setting:
+def _setting(row: Row, common: Mapping[str, tuple[str, ...]]) -> Setting:
     unit = "slices" if row["slices"] else "volumes"
     n = row[unit]
     budget = f"{n} {unit}" if n != "1" else f"1 {unit[:-1]}"
     time = f"{float(row['minutes']):g} min" if row["minutes"] else f"{row['steps']} steps"
-    return Setting(row["method"], row["settings"], budget, time)
+    own = " ".join(word for word in row["settings"].split() if word not in common[row["method"]])
+    return Setting(row["method"], own, budget, time, row["settings"])
 
 
 def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequence[Row], dice: str) -> Pair:
@@ -234,6 +249,29 @@ def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequ
 def _steps(rows: Sequence[Row]) -> str:
     steps = sorted({int(row["steps"]) for row in rows})
     return str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}"
+
+
+def _telling(lines: list[list[str]]) -> list[list[str]]:
+    """Without columns that are empty, and without the time where it is the steps."""
+    heads, _, *body = lines
+    columns = list(zip(*body, strict=True))
+
+    def tells(place: int) -> bool:
+        if heads[place] == "time":
+            return any(not time.endswith("steps") for time in columns[place])
+        return any(columns[place])
+
+    kept = [place for place in range(len(heads)) if not body or tells(place)]
+    return [[line[place] for place in kept] for line in lines]
+
+
+def _common(rows: Sequence[Row]) -> str:
+    """A line per set of settings that all runs of some methods share; empty without any."""
+    methods: dict[tuple[str, ...], list[str]] = {}
+    for method, words in shared(rows).items():
+        methods.setdefault(words, []).append(f"`{method}`")
+    told = [f"All runs of {', '.join(names)}: `{' '.join(words)}`." for words, names in methods.items() if words]
+    return "\n" + "".join(f"\n{line}" for line in told) if told else ""
 
 
 def _number(text: str) -> str:
