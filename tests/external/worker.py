@@ -44,9 +44,10 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     save_file({"bounds": torch.tensor([float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))])}, out)
 
 
-def ask(folder: str, weights: str, configuration: str, device: str, image: str, out: str) -> None:
+def ask(folder: str, weights: str, configuration: str, mirror: bool, device: str, image: str, out: str) -> None:
     assert json.loads((Path(folder) / "plans.json").read_text()) == {"configuration": configuration}
     assert json.loads((Path(folder) / "dataset.json").read_text())["labels"]["background"] == 0
+    assert mirror
     low, high = load_file(weights)["bounds"]
     scan = nibabel.load(image)
     voxels = np.asanyarray(scan.dataobj)

@@ -138,15 +138,19 @@ def clean(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def ask(place: Place, weights: Path, configuration: str, volume: Volume) -> LabelMap:
-    """Class index per voxel of one scan, on its grid. Raises `TrainingFailed` with nnU-Net's last lines."""
+def ask(place: Place, weights: Path, configuration: str, mirror: bool, volume: Volume) -> LabelMap:
+    """Class index per voxel of one scan, on its grid; `mirror` averages over mirrored copies.
+
+    Raises `TrainingFailed` with nnU-Net's last lines.
+    """
     require()
     with tempfile.TemporaryDirectory(prefix="fewmask-") as name:
         image, out = Path(name) / "scan_0000.nii.gz", Path(name) / "mask.nii.gz"
         write_volume(image, volume)
         settings: dict[str, Any] = {"folder": place.folder, "weights": weights, "image": image, "out": out}
         settings = {key: str(value.resolve()) for key, value in settings.items()}
-        _work("ask", {**settings, "configuration": configuration, "device": _own_device(place.device)}, place)
+        how = {"configuration": configuration, "mirror": mirror, "device": _own_device(place.device)}
+        _work("ask", {**settings, **how}, place)
         mask = read_labels(out)
     check_same_grid(volume.grid, mask.grid, image, out)
     return LabelMap(mask.voxels.astype(np.uint8), volume.grid)

@@ -61,8 +61,8 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     save_model(trainer.network.cpu(), out)  # its modules share tensors under several names
 
 
-def ask(folder: str, weights: str, configuration: str, device: str, image: str, out: str) -> None:
-    """The label map of one scan: sliding windows, Gaussian weights, mirroring, as nnU-Net predicts by default."""
+def ask(folder: str, weights: str, configuration: str, mirror: bool, device: str, image: str, out: str) -> None:
+    """The label map of one scan: sliding windows, Gaussian weights, and mirroring if asked for, as nnU-Net predicts."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -82,7 +82,7 @@ def ask(folder: str, weights: str, configuration: str, device: str, image: str, 
     )
     load_model(network, weights)
     axes = tuple(range(len(chosen.patch_size)))
-    predictor = nnUNetPredictor(device=torch.device(device), allow_tqdm=False)
+    predictor = nnUNetPredictor(use_mirroring=mirror, device=torch.device(device), allow_tqdm=False)
     predictor.manual_initialization(network, plans, chosen, [network.state_dict()], dataset, "nnUNetTrainer", axes)
     predictor.predict_from_files_sequential([[image]], [out.removesuffix(dataset["file_ending"])])
 

@@ -22,6 +22,8 @@ class Config:
     """Which of its configurations (D24: 2d)."""
     memory_gb: float = 8.0
     """GPU memory its planner fits patch and batch to; 8 is nnU-Net's own number, less makes steps that a CPU can take."""
+    mirror: bool = True
+    """Also predict mirrored scans and average, as nnU-Net does; off takes a quarter (3D: an eighth) of the time."""
     steps_per_epoch: int = 250
     """Iterations per epoch, nnU-Net's own number; its learning rate falls once per epoch, and it saves once per epoch."""
     epochs: int = 1000

@@ -23,11 +23,12 @@ class ExternalPredictor:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._place = nnunet.Place(run.path / nnunet.FOLDER, place, torch.get_num_threads())
         self._weights = run.weights
-        self._configuration = str(run.read_config()["config"]["configuration"])
+        self._chosen = run.read_config()["config"]
 
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan."""
-        return Prediction(nnunet.ask(self._place, self._weights, self._configuration, volume), None, 0)
+        configuration, mirror = self._chosen["configuration"], self._chosen["mirror"]
+        return Prediction(nnunet.ask(self._place, self._weights, configuration, mirror, volume), None, 0)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[ndarray, "d k 4"]) -> NoReturn:
         """Raises `BadConfig`: there is no oracle-box bound."""
