@@ -19,13 +19,12 @@ import torch
 from heads import area
 from torch import Tensor
 
-from fewmask.core.placement import Placement
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training import TrainRequest, train
 
-STEPS, BATCH, ASIDE = 235, 16, 3
+STEPS, ASIDE = 235, 3
 
 
 def set_aside(prepared: Prepared, cases: list[str], folder: Path) -> Prepared:
@@ -39,19 +38,17 @@ def set_aside(prepared: Prepared, cases: list[str], folder: Path) -> Prepared:
 
 def ask(run: Path, prepared: Prepared) -> tuple[Tensor, Tensor]:
     """P(present) and truth of all test slices."""
-    method, recipe = Predictor.load(run).method, prepared.recipe
-    scores, present = [], []
+    predictor = Predictor.load(run)
+    scores: list[float] = []
+    present: list[bool] = []
     for case in prepared.split.test:
         volume = load_prepared(prepared, case)
         with prepared.case(case) as file:
-            present.append(torch.from_numpy((file.labels(range(volume.shape[0])) == 1).any((1, 2))))
-        scaled = recipe.scale(volume.intensities(), recipe.bounds(volume.intensities()))
-        placed = torch.from_numpy(Placement.of(volume.shape, volume.spacing_mm, recipe).place(scaled)[:, None])
-        for some in placed.split(BATCH):
-            found = method.predict(some).present
-            assert found is not None  # noqa: S101  sam_mix has a classifier
-            scores.append(found[:, 0].detach())
-    return torch.cat(scores), torch.cat(present).float()
+            present += (file.labels(range(volume.shape[0])) == 1).any((1, 2)).tolist()
+        prompts = predictor.volume(volume).prompts
+        assert prompts is not None  # noqa: S101  sam_mix has a classifier
+        scores += [line["present"][0] for line in prompts["slices"]]
+    return torch.tensor(scores), torch.tensor(present).float()
 
 
 def main(path: Path, slices: int) -> None:

@@ -87,8 +87,9 @@ def embed(prepared: Prepared, cases: tuple[str, ...]) -> Slices:
 
 
 def area(scores: Tensor, present: Tensor) -> float:
-    """Chance that a slice with the structure scores higher than one without."""
-    return float((scores[present == 1][:, None] > scores[present == 0]).float().mean())
+    """Chance that a slice with the structure scores higher than one without; equal ones count half."""
+    above = scores[present == 1][:, None] - scores[present == 0]
+    return float((above.sign() + 1).mean() / 2)
 
 
 def learn(see: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]], lr: float, seed: int, known: Slices) -> nn.Module:
