@@ -19,7 +19,7 @@ from fewmask.study.score import ORACLE
 HERE = Path(__file__).parent
 PAGES = HERE.parent / "docs" / "methods"
 RESULTS = HERE.parent / "docs" / "results.md"
-MARKED = re.compile(r"(<!-- (table|differences) (\S+) (\S+)(?: (.+?))? -->\n).*?(<!-- end -->\n)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (table|differences) (\S+) (\S+)(?: ([^>\n]+))? -->\n).*?(<!-- end -->\n)", re.DOTALL)
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 

@@ -44,6 +44,10 @@ def test_tables_between_marks_are_made_anew() -> None:
     assert text.startswith(f"before\n\n{mark}\n| minus `unet` | budget | test | ct-abdomen-other |\n") and "old" not in text
     assert "| `sam_mix` | 5 slices | +0.199 (+0.172 to +0.240), 6 of 6 |" in text
     assert text.endswith("\n\n<!-- end -->\nafter\n") and SCRIPT["results"](text) == text
+    both = SCRIPT["results"](
+        "<!-- table ct-liver default -->\n<!-- end -->\nbetween\n<!-- table ct-liver sam-mix -->\n<!-- end -->\n"
+    )
+    assert both.count("| method |") == 2 and both.index("HD95 mm") < both.index("between") < both.index("HD px")
 
 
 def test_every_method_has_a_page_and_every_page_a_method() -> None:
