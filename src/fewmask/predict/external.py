@@ -9,6 +9,7 @@ from numpy import ndarray
 from fewmask.core.volume import Volume
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
+from fewmask.methods import config_from
 from fewmask.predict.predictor import Prediction, no_bound
 
 
@@ -23,12 +24,13 @@ class ExternalPredictor:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._place = nnunet.Place(run.path / nnunet.FOLDER, place, torch.get_num_threads())
         self._weights = run.weights
-        self._chosen = run.read_config()["config"]
+        record = run.read_config()
+        self._chosen = config_from(record["method"], record["config"])
 
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan."""
-        configuration, mirror = self._chosen["configuration"], self._chosen["mirror"]
-        return Prediction(nnunet.ask(self._place, self._weights, configuration, mirror, volume), None, 0)
+        chosen = self._chosen
+        return Prediction(nnunet.ask(self._place, self._weights, chosen.configuration, chosen.mirror, volume), None, 0)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[ndarray, "d k 4"]) -> NoReturn:
         """Raises `BadConfig`: there is no oracle-box bound."""
