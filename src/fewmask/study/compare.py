@@ -74,6 +74,12 @@ class Pair:
     higher: int
     """Patients in which a is higher."""
 
+    @property
+    def size(self) -> str:
+        """Mean difference and its 95 % interval."""
+        i = self.interval
+        return f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f})"
+
     def __str__(self) -> str:
         """One sentence that calls a winner only where the interval excludes zero."""
         i = self.interval
@@ -81,8 +87,7 @@ class Pair:
         ours, theirs = ("", "") if self.a.time == self.b.time else (f" ({self.a.time})", f" ({self.b.time})")
         return (
             f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} "
-            f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), "
-            f"higher in {self.higher} of {self.patients} patients{decided}"
+            f"{self.size}, higher in {self.higher} of {self.patients} patients{decided}"
         )
 
 
