@@ -57,8 +57,7 @@ def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for pair in differences(rows, against, protocol):
-        told = f"{pair.size}, {pair.higher} of {pair.patients}"
-        lines.setdefault((pair.a.name, pair.a.budget), {})[pair.domain] = told
+        lines.setdefault((pair.a.name, pair.a.budget), {})[pair.domain] = str(pair.difference)
     heads = [f"minus `{against}`", "budget", *domains]
     body = [[f"`{name}`", budget, *(found.get(domain, "") for domain in domains)] for (name, budget), found in lines.items()]
     return markdown([heads, ["---"] * len(heads), *body])

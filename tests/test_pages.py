@@ -42,7 +42,7 @@ def test_tables_between_marks_are_made_anew() -> None:
     mark = "<!-- differences ct-liver default unet -->\n"
     text = SCRIPT["results"](f"before\n\n{mark}old\n<!-- end -->\nafter\n")
     assert text.startswith(f"before\n\n{mark}\n| minus `unet` | budget | test | ct-abdomen-other |\n") and "old" not in text
-    assert "| `sam_mix` | 5 slices | +0.199 (+0.172 to +0.240), 6 of 6 |" in text
+    assert "| `sam_mix` | 5 slices | +0.199 (+0.172 to +0.240), higher in 6 of 6 |" in text
     assert text.endswith("\n\n<!-- end -->\nafter\n") and SCRIPT["results"](text) == text
     both = SCRIPT["results"](
         "<!-- table ct-liver default -->\n<!-- end -->\nbetween\n<!-- table ct-liver sam-mix -->\n<!-- end -->\n"

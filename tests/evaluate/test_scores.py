@@ -110,15 +110,19 @@ def test_bootstrap_of_two_values_spans_them() -> None:
 
 
 def test_paired_difference_calls_no_winner_too_early() -> None:
-    base = one(volume((0, 1, 1)), volume((0, 1, 1)))
+    close = compare(list(zip("abcdef", [-0.05, 0.1, -0.02, -0.1, 0.05, 0.01], strict=True)))
+    clear = compare([(patient, 0.1) for patient in "abcdef"])
+    assert not close.decided and (close.n, close.n_higher, close.n_lower) == (6, 3, 3)
+    assert clear.decided and str(clear) == "+0.100 (+0.100 to +0.100), higher in 6 of 6"
+    few = compare([(patient, 0.1) for patient in "abcde"])
+    assert not few.decided and str(few).endswith("higher in 5 of 5, not decided"), "five agree by chance one time in sixteen"
 
-    def scores(values):
-        return [CaseScore(**{**vars(base), "case": str(i), "dice": value}) for i, value in enumerate(values)]
 
-    close = compare(scores([0.8, 0.9, 0.7]), scores([0.85, 0.8, 0.72]))
-    clear = compare(scores([0.8, 0.9, 0.7]), scores([0.7, 0.8, 0.6]))
-    assert not close.decided and (close.n, close.n_higher, close.n_lower) == (3, 1, 2)
-    assert clear.decided and clear.n_higher == 3 and clear.interval.mean == pytest.approx(0.1)
+def test_a_patient_s_scans_are_one_value() -> None:
+    """a: (0.3 - 0.1) / 2 = 0.1; b: -0.2."""
+    both = compare([("a", 0.3), ("b", -0.2), ("a", -0.1)])
+    assert (both.n, both.n_higher, both.interval.mean) == (2, 1, pytest.approx(-0.05))
+    assert compare([]).n == 0 and not compare([]).decided
 
 
 def test_sam_mix_protocol_scores_positive_slices_in_pixels() -> None:

@@ -41,7 +41,7 @@ def test_differences_are_per_patient_over_draws() -> None:
     """p: (0.4 + 0.2) / 2 = 0.3; q: (0.1 - 0.1) / 2 = 0. The bound never enters."""
     (pair,) = differences(ROWS, "b")
     assert (pair.a, pair.b) == (Setting("a", "", "5 slices", "10 steps"), Setting("b", "", "5 slices", "10 steps"))
-    assert pair.interval.mean == pytest.approx(0.15) and (pair.patients, pair.higher) == (2, 1)
+    assert pair.difference.interval.mean == pytest.approx(0.15) and (pair.difference.n, pair.difference.n_higher) == (2, 1)
     assert "not decided" in str(pair)
 
 
@@ -49,7 +49,7 @@ def test_differences_are_in_the_dice_of_the_protocol() -> None:
     rows = [row("a", "p", 0.9, sam_mix_dice=0.4), row("b", "p", 0.5, sam_mix_dice=0.7), row("a", "q", 0.9), row("b", "q", 0.5)]
     rows[3]["sam_mix_dice"] = ""
     (pair,) = differences(rows, "b", "sam-mix")
-    assert pair.interval.mean == pytest.approx(-0.3) and pair.patients == 1
+    assert pair.difference.interval.mean == pytest.approx(-0.3) and pair.difference.n == 1
 
 
 def test_only_the_same_budget_is_compared() -> None:
@@ -90,6 +90,15 @@ def test_a_column_that_says_nothing_is_left_out() -> None:
     assert table([row("b", "p", 0.5)]).splitlines()[0] == "| method | budget | steps | runs | test: Dice | HD95 mm |"
     assert table([row("b", "p", 0.5, minutes=5)]).splitlines()[2].startswith("| b | 5 slices | 5 min | 10 | 1 |")
     assert table([]).startswith("| method |")
+
+
+def test_precisions_are_shown_where_they_differ() -> None:
+    """A row of an older table says nothing of its own; runs of one setting may be of both."""
+    rows = [row("a", "p", 0.9, precision="bfloat16"), row("a", "p", 0.8, 1, precision="float32")]
+    assert "precision" not in table(rows)
+    lines = table([*rows, row("b", "p", 0.5, precision="float32"), row("c", "p", 0.5)]).splitlines()
+    assert lines[0].startswith("| method | budget | steps | precision | runs |")
+    assert [line.split(" | ")[3] for line in lines[2:]] == ["bfloat16, float32", "float32", ""]
 
 
 def test_a_method_as_it_is_comes_before_its_changes_and_five_slices_before_fifty() -> None:

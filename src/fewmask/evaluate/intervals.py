@@ -11,6 +11,7 @@ from fewmask.core.randomness import rng
 from fewmask.evaluate.scores import CaseScore
 
 _RESAMPLES = 10_000
+_DECIDING = 6
 METRICS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
 
 
@@ -54,8 +55,18 @@ class Difference:
 
     @property
     def decided(self) -> bool:
-        """Does the interval exclude zero? If not, no winner is called."""
-        return self.interval.low > 0 or self.interval.high < 0
+        """Does the interval exclude zero, over at least six patients? If not, no winner is called.
+
+        All of five agree by chance one time in sixteen (two-sided sign test), of six one in 32; the bootstrap of two values is
+        only their range, and would call that a winner.
+        """
+        return self.n >= _DECIDING and (self.interval.low > 0 or self.interval.high < 0)
+
+    def __str__(self) -> str:
+        """Mean difference, 95 % interval, patients in which it is higher, and whether that is enough."""
+        i = self.interval
+        decided = "" if self.decided else ", not decided"
+        return f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), higher in {self.n_higher} of {self.n}{decided}"
 
 
 def summarise(scores: Sequence[CaseScore], patients: Mapping[str, str] | None = None) -> list[Summary]:
@@ -66,15 +77,9 @@ def summarise(scores: Sequence[CaseScore], patients: Mapping[str, str] | None = 
     return [_summary(label, prompts, group, patients or {}) for (label, prompts), group in groups.items()]
 
 
-def compare(
-    a: Sequence[CaseScore], b: Sequence[CaseScore], metric: str = "dice", patients: Mapping[str, str] | None = None
-) -> Difference:
-    """Paired difference over cases in which both scores are numbers, averaged within patients."""
-    other = {(score.case, score.label): getattr(score, metric) for score in b}
-    pairs = [
-        (score.case, getattr(score, metric) - other[score.case, score.label]) for score in a if (score.case, score.label) in other
-    ]
-    values = _by_patient([(case, value) for case, value in pairs if not math.isnan(value)], patients or {})
+def compare(differences: Sequence[tuple[str, float]]) -> Difference:
+    """Paired difference from (patient, a minus b) of every scan, averaged within patients first."""
+    values = _by_patient(differences, {})
     return Difference(bootstrap(values), len(values), int((values > 0).sum()), int((values < 0).sum()))
 
 

@@ -16,6 +16,8 @@ from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, write_json
 from fewmask.io.weights import load_tensors, save_tensors
 
+PRECISIONS = {False: "float32", True: "bfloat16"}
+"""What a run was computed in, by its `bf16`."""
 _STATE = re.compile(r"state-(\d{8})\.json")
 _KEPT = 2
 _LEFT_BY_CREATE = {".fewmask.lock", "recipe.json", "split.toml", "budget.toml", "environment.json"}

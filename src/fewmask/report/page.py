@@ -15,7 +15,7 @@ from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import write_text
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import RunFolder
+from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.text import read_json
 from fewmask.report.cards import Card, make_card, make_story
 
@@ -136,7 +136,7 @@ def _trust(
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
         ("SAM started from", _start(config)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
-        ("Training", f"{config['steps']} steps, seed {config['seed']}, {'bfloat16' if config['bf16'] else 'float32'}"),
+        ("Training", f"{config['steps']} steps, seed {config['seed']}, {PRECISIONS[config['bf16']]}"),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewmask.core.errors import BadConfig
-from fewmask.evaluate.intervals import Interval, bootstrap
+from fewmask.evaluate.intervals import Difference, compare
 from fewmask.evaluate.protocols import Protocol
 from fewmask.study.published import SOURCES, published
 from fewmask.study.rows import KEYS, Row
@@ -69,26 +69,12 @@ class Pair:
     a: Setting
     b: Setting
     domain: str
-    interval: Interval
-    patients: int
-    higher: int
-    """Patients in which a is higher."""
-
-    @property
-    def size(self) -> str:
-        """Mean difference and its 95 % interval."""
-        i = self.interval
-        return f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f})"
+    difference: Difference
 
     def __str__(self) -> str:
-        """One sentence that calls a winner only where the interval excludes zero."""
-        i = self.interval
-        decided = "" if i.low > 0 or i.high < 0 else "; not decided"
+        """One sentence that calls a winner only where there is enough to call one."""
         ours, theirs = ("", "") if self.a.time == self.b.time else (f" ({self.a.time})", f" ({self.b.time})")
-        return (
-            f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} "
-            f"{self.size}, higher in {self.higher} of {self.patients} patients{decided}"
-        )
+        return f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} {self.difference}"
 
 
 def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
@@ -168,7 +154,7 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
             fix=f'say protocol = "{protocol}" in the sweep\'s file before it runs; `fewmask evaluate RUN --protocol {protocol}`',
             row="C02",
         )
-    heads = ["method", "budget", "time", "steps", "runs"]
+    heads = ["method", "budget", "time", "steps", "precision", "runs"]
     for domain in domains:
         first, *others = metrics.values()
         heads += [f"{domain}: {first}", *others, "Dice with true boxes (bound)"]
@@ -176,7 +162,8 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     lines = [heads, ["---"] * len(heads)]
     for setting, every in group(rows).items():
         automatic = [row for row in every if row["prompts"] != ORACLE]
-        line = [setting.name, setting.budget, setting.time, _steps(automatic), str(spread(automatic, overlap).runs)]
+        line = [setting.name, setting.budget, setting.time, _steps(automatic), _precision(automatic)]
+        line += [str(spread(automatic, overlap).runs)]
         for domain in domains:
             here = [row for row in every if row["domain"] == domain]
             own, bound = (
@@ -243,12 +230,12 @@ def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequ
         return tuple(row[name] for name in ("draw", "seed", "case", "class"))
 
     other = {place(row): row[dice] for row in theirs if row["domain"] == domain}
-    patients: dict[str, list[float]] = {}
-    for row in ours:
-        if row["domain"] == domain and not {"", "nan"} & {row[dice], other.get(place(row), "nan")}:
-            patients.setdefault(row["patient"], []).append(float(row[dice]) - float(other[place(row)]))
-    means = np.array([np.mean(found) for found in patients.values()], float)
-    return Pair(a, b, domain, bootstrap(means), len(means), int((means > 0).sum()))
+    found = [
+        (row["patient"], float(row[dice]) - float(other[place(row)]))
+        for row in ours
+        if row["domain"] == domain and not {"", "nan"} & {row[dice], other.get(place(row), "nan")}
+    ]
+    return Pair(a, b, domain, compare(found))
 
 
 def _steps(rows: Sequence[Row]) -> str:
@@ -256,14 +243,20 @@ def _steps(rows: Sequence[Row]) -> str:
     return str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}"
 
 
+def _precision(rows: Sequence[Row]) -> str:
+    return ", ".join(sorted({row["precision"] for row in rows} - {""}))
+
+
 def _telling(lines: list[list[str]]) -> list[list[str]]:
-    """Without columns that are empty, and without the time where it is the steps."""
+    """Without columns that are empty, without the time where it is the steps, and without a precision that all have."""
     heads, _, *body = lines
     columns = list(zip(*body, strict=True))
 
     def tells(place: int) -> bool:
         if heads[place] == "time":
             return any(not time.endswith("steps") for time in columns[place])
+        if heads[place] == "precision":
+            return len(set(columns[place])) > 1
         return any(columns[place])
 
     kept = [place for place in range(len(heads)) if not body or tells(place)]

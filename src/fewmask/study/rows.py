@@ -11,7 +11,7 @@ from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
 from fewmask.evaluate.scores import CaseScore, from_row
 from fewmask.io.lock import waiting_lock
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import RunFolder
+from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.methods import config_class
 
@@ -29,12 +29,17 @@ _PAPER = {
 }
 """Protocol of the literature -> column -> its name in the lines of `score.protocol_lines`."""
 _OURS = [*KEYS, "steps", "domain", "patient", *_SCORES]
-COLUMNS = [*_OURS, *(column for columns in _PAPER.values() for column in columns)]
+COLUMNS = [*_OURS, "precision", *(column for columns in _PAPER.values() for column in columns)]
 Row = Mapping[str, str]
 
 
+def outcome(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the machine settled: steps and precision."""
+    return {"steps": config["steps"], "precision": PRECISIONS[config["bf16"]]}
+
+
 def key_of(run_path: Path) -> dict[str, Any]:
-    """The key of a run folder, with its steps; `settings` are what differs from the method's defaults."""
+    """The key of a run folder, with what the machine settled; `settings` are what differs from the method's defaults."""
     run = RunFolder.open(run_path)
     config, budget = run.read_config(), run.read_budget()
     default = json.loads(json.dumps(asdict(config_class(config["method"])())))
@@ -46,7 +51,7 @@ def key_of(run_path: Path) -> dict[str, Any]:
         "draw": budget.draw,
         "seed": config["seed"],
         "minutes": "" if config["minutes"] is None else config["minutes"],
-        "steps": config["steps"],
+        **outcome(config),
     }
 
 

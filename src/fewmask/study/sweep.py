@@ -21,7 +21,7 @@ from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
-from fewmask.study.rows import add_rows, as_rows, domains_done, read_rows, settings_text
+from fewmask.study.rows import add_rows, as_rows, domains_done, outcome, read_rows, settings_text
 from fewmask.study.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
 from fewmask.training import Progress, TrainRequest, train
 
@@ -214,7 +214,7 @@ def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> 
     predictor = load_predictor(path)
     home = score_run(path, oracle_box=predictor.promptable)
     paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
-    key = {**run.key, "steps": RunFolder.open(path).read_config()["steps"]}
+    key = {**run.key, **outcome(RunFolder.open(path).read_config())}
     rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
     for place in plan.elsewhere:
         out, labels = path.parent / place.name, parse_labels(place.label)
