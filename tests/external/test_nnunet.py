@@ -56,11 +56,19 @@ def test_trained_asked_scored_and_shown_like_the_others(prepared, tmp_path: Path
     summary = score_run(path)
     assert all(score.dice > 0.5 for score in summary.scores), "the organ is brighter than the rest"
     assert write_run_report(path).exists()
+    assert "asked with mirrored copies" in (path / "nnunet" / "log.txt").read_text()
     before = run.weights.read_bytes()
     train(request(prepared, path))
     assert run.weights.read_bytes() == before, "a finished run is left alone"
     with pytest.raises(BadConfig, match="no oracle-box bound"):
         score_run(path, oracle_box=True)
+
+
+def test_what_it_plans_for_and_how_it_is_asked_can_be_said(prepared, tmp_path: Path, stand_in: None) -> None:
+    path = train(request(prepared, tmp_path / "run", settings=(*SETTINGS, "memory_gb=1.5", "mirror=false")))
+    assert score_run(path).scores
+    log = (path / "nnunet" / "log.txt").read_text()
+    assert "for 1.5 GB" in log and "asked once" in log and "mirrored" not in log
 
 
 def test_a_failure_shows_its_last_lines_and_the_same_command_goes_on(prepared, tmp_path, stand_in, monkeypatch) -> None:

@@ -121,8 +121,14 @@ def fit(
         _work("plan", planning, place, stopped=stopped)
         write_json(planned, {"cases": list(raw.cases)})
     weights = folder / "weights.safetensors"
-    training: dict[str, Any] = {name: value for name, value in vars(schedule).items() if name != "memory_gb"}
-    training |= {"device": _own_device(place.device), "out": str(weights.resolve())}
+    training = {
+        "configuration": schedule.configuration,
+        "epochs": schedule.epochs,
+        "iterations": schedule.iterations,
+        "seed": schedule.seed,
+        "device": _own_device(place.device),
+        "out": str(weights.resolve()),
+    }
     _work("fit", training, place, lambda line: tell(line["epoch"], line["loss"]), stopped)
     for name in (f"{PLANS}.json", "dataset.json"):
         record = read_json(folder / "preprocessed" / DATASET / name, kind=BadConfig)
