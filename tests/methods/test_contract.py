@@ -11,7 +11,7 @@ from fewmask.methods import build, config_class, config_from, is_external, names
 from fewmask.methods._method import Method
 
 SIDE, CLASSES = 64, ("liver", "spleen")
-VOLUMES = {"patch": [16, 32, 32], "filters": 4, "dropout": 0.1, "lr": 0.05}
+VOLUMES = {"patch": [16, 32, 32], "filters": 4, "dropout": 0.1, "lr": 5e-3}
 SMALL = {
     "sam_mix": {"encoder": "tiny", "classifier_width": 8, "lr": 2e-3},
     "ada_sam": {"encoder": "tiny", "lr": 2e-3, "feedback_side": 4, "feedback_width": 16, "feedback_heads": 2},
@@ -38,6 +38,7 @@ VARIANTS = [
     ("sam_pp", {"coarse": "cam"}),
     ("sam_pp", {"tune": "lora"}),
     ("unet", {"tags_as_empty": True}),
+    ("vnet", {"optimiser": "sgd", "lr": 0.05}),
     ("mean_teacher", {"labelled_too": False}),
     ("canvas_sam", {"montage": False, "tune": "lora", "bezier": "as_released"}),
     ("canvas_sam", {"canvas": 64, "tune": "decoder", "pseudo_weight": 1.0, "bezier": "scaled"}),

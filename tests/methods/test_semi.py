@@ -1,0 +1,39 @@
+"""How the 3D methods are trained: AdamW by default, or what the literature does."""
+
+import pytest
+import torch
+
+from fewmask.core.batch import Step, Task
+from fewmask.methods._semi import SemiNet
+from fewmask.methods.vnet import Config, build
+
+TASK = Task(("left atrium",), 16)
+
+
+def make(**changes: object) -> SemiNet:
+    return build(Config(patch=(16, 16, 16), filters=2, **changes), TASK)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "lr", "weight_decay"),
+    [
+        ({}, torch.optim.AdamW, 1e-3, 0.01),
+        ({"lr": 0.003, "weight_decay": 0.0}, torch.optim.AdamW, 0.003, 0.0),
+        ({"optimiser": "sgd"}, torch.optim.SGD, 0.01, 1e-4),
+        ({"optimiser": "sgd", "lr": 0.0}, torch.optim.SGD, 0.0, 1e-4),
+    ],
+)
+def test_each_optimiser_has_its_own_rates_unless_they_are_said(changes: dict, kind: type, lr: float, weight_decay: float) -> None:
+    optimiser = make(**changes).optimiser()
+    (group,) = optimiser.param_groups
+    assert type(optimiser) is kind and (group["lr"], group["weight_decay"]) == (lr, weight_decay)
+    assert group.get("momentum", 0.9) == 0.9
+
+
+def test_the_literature_s_rate_drops_twice_and_ours_warms_and_cools() -> None:
+    """2,500 and 5,000 of 6,000 steps; half a cosine is 1/2 in the middle."""
+    theirs, ours = make(optimiser="sgd").schedule, make(warmup=100).schedule
+    rates = [theirs(Step(i, 6000)) for i in (0, 2499, 2500, 4999, 5000, 5999)]
+    assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert ours(Step(49, 6000)) == pytest.approx(0.5, abs=1e-3) and ours(Step(3000, 6000)) == pytest.approx(0.5)
+    assert ours(Step(5999, 6000)) < 1e-6
