@@ -28,10 +28,10 @@ SMALL = {
 NETWORKS = [name for name in names() if not is_external(name)]
 VARIANTS = [
     *[(name, {}) for name in NETWORKS],
-    ("sam_mix", {"tune": "lora", "choose": "score"}),
+    ("sam_mix", {"tune": "lora", "choose": "score", "dense_prompt": True}),
     ("sam_mix", {"pool": "attention"}),
-    ("sam_mix", {"tune": "decoder", "dense_prompt": False, "component": "union"}),
-    ("sam_mix", {"pseudo_weight": 0.25, "consistency_weight": 0.01, "pseudo_confidence": 0.0}),
+    ("sam_mix", {"tune": "decoder", "component": "union"}),
+    ("sam_mix", {"pseudo_weight": 0.25, "consistency_weight": 0.01, "pseudo_confidence": 0.0, "dense_prompt": True}),
     ("ada_sam", {"feedback": False}),
     ("ada_sam", {"tune": "lora", "surrogate_share": 0.5, "component": "largest"}),
     ("ada_sam", {"head": "pooled", "guide_weight": 0.0}),

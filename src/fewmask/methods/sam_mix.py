@@ -1,8 +1,9 @@
 """`sam_mix`: a classifier that learns from image tags prompts SAM with its class-activation map (Ward and Imran, ISBI 2025).
 
 Two branches see the slice. A ResNet-38 learns from image-level tags which structures are in it; the class
-activation of each is cut at 50/255 of its peak, its largest part gives a box and a dense mask prompt; SAM decodes three masks
-with scores and is taught by soft Dice on the few outlined slices. At test time the prompts are the model's own.
+activation of each is cut at 50/255 of its peak, its largest part gives a box (and, if asked for, a dense mask prompt); SAM
+decodes three masks with scores and is taught by soft Dice on the few outlined slices. At test time the prompts are the
+model's own.
 """
 
 from dataclasses import dataclass
@@ -66,8 +67,11 @@ class Config:
     """Part of the activation's peak that is kept: exact from the paper's figure (D4)."""
     component: Rule = "largest"
     """Which part of the cut map prompts: its largest component (the figure) or all of it (D5)."""
-    dense_prompt: bool = True
-    """Also hand SAM the cut map as its mask prompt, in {0, 1} (figure; D8)."""
+    dense_prompt: bool = False
+    """Also hand SAM the cut map as its mask prompt, in {0, 1} (the paper's figure; D8); off = the box alone (ours).
+
+    The map has 8 x 8 cells; with it the masks were worse in every true box of patients set aside: docs/results.md.
+    """
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook (D7)."""
     gate: bool = True
