@@ -11,7 +11,7 @@ from fewmask.core.randomness import rng
 from fewmask.evaluate.scores import CaseScore
 
 _RESAMPLES = 10_000
-_DECIDING = 6
+_DECIDING = 6  # patients
 METRICS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
 
 

@@ -70,7 +70,7 @@ class Config:
     dense_prompt: bool = False
     """Also hand SAM the cut map as its mask prompt, in {0, 1} (the paper's figure; D8); off = the box alone (ours).
 
-    The map has 8 x 8 cells; with it the masks were worse in every true box of patients set aside: docs/results.md.
+    The map has 8 x 8 cells; with it masks in true boxes were worse in every patient set aside: docs/results.md.
     """
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook (D7)."""
