@@ -4,8 +4,8 @@
 
 The number is that of outlined slices. The twelve patients of ct-liver-dev.toml are training patients of the results; here the
 first three are set aside, then the last three. Each time `sam_mix` learns for 235 steps, with a small untrained SAM in place of
-the compact one; the two meet in the clipping of gradients only. Prints the area under the ROC curve, and how many of the slices
-with and without the structure are called present.
+the compact one, prompted as in the paper; the two meet in the clipping of gradients only. Prints the area under the ROC curve,
+and how many of the slices with and without the structure are called present.
 """
 
 import os
@@ -60,7 +60,7 @@ def main(path: Path, slices: int) -> None:
             fold = set_aside(prepared, aside, Path(folder) / aside[0])
             for pool in ("average", "attention"):
                 for tag_loss in ("focal", "entropy"):
-                    settings = ("encoder=tiny", f"tag_loss={tag_loss}", f"pool={pool}")
+                    settings = ("encoder=tiny", "dense_prompt=true", f"tag_loss={tag_loss}", f"pool={pool}")
                     run = Path(folder) / f"{aside[0]}-{pool}-{tag_loss}"
                     train(TrainRequest(fold.folder, run, slices=slices, steps=STEPS, settings=settings))
                     scores, present = ask(run, fold)

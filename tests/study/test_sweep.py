@@ -8,6 +8,7 @@ import pytest
 
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.io.lock import folder_lock
+from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import load_predictor
@@ -59,7 +60,9 @@ def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
     assert [row["case"] for row in home] == ["case_03", "case_04"]
     assert [row["dice"] for row in home] == [row["dice"] for row in far], "the same scans and truth, twice"
     assert all(row["sam_mix_slices"] == "4" for row in rows)
-    assert {row["steps"] for row in rows} == {"2"} and {row["precision"] for row in rows} <= {"float32", "bfloat16"}
+    records = [RunFolder.open(tmp_path / "work" / run.name / "run").read_config() for run in plan_runs(plan)]
+    probed = [(str(index), PRECISIONS[record["bf16"]]) for index, record in enumerate(records)]
+    assert {row["steps"] for row in rows} == {"2"} and {(row["draw"], row["precision"]) for row in rows} == set(probed)
 
 
 def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
