@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fewmask.core.batch import Step, Task
+from fewmask.core.errors import BadConfig
 from fewmask.methods._semi import SemiNet
 from fewmask.methods.vnet import Config, build
 
@@ -11,7 +12,7 @@ TASK = Task(("left atrium",), 16)
 
 
 def make(**changes: object) -> SemiNet:
-    return build(Config(patch=(16, 16, 16), filters=2, **changes), TASK)  # type: ignore[arg-type]
+    return build(Config(**{"patch": (16, 16, 16), "filters": 2, **changes}), TASK)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,21 @@ def test_the_literature_s_rate_drops_twice_and_ours_warms_and_cools() -> None:
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
     assert ours(Step(49, 6000)) == pytest.approx(0.5, abs=1e-3) and ours(Step(3000, 6000)) == pytest.approx(0.5)
     assert ours(Step(5999, 6000)) < 1e-6
+
+
+def test_instance_norms_answer_alike_in_training_and_after_it() -> None:
+    """Each patch by its own mean and variance: no statistics, and a patch four times as bright looks the same."""
+    method = make(norm="instance", dropout=0.0, patch=(16, 32, 32))
+    image = torch.rand(1, 1, 16, 32, 32)
+    with torch.no_grad():
+        trained, found = method.train().predict(image).probs, method.eval().predict(image).probs
+        brighter = method.student(4 * image) - method.student(image)
+    assert torch.equal(trained, found) and not list(method.student.buffers())
+    assert float(brighter.abs().max()) < 0.01
+
+
+def test_norms_that_cannot_be_had_are_refused() -> None:
+    with pytest.raises(BadConfig, match="no statistics"):
+        make(norm="instance", renew_norms=True, patch=(16, 32, 32))
+    with pytest.raises(BadConfig, match="one voxel"):
+        make(norm="instance")

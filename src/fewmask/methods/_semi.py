@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewmask.blocks.losses import voxel_map
-from fewmask.blocks.nets.vnet import DEPTH, VNet
+from fewmask.blocks.nets.vnet import DEPTH, Norm, VNet
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.semi import Term
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task, Unlabelled
@@ -33,6 +33,8 @@ class Volumetric:
     """Channels of V-Net at full resolution."""
     dropout: float = 0.5
     """Part of V-Net's channels dropped at the bottom and before the last layer."""
+    norm: Norm = "batch"
+    """Normalisation in V-Net: `batch` (the literature), or `instance`: each patch by its own mean and variance, ours."""
     turns: bool = True
     """Turn patches by quarters and mirror them in plane; off where left and right are different structures."""
     augment: bool = False
@@ -60,8 +62,19 @@ class SemiSupervised(Volumetric):
     """Unlabelled patches per step."""
 
 
+@dataclass(frozen=True)
+class TwoHalves(SemiSupervised):
+    """Of a method that shows the student labelled and unlabelled patches as they are, neither pasted nor mixed."""
+
+    joint_pass: bool = False
+    """Both halves pass the student together and share its batch norms (the literature's code); off, each has its own pass.
+
+    Together, one labelled scan is learned as it looks beside the others, and not as it looks alone: docs/results.md.
+    """
+
+
 def build_vnet(config: Volumetric, task: Task) -> VNet:
-    """A fresh student. Raises `BadConfig` for a patch that V-Net cannot halve four times."""
+    """A fresh student. Raises `BadConfig` for a patch that V-Net cannot halve four times, or norms that cannot be had."""
     if any(side % DEPTH or side <= 0 for side in config.patch):
         raise BadConfig(
             f"patch sides {config.patch} are not multiples of {DEPTH}",
@@ -69,7 +82,14 @@ def build_vnet(config: Volumetric, task: Task) -> VNet:
             fix="--set patch=(80,112,112), or (48,64,64)",
             row="C02",
         )
-    return VNet(task.k + 1, config.filters, config.dropout)
+    if config.norm == "instance" and (config.renew_norms or config.patch == (DEPTH,) * 3):
+        raise BadConfig(
+            "instance norms keep no statistics that could be taken anew" if config.renew_norms else "one voxel has no variance",
+            did="nothing was started",
+            fix="leave renew_norms out" if config.renew_norms else "--set norm=batch, or a larger patch",
+            row="C02",
+        )
+    return VNet(task.k + 1, config.filters, config.dropout, config.norm)
 
 
 class SemiNet(Method):

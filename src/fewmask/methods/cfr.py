@@ -12,13 +12,13 @@ from fewmask.blocks.semi import Ambiguous, Certain, Choice, CopyPaste, CrossPseu
 from fewmask.core.batch import Task
 from fewmask.methods import canvas_sam
 from fewmask.methods._method import Stage
-from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
 Kind = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp"]
 
 
 @dataclass(frozen=True)
-class Config(SemiSupervised):
+class Config(TwoHalves):
     """Settings of `cfr`; those of the fine-tuning are `finetune.NAME` (see `fewmask info canvas_sam`)."""
 
     term: Kind = "mean_teacher"
@@ -50,13 +50,13 @@ def build(config: Config, task: Task) -> SemiNet:
     return SemiNet(student, term_named(config.term, student, config, task), config, config.pseudo_weight)
 
 
-def term_named(kind: Kind, student: VNet, config: SemiSupervised, task: Task) -> Term:
+def term_named(kind: Kind, student: VNet, config: TwoHalves, task: Task) -> Term:
     """A term with its method's defaults."""
     if kind == "cps":
-        return CrossPseudo(build_vnet(config, task), 0.1)
+        return CrossPseudo(build_vnet(config, task), 0.1, config.joint_pass)
     if kind == "bcp":
         return CopyPaste(student, 0.5, 0.99, 2 / 17, 2 / 3)
     choices: dict[str, Choice] = {"mean_teacher": Everywhere(), "ua_mt": Certain(), "ac_mt": Ambiguous()}
     if kind not in choices:
         return Supervised()
-    return MeanTeacher(student, choices[kind], 0.1, 0.99, 0.1, kind == "mean_teacher")
+    return MeanTeacher(student, choices[kind], 0.1, 0.99, 0.1, kind == "mean_teacher", config.joint_pass)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from fewmask.blocks.semi import CrossPseudo
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
 
 @dataclass(frozen=True)
-class Config(SemiSupervised):
+class Config(TwoHalves):
     """Settings of `cps`."""
 
     weight: float = 0.1
@@ -18,4 +18,4 @@ class Config(SemiSupervised):
 def build(config: Config, task: Task) -> SemiNet:
     """Two fresh networks with different random weights."""
     student = build_vnet(config, task)
-    return SemiNet(student, CrossPseudo(build_vnet(config, task), config.weight), config)
+    return SemiNet(student, CrossPseudo(build_vnet(config, task), config.weight, config.joint_pass), config)

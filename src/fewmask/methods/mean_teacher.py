@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from fewmask.blocks.semi import Everywhere, MeanTeacher
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
 
 @dataclass(frozen=True)
-class Config(SemiSupervised):
+class Config(TwoHalves):
     """Settings of `mean_teacher`."""
 
     weight: float = 0.1
@@ -24,5 +24,5 @@ class Config(SemiSupervised):
 def build(config: Config, task: Task) -> SemiNet:
     """A fresh student and its teacher."""
     student = build_vnet(config, task)
-    term = MeanTeacher(student, Everywhere(), config.weight, config.decay, config.noise, config.labelled_too)
+    term = MeanTeacher(student, Everywhere(), config.weight, config.decay, config.noise, config.labelled_too, config.joint_pass)
     return SemiNet(student, term, config)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from fewmask.blocks.semi import SelfTraining
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
 
 @dataclass(frozen=True)
-class Config(SemiSupervised):
+class Config(TwoHalves):
     """Settings of `self_training`; the paper describes it in a sentence, the numbers are ours."""
 
     rounds: int = 2
@@ -20,4 +20,4 @@ class Config(SemiSupervised):
 def build(config: Config, task: Task) -> SemiNet:
     """A fresh student and a place for its frozen copy."""
     student = build_vnet(config, task)
-    return SemiNet(student, SelfTraining(student, config.rounds, config.weight), config)
+    return SemiNet(student, SelfTraining(student, config.rounds, config.weight, config.joint_pass), config)

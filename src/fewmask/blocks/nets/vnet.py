@@ -4,12 +4,18 @@ Sixteen filters, five levels, strided convolutions down and transposed ones up, 
 dropout after the bottom and before the last layer.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 DEPTH = 16
 """Sides of a patch must be multiples of this."""
+
+
+Norm = Literal["batch", "instance"]
+"""Statistics of the batch in training and of all training at test time, or of each patch by itself, always."""
 
 
 class _Conv3d(nn.Conv3d):
@@ -27,34 +33,40 @@ class _Conv3d(nn.Conv3d):
         return super().forward(input)
 
 
-def _convs(count: int, inputs: int, outputs: int) -> nn.Sequential:
+def _convs(count: int, inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
     layers: list[nn.Module] = []
     for index in range(count):
-        layers += [_Conv3d(inputs if index == 0 else outputs, outputs, 3, padding=1), nn.BatchNorm3d(outputs), nn.ReLU()]
+        layers += [_Conv3d(inputs if index == 0 else outputs, outputs, 3, padding=1), _norm(norm, outputs), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
-def _down(inputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv3d(inputs, 2 * inputs, 2, stride=2), nn.BatchNorm3d(2 * inputs), nn.ReLU())
+def _down(inputs: int, norm: Norm) -> nn.Sequential:
+    return nn.Sequential(nn.Conv3d(inputs, 2 * inputs, 2, stride=2), _norm(norm, 2 * inputs), nn.ReLU())
 
 
-def _up(inputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.ConvTranspose3d(inputs, inputs // 2, 2, stride=2), nn.BatchNorm3d(inputs // 2), nn.ReLU())
+def _up(inputs: int, norm: Norm) -> nn.Sequential:
+    return nn.Sequential(nn.ConvTranspose3d(inputs, inputs // 2, 2, stride=2), _norm(norm, inputs // 2), nn.ReLU())
+
+
+def _norm(kind: Norm, channels: int) -> nn.Module:
+    return nn.InstanceNorm3d(channels, affine=True) if kind == "instance" else nn.BatchNorm3d(channels)
 
 
 class VNet(nn.Module):
     """Logits per voxel."""
 
-    def __init__(self, outputs: int, filters: int = 16, dropout: float = 0.5) -> None:
+    def __init__(self, outputs: int, filters: int = 16, dropout: float = 0.5, norm: Norm = "batch") -> None:
         """`outputs` includes the background; `filters` at full resolution."""
         super().__init__()
         widths = [filters * 2**level for level in range(5)]
-        self.first = _convs(1, 1, filters)
-        self.downs = nn.ModuleList(_down(width) for width in widths[:-1])
-        self.encode = nn.ModuleList(_convs(count, width, width) for count, width in zip((2, 3, 3, 3), widths[1:], strict=True))
-        self.ups = nn.ModuleList(_up(width) for width in reversed(widths[1:]))
+        self.first = _convs(1, 1, filters, norm)
+        self.downs = nn.ModuleList(_down(width, norm) for width in widths[:-1])
+        self.encode = nn.ModuleList(
+            _convs(count, width, width, norm) for count, width in zip((2, 3, 3, 3), widths[1:], strict=True)
+        )
+        self.ups = nn.ModuleList(_up(width, norm) for width in reversed(widths[1:]))
         self.decode = nn.ModuleList(
-            _convs(count, width, width) for count, width in zip((3, 3, 2, 1), reversed(widths[:-1]), strict=True)
+            _convs(count, width, width, norm) for count, width in zip((3, 3, 2, 1), reversed(widths[:-1]), strict=True)
         )
         self.dropout = nn.Dropout3d(dropout)
         self.last = nn.Conv3d(filters, outputs, 1)

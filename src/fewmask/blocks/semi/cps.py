@@ -1,32 +1,30 @@
 """Cross pseudo supervision (Chen and colleagues 2021): two networks teach each other with their hard answers."""
 
-import torch
 from torch.nn import functional
 
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.ramp import sigmoid_ramp
-from fewmask.blocks.semi.term import Outcome, Term, supervised
+from fewmask.blocks.semi.term import Outcome, Term, answer, supervised
 from fewmask.core.batch import Labelled, Step, Unlabelled
 
 
 class CrossPseudo(Term):
     """The student and a second network that began elsewhere."""
 
-    def __init__(self, second: VNet, weight: float) -> None:
-        """`second` has other random weights than the student."""
+    def __init__(self, second: VNet, weight: float, joint: bool) -> None:
+        """`second` has other random weights than the student; `joint`: see `answer`."""
         super().__init__()
         self.second = second
-        self._weight = weight
+        self._weight, self._joint = weight, joint
 
     def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
         """`supervised` of both, `cross`: cross-entropy of each against the other's argmax on unlabelled patches."""
-        known = len(labelled.image)
-        image = torch.cat([labelled.image, unlabelled.image])
-        one, two = student(image), self.second(image)
-        rest_one, rest_two = one[known:].float(), two[known:].float()
-        cross = functional.cross_entropy(rest_one, rest_two.argmax(1)) + functional.cross_entropy(rest_two, rest_one.argmax(1))
+        known_one, free_one = answer(student, labelled.image, unlabelled.image, self._joint)
+        known_two, free_two = answer(self.second, labelled.image, unlabelled.image, self._joint)
+        one, two = free_one.float(), free_two.float()
+        cross = functional.cross_entropy(one, two.argmax(1)) + functional.cross_entropy(two, one.argmax(1))
         losses = {
-            "supervised": supervised(one[:known], labelled) + supervised(two[:known], labelled),
+            "supervised": supervised(known_one, labelled) + supervised(known_two, labelled),
             "cross": self._weight * sigmoid_ramp(step) * cross,
         }
-        return Outcome(losses, one[known:])
+        return Outcome(losses, free_one)

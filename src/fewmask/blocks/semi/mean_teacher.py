@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.ramp import sigmoid_ramp
-from fewmask.blocks.semi.term import Outcome, Term, disturb, follow, supervised, teacher_of
+from fewmask.blocks.semi.term import Outcome, Term, answer, disturb, follow, supervised, teacher_of
 from fewmask.core.batch import Labelled, Step, Unlabelled
 
 
@@ -70,29 +70,38 @@ class Ambiguous:
 class MeanTeacher(Term):
     """The student agrees with its moving average, which sees the patch with noise."""
 
-    def __init__(self, student: VNet, choice: Choice, weight: float, decay: float, noise: float, labelled_too: bool) -> None:
-        """`labelled_too`: the consistency also counts on labelled patches (as CFR was run)."""
+    def __init__(
+        self, student: VNet, choice: Choice, weight: float, decay: float, noise: float, labelled_too: bool, joint: bool
+    ) -> None:
+        """`labelled_too`: the consistency also counts on labelled patches (as CFR was run); `joint`: see `answer`."""
         super().__init__()
         self.teacher = teacher_of(student)
-        self._choice, self._weight, self._decay, self._noise, self._both = choice, weight, decay, noise, labelled_too
+        self._choice, self._weight, self._decay, self._noise = choice, weight, decay, noise
+        self._both, self._joint = labelled_too, joint
 
     def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
         """`supervised`, `consistency` (mean squared error of softmaxes over the chosen voxels)."""
-        image = torch.cat([labelled.image, unlabelled.image])
-        known = len(labelled.image)
-        logits = student(image)
-        first = 0 if self._both else known
-        with torch.no_grad():
-            target = torch.softmax(self.teacher(disturb(image[first:], self._noise)).float(), 1)
-            where = self._choice.where(self.teacher, image[first:], target, self._noise, step)
-        error = ((torch.softmax(logits[first:].float(), 1) - target) ** 2).mean(1)
-        consistency = (error * where).sum() / where.sum().clamp_min(1)
+        known, free = answer(student, labelled.image, unlabelled.image, self._joint)
+        passes = [(labelled.image, known), (unlabelled.image, free)][0 if self._both else 1 :]
+        if self._joint:
+            passes = [(torch.cat([image for image, _ in passes]), torch.cat([logits for _, logits in passes]))]
+        errors, wheres = zip(*(self._compare(image, logits, step) for image, logits in passes), strict=True)
+        error, where = torch.cat(errors), torch.cat(wheres)
         losses = {
-            "supervised": supervised(logits[:known], labelled),
-            "consistency": self._weight * sigmoid_ramp(step) * consistency,
+            "supervised": supervised(known, labelled),
+            "consistency": self._weight * sigmoid_ramp(step) * (error * where).sum() / where.sum().clamp_min(1),
         }
-        return Outcome(losses, logits[known:])
+        return Outcome(losses, free)
 
     def after_step(self, student: VNet, step: Step) -> None:
         """Move the teacher."""
         follow(self.teacher, student, step, self._decay)
+
+    def _compare(
+        self, image: Float[Tensor, "b 1 d h w"], logits: Float[Tensor, "b c d h w"], step: Step
+    ) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, "b d h w"]]:
+        """Squared error to the teacher and its weight, per voxel; the teacher sees these patches in one pass."""
+        with torch.no_grad():
+            target = torch.softmax(self.teacher(disturb(image, self._noise)).float(), 1)
+            where = self._choice.where(self.teacher, image, target, self._noise, step)
+        return ((torch.softmax(logits.float(), 1) - target) ** 2).mean(1), where

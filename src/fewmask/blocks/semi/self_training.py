@@ -4,35 +4,34 @@ import torch
 
 from fewmask.blocks.losses import voxel_map
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi.term import Outcome, Term, supervised, teacher_of
+from fewmask.blocks.semi.term import Outcome, Term, answer, supervised, teacher_of
 from fewmask.core.batch import Labelled, Step, Unlabelled
 
 
 class SelfTraining(Term):
     """The first part of training is supervised; at the start of every further part the student becomes the teacher."""
 
-    def __init__(self, student: VNet, rounds: int, weight: float) -> None:
-        """`rounds` of pseudo-labels: training has one part more."""
+    def __init__(self, student: VNet, rounds: int, weight: float, joint: bool) -> None:
+        """`rounds` of pseudo-labels: training has one part more; `joint`: see `answer`."""
         super().__init__()
         self.teacher = teacher_of(student)
-        self._parts, self._weight = rounds + 1, weight
+        self._parts, self._weight, self._joint = rounds + 1, weight, joint
 
     def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
         """`supervised`; from the second part on `pseudo` against the teacher's argmax."""
         if self._part(step.index, step) == 0:
             return Outcome({"supervised": supervised(student(labelled.image), labelled)})
-        known = len(labelled.image)
-        logits = student(torch.cat([labelled.image, unlabelled.image]))
+        known, free = answer(student, labelled.image, unlabelled.image, self._joint)
         was_training = self.teacher.training
         with torch.no_grad():
             target = self.teacher.eval()(unlabelled.image).argmax(1)
         self.teacher.train(was_training)
-        found = voxel_map(logits[known:], target)
+        found = voxel_map(free, target)
         losses = {
-            "supervised": supervised(logits[:known], labelled),
+            "supervised": supervised(known, labelled),
             "pseudo": self._weight * 0.5 * (found["ce"] + found["dice"]),
         }
-        return Outcome(losses, logits[known:])
+        return Outcome(losses, free)
 
     def after_step(self, student: VNet, step: Step) -> None:
         """Renew the teacher where a part ends."""

@@ -49,6 +49,20 @@ def supervised(logits: Float[Tensor, "b c d h w"], labelled: Labelled) -> Float[
     return 0.5 * (losses["ce"] + losses["dice"])
 
 
+def answer(
+    network: VNet, labelled: Float[Tensor, "b 1 d h w"], unlabelled: Float[Tensor, "b2 1 d h w"], joint: bool
+) -> tuple[Float[Tensor, "b c d h w"], Float[Tensor, "b2 c d h w"]]:
+    """Logits of the labelled and of the unlabelled patches, each half with a pass of its own, or `joint`.
+
+    In a joint pass, as in the literature's code, batch norms mix the halves: what is learned from labels then holds beside the
+    unlabelled patches only, and not for a scan alone (docs/results.md).
+    """
+    if not joint:
+        return network(labelled), network(unlabelled)
+    logits = network(torch.cat([labelled, unlabelled]))
+    return logits[: len(labelled)], logits[len(labelled) :]
+
+
 def teacher_of(student: VNet) -> VNet:
     """A copy that does not learn by gradients."""
     return copy.deepcopy(student).requires_grad_(False)

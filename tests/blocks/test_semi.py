@@ -1,0 +1,185 @@
+"""Terms for unlabelled patches: who is followed, where it counts, and what a labelled half may see of the other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.ramp import sigmoid_ramp
+from fewmask.blocks.semi import Ambiguous, Certain, CrossPseudo, Everywhere, MeanTeacher, SelfTraining, Term
+from fewmask.blocks.semi.bcp import largest_parts, paste_box
+from fewmask.blocks.semi.magicnet import exchange, give_back, places, shuffle, trade
+from fewmask.blocks.semi.mean_teacher import entropy
+from fewmask.blocks.semi.term import disturb, follow, supervised, teacher_of
+from fewmask.core.batch import IGNORE, Labelled, Step, Unlabelled
+
+SHAPE = (16, 16, 16)
+LAST = Step(10, 10)
+"""Weights that rise over training are 1 here."""
+
+
+def net(seed: int = 0) -> VNet:
+    torch.manual_seed(seed)
+    return VNet(2, filters=2, dropout=0.0)
+
+
+def labelled(mean: float = 0.0) -> Labelled:
+    image = mean + torch.randn(2, 1, *SHAPE, generator=torch.Generator().manual_seed(1))
+    return Labelled(image, (image[:, 0] > mean).long(), torch.ones(2, 1, dtype=torch.long))
+
+
+def unlabelled(mean: float = 0.0) -> Unlabelled:
+    return Unlabelled(mean + torch.randn(2, 1, *SHAPE, generator=torch.Generator().manual_seed(2)))
+
+
+def learn(term: Term, student: VNet, other: Unlabelled, step: Step = LAST) -> dict[str, float]:
+    """Losses of the labelled patches and these."""
+    return {name: float(loss.detach()) for name, loss in term.losses(student, labelled(), other, step).losses.items()}
+
+
+def terms(joint: bool) -> dict[str, tuple[VNet, Term]]:
+    """Student and term, made alike."""
+    students = [net() for _ in range(6)]
+    made = [
+        MeanTeacher(students[0], Everywhere(), 0.1, 0.99, 0.1, True, joint),
+        MeanTeacher(students[1], Everywhere(), 0.1, 0.99, 0.1, False, joint),
+        MeanTeacher(students[2], Certain(2), 0.1, 0.99, 0.1, False, joint),
+        MeanTeacher(students[3], Ambiguous(), 0.1, 0.99, 0.1, False, joint),
+        CrossPseudo(net(1), 0.1, joint),
+        SelfTraining(students[5], 2, 1.0, joint),
+    ]
+    names = ("mean_teacher", "mean_teacher, unlabelled only", "ua_mt", "ac_mt", "cps", "self_training")
+    return {name: (student, term) for name, student, term in zip(names, students, made, strict=True)}
+
+
+@pytest.mark.parametrize("name", terms(False))
+@pytest.mark.parametrize("joint", [False, True])
+def test_what_labels_teach_depends_on_the_other_half_in_a_joint_pass_only(name: str, joint: bool) -> None:
+    """Unlabelled patches from another scanner (all brighter by 3) change the batch's mean, not that of the labelled half."""
+    student, term = terms(joint)[name]
+    near, far = (learn(term, student, unlabelled(mean))["supervised"] for mean in (0, 3))
+    assert (near != far) is joint
+
+
+def test_a_pass_of_its_own_teaches_labels_as_vnet_learns_them() -> None:
+    student, term = terms(False)["mean_teacher"]
+    alone = float(supervised(student(labelled().image), labelled()).detach())
+    assert learn(term, student, unlabelled(3))["supervised"] == alone
+
+
+def test_each_half_moves_the_running_statistics() -> None:
+    """Test-time statistics see both: from 0, momentum 0.1, means 1 then 3: 0.1 and 0.1 * 3 + 0.9 * 0.1 = 0.39."""
+    student = net()
+    image = torch.ones(2, 1, *SHAPE)
+    with torch.no_grad():
+        student.first[0].weight.zero_()
+        student.first[0].weight[:, 0, 1, 1, 1] = 1  # the middle voxel: the image itself
+        student.first[0].bias.zero_()
+    term = MeanTeacher(student, Everywhere(), 0.1, 0.99, 0.0, True, False)
+    term.losses(student, Labelled(image, torch.zeros(2, *SHAPE).long(), torch.zeros(2, 1).long()), Unlabelled(3 * image), LAST)
+    norm = student.first[1]
+    assert isinstance(norm, nn.BatchNorm3d) and norm.running_mean is not None
+    assert norm.running_mean.tolist() == pytest.approx([0.39, 0.39])
+
+
+def test_consistency_is_nothing_with_a_teacher_that_sees_the_same() -> None:
+    """No noise, and the teacher begins as a copy."""
+    student = net()
+    term = MeanTeacher(student, Everywhere(), 0.1, 0.99, 0.0, True, False)
+    assert learn(term, student, unlabelled())["consistency"] == 0
+
+
+def test_consistency_is_the_mean_squared_difference_of_softmaxes() -> None:
+    """Student says (1/2, 1/2) everywhere, teacher (1, 0): mean over classes of 1/4; times 0.1, times the ramp."""
+    student = net()
+    for part in (student.last.weight, student.last.bias):
+        nn.init.zeros_(part)
+    term = MeanTeacher(student, Everywhere(), 0.1, 0.99, 0.0, False, False)
+    with torch.no_grad():
+        term.teacher.last.bias.copy_(torch.tensor([50.0, -50.0]))
+    for step in (LAST, Step(0, 10)):
+        assert learn(term, student, unlabelled(), step)["consistency"] == pytest.approx(0.1 * 0.25 * sigmoid_ramp(step))
+
+
+def test_entropy_is_a_part_of_the_largest() -> None:
+    probs = torch.tensor([[1.0, 0.0], [0.5, 0.5]]).T.reshape(1, 2, 1, 1, 2)
+    assert entropy(probs).flatten().tolist() == pytest.approx([0, 1], abs=1e-4)
+
+
+def test_the_sure_and_the_doubtful_voxels() -> None:
+    """The last thresholds are 1 and 0.95: every voxel below its maximum is sure, only those near it are in doubt."""
+    probs = torch.tensor([0.99, 0.6, 0.5])
+    target = torch.stack([probs, 1 - probs]).reshape(1, 2, 1, 1, 3)
+    doubt = Ambiguous().where(net(), torch.zeros(1, 1, 1, 1, 3), target, 0.0, LAST)
+    h = -(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4))  # 0.971
+    assert h > 0.95 and doubt.flatten().tolist() == [0, 1, 1]
+
+    class Fixed(VNet):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return target.log()
+
+    first = Certain(2).where(Fixed(2, 2), torch.zeros(1, 1, 1, 1, 3), target, 0.0, Step(0, 1000))
+    assert first.flatten().tolist() == [1, 0, 0]  # threshold 0.75 + 0.25 * 0.007
+
+
+def test_the_teacher_is_the_plain_average_of_the_first_students_and_has_their_statistics() -> None:
+    """Students 0, 3, 6: after one step 3 (keep 0), after two (3 + 6) / 2; with decay 0.25, 0.25 * 3 + 0.75 * 6."""
+    student = net()
+    for decay, expected in ((0.99, 4.5), (0.25, 5.25)):
+        nn.init.zeros_(student.last.bias)
+        teacher = teacher_of(student)
+        assert not any(weight.requires_grad for weight in teacher.parameters())
+        for index, value in enumerate((3.0, 6.0)):
+            nn.init.constant_(student.last.bias, value)
+            student.first[1].running_mean.fill_(value)  # type: ignore[union-attr, operator]
+            follow(teacher, student, Step(index, 10), decay)
+        assert teacher.last.bias.tolist() == [expected] * 2
+        assert teacher.first[1].running_mean.tolist() == [6, 6]  # type: ignore[union-attr, operator]
+
+
+def test_noise_is_clipped_at_two_deviations() -> None:
+    noise = disturb(torch.zeros(1, 1, 64, 64, 64), 0.1)
+    assert float(noise.abs().max()) == pytest.approx(0.2) and 0.08 < float(noise.std()) < 0.1
+
+
+def test_nothing_reviewed_teaches_nothing() -> None:
+    nobody = Labelled(labelled().image, torch.full((2, *SHAPE), IGNORE), torch.ones(2, 1, dtype=torch.long))
+    assert float(supervised(net()(nobody.image), nobody).detach()) == 0
+
+
+def test_self_training_labels_from_the_second_part_on_and_renews_its_teacher_where_a_part_ends() -> None:
+    student = net()
+    term = SelfTraining(student, 2, 1.0, False)
+    assert set(learn(term, student, unlabelled(), Step(2, 9))) == {"supervised"}
+    assert set(learn(term, student, unlabelled(), Step(3, 9))) == {"supervised", "pseudo"}
+    renewed = []
+    for index in range(9):
+        nn.init.constant_(student.last.bias, index)
+        term.after_step(student, Step(index, 9))
+        renewed.append(float(term.teacher.last.bias[0].detach()))
+    assert renewed[2:8] == [2, 2, 2, 5, 5, 5]
+
+
+def test_a_pasted_box_has_its_part_of_every_side() -> None:
+    inside = paste_box((12, 12, 12), 2 / 3, np.random.default_rng(0))
+    where = inside.nonzero()
+    assert int(inside.sum()) == 8**3 and ((where.amax(0) - where.amin(0)) == 7).all()
+
+
+def test_of_every_class_the_largest_part_stays() -> None:
+    labels = np.zeros((1, 1, 9), dtype=np.int64)
+    labels[0, 0] = [1, 1, 0, 1, 2, 0, 2, 2, 0]
+    assert largest_parts(labels)[0, 0].tolist() == [1, 1, 0, 0, 0, 0, 2, 2, 0]
+
+
+def test_traded_cubes_come_back_and_shuffled_ones_say_from_where() -> None:
+    x = torch.arange(2 * 8**3, dtype=torch.float32).reshape(2, 1, 8, 8, 8)
+    owner = exchange(2, 2, np.random.default_rng(0))
+    traded = trade(x, owner, 2)
+    assert not torch.equal(traded, x) and torch.equal(give_back(traded, owner, 2), x)
+    order = torch.tensor([[7, 6, 5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5, 6, 7]])
+    moved, where = shuffle(x, order, 2), places((8, 8, 8), 2)
+    assert torch.equal(moved[1], x[1]) and torch.equal(moved[(0, 0, *where[0])], x[(0, 0, *where[7])])
