@@ -43,3 +43,4 @@ def test_wrong_usage_exits_2(words) -> None:
 
 def test_methods_explain_their_settings() -> None:
     assert "lora_rank = 8" in fewmask("info", "sam_mix").stdout
+    assert "one of 'none', 'mean_teacher'" in fewmask("info", "cfr").stdout.lower()

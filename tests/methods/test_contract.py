@@ -48,6 +48,7 @@ VARIANTS = [
     ("cfr", {"term": "bcp"}),
     ("cfr", {"term": "cps"}),
     ("cfr", {"term": "ac_mt"}),
+    ("cfr", {"term": "self_training"}),
 ]
 TASK = Task(CLASSES, SIDE)
 SLOW = {"ua_mt", "cps", "magicnet", "sfr_plus"}

@@ -1,5 +1,6 @@
 """`fewmask info`."""
 
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -88,4 +89,10 @@ def _method(name: str) -> dict[str, Any]:
 
     if name not in names():
         raise BadConfig(f"no file, folder or method is called {name!r}", did="", fix=f"methods: {', '.join(names())}", row="C01")
-    return {"kind": "method"} | {f"{key} = {default!r}": sentence for key, _, default, sentence in describe(config_class(name))}
+    lines = {"kind": "method"}
+    for key, kind, default, sentence in describe(config_class(name)):
+        if is_dataclass(default):
+            lines[f"{key}.NAME"] = sentence
+        else:
+            lines[f"{key} = {default!r}"] = f"{sentence} {kind.capitalize()}." if kind.startswith("one of") else sentence
+    return lines

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fewmask.blocks.semi import Ambiguous, MeanTeacher
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.semi import Ambiguous, MeanTeacher, Term
 from fewmask.core.batch import Task
 from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
@@ -24,5 +25,9 @@ class Config(TwoHalves):
 def build(config: Config, task: Task) -> SemiNet:
     """A fresh student and its teacher."""
     student = build_vnet(config, task)
-    term = MeanTeacher(student, Ambiguous(*config.doubt), config.weight, config.decay, config.noise, False, config.joint_pass)
-    return SemiNet(student, term, config)
+    return SemiNet(student, term(config, student, task), config)
+
+
+def term(config: Config, student: VNet, task: Task) -> Term:
+    """How the student learns; `cfr` takes it too."""
+    return MeanTeacher(student, Ambiguous(*config.doubt), config.weight, config.decay, config.noise, False, config.joint_pass)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fewmask.blocks.semi import CopyPaste
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.semi import CopyPaste, Term
 from fewmask.core.batch import Task
 from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
 
@@ -24,4 +25,9 @@ class Config(SemiSupervised):
 def build(config: Config, task: Task) -> SemiNet:
     """A fresh student and its teacher."""
     student = build_vnet(config, task)
-    return SemiNet(student, CopyPaste(student, config.weight, config.decay, config.first, config.side), config)
+    return SemiNet(student, term(config, student, task), config)
+
+
+def term(config: Config, student: VNet, task: Task) -> Term:
+    """How the student learns; `cfr` takes it too."""
+    return CopyPaste(student, config.weight, config.decay, config.first, config.side)

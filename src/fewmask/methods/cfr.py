@@ -4,27 +4,36 @@ SAM learns from the labelled volumes, its slices side by side on a canvas; it la
 trained on both, with any term for unlabelled patches beside. SAM is gone at test time.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import Ambiguous, Certain, Choice, CopyPaste, CrossPseudo, Everywhere, MeanTeacher, Supervised, Term
+from fewmask.blocks.semi import Supervised, Term
 from fewmask.core.batch import Task
-from fewmask.methods import canvas_sam
+from fewmask.methods import ac_mt, bcp, canvas_sam, cps, magicnet, mean_teacher, self_training, ua_mt
 from fewmask.methods._method import Stage
 from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
-Kind = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp"]
+Kind = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp", "self_training", "magicnet"]
+_TERMS: dict[Kind, Any] = {
+    "mean_teacher": mean_teacher,
+    "ua_mt": ua_mt,
+    "ac_mt": ac_mt,
+    "cps": cps,
+    "bcp": bcp,
+    "self_training": self_training,
+    "magicnet": magicnet,
+}
 
 
 @dataclass(frozen=True)
 class Config(TwoHalves):
-    """Settings of `cfr`; those of the fine-tuning are `finetune.NAME` (see `fewmask info canvas_sam`)."""
+    """Settings of `cfr`."""
 
     term: Kind = "mean_teacher"
     """What else the V-Net learns from unlabelled patches, with that method's own settings."""
     finetune: canvas_sam.Config = field(default_factory=canvas_sam.Config)
-    """SAM on the montage."""
+    """SAM on the montage; names are those of `fewmask info canvas_sam`."""
     finetune_share: float = 0.5
     """Part of the run's minutes that SAM gets; with `--steps` both stages get that many."""
     pseudo: Literal["stored", "online"] = "stored"
@@ -51,12 +60,9 @@ def build(config: Config, task: Task) -> SemiNet:
 
 
 def term_named(kind: Kind, student: VNet, config: TwoHalves, task: Task) -> Term:
-    """A term with its method's defaults."""
-    if kind == "cps":
-        return CrossPseudo(build_vnet(config, task), 0.1, config.joint_pass)
-    if kind == "bcp":
-        return CopyPaste(student, 0.5, 0.99, 2 / 17, 2 / 3)
-    choices: dict[str, Choice] = {"mean_teacher": Everywhere(), "ua_mt": Certain(), "ac_mt": Ambiguous()}
-    if kind not in choices:
+    """That method's term, with its own settings but for those that all 3D methods have. Raises `BadConfig` as it does."""
+    if kind == "none":
         return Supervised()
-    return MeanTeacher(student, choices[kind], 0.1, 0.99, 0.1, kind == "mean_teacher", config.joint_pass)
+    method = _TERMS[kind]
+    given = {field.name: getattr(config, field.name) for field in fields(method.Config) if hasattr(config, field.name)}
+    return method.term(method.Config(**given), student, task)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fewmask.blocks.semi import CrossPseudo
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.semi import CrossPseudo, Term
 from fewmask.core.batch import Task
 from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
@@ -18,4 +19,9 @@ class Config(TwoHalves):
 def build(config: Config, task: Task) -> SemiNet:
     """Two fresh networks with different random weights."""
     student = build_vnet(config, task)
-    return SemiNet(student, CrossPseudo(build_vnet(config, task), config.weight, config.joint_pass), config)
+    return SemiNet(student, term(config, student, task), config)
+
+
+def term(config: Config, student: VNet, task: Task) -> Term:
+    """The student and a second network, made here, teach each other."""
+    return CrossPseudo(build_vnet(config, task), config.weight, config.joint_pass)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fewmask.blocks.semi import MagicCubes
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.semi import MagicCubes, Term
 from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
@@ -30,13 +31,17 @@ class Config(SemiSupervised):
 
 def build(config: Config, task: Task) -> SemiNet:
     """A fresh student and its teacher. Raises `BadConfig` if cubes do not fit the patch."""
+    student = build_vnet(config, task)
+    return SemiNet(student, term(config, student, task), config)
+
+
+def term(config: Config, student: VNet, task: Task) -> Term:
+    """How the student learns; `cfr` takes it too. Raises `BadConfig` if cubes do not fit the patch."""
     if any(side % config.cubes for side in config.patch):
         raise BadConfig(
             f"a patch of {config.patch} has no {config.cubes} equal cubes per side",
             did="nothing was started",
-            fix="--set cubes=2, or a patch like (96,96,96)",
+            fix="sides that are multiples of it, as in --set patch=(96,96,96), or --method magicnet --set cubes=2",
             row="C02",
         )
-    student = build_vnet(config, task)
-    term = MagicCubes(student, config.cubes, config.weight, config.place_weight, config.decay, config.noise)
-    return SemiNet(student, term, config)
+    return MagicCubes(student, config.cubes, config.weight, config.place_weight, config.decay, config.noise)

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from fewmask.blocks.semi import SelfTraining
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.semi import SelfTraining, Term
 from fewmask.core.batch import Task
 from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
 
@@ -20,4 +21,9 @@ class Config(TwoHalves):
 def build(config: Config, task: Task) -> SemiNet:
     """A fresh student and a place for its frozen copy."""
     student = build_vnet(config, task)
-    return SemiNet(student, SelfTraining(student, config.rounds, config.weight, config.joint_pass), config)
+    return SemiNet(student, term(config, student, task), config)
+
+
+def term(config: Config, student: VNet, task: Task) -> Term:
+    """How the student learns; `cfr` takes it too."""
+    return SelfTraining(student, config.rounds, config.weight, config.joint_pass)

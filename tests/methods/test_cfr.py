@@ -1,0 +1,57 @@
+"""What the V-Net of `cfr` learns from besides SAM's labels."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from fewmask.blocks.semi import CrossPseudo, MagicCubes, MeanTeacher, SelfTraining, Term
+from fewmask.blocks.semi.bcp import CopyPaste
+from fewmask.core.batch import Batch, Labelled, Step, Task, Unlabelled
+from fewmask.core.errors import BadConfig
+from fewmask.methods import build, config_from
+from fewmask.methods._method import Method
+
+TASK = Task(("left atrium",), 48)
+
+
+def make(term: str, patch: tuple[int, int, int] = (48, 48, 48)) -> Method:
+    return build("cfr", config_from("cfr", {"patch": list(patch), "filters": 2, "term": term}), TASK)
+
+
+def settings(term: Term) -> dict[str, Any]:
+    """What a term was made with."""
+    return {name: value for name, value in vars(term).items() if not isinstance(value, dict)}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("mean_teacher", MeanTeacher),
+        ("ua_mt", MeanTeacher),
+        ("ac_mt", MeanTeacher),
+        ("cps", CrossPseudo),
+        ("bcp", CopyPaste),
+        ("self_training", SelfTraining),
+        ("magicnet", MagicCubes),
+    ],
+)
+def test_every_method_of_the_shelf_is_a_term_with_its_own_settings(name: str, kind: type) -> None:
+    """The same term as the method by itself has."""
+    alone = build(name, config_from(name, {"patch": [48, 48, 48], "filters": 2}), TASK)
+    with_sam = make(name)
+    assert type(with_sam.term) is type(alone.term) is kind
+    assert "_weight" in settings(alone.term) and settings(with_sam.term) == settings(alone.term)
+
+
+def test_cubes_are_learned_beside_sam_s_labels() -> None:
+    image = torch.rand(2, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0))
+    mask = (image[:, 0] > 0.5).long()
+    batch = Batch(Labelled(image, mask, torch.ones(2, 1, dtype=torch.long)), None, Unlabelled(image, pseudo=mask))
+    losses = make("magicnet").losses(batch, Step(5, 10))
+    assert set(losses) == {"supervised", "pseudo", "place", "sam"} and all(loss.requires_grad for loss in losses.values())
+
+
+def test_a_patch_without_equal_cubes_is_refused() -> None:
+    with pytest.raises(BadConfig, match="no 3 equal cubes"):
+        make("magicnet", (32, 48, 48))
