@@ -116,3 +116,41 @@ def test_coarser_network_grid_keeps_the_place() -> None:
     mask = predictor(recipe).volume(volume).label_map.voxels
     centre = np.argwhere(mask).mean(0)
     assert np.allclose(centre, (1.5, 5.0, 6.5), atol=0.6)
+
+
+class Doubtful(Bright):
+    """Answers for the whole slice if it judges it present: the slice's mean grey level is its P(present)."""
+
+    neighbours = 2.0
+    asked: int = 0
+
+    def predict(self, image):
+        return self.predict_present(image, image.mean((2, 3)) >= 0.5)
+
+    def predict_present(self, image, present):
+        self.asked += len(image)
+        b, size = len(image), image.shape[-1]
+        box = torch.where(present[..., None], torch.tensor([0.0, 0, size, size]), torch.nan)
+        there = present[:, 0, None, None].float().expand(b, size, size)
+        probs = torch.stack([1 - there, there], 1)
+        return Probabilities(probs, image.mean((2, 3)), box, torch.zeros(b, 1, 2, 2), torch.zeros(b, 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("neighbours", "expected", "asked"), [(0.0, [0, 1, 0, 1, 1, 0, 1, 0, 0], 9), (2.0, [0, 1, 1, 1, 1, 0, 0, 0, 0], 11)]
+)
+def test_neighbours_overrule_a_slice_and_only_that_is_asked_again(neighbours, expected, asked) -> None:
+    """Log-odds of 0.9 are 2.2, of 0.3 -0.85, of 0.02 -3.9: the gap is filled, the lone slice of 0.7 is not believed."""
+    levels = [0.02, 0.9, 0.3, 0.9, 0.9, 0.02, 0.7, 0.02, 0.02]
+    voxels = np.stack([np.full((16, 16), round(100 * level), np.int16) for level in levels])
+    method = Doubtful()
+    method.neighbours = neighbours
+    recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=16)
+    asking = Predictor(method, recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False, batch=2)
+    found = asking.volume(Volume.from_file_order(voxels.transpose(2, 1, 0), np.eye(4)))
+    masks = found.label_map.voxels
+    assert masks.any((1, 2)).astype(int).tolist() == expected == masks.all((1, 2)).astype(int).tolist()
+    assert method.asked == asked
+    assert found.prompts is not None
+    assert [line["boxes_raw"][0] is not None for line in found.prompts["slices"]] == [bool(n) for n in expected]
+    assert [line["d"] for line in found.prompts["slices"]] == list(range(9))

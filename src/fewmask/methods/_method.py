@@ -46,6 +46,11 @@ class Method(nn.Module, ABC):
     promptable: ClassVar[bool] = False
     """True if the method has `segment(image, boxes)` for the oracle-box bound."""
     needs_grad_in_predict: ClassVar[bool] = False
+    neighbours: float = 0.0
+    """In log-odds, what every change between "holds it" and "does not" along a scan must be worth; 0: slices are judged alone.
+
+    Methods with it have `predict_present(image, present)`: `predict`, with what each image holds given (b, k).
+    """
     note: str = ""
     """What a user should know before training starts."""
     fresh: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -75,7 +75,12 @@ class Config:
     component: Rule = "union"
     """Which part of the cut map gives the box: all of it (notebook), or its largest component."""
     gate: bool = True
-    """Slices with P(present) < 0.5 get an empty mask (D22)."""
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22)."""
+    neighbours: float = 2.0
+    """In log-odds, what a structure's every begin and end along the scan must be worth: slices are judged with their neighbours.
+
+    0 = each slice by itself (the paper). One slice alone is silent or called now and then: docs/results.md.
+    """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""
     jitter: float = 0.1
@@ -177,6 +182,7 @@ class AdaSam(Method):
         self.feedback = feedback
         self.kinds = kinds
         self.config = config
+        self.neighbours = config.neighbours if config.gate else 0.0
         self.feed = Feed(labelled=config.labelled, weak=config.weak)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -205,9 +211,17 @@ class AdaSam(Method):
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """Masks from the model's own prompts, after feedback; gradients are taken inside, even where none are recorded."""
+        return self._predict(image, None)
+
+    def predict_present(self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]) -> Probabilities:
+        """The same where what each slice holds has been settled with its neighbours."""
+        return self._predict(image, present)
+
+    def _predict(self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None) -> Probabilities:
         embedding, look = self._corrected(image)
         present = torch.sigmoid(look.logits)
-        wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
+        if wanted is None:
+            wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
         there = ~look.boxes.isnan().any(-1)
         probs = answer(self.sam, embedding, look.boxes, None, wanted & there, image.shape[-1], self.kinds)
         shown = torch.where((wanted & there)[..., None], look.boxes, torch.nan)

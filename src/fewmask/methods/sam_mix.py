@@ -75,7 +75,12 @@ class Config:
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook (D7)."""
     gate: bool = True
-    """Slices with P(present) < 0.5 get an empty mask (D22); off scores the paper's positive slices only."""
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off scores the paper's positive slices only."""
+    neighbours: float = 2.0
+    """In log-odds, what a structure's every begin and end along the scan must be worth: slices are judged with their neighbours.
+
+    0 = each slice by itself (the paper). One slice alone is silent or called now and then: docs/results.md.
+    """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""
     jitter: float = 0.1
@@ -137,6 +142,7 @@ class SamMix(Method):
         self.finds = finds
         self.sam = sam
         self.config = config
+        self.neighbours = config.neighbours if config.gate else 0.0
         extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
         self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra), augment=config.augment)
 
@@ -161,10 +167,18 @@ class SamMix(Method):
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """Masks from the model's own prompts."""
+        return self._predict(image, None)
+
+    def predict_present(self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]) -> Probabilities:
+        """The same where what each slice holds has been settled with its neighbours."""
+        return self._predict(image, present)
+
+    def _predict(self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None) -> Probabilities:
         features, logits = self._classify(image)
         prompts = self._prompts(features, image.shape[-1])
         present = torch.sigmoid(logits.float())
-        wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
+        if wanted is None:
+            wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
         boxes = prompts.boxes
         if self.config.missing_prompt == "centre":
             boxes = torch.where(boxes.isnan(), centre_box(image.shape[-1]).to(boxes), boxes)

@@ -1,6 +1,6 @@
 """One trained run, ready to answer: whole volumes slice by slice, memory bounded by one batch and the label map."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -22,6 +22,7 @@ from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
 from fewmask.methods._method import Method
+from fewmask.predict.presence import settle
 from fewmask.predict.windows import Windows, slide
 
 Engine = Literal["torch", "openvino"]
@@ -109,7 +110,7 @@ class Predictor:
         """The mask of a whole scan, with the prompts the model gave itself."""
         if self.method.feed.patch is not None:
             return self._run_windows(volume, self.method.feed.patch)
-        return self._run(volume, lambda image, _: self.method.predict(image))
+        return self._run(volume, lambda image, _: self.method.predict(image), self.method.neighbours)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN = none), not the model's own.
@@ -126,15 +127,30 @@ class Predictor:
 
         return self._run(volume, answer)
 
-    def _run(self, volume: Volume, answer: Answer) -> Prediction:
+    def _run(self, volume: Volume, answer: Answer, neighbours: float = 0.0) -> Prediction:
+        """Slice by slice; with `neighbours` once more where these overrule what a slice by itself was judged to hold."""
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         labels = np.zeros(volume.shape, np.uint8)
-        lines: list[dict[str, Any]] = []
-        for slices, image in self._images(volume, placement):
-            probs = self._ask(answer, image, slices)
-            restored = placement.restore(probs.probs.float().cpu().numpy())
-            labels[slices] = restored.argmax(1).astype(np.uint8)
-            lines += _prompt_lines(probs, slices, placement)
+        lines: list[dict[str, Any]] = [{}] * volume.shape[0]
+        present = np.zeros((volume.shape[0], self.task.k), np.float32)
+
+        def fill(answer: Answer, wanted: Sequence[int]) -> None:
+            for slices, image in self._images(volume, placement, wanted):
+                probs = self._ask(answer, image, slices)
+                restored = placement.restore(probs.probs.float().cpu().numpy())
+                labels[slices] = restored.argmax(1).astype(np.uint8)
+                if probs.present is not None:
+                    present[slices] = probs.present.float().cpu().numpy()
+                for line in _prompt_lines(probs, slices, placement):
+                    lines[line["d"]] = line
+
+        fill(answer, range(volume.shape[0]))
+        if neighbours:
+            settled = settle(present, neighbours)
+            overruled = (settled != (present >= 0.5)).any(1).nonzero()[0].tolist()
+            judged = torch.from_numpy(settled)
+            fill(lambda image, slices: self.method.predict_present(image, judged[slices].to(image.device)), overruled)  # type: ignore[operator]
+        lines = [line for line in lines if line]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
         return Prediction(LabelMap(labels, volume.grid), prompts, missing)
@@ -175,10 +191,12 @@ class Predictor:
         with grad, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return answer(image.to(self.device), slices)
 
-    def _images(self, volume: Volume, placement: Placement) -> Iterator[tuple[list[int], Tensor]]:
+    def _images(
+        self, volume: Volume, placement: Placement, wanted: Sequence[int]
+    ) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:
         bounds = self.bounds(volume)
-        for start in range(0, volume.shape[0], self.batch):
-            slices = list(range(start, min(start + self.batch, volume.shape[0])))
+        for start in range(0, len(wanted), self.batch):
+            slices = list(wanted[start : start + self.batch])
             scaled = self.recipe.scale(volume.intensities(slices), bounds)
             yield slices, torch.from_numpy(placement.place(scaled)[:, None])
 
