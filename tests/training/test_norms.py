@@ -61,7 +61,7 @@ def test_at_the_end_of_training_only_statistics_change(tmp_path) -> None:
     def fit(name: str, *settings: str) -> dict[str, torch.Tensor]:
         request = TrainRequest(
             prepared=prepared.folder, out=tmp_path / name, method="vnet", volumes=1, steps=2, device="cpu", amp="off",
-            settings=("patch=(16,32,32)", "filters=4", *settings),
+            settings=("patch=(16,32,32)", "filters=4", "norm=batch", *settings),
         )  # fmt: skip
         return load_tensors(train(request, lambda state: notes.append(state.note)) / "weights.safetensors")
 

@@ -33,14 +33,17 @@ class Volumetric:
     """Channels of V-Net at full resolution."""
     dropout: float = 0.5
     """Part of V-Net's channels dropped at the bottom and before the last layer."""
-    norm: Norm = "batch"
-    """Normalisation in V-Net: `batch` (the literature), or `instance`: each patch by its own mean and variance, ours."""
+    norm: Norm = "instance"
+    """`instance`: a patch's own mean and variance, ours; `batch`: those of the batch, later those of training (the literature).
+
+    Batch norms of a network that learned one labelled scan know that scan's grey levels only: docs/results.md.
+    """
     turns: bool = True
     """Turn patches by quarters and mirror them in plane; off where left and right are different structures."""
     augment: bool = False
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the literature."""
     renew_norms: bool = False
-    """After training, take the means and variances of batch norms anew from all training scans; ours, off = the literature."""
+    """After training, take the means and variances of batch norms anew from all training scans; for `norm=batch`, ours."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW with a warm-up and a cosine (ours), or SGD with momentum 0.9 and two drops to a tenth (the literature).
 
@@ -67,9 +70,9 @@ class TwoHalves(SemiSupervised):
     """Of a method that shows the student labelled and unlabelled patches as they are, neither pasted nor mixed."""
 
     joint_pass: bool = False
-    """Both halves pass the student together and share its batch norms (the literature's code); off, each has its own pass.
+    """Both halves pass the student together (the literature's code); off, each has its own pass.
 
-    Together, one labelled scan is learned as it looks beside the others, and not as it looks alone: docs/results.md.
+    With `norm=batch` one labelled scan is then learned as it looks beside the others, not as it looks alone: docs/results.md.
     """
 
 
