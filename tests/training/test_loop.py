@@ -286,6 +286,18 @@ def test_bf16_only_where_it_pays(monkeypatch) -> None:
     assert choose_bf16("on", CPU, stepper(9)) and not choose_bf16("off", CPU, stepper(0.1))
 
 
+def test_a_busy_moment_does_not_choose_bf16(monkeypatch) -> None:
+    """Both take 0.1 s; every second step in float32 is held up by 5 s, which would make bfloat16 look 26 times as fast."""
+    now, count = [0.0], [0]
+    monkeypatch.setattr("fewmask.training.machine.time.perf_counter", lambda: now[0])
+
+    def step(bf16: bool) -> None:
+        count[0] += not bf16
+        now[0] += 0.1 + 5.0 * (not bf16 and count[0] % 2 == 0)
+
+    assert not choose_bf16("auto", CPU, step)
+
+
 def test_the_time_of_a_step_is_the_median_after_three(monkeypatch) -> None:
     now = [0.0]
     monkeypatch.setattr("fewmask.training.machine.time.perf_counter", lambda: now[0])
