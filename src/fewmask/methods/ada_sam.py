@@ -76,10 +76,10 @@ class Config:
     """Which part of the cut map gives the box: all of it (notebook), or its largest component."""
     gate: bool = True
     """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22)."""
-    neighbours: float = 2.0
-    """In log-odds, what a structure's every begin and end along the scan must be worth: slices are judged with their neighbours.
+    neighbours: float = 0.0
+    """In log-odds, what a structure's every begin and end along the scan must be worth; 0 = each slice by itself (the paper).
 
-    0 = each slice by itself (the paper). One slice alone is silent or called now and then: docs/results.md.
+    `sam_mix` takes 2.
     """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""

@@ -49,6 +49,8 @@ def _up(inputs: int, norm: Norm) -> nn.Sequential:
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
+    # Not a group norm with a channel per group, the same and a fifth faster: over channels-last tensors (torch 2.13) its variance
+    # is a difference of squares, and a mean of 500 deviations makes it wrong by a third.
     return nn.InstanceNorm3d(channels, affine=True) if kind == "instance" else nn.BatchNorm3d(channels)
 
 
