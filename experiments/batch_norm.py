@@ -2,8 +2,8 @@
 
     python experiments/batch_norm.py runs/mr-left-atrium/RUN/run ...
 
-For runs with `norm=batch`. What `--set renew_norms=true` does at the end of training: weights stay as they are and no mask is looked at. Prints Dice over the
-test scans as the run left it and with the new statistics.
+For runs with `norm=batch`. What `--set renew_norms=true` does at the end of training: weights stay as they are and no mask is
+looked at. Prints Dice over the test scans as the run left it and with the new statistics.
 """
 
 import sys
