@@ -85,11 +85,18 @@ def build_vnet(config: Volumetric, task: Task) -> VNet:
             fix="--set patch=(80,112,112), or (48,64,64)",
             row="C02",
         )
-    if config.norm == "instance" and (config.renew_norms or config.patch == (DEPTH,) * 3):
+    if config.norm == "instance" and config.renew_norms:
         raise BadConfig(
-            "instance norms keep no statistics that could be taken anew" if config.renew_norms else "one voxel has no variance",
+            "instance norms keep no statistics that could be taken anew",
             did="nothing was started",
-            fix="leave renew_norms out" if config.renew_norms else "--set norm=batch, or a larger patch",
+            fix="leave renew_norms out, or --set norm=batch",
+            row="C02",
+        )
+    if config.norm == "instance" and config.patch == (DEPTH,) * 3:
+        raise BadConfig(
+            f"a patch of {config.patch} is one voxel at the bottom of V-Net, and one voxel has no variance to normalise by",
+            did="nothing was started",
+            fix="--set patch=(32,32,32), or --set norm=batch",
             row="C02",
         )
     return VNet(task.k + 1, config.filters, config.dropout, config.norm)

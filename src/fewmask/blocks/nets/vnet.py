@@ -1,7 +1,7 @@
 """V-Net as the semi-supervised literature uses it (Yu and colleagues 2019, after Milletari and colleagues 2016): 9.4 M weights.
 
-Sixteen filters, five levels, strided convolutions down and transposed ones up, skips added (not concatenated), batch norm,
-dropout after the bottom and before the last layer.
+Sixteen filters, five levels, strided convolutions down and transposed ones up, skips added (not concatenated), batch norm
+(there) and dropout after the bottom and before the last layer.
 """
 
 from typing import Literal
@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 DEPTH = 16
 """Sides of a patch must be multiples of this."""
-
-
 Norm = Literal["batch", "instance"]
 """Statistics of the batch in training and of all training at test time, or of each patch by itself, always."""
 
