@@ -3,15 +3,18 @@
     python experiments/pages.py
 
 Mean over runs (each the mean over its scans) ± standard deviation over them. In `docs/results.md` tables stand between two marks:
-`<!-- table SWEEP PROTOCOL -->` or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`.
+`<!-- table SWEEP PROTOCOL -->` or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`. Below a table stands what a
+reader must know about its scans (`NOTES`).
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
-from fewmask.io.text import read_text
+from fewmask.io.text import read_text, read_toml
 from fewmask.study.compare import differences, group, spread, table
 from fewmask.study.rows import Row, read_rows
 from fewmask.study.score import ORACLE
@@ -21,6 +24,8 @@ PAGES = HERE.parent / "docs" / "methods"
 RESULTS = HERE.parent / "docs" / "results.md"
 MARKED = re.compile(r"(<!-- (table|differences) (\S+) (\S+)(?: ([^>\n]+))? -->\n).*?(<!-- end -->\n)", re.DOTALL)
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
+NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
+"""Data of a sweep -> what to know about its scans."""
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 
 
@@ -39,12 +44,18 @@ def measured(tables: dict[str, list[Row]], method: str) -> list[list[str]]:
     return lines
 
 
-def page(text: str, lines: list[list[str]]) -> str:
-    """The page with its measured part exchanged; without lines it has none."""
+def page(text: str, lines: list[list[str]], sweeps: Iterable[str] = ()) -> str:
+    """The page with its measured part, lines of these sweeps, exchanged; without lines it has none."""
     own = text.partition(MARK)[0].rstrip("\n") + "\n"
     if not lines:
         return own
-    return f"{own}\n{MARK}\n## Measured\n\n{markdown([HEADS, ['---'] * len(HEADS), *lines])}"
+    return f"{own}\n{MARK}\n## Measured\n\n{noted(markdown([HEADS, ['---'] * len(HEADS), *lines]), sweeps)}"
+
+
+def noted(told: str, sweeps: Iterable[str]) -> str:
+    """A table, and below it what it does not say yet about the scans of these sweeps."""
+    notes = dict.fromkeys(NOTES.get(read_toml(HERE / f"{sweep}.toml")["data"], "") for sweep in sweeps)
+    return told + "".join(f"\n{note}\n" for note in notes if note not in told)
 
 
 def markdown(lines: list[list[str]]) -> str:
@@ -53,11 +64,18 @@ def markdown(lines: list[list[str]]) -> str:
 
 
 def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
-    """A line per setting and budget: difference in Dice to `against`, 95 % interval, patients in which it is higher."""
+    """A line per setting and budget: difference in Dice to `against`, 95 % interval, patients in which it is higher.
+
+    Its last column, if it is needed, names precisions that are not the same.
+    """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for pair in differences(rows, against, protocol):
-        lines.setdefault((pair.a.name, pair.a.budget), {})[pair.domain] = str(pair.difference)
+        line = lines.setdefault((pair.a.name, pair.a.budget), {})
+        line[pair.domain] = str(pair.difference)
+        if pair.precisions:
+            line["precision"] = pair.precisions
+    domains += ["precision"] if any("precision" in line for line in lines.values()) else []
     heads = [f"minus `{against}`", "budget", *domains]
     body = [[f"`{name}`", budget, *(found.get(domain, "") for domain in domains)] for (name, budget), found in lines.items()]
     return markdown([heads, ["---"] * len(heads), *body])
@@ -71,7 +89,7 @@ def results(text: str) -> str:
         rows = list(read_rows(HERE / "rows" / f"{sweep}.csv"))
         named = cast(Protocol, protocol)
         new = f"{table(rows, named)}\n" if kind == "table" else paired(rows, named, against)
-        return f"{start}\n{new}\n{end}"
+        return f"{start}\n{noted(new, [sweep])}\n{end}"
 
     return MARKED.sub(exchange, text)
 
@@ -82,8 +100,12 @@ def pages() -> dict[Path, str]:
     tables: dict[str, list[Row]] = {
         file.stem: list(read_rows(file)) for file in files if (HERE / f"{file.stem}.toml").exists() and "-dev" not in file.stem
     }
-    methods = {path: page(read_text(path), measured(tables, path.stem)) for path in sorted(PAGES.glob("*.md"))}
-    return {**methods, RESULTS: results(read_text(RESULTS))}
+
+    def exchanged(path: Path) -> str:
+        own = [sweep for sweep, rows in tables.items() if any(row["method"] == path.stem for row in rows)]
+        return page(read_text(path), measured(tables, path.stem), own)
+
+    return {**{path: exchanged(path) for path in sorted(PAGES.glob("*.md"))}, RESULTS: results(read_text(RESULTS))}
 
 
 if __name__ == "__main__":

@@ -50,6 +50,25 @@ def test_tables_between_marks_are_made_anew() -> None:
     assert both.count("| method |") == 2 and both.index("HD95 mm") < both.index("between") < both.index("HD px")
 
 
+def test_below_a_table_of_scans_cropped_around_the_truth_that_is_said_once() -> None:
+    page, results = SCRIPT["page"], SCRIPT["results"]
+    note = "LA 2018 volumes were cropped around the truth by their authors: a pre-localised task."
+    assert page("# vnet\n", [["a"] * 8], ["ct-liver", "mr-left-atrium", "mr-left-atrium-dev"]).endswith(f" |\n\n{note}\n")
+    assert "cropped" not in page("# vnet\n", [["a"] * 8], ["ct-liver"])
+    for mark in ("table mr-left-atrium la-2018", "table mr-left-atrium default", "differences mr-left-atrium default vnet"):
+        assert results(f"<!-- {mark} -->\n<!-- end -->\n").count(note) == 1
+    assert note in SCRIPT["pages"]()[PAGES / "vnet.md"] and note not in SCRIPT["pages"]()[PAGES / "unet.md"]
+
+
+def test_precisions_of_a_difference_stand_in_a_column_of_their_own() -> None:
+    rows = [row(precision="float32", patient="p", case="p", **{"class": "liver"}) for _ in range(2)]
+    rows[1] |= {"method": "vnet", "dice": "0.7"}
+    assert "precision" not in SCRIPT["paired"](rows, "default", "unet")
+    rows[1]["precision"] = "bfloat16"
+    heads, _, line = SCRIPT["paired"](rows, "default", "unet").splitlines()
+    assert heads == "| minus `unet` | budget | test | precision |" and line.endswith(" | bfloat16 against float32 |")
+
+
 def test_every_method_has_a_page_and_every_page_a_method() -> None:
     assert sorted(path.stem for path in PAGES.glob("*.md")) == methods.names()
 

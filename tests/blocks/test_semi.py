@@ -9,7 +9,7 @@ from torch import nn
 
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.ramp import sigmoid_ramp
-from fewmask.blocks.semi import Ambiguous, Certain, CrossPseudo, Everywhere, MeanTeacher, SelfTraining, Term
+from fewmask.blocks.semi import Ambiguous, Certain, CrossPseudo, Everywhere, MagicCubes, MeanTeacher, SelfTraining, Term
 from fewmask.blocks.semi.bcp import largest_parts, paste_box
 from fewmask.blocks.semi.magicnet import exchange, give_back, places, shuffle, trade
 from fewmask.blocks.semi.mean_teacher import entropy
@@ -24,6 +24,25 @@ LAST = Step(10, 10)
 def net(seed: int = 0) -> VNet:
     torch.manual_seed(seed)
     return VNet(2, filters=2, dropout=0.0)
+
+
+class Fixed(VNet):
+    """It answers `probs` whatever it sees."""
+
+    def __init__(self, probs: torch.Tensor) -> None:
+        super().__init__(probs.shape[1], filters=2)
+        self._logits = (probs + 1e-9).log()
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self._logits
+
+
+class Colours(VNet):
+    """Its bottom says which of 16 grey levels a cell has, and knows nothing of other cells."""
+
+    def bottom(self, image: torch.Tensor) -> torch.Tensor:
+        level = nn.functional.avg_pool3d(image, 16)[:, 0].round().long()
+        return nn.functional.one_hot(level, 16).movedim(-1, 1).float()
 
 
 def labelled(mean: float = 0.0) -> Labelled:
@@ -104,25 +123,56 @@ def test_consistency_is_the_mean_squared_difference_of_softmaxes() -> None:
         assert learn(term, student, unlabelled(), step)["consistency"] == pytest.approx(0.1 * 0.25 * sigmoid_ramp(step))
 
 
-def test_entropy_is_a_part_of_the_largest() -> None:
-    probs = torch.tensor([[1.0, 0.0], [0.5, 0.5]]).T.reshape(1, 2, 1, 1, 2)
-    assert entropy(probs).flatten().tolist() == pytest.approx([0, 1], abs=1e-4)
+def voxels(*probs: list[float]) -> torch.Tensor:
+    """Probabilities of the classes, voxel by voxel, as an answer (1, c, 1, 1, voxels)."""
+    return torch.tensor(probs).T.reshape(1, -1, 1, 1, len(probs))
+
+
+@pytest.mark.parametrize(
+    ("probs", "bits"),
+    [
+        ([1.0, 0.0], 0),
+        ([0.5, 0.5], 1),
+        ([0.75, 0.25], 2 - 0.75 * math.log2(3)),  # 0.811
+        ([0.5, 0.5, 0.0], 1),
+        ([0.5, 0.25, 0.25], 1.5),
+        ([0.5, *[0.0] * 12, 0.5], 1),
+        ([0.125] * 8, 3),
+    ],
+)
+def test_entropy_is_in_bits_whatever_the_number_of_classes(probs: list[float], bits: float) -> None:
+    assert float(entropy(voxels(probs))) == pytest.approx(bits, abs=1e-4)
 
 
 def test_the_sure_and_the_doubtful_voxels() -> None:
-    """The last thresholds are 1 and 0.95: every voxel below its maximum is sure, only those near it are in doubt."""
-    probs = torch.tensor([0.99, 0.6, 0.5])
-    target = torch.stack([probs, 1 - probs]).reshape(1, 2, 1, 1, 3)
-    doubt = Ambiguous().where(net(), torch.zeros(1, 1, 1, 1, 3), target, 0.0, LAST)
+    """The last thresholds are 1 and 0.95: every voxel below one bit is sure, only those near it are in doubt."""
+    probs = voxels([0.99, 0.01], [0.6, 0.4], [0.5, 0.5])
+    image = torch.zeros(1, 1, 1, 1, 3)
     h = -(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4))  # 0.971
-    assert h > 0.95 and doubt.flatten().tolist() == [0, 1, 1]
-
-    class Fixed(VNet):
-        def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return target.log()
-
-    first = Certain(2).where(Fixed(2, 2), torch.zeros(1, 1, 1, 1, 3), target, 0.0, Step(0, 1000))
+    assert h > 0.95 and Ambiguous().where(net(), image, probs, 0.0, LAST).flatten().tolist() == [0, 1, 1]
+    first = Certain(2).where(Fixed(probs), image, probs, 0.0, Step(0, 1000))
     assert first.flatten().tolist() == [1, 0, 0]  # threshold 0.75 + 0.25 * 0.007
+
+
+def test_a_border_between_two_of_three_classes_is_as_doubtful_as_between_two_of_two() -> None:
+    """0.08, 0.97, 1 and 1.58 bits. As parts of log2(3) they were 0.05, 0.61, 0.63 and 1: of them the last alone in doubt."""
+    probs = voxels([0.99, 0.01, 0.0], [0.6, 0.0, 0.4], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3])
+    image = torch.zeros(1, 1, 1, 1, 4)
+    assert Ambiguous().where(net(), image, probs, 0.0, LAST).flatten().tolist() == [0, 1, 1, 1]
+    assert Certain(2).where(Fixed(probs), image, probs, 0.0, Step(0, 1000)).flatten().tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("student_says", "teacher_says", "expected"), [(0.0, 50.0, 0.1 * 0.25), (50.0, 0.0, 0.0)])
+def test_ac_mt_counts_where_the_student_is_in_doubt(student_says: float, teacher_says: float, expected: float) -> None:
+    """(1/2, 1/2) against the teacher's (1, 0): mean over classes of 1/4, times 0.1; a sure student hears no teacher in doubt."""
+    student = net()
+    term = MeanTeacher(student, Ambiguous(), 0.1, 0.99, 0.0, False, False)
+    for network, logit in ((student, student_says), (term.teacher, teacher_says)):
+        nn.init.zeros_(network.last.weight)
+        with torch.no_grad():
+            network.last.bias.copy_(torch.tensor([logit, -logit]))
+    consistency = term.losses(student, labelled(), unlabelled(), LAST).losses["consistency"]
+    assert float(consistency.detach()) == pytest.approx(expected)
 
 
 def test_the_teacher_is_the_plain_average_of_the_first_students_and_has_their_statistics() -> None:
@@ -183,3 +233,18 @@ def test_traded_cubes_come_back_and_shuffled_ones_say_from_where() -> None:
     order = torch.tensor([[7, 6, 5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5, 6, 7]])
     moved, where = shuffle(x, order, 2), places((8, 8, 8), 2)
     assert torch.equal(moved[1], x[1]) and torch.equal(moved[(0, 0, *where[0])], x[(0, 0, *where[7])])
+
+
+def test_a_place_is_guessed_from_the_cells_of_its_cube_alone() -> None:
+    """Cube i of every patch is grey level i, and the guess is the level seen: right everywhere, so its loss is nothing."""
+    image = torch.empty(2, 1, 32, 32, 64)
+    for level, place in enumerate(places(image.shape[2:], 2)):
+        image[(..., *place)] = level
+    student = Colours(2, filters=1, dropout=0.0)
+    term = MagicCubes(student, 2, 0.1, 1.0, 0.99, 0.0)
+    nn.init.zeros_(term.place.bias)
+    with torch.no_grad():
+        term.place.weight.copy_(50 * torch.eye(8, 16))
+    patches = Labelled(image, torch.zeros(2, 32, 32, 64).long(), torch.zeros(2, 1).long())
+    losses = term.losses(student, patches, Unlabelled(image), LAST).losses
+    assert float(losses["place"].detach()) == pytest.approx(0, abs=1e-6)

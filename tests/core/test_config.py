@@ -1,13 +1,13 @@
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewmask.core.config import apply_settings, describe, parse
+from fewmask.core.config import apply_settings, changed_settings, describe, parse, settings_text
 from fewmask.core.errors import BadConfig
 
 
@@ -120,3 +120,10 @@ def test_the_dataclass_is_the_manual() -> None:
     assert rows["encoder"] == (Encoder(), "The encoder.")
     assert rows["weights"] == ({}, "")
     assert describe(Encoder)[0] == ("depth", "a whole number", 2, "Blocks; the paper has 12.")
+
+
+def test_only_what_differs_is_named_and_a_stage_s_settings_by_their_stage() -> None:
+    usual = Config("x")
+    saved = json.loads(json.dumps(asdict(replace(usual, on=True, sizes=(3, 4), encoder=Encoder(depth=4)))))
+    assert settings_text(changed_settings(saved, usual)) == "on=true sizes=[3,4] encoder.depth=4"
+    assert settings_text(changed_settings(asdict(usual) | {"sizes": [1, 2], "window": [-125.0, 240.0]}, usual)) == ""

@@ -1,5 +1,6 @@
 """Patches are a function of (seed, step), hold what the budget grants and nothing else, and small scans are padded."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -84,8 +85,33 @@ def test_masks_outside_the_budget_change_nothing(prepared, tmp_path) -> None:
 def test_cut_turns_image_and_mask_alike() -> None:
     volume = torch.arange(2 * 3 * 3).reshape(2, 3, 3).float()
     assert torch.equal(cut(volume, (2, 2, 2), Crop((0, 1, 1)), 0), volume[:, 1:, 1:])
-    turned = cut(volume, (1, 2, 2), Crop((0, 0, 0), turns=1, mirror=0), 0)[0]
+    turned = cut(volume, (1, 2, 2), Crop((0, 0, 0), turns=1, mirror=True), 0)[0]
     assert turned.tolist() == [[0, 3], [1, 4]], "[[0, 1], [3, 4]] turned by a quarter is [[1, 4], [0, 3]], then mirrored"
+
+
+def test_the_eight_orientations_of_a_square_come_alike_often() -> None:
+    """Of 800 draws 100 each, give or take three times sqrt(800 * 1/8 * 7/8) = 9.4; the scan's own is one of them."""
+    rng, volume = np.random.default_rng(0), torch.arange(4).reshape(1, 2, 2)
+    found = Counter(
+        tuple(cut(volume, (1, 2, 2), draw_crop((1, 2, 2), (1, 2, 2), True, rng), 0).flatten().tolist()) for _ in range(800)
+    )
+    assert len(found) == 8 and (0, 1, 2, 3) in found
+    assert min(found.values()) > 72 and max(found.values()) < 128
+
+
+def test_without_turns_three_numbers_are_drawn_and_none_for_a_turn() -> None:
+    rng, same = np.random.default_rng(5), np.random.default_rng(5)
+    crop = draw_crop((40, 30, 20), (16, 16, 16), False, rng)
+    assert crop == Crop(tuple(int(same.integers(0, n - 15)) for n in (40, 30, 20)))
+    assert rng.integers(2**32) == same.integers(2**32)
+
+
+def test_labels_still_to_be_made_know_where_the_scan_ends(prepared) -> None:
+    """Eight slices in the middle of sixteen."""
+    feed_ = Feed(patch=(16, 32, 32), labelled=1, unlabelled=2, turns=True, pseudo="some", augment=False)
+    with PatchFeed(prepared, one("case_00"), feed_, 0) as feed:
+        pseudo = feed.batch(0).unlabelled.pseudo
+    assert (pseudo[:, :4] == IGNORE).all() and (pseudo[:, 4:12] == 0).all() and (pseudo[:, 12:] == IGNORE).all()
 
 
 def test_augmented_patches_move_image_and_mask_alike_and_know_nothing_beyond(prepared) -> None:

@@ -7,6 +7,7 @@ import pytest
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.io.nifti import read_labels, read_volume
 from fewmask.io.prepared import read_split
+from fewmask.io.ssl4mis import find_volumes
 from fewmask.prepare.exchange import import_volumes
 from tests.cli.test_commands import fewmask
 
@@ -69,3 +70,21 @@ def test_a_list_that_names_what_is_not_there_is_refused(atrium, tmp_path) -> Non
         import_volumes(atrium, tmp_path / "out", None)
     with pytest.raises(BadDataset, match="no HDF5 volumes"):
         import_volumes(tmp_path, tmp_path / "out2", None)
+
+
+@pytest.mark.parametrize("ending", ["list", "txt"])
+def test_lists_of_three_parts_are_read_in_both_spellings(tmp_path, ending) -> None:
+    """As ACDC (`.list`) and BraTS (`.txt`) come; what follows a comma is no name."""
+    for seed, case in enumerate(("a_1", "b_2", "c_3")):
+        write(tmp_path / "data" / f"{case}.h5", seed)
+    for part, text in (("train", "b_2\n"), ("val", "a_1.h5,155\n\n"), ("test", "c_3,155\n")):
+        (tmp_path / f"{part}.{ending}").write_text(text)
+    assert find_volumes(tmp_path / "data").lists == {"train": ["b_2"], "val": ["a_1"], "test": ["c_3"]}
+
+
+def test_two_lists_of_one_part_are_refused(atrium, tmp_path) -> None:
+    (tmp_path / "data" / "train.txt").write_text("B7\n")
+    with pytest.raises(BadDataset, match=r"train\.list and train\.txt both"):
+        find_volumes(atrium)
+    (atrium / "train.txt").write_text("A1\n")
+    assert find_volumes(atrium).lists["train"] == ["A1"], "the folder's own goes before that of the folder above"

@@ -41,6 +41,28 @@ def test_feedback_does_not_depend_on_the_gradients_size_and_ignores_zeros() -> N
         assert torch.equal(feedback(features, torch.zeros_like(gradient)), features)
 
 
+def test_the_gradient_decides_what_is_attended() -> None:
+    """Untrained already: another gradient gives another change, and the change differs from place to place."""
+    torch.manual_seed(0)
+    feedback = Feedback(32, 64, 4, 8)
+    features, gradient = torch.randn(2, 32, 8, 8), torch.randn(2, 32, 8, 8)
+    with torch.no_grad():
+        feedback.gate.fill_(1.0)
+        change = feedback(features, gradient) - features
+        other = feedback(features, gradient.roll(1, 0)) - features
+    assert float((change - other).norm() / change.norm()) > 0.5
+    assert float(change.std((2, 3)).norm() / change.square().mean((2, 3)).sqrt().norm()) > 0.3
+
+
+def test_the_gate_has_a_learning_rate_of_its_own_and_does_not_decay() -> None:
+    method = make(replace(SMALL, lr=1e-3, gate_lr=0.03))
+    rest, gate = method.optimiser().param_groups
+    assert gate["lr"] == 0.03 and gate["weight_decay"] == 0 and rest["lr"] == 1e-3
+    assert len(gate["params"]) == 1 and gate["params"][0] is method.feedback.gate  # type: ignore[union-attr]
+    assert len(rest["params"]) + 1 == sum(weight.requires_grad for weight in method.parameters())
+    assert len(make(replace(SMALL, feedback=False)).optimiser().param_groups) == 1
+
+
 def test_the_activation_is_grad_cam() -> None:
     """Against the definition: gradient of the logit with respect to every place, averaged, as channel weights."""
     method = make(replace(SMALL, head="pooled", guide_weight=0.0)).eval()

@@ -1,5 +1,6 @@
 """What the V-Net of `cfr` learns from besides SAM's labels."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,12 @@ def test_cubes_are_learned_beside_sam_s_labels() -> None:
     assert set(losses) == {"supervised", "pseudo", "place", "sam"} and all(loss.requires_grad for loss in losses.values())
 
 
-def test_a_patch_without_equal_cubes_is_refused() -> None:
-    with pytest.raises(BadConfig, match="no 3 equal cubes"):
+def test_a_patch_whose_cubes_share_cells_at_the_bottom_is_refused() -> None:
+    """48 voxels are three cells of 16: one and a half for each of two cubes. In 32 voxels three cubes have two cells."""
+    with pytest.raises(BadConfig, match="3 cubes per side"):
         make("magicnet", (32, 48, 48))
+    config = config_from("magicnet", {"patch": [32, 48, 32], "filters": 2, "cubes": 2})
+    with pytest.raises(BadConfig, match="2 cubes per side") as refused:
+        build("magicnet", config, TASK)
+    assert refused.value.fix == "sides that are multiples of 32, as in --set patch=(32,32,32)"
+    build("magicnet", replace(config, patch=(32, 32, 32)), TASK)

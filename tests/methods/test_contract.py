@@ -19,8 +19,9 @@ SMALL = {
     "sam_pp": {"encoder": "tiny", "channels": [8, 16, 16], "classifier_width": 8, "lr": 2e-3},
     "trans_unet": {"channels": [8, 16, 16], "width": 16, "layers": 2, "heads": 2, "lr": 5e-3},
     "unet": {"channels": [8, 16, 16], "lr": 5e-3},
-    **dict.fromkeys(("vnet", "mean_teacher", "ua_mt", "ac_mt", "cps", "self_training", "bcp"), VOLUMES),
-    "magicnet": {**VOLUMES, "cubes": 2},
+    **dict.fromkeys(("vnet", "mean_teacher", "ac_mt", "cps", "self_training", "bcp"), VOLUMES),
+    "ua_mt": {**VOLUMES, "dropout": 0.0, "warmup": 1},  # it counts where it is sure: nowhere of three classes while it is fresh
+    "magicnet": {**VOLUMES, "patch": [32, 32, 32], "cubes": 2},
     "canvas_sam": {"encoder": "tiny", "patch": [16, 32, 32], "canvas": 128, "lr": 2e-3, "bezier": "off"},
     "cfr": VOLUMES,
     "sfr_plus": VOLUMES,
@@ -77,10 +78,10 @@ def slices(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return (0.3 * noise + 0.35 * (mask == 1)[:, None] + 0.6 * (mask == 2)[:, None]).float(), mask
 
 
-def patches(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise with two bright boxes, and their label map."""
-    noise = torch.rand(count, 1, 16, 32, 32, generator=torch.Generator().manual_seed(seed))
-    mask = torch.zeros(count, 16, 32, 32, dtype=torch.long)
+def patches(count: int, patch: tuple[int, int, int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise with two bright boxes in its first 16 slices, and their label map."""
+    noise = torch.rand(count, 1, *patch, generator=torch.Generator().manual_seed(seed))
+    mask = torch.zeros(count, *patch, dtype=torch.long)
     for row in range(count):
         mask[row, 3:12, 4 + row : 16 + row, 4:16] = 1
         mask[row, 5:14, 19:30, 18 : 28 + row] = 2
@@ -88,7 +89,7 @@ def patches(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def images(method: Method, count: int, seed: int = 0) -> torch.Tensor:
-    return (slices if method.feed.patch is None else patches)(count, seed)[0]
+    return slices(count, seed)[0] if method.feed.patch is None else patches(count, method.feed.patch, seed)[0]
 
 
 def tagged(count: int) -> Weak:
@@ -103,10 +104,10 @@ def tagged(count: int) -> Weak:
 
 def batch_for(method: Method) -> Batch:
     if method.feed.patch is not None:
-        image, mask = patches(2)
+        image, mask = patches(2, method.feed.patch)
         mask = mask.clone()
         mask[:, 0] = IGNORE
-        other, made = patches(2, 2)
+        other, made = patches(2, method.feed.patch, 2)
         pseudo = None if method.feed.pseudo == "off" else made
         return Batch(Labelled(image, mask, torch.ones(2, 2, dtype=torch.long)), None, Unlabelled(other, pseudo=pseudo))
     image, mask = slices(max(2, method.feed.labelled))

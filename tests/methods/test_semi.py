@@ -1,10 +1,14 @@
 """How the 3D methods are trained: AdamW by default, or what the literature does."""
 
+from dataclasses import fields
+
 import pytest
 import torch
 
 from fewmask.core.batch import Step, Task
 from fewmask.core.errors import BadConfig
+from fewmask.methods import build as build_method
+from fewmask.methods import config_class, config_from, names
 from fewmask.methods._semi import SemiNet
 from fewmask.methods.vnet import Config, build
 
@@ -49,6 +53,21 @@ def test_instance_norms_answer_alike_in_training_and_after_it() -> None:
         brighter = method.student(4 * image) - method.student(image)
     assert torch.equal(trained, found) and not list(method.student.buffers())
     assert float(brighter.abs().max()) < 0.01
+
+
+SHAPES = {"patch": [16, 32, 48], "turns": True}
+THREE_D = [name for name in names() if "turns" in {f.name for f in fields(config_class(name))}]
+
+
+@pytest.mark.parametrize("name", THREE_D)
+def test_a_patch_that_a_quarter_turn_would_reshape_is_refused(name: str) -> None:
+    with pytest.raises(BadConfig, match="32 x 48") as refused:
+        build_method(name, config_from(name, SHAPES), TASK)
+    assert refused.value.fix == "--set turns=false, or a square patch: --set patch=(16,32,32)"
+
+
+def test_without_turns_a_patch_need_not_be_square() -> None:
+    assert make(patch=(16, 32, 48), turns=False).feed.patch == (16, 32, 48)
 
 
 def test_norms_that_cannot_be_had_are_refused() -> None:

@@ -154,3 +154,31 @@ def test_neighbours_overrule_a_slice_and_only_that_is_asked_again(neighbours, ex
     assert found.prompts is not None
     assert [line["boxes_raw"][0] is not None for line in found.prompts["slices"]] == [bool(n) for n in expected]
     assert [line["d"] for line in found.prompts["slices"]] == list(range(9))
+
+
+class Blocks(Bright):
+    """The same in 3D, and how many windows it was asked for at a time."""
+
+    feed = Feed(patch=(2, 8, 8))
+    promptable = False
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def predict(self, image):
+        self.asked.append(len(image))
+        bright = (image[:, 0] > 0.5).float()
+        return Probabilities(torch.stack([1 - bright, bright], 1))
+
+
+@pytest.mark.parametrize(("windows", "asked"), [(None, [2, 2, 2]), (1, [1] * 6), (4, [4, 2]), (9, [6])])
+def test_windows_are_asked_for_as_many_at_a_time_as_is_said(windows, asked) -> None:
+    """12 x 16 pixels under windows of 8, half a window apart: 2 x 3 of them per row of slices, 4 rows of 2 slices."""
+    volume, array = scan((0, 1, 2), (0, 0, 0))
+    found = Predictor(Blocks(), RECIPE, Task(("organ",), 16), torch.device("cpu"), bf16=False)
+    if windows is not None:
+        found.windows = windows
+    labels = found.volume(volume).label_map
+    assert found.method.asked == asked * 4
+    assert np.array_equal(volume.grid.orientation.undo(labels.voxels), (array > 50).astype(np.uint8))

@@ -1,10 +1,13 @@
 """The page: what a hostile or odd run does to it, and whether the outlines are where the masks are."""
 
 import base64
+import html
 import html.parser
 import io
 import re
-from dataclasses import replace
+import shlex
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +19,13 @@ from fewmask.evaluate.scores import score_case
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
+from fewmask.io.text import write_json
+from fewmask.methods import config_from
 from fewmask.report.cards import make_card, make_story
 from fewmask.report.page import write_report
 from fewmask.report.pictures import BOX, PREDICTION, TRUTH, draw_box, outline, scale_to, show_slice
-from fewmask.training import TrainRequest, train
+from fewmask.training import TrainRequest, draw_budget, train
+from fewmask.training.stages import plan_stages
 from tests.scans import AFFINE, SHAPE, prepare_scans
 
 BLACK = np.zeros((20, 20, 3), np.uint8)
@@ -158,3 +164,56 @@ def test_numbers_on_the_page_are_the_scores(finished) -> None:
     wall = re.findall(r"<h3>(case_0\d)", page)
     assert wall[:2] == ["case_04", "case_03"], "worst first"
     assert "2 outlined slices" in page
+
+
+def page_of(run: Path, prepared: Prepared) -> str:
+    """The page of a run without scores, as it is read."""
+    volume, _, truth = _scan_and_masks()
+    return html.unescape(write_report(RunFolder.open(run), prepared, [], lambda case: volume, lambda case: truth).read_text())
+
+
+def command_on(page: str) -> list[str]:
+    """Words of the command that does it again."""
+    found = re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)
+    assert found is not None
+    return shlex.split(found[1])
+
+
+def test_the_command_says_every_setting_that_is_not_default(finished) -> None:
+    run, prepared = finished
+    words = command_on(page_of(run, prepared))
+    assert words[words.index("--set") :] == ["--set", "channels=[8,8]", "--out", "RUN"] and "--in-order" not in words
+    again = TrainRequest(prepared.folder, run, method="unet", slices=2, settings=("channels=[8,8]",))
+    (stage,) = plan_stages(again)
+    assert stage.config == config_from("unet", RunFolder.open(run).read_config()["config"])
+
+
+def test_the_command_says_that_volumes_were_taken_in_order(finished, tmp_path: Path) -> None:
+    """Both draw a case of three: of a draw that takes another one than the list's first, the budget tells which way it was."""
+    _, prepared = finished
+    base = TrainRequest(
+        prepared.folder, tmp_path / "a", method="unet", volumes=1, steps=1, amp="off", settings=("channels=(8,8)",)
+    )
+    first = draw_budget(replace(base, in_order=True), prepared).volumes
+    draw = next(n for n in (0, 3, 6, 9) if draw_budget(replace(base, draw=n), prepared).volumes != first)
+    for folder, in_order in (("a", True), ("b", False)):
+        run = train(replace(base, out=tmp_path / folder, draw=draw, in_order=in_order))
+        assert ("--in-order" in command_on(page_of(run, prepared))) == in_order
+
+
+@pytest.mark.parametrize("method", ["cfr", "sfr_plus"])
+def test_a_method_with_stages_says_where_its_sam_started(finished, tmp_path: Path, method: str) -> None:
+    """Its own config names no weights: those of the stage with the SAM do, by their name and not by the folder they lay in."""
+    run, prepared = finished
+    shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    whole = config_from(method, {"term": "none", "finetune": {"canvas": 256, "weights": "home/jane/own.safetensors"}})
+    write_json(folder.path / "config.json", {**folder.read_config(), "method": method, "config": asdict(whole)})
+    assert "not known: the run's folder finetune is gone" in page_of(folder.path, prepared)
+    (folder.path / "finetune").mkdir()
+    pretrained = {"name": "home/jane/own.safetensors", "sha256": "ab" * 32}
+    write_json(folder.path / "finetune" / "config.json", {"config": asdict(whole.finetune), "pretrained": pretrained})
+    page = page_of(folder.path, prepared)
+    assert "pretrained weights own.safetensors (SHA-256 abababababab)" in page and "the method has no SAM" not in page
+    settings = [word for word in command_on(page) if "=" in word]
+    assert settings == ["term=none", "finetune.weights=own.safetensors", "finetune.canvas=256"] and "home/jane" not in page

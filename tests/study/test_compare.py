@@ -3,7 +3,9 @@
 import pytest
 
 from fewmask.core.errors import BadConfig
+from fewmask.evaluate.protocols import NOTES
 from fewmask.study.compare import Setting, differences, group, per_run, spread, table, values
+from fewmask.study.published import published
 from fewmask.study.rows import COLUMNS
 
 
@@ -63,6 +65,19 @@ def test_other_steps_are_compared_and_said_unless_the_same_are_there() -> None:
     assert "a minus b +0.300" in str(pair)
 
 
+def test_pairs_of_two_precisions_say_so() -> None:
+    """Draw 0 is of one precision; draw 1 is not. What a table does not say is not taken for the same."""
+    ours = [row("a", "p", 0.9, precision="float32"), row("a", "p", 0.9, 1, precision="float32")]
+    theirs = [row("b", "p", 0.5, precision="float32"), row("b", "p", 0.5, 1, precision="bfloat16")]
+    (pair,) = differences([*ours, *theirs], "b")
+    assert pair.precisions == "float32 against bfloat16, float32"
+    assert str(pair).endswith("higher in 1 of 1, not decided (float32 against bfloat16, float32)")
+    (pair,) = differences([*ours, theirs[0]], "b")
+    assert not pair.precisions and str(pair).endswith("not decided")
+    (pair,) = differences([ours[0], row("b", "p", 0.5)], "b")
+    assert pair.precisions == "float32 against not said"
+
+
 def test_settings_make_another_method() -> None:
     names = [setting.name for setting in group([row("a", "p", 0.9), row("a", "p", 0.9, settings="x=1")])]
     assert names == ["a", "a x=1"]
@@ -81,8 +96,8 @@ def test_what_all_runs_of_a_method_share_is_said_once() -> None:
 def test_table_marks_the_bound_and_the_published() -> None:
     line = table(ROWS).splitlines()[2]
     assert line == "| a | 5 slices | 10 | 2 | 0.700 ± 0.141 | 4.0 ± 0.0 | 0.950 |"
-    published = table([row("sam_mix", "p", 0.9)], "sam-mix").splitlines()
-    assert published[0].endswith("| LiTS / TotalSegmentator, published |") and "0.919 ± 0.002" in published[2]
+    papers = table([row("sam_mix", "p", 0.9)], "sam-mix").splitlines()
+    assert papers[0].endswith("| LiTS / TotalSegmentator, published |") and "0.919 ± 0.002" in papers[2]
 
 
 def test_a_column_that_says_nothing_is_left_out() -> None:
@@ -122,10 +137,35 @@ def test_voxel_protocol_has_four_numbers_and_each_published_cell_once() -> None:
     }
     settings = ["turns=false", "turns=false pseudo=online", "turns=false term=ac_mt"]
     heads, _, *lines = table([row("cfr", "p", 0.9, settings=s, **paper) for s in settings], "la-2018").splitlines()
-    assert lines[-1] == "All runs of `cfr`: `turns=false`."
+    assert lines[-4:] == ["", "All runs of `cfr`: `turns=false`.", "", NOTES["la-2018"]]
     assert heads.endswith("| LA, 80 scans at full resolution, published |") and "Jaccard | 95HD voxels | ASD voxels" in heads
     assert lines[0].endswith("| 0.500 | 0.333 | 7.0 | 2.0 | 0.744, 0.615, 25.9, 6.3 |")
     assert lines[1].endswith("| 2.0 |  |") and lines[2].endswith("| 0.768, 0.647, 28.1, 8.5 |")
+
+
+def left_atrium(case: str, dice: float, hd95: float, method: str = "vnet") -> dict[str, str]:
+    numbers = {"la_2018_dice": dice, "la_2018_jaccard": dice, "la_2018_hd95_voxel": hd95, "la_2018_asd_voxel": hd95}
+    return row(method, case, dice, slices="", volumes=4, **numbers)
+
+
+def test_empty_predictions_are_counted_where_they_score_nothing() -> None:
+    """p and q found nothing; r is beside the truth, s is perfect: neither is empty. A method without any shows none of them."""
+    rows = [left_atrium("p", 0, 0), left_atrium("q", 0, 0), left_atrium("r", 0, 30), left_atrium("s", 1, 0)]
+    fine = [left_atrium("p", 0.5, 3, "unet"), row("unet", "q", 0.5, slices="", volumes=4)]
+    heads, _, *lines = table([*rows, *fine], "la-2018").splitlines()
+    assert heads.endswith("| 95HD voxels | ASD voxels | empty |")
+    assert lines[0].endswith("| 0.250 | 0.250 | 7.5 | 7.5 | 2 of 4 |") and lines[1].endswith("| 3.0 | 0 of 1 |")
+    assert "empty" not in table([*rows[2:], *fine], "la-2018")
+
+
+def test_an_ablation_alone_has_no_published_cell() -> None:
+    """Settings that all rows share are said below the table, and still make another method. Sizes do not."""
+    assert "published" not in table([row("sam_mix", "p", 0.9, settings="tune=decoder")], "sam-mix")
+    assert "0.919" in table([row("sam_mix", "p", 0.9, settings="encoder=vit-b tune=lora")], "sam-mix")
+    assert "0.863" in table([row("nnunet", "p", 0.9, settings="memory_gb=1.0 mirror=false", slices="", volumes=12)], "sam-mix")
+    assert "0.441" in table([row("sam_pp", "p", 0.9, settings="coarse=cam", slices=0)], "sam-mix")
+    assert published("la-2018", "canvas_sam", "patch=[48,64,64] canvas=256", "1 volume") == "0.748"
+    assert published("la-2018", "canvas_sam", "patch=[48,64,64] montage=false", "1 volume") == ""
 
 
 def test_a_protocol_that_was_not_scored_is_refused() -> None:

@@ -109,6 +109,19 @@ def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
     assert len(summary.failed) == 1 and "chanels" in summary.failed[0]["what"]
 
 
+def test_a_scan_that_cannot_be_read_is_told_and_its_run_has_no_row(tmp_path: Path) -> None:
+    """Else one test case of three would silently miss from the mean."""
+    plan = read_plan(plan_file(tmp_path))
+    for kind in ("images", "labels"):
+        whole = tmp_path / "data" / "far" / kind / "case_03.nii.gz"
+        whole.with_name("case_09.nii.gz").write_bytes(whole.read_bytes())
+    (tmp_path / "data" / "far" / "images" / "case_09.nii.gz").write_bytes(whole.read_bytes()[:60])
+    summary, rows = go(tmp_path, plan, part=(1, 2))
+    assert not rows and not summary.done
+    (failed,) = summary.failed
+    assert failed["error"] == "BadDataset" and failed["what"].startswith("far: case_09: ") and "check" in failed["fix"]
+
+
 def test_an_unfinished_run_goes_on(tmp_path: Path) -> None:
     """Trained but not scored when the process died: scored now, without training again."""
     plan = read_plan(plan_file(tmp_path))

@@ -1,14 +1,19 @@
 """A frozen encoder's embeddings: computed once, the same numbers with and without the folder, refused where they would lie."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.weights import load_tensors
+from fewmask.methods import build
 from fewmask.training import TrainRequest, train
-from fewmask.training.start import remember
+from fewmask.training.stages import plan_stages
+from fewmask.training.start import recall_embeddings, remember
 from tests.scans import prepare_scans
 
 FROZEN = ("tune=decoder", "augment=false", "classifier_width=8")
@@ -80,3 +85,18 @@ def test_a_store_that_would_lie_is_refused(tmp_path, settings) -> None:
                 settings=(*settings, "classifier_width=8"), embeddings=tmp_path / "kept",
             )
         )  # fmt: skip
+
+
+def test_random_patches_are_not_kept(tmp_path) -> None:
+    """Frozen and unaugmented, but no patch comes twice."""
+    prepared = prepare_scans(tmp_path)
+    settings = ("patch=(16,32,32)", "canvas=128", "tune=decoder", "augment=false")
+    base = TrainRequest(
+        prepared.folder, tmp_path / "run", method="canvas_sam", volumes=1, steps=1, encoder="tiny", amp="off", device="cpu",
+        settings=settings,
+    )  # fmt: skip
+    with pytest.raises(BadConfig, match="whole slices") as refused:
+        train(replace(base, embeddings=tmp_path / "kept"))
+    assert refused.value.fix == "no --embeddings" and not (tmp_path / "kept").exists()
+    method = build("canvas_sam", plan_stages(base)[0].config, Task(("liver",), 32))
+    assert recall_embeddings(method, base, 8, False) == "" and method.sam.recall is None

@@ -4,13 +4,17 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 
+from fewmask.core.batch import IGNORE
 from fewmask.core.errors import BadConfig, Interrupted
+from fewmask.data.patches import PatchFeed
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training import Progress, TrainRequest, train
+from fewmask.training import Progress, TrainRequest, draw_budget, train
+from fewmask.training.stages import check_plan, online_labels, plan_stages
 from tests.scans import prepare_scans
 
 SMALL = ("patch=(16,32,32)", "filters=4", "finetune.encoder='tiny'", "finetune.patch=(16,32,32)", "finetune.canvas=128")
@@ -68,9 +72,76 @@ def test_until_stops_after_the_fine_tuning(prepared, tmp_path) -> None:
 
 
 def test_online_labels_are_made_in_every_step(prepared, tmp_path) -> None:
-    run = RunFolder.open(train(request(prepared, tmp_path / "run", "pseudo='online'", "term='none'")))
+    asked = request(prepared, tmp_path / "run", "pseudo='online'", "term='none'")
+    run = RunFolder.open(train(asked))
     assert not (run.path / "pseudo").exists()
     assert {"supervised", "sam"} <= set(run.read_losses(3)[0])
+    label = online_labels(run.path, plan_stages(asked)[-1], torch.device("cpu"))
+    with PatchFeed(prepared, run.read_budget(), Predictor.load(run.path).method.feed, 0) as feed:
+        pseudo = label(feed.batch(0)).unlabelled.pseudo
+    beyond = [(pseudo[:, rows] == IGNORE).float().mean().item() for rows in (slice(4), slice(4, 12), slice(12, None))]
+    assert beyond == [1.0, 0.0, 1.0], "eight slices in the middle of sixteen"
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "budget", "left"),
+    [
+        ("cfr", (), {"volumes": 3}, True),
+        ("cfr", (), {"volumes": 4}, False),
+        ("sfr_plus", (), {"volumes": 4}, False),
+        ("cfr", ("pseudo=online",), {"volumes": 4}, False),
+        ("cfr", (), {"slices": 3}, True),
+        ("cfr", (), {"slices": 4}, False),
+        ("cfr", ("pseudo=online",), {"slices": 4}, True),
+        ("mean_teacher", (), {"volumes": 4}, True),
+    ],
+)
+def test_a_budget_that_leaves_nothing_to_label_is_refused(prepared, tmp_path, method, settings, budget, left) -> None:
+    """Four training scans of four patients; slices come from one patient after another, so four of them touch every scan."""
+    asked = TrainRequest(prepared.folder, tmp_path / "run", method=method, settings=settings, **budget)
+    plan, drawn = plan_stages(asked), draw_budget(asked, prepared)
+    if left:
+        check_plan(plan, prepared, drawn)
+        return
+    with pytest.raises(BadConfig, match="none is left to label") as refused:
+        check_plan(plan, prepared, drawn)
+    (kind,) = budget
+    assert refused.value.where == (f"4 labelled {kind} lie in 4 of 4 training scans",)
+    assert f"fewer --{kind}" in refused.value.fix
+
+
+def test_fine_tuning_alone_labels_nothing_and_may_have_every_scan(prepared, tmp_path) -> None:
+    asked = TrainRequest(prepared.folder, tmp_path / "run", method="cfr", volumes=4, until="finetune")
+    check_plan(plan_stages(asked), prepared, draw_budget(asked, prepared))
+
+
+def encoders(prepared, method: str, *settings: str) -> list[str]:
+    asked = TrainRequest(prepared.folder, prepared.folder, method=method, volumes=1, encoder="vit-b", settings=settings)
+    return [stage.config.encoder for stage in plan_stages(asked) if stage.method == "canvas_sam"]
+
+
+def test_the_encoder_is_that_of_the_stage_with_a_sam(prepared) -> None:
+    assert encoders(prepared, "cfr") == ["vit-b"] and encoders(prepared, "sfr_plus") == ["vit-b", "vit-b"]
+    assert encoders(prepared, "canvas_sam") == ["vit-b"]
+    assert encoders(prepared, "cfr", "finetune.encoder=tiny") == ["tiny"], "--set has the last word"
+    with pytest.raises(BadConfig, match="vnet has no encoder"):
+        encoders(prepared, "vnet")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "what", "fix"),
+    [
+        ("sfr_plus", ("pseudo=online",), "its labels are stored", "leave pseudo out"),
+        ("cfr", ("pseudo=online", "trust=0.9"), "trust=0.9", "leave trust out"),
+        ("cfr", ("patch=(16,32,48)",), "32 x 48", "--set turns=false"),
+        ("cfr", ("finetune.patch=(16,32,48)",), "32 x 48", "--set finetune.turns=false"),
+        ("sfr_plus", ("patch=(16,40,40)",), "multiples of 16", "--set patch="),
+    ],
+)
+def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(prepared, tmp_path, method, settings, what, fix) -> None:
+    with pytest.raises(BadConfig, match=what) as refused:
+        train(TrainRequest(prepared.folder, tmp_path / "run", method=method, volumes=1, steps=1, settings=settings))
+    assert refused.value.fix.startswith(fix) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("sure", "expected"), [(0.0, 1), (1.1, 0)])

@@ -15,8 +15,9 @@ from fewmask.core.errors import BadConfig
 class Montage:
     """Where the d slices of a patch (d, h, w) lie: row by row in slice order, on as many canvases as they need.
 
-    Tiles are spread evenly over the canvas, so gutters are at most a pixel or two; nothing is resized, no slice is dropped. The
-    release reaches 1026 px with its 114 px tiles and cuts the border away; here 9 tiles of 112 px fit 1024 by themselves.
+    Tiles are spread evenly over the canvas; nothing is resized, no slice is dropped. Gutters are a pixel or two where tiles fill
+    the canvas, wide where they do not: 16 slices of 32 px on 448 px lie 80 px apart. The release reaches 1026 px with its 114 px
+    tiles and cuts the border away; here 9 tiles of 112 px fit 1024 by themselves.
     """
 
     patch: tuple[int, int, int]

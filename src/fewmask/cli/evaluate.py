@@ -26,7 +26,7 @@ def evaluate(
     out: Path | None = typer.Option(None, help="Table of scores; for a run folder always its metrics.csv."),
 ) -> None:
     """Score masks against truth: per volume, in millimetres, empties counted, with patient-bootstrap intervals."""
-    from fewmask.evaluate.protocols import PROTOCOLS
+    from fewmask.evaluate.protocols import NOTES, PROTOCOLS
     from fewmask.prepare.mapping import parse_labels
     from fewmask.study.score import protocol_lines, score_folders, score_run
 
@@ -51,6 +51,8 @@ def evaluate(
             talk.say(
                 "  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items())
             )
+    if protocol in NOTES:
+        talk.say(NOTES[protocol])
     talk.result({"summaries": summary.summaries, "scores": summary.scores, "refused": summary.refused, "protocol": lines})
     reading.partly(summary.refused, len({score.case for score in summary.scores}), "they were not scored")
 

@@ -20,6 +20,7 @@ def predict(
     engine: str = typer.Option("torch", help="torch, or openvino: SAM's encoder faster on a CPU (extra `openvino`)."),
     stride: str | None = typer.Option(None, help="3D methods: voxels between windows, d,h,w (default: half a window)."),
     gaussian: bool = typer.Option(False, "--gaussian", help="3D methods: weigh the middle of windows more."),
+    windows: int | None = typer.Option(None, min=1, help="3D methods: windows at a time (default: 2); a GPU has room for more."),
     trust: str | None = reading.TRUST,
     assume: str | None = reading.ASSUME,
     volume: int | None = reading.VOLUME,
@@ -37,12 +38,16 @@ def predict(
             raise BadConfig("where should the masks go?", did="nothing was started", fix="add --out masks", row="C02")
         out = run / "predictions"
     predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
-    if stride is not None or gaussian:
+    if stride is not None or gaussian or windows is not None:
         if not isinstance(predictor, Predictor) or predictor.method.feed.patch is None:
             raise BadConfig(
-                "--stride and --gaussian are for 3D methods", did="nothing was written", fix="leave them out", row="C02"
+                "--stride, --gaussian and --windows are for 3D methods",
+                did="nothing was written",
+                fix="leave them out",
+                row="C02",
             )
         predictor.stride, predictor.gaussian = reading.three_whole_numbers("--stride", stride), gaussian
+        predictor.windows = windows or predictor.windows
     summary = predict_folder(
         predictor,
         source,

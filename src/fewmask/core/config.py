@@ -3,11 +3,12 @@
 import ast
 import difflib
 import inspect
+import json
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 from fewmask.core.errors import BadConfig
@@ -35,6 +36,25 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
     return cls(**values)
 
 
+def changed_settings(saved: Mapping[str, Any], usual: Any) -> dict[str, Any]:
+    """Settings of a saved config that differ from those of the dataclass `usual`; those of a stage as `finetune.canvas`."""
+    return dict(_differ(saved, json.loads(json.dumps(asdict(usual))), ""))
+
+
+def setting_words(changed: Mapping[str, Any]) -> list[str]:
+    """Settings as `--set` takes them."""
+    words = {True: "true", False: "false", None: "none"}
+    return [
+        f"{name}={words[value] if isinstance(value, bool | None) else str(value).replace(' ', '')}"
+        for name, value in changed.items()
+    ]
+
+
+def settings_text(changed: Mapping[str, Any]) -> str:
+    """The same in one line."""
+    return " ".join(setting_words(changed))
+
+
 def apply_settings(config: T, settings: Iterable[str], place: str = "config") -> T:
     """`config` changed by lines such as `lr=0.001` or `encoder.depth=4` (`--set`); values are written as in TOML or Python."""
     for line in settings:
@@ -50,6 +70,14 @@ def describe(cls: type) -> list[tuple[str, str, Any, str]]:
     sentences = {name: text for one in reversed(cls.__mro__[:-1]) for name, text in _field_sentences(one).items()}
     hints = typing.get_type_hints(cls)
     return [(f.name, _type_name(hints[f.name]), _default(f), sentences.get(f.name, "")) for f in fields(cls) if f.init]
+
+
+def _differ(saved: Mapping[str, Any], usual: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+    for name, value in saved.items():
+        if isinstance(value, Mapping):
+            yield from _differ(value, usual.get(name) or {}, f"{above}{name}.")
+        elif value != usual.get(name):
+            yield above + name, value
 
 
 def _set(config: Any, path: list[str], text: str, place: str) -> Any:

@@ -34,14 +34,17 @@ class Crop:
     """First voxel (d, h, w); negative where the scan is smaller than the patch."""
     turns: int = 0
     """Quarter turns in plane."""
-    mirror: int | None = None
-    """In-plane axis (0 = h, 1 = w) to mirror."""
+    mirror: bool = False
+    """Mirror along h after turning."""
 
 
 def draw_crop(
     shape: tuple[int, int, int], patch: tuple[int, int, int], turns: bool, generator: np.random.Generator, hold: int | None = None
 ) -> Crop:
-    """A random place of the patch in the scan; with `hold` slice `hold` is in it. A scan that is smaller lies in the middle."""
+    """A random place of the patch in the scan; with `hold` slice `hold` is in it. A scan that is smaller lies in the middle.
+
+    With `turns` the eight orientations of a square are equally likely.
+    """
     corner = []
     for axis, (n, side) in enumerate(zip(shape, patch, strict=True)):
         low, high = 0, n - side
@@ -54,7 +57,8 @@ def draw_crop(
     d, h, w = corner
     if not turns:
         return Crop((d, h, w))
-    return Crop((d, h, w), int(generator.integers(4)), int(generator.integers(2)))
+    # The literature's code mirrors after every turn: four of the eight orientations only, and the scan's own is not among them.
+    return Crop((d, h, w), int(generator.integers(4)), bool(generator.integers(2)))
 
 
 def cut(volume: Tensor, patch: tuple[int, int, int], crop: Crop, fill: int) -> Tensor:
@@ -67,7 +71,7 @@ def cut(volume: Tensor, patch: tuple[int, int, int], crop: Crop, fill: int) -> T
         target.append(slice(low - first, high - first))
     out[tuple(target)] = volume[tuple(source)]
     out = torch.rot90(out, crop.turns, (1, 2))
-    return out if crop.mirror is None else out.flip(1 + crop.mirror)
+    return out.flip(1) if crop.mirror else out
 
 
 class PatchFeed:
@@ -83,7 +87,8 @@ class PatchFeed:
         """Raises `BadConfig` if the budget grants nothing or the method wants slices.
 
         `pseudo` holds label maps `CASE.nii.gz` that an earlier stage made, with their confidence; voxels below `trust` in [0, 1]
-        are left out. Scans without one are all `IGNORE`, or are not drawn if the feed wants only those with one.
+        are left out. Scans without one are all `IGNORE`, or are not drawn if the feed wants only those with one. Without the
+        folder, labels that a feed wants are still to be made: 0 in the scan, `IGNORE` beyond it.
         """
         if feed.patch is None:
             raise BadConfig("the method wants slices, not patches", did="nothing was started", row="C02")
@@ -144,7 +149,7 @@ class PatchFeed:
             names["labelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         if self._feed.unlabelled and self._unlabelled:
             crops, draws = self._places("unlabelled", self._unlabelled, self._feed.unlabelled, index)
-            pseudo = self._cut_masks(self._made, crops, draws) if self._pseudo else None
+            pseudo = None if self._feed.pseudo == "off" else self._cut_masks(self._made, crops, draws)
             unlabelled = Unlabelled(self._cut_images(crops, draws), None, draws, pseudo)
             names["unlabelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         return Batch(labelled, None, unlabelled, names)
@@ -198,11 +203,12 @@ class PatchFeed:
         return self._masks[case]
 
     def _made(self, case: str) -> UInt8[Tensor, "d h w"]:
-        """The placed pseudo-label of an unlabelled scan."""
+        """The placed pseudo-label of an unlabelled scan; 0 where it is still to be made."""
         if case not in self._labels_made:
             placement = self._placements[case]
-            path = (self._pseudo or Path()) / f"{case}.nii.gz"
-            if path.exists():
+            if self._pseudo is None:
+                self._labels_made[case] = torch.zeros(placement.shape, dtype=torch.uint8)
+            elif (path := self._pseudo / f"{case}.nii.gz").exists():
                 volume = read_labels(path).voxels.astype(np.uint8)
                 if self._trust:
                     sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(255 * self._trust)

@@ -12,6 +12,8 @@ from fewmask.evaluate.surfaces import surface_distances
 
 Protocol = Literal["default", "sam-mix", "la-2018"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+NOTES = {"la-2018": "LA 2018 volumes were cropped around the truth by their authors: a pre-localised task."}
+"""Protocol -> what a reader of its numbers must know."""
 
 
 @dataclass(frozen=True)

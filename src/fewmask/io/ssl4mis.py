@@ -13,7 +13,8 @@ from fewmask.io.text import read_text
 LEFT_ATRIUM = "mri_norm2.h5"
 """File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (spec CFR, section 9)."""
 LEFT_ATRIUM_MM = 0.625
-_LISTS = {"train": "train.list", "test": "test.list"}
+_PARTS = ("train", "val", "test")
+_ENDINGS = (".list", ".txt")
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,13 @@ class Found:
     files: dict[str, Path]
     """Case -> file."""
     lists: dict[str, list[str]]
-    """`train` and `test` as the lists beside the files say, those that are there."""
+    """`train`, `val` and `test` as the lists beside the files say, those that are there."""
 
 
 def find_volumes(folder: Path) -> Found:
-    """`ID/mri_norm2.h5` or `CASE.h5`, with `train.list` and `test.list` from the folder or the one above it.
+    """`ID/mri_norm2.h5` or `CASE.h5`, with their lists (`read_list`) from the folder or the one above it.
 
-    Raises `BadDataset` if there is no file, or if a list names a case that is not there.
+    Raises `BadDataset` if there is no file, if a list names a case that is not there, or if two lists name the same part.
     """
     nested = {path.parent.name: path for path in sorted(folder.glob(f"*/{LEFT_ATRIUM}"))}
     files = nested or {path.stem: path for path in sorted(folder.glob("*.h5"))}
@@ -41,18 +42,43 @@ def find_volumes(folder: Path) -> Found:
             fix=f"give the folder of ID/{LEFT_ATRIUM} or CASE.h5",
         )
     lists = {}
-    for part, name in _LISTS.items():
-        path = next((place / name for place in (folder, folder.parent) if (place / name).is_file()), None)
+    for part in _PARTS:
+        path = _list_of(part, folder)
         if path is None:
             continue
-        lines = [line.strip() for line in read_text(path, kind=BadDataset).splitlines()]
-        lists[part] = [Path(line).stem if line.endswith(".h5") else line for line in lines if line]
+        lists[part] = read_list(path)
         missing = [case for case in lists[part] if case not in files]
         if missing:
             raise BadDataset(
-                f"{name} names {len(missing)} scans that are not here", where=missing[:5], did="nothing was written", row="S04"
+                f"{path.name} names {len(missing)} scans that are not here",
+                where=missing[:5],
+                did="nothing was written",
+                row="S04",
             )
     return Found(files, lists)
+
+
+def _list_of(part: str, folder: Path) -> Path | None:
+    """`PART.list` (left atrium, ACDC) or `PART.txt` (BraTS); the folder's own goes before that of the folder above."""
+    for place in (folder, folder.parent):
+        there = [place / f"{part}{ending}" for ending in _ENDINGS if (place / f"{part}{ending}").is_file()]
+        if len(there) > 1:
+            raise BadDataset(
+                f"{there[0].name} and {there[1].name} both say which scans are for {part}",
+                where=str(place),
+                did="nothing was written",
+                fix="keep the one that is meant",
+                row="S04",
+            )
+        if there:
+            return there[0]
+    return None
+
+
+def read_list(path: Path) -> list[str]:
+    """One case per line, with or without `.h5`; what follows a comma is not read, as in the literature's code."""
+    names = [line.partition(",")[0].strip() for line in read_text(path, kind=BadDataset).splitlines()]
+    return [Path(name).stem if name.endswith(".h5") else name for name in names if name]
 
 
 def read_h5_volume(path: Path) -> tuple[Shaped[np.ndarray, "w h d"], UInt8[np.ndarray, "w h d"]]:

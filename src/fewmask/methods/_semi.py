@@ -39,7 +39,10 @@ class Volumetric:
     Batch norms of a network that learned one labelled scan know that scan's grey levels only: docs/results.md.
     """
     turns: bool = True
-    """Turn patches by quarters and mirror them in plane; off where left and right are different structures."""
+    """Turn patches by quarters and mirror half of them, in plane; wants a square patch.
+
+    Off where left and right are different structures.
+    """
     augment: bool = False
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the literature."""
     renew_norms: bool = False
@@ -77,7 +80,29 @@ class TwoHalves(SemiSupervised):
 
 
 def build_vnet(config: Volumetric, task: Task) -> VNet:
-    """A fresh student. Raises `BadConfig` for a patch that V-Net cannot halve four times, or norms that cannot be had."""
+    """A fresh student. Raises `BadConfig` as `check_vnet` does."""
+    check_vnet(config)
+    return VNet(task.k + 1, config.filters, config.dropout, config.norm)
+
+
+def check_turns(patch: tuple[int, int, int], turns: bool, prefix: str = "") -> None:
+    """Raise `BadConfig` if patches (d, h, w) are to be turned by quarters and are not square in plane.
+
+    `prefix` is what `--set` needs before the names, for settings of a stage.
+    """
+    d, h, w = patch
+    if turns and h != w:
+        raise BadConfig(
+            f"patches of {patch} cannot be turned by quarters: a turn makes {w} x {h} voxels of {h} x {w}",
+            did="nothing was started",
+            fix=f"--set {prefix}turns=false, or a square patch: --set {prefix}patch=({d},{h},{h})",
+            row="C02",
+        )
+
+
+def check_vnet(config: Volumetric) -> None:
+    """Raise `BadConfig` for a patch that V-Net cannot halve four times or that cannot be turned, or norms that cannot be had."""
+    check_turns(config.patch, config.turns)
     if any(side % DEPTH or side <= 0 for side in config.patch):
         raise BadConfig(
             f"patch sides {config.patch} are not multiples of {DEPTH}",
@@ -99,7 +124,6 @@ def build_vnet(config: Volumetric, task: Task) -> VNet:
             fix="--set patch=(32,32,32), or --set norm=batch",
             row="C02",
         )
-    return VNet(task.k + 1, config.filters, config.dropout, config.norm)
 
 
 class SemiNet(Method):

@@ -1,4 +1,4 @@
-"""`ac_mt`: a mean teacher that is followed where it is in doubt (Xu and colleagues 2023, entropy variant)."""
+"""`ac_mt`: a mean teacher that is followed where the student is in doubt (Xu and colleagues 2023, entropy variant)."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Config(TwoHalves):
     noise: float = 0.1
     """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
     doubt: tuple[float, float] = (0.75, 0.95)
-    """Entropy, as a part of the largest possible, from which a voxel counts: at the first and at the last step."""
+    """Entropy of the student's answer, in bits, above which a voxel counts: at the first and at the last step."""
 
 
 def build(config: Config, task: Task) -> SemiNet:

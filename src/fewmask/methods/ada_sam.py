@@ -20,10 +20,13 @@ from fewmask.blocks.masks import answer, best_mask, name_kinds, resize, training
 from fewmask.blocks.prompts import Rule, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
-from fewmask.blocks.sam.lora import add_lora
+from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import Method
+
+_SHARPNESS = 10.0
+"""Queries that point as a key does outweigh those at right angles by e^10 at the start; learned."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +39,23 @@ class Config:
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
     image_size: int = 0
     """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices (released notebook: 1024)."""
-    tune: Literal["all", "lora", "decoder"] = "all"
-    """Which of SAM's encoder weights learn: all, LoRA (the paper), or none; prompt encoder and decoder always do."""
+    tune: Tune = "auto"
+    """Which of SAM's encoder weights learn: all, LoRA (the paper), or none; prompt encoder and decoder always do.
+
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    """
     lora_rank: int = 8
     """Rank of the adapters on q and v (paper: 8)."""
     feedback: bool = True
-    """Gradient feedback; off is the plain model of the released notebook."""
+    """Gradient feedback; off is one of the settings of the released notebook's model (all: docs/methods/ada_sam.md)."""
     feedback_side: int = 16
     """Side of the grid on which gradient and features attend (32 in the paper's figure, for an embedding of 64)."""
     feedback_width: int = 128
     """Width of the attention (ours; spec 5.1 suggests 256 for ViT-B)."""
     feedback_heads: int = 4
     """Heads of the attention (spec 5.1: 4 to 8)."""
+    gate_lr: float = 0.03
+    """Peak learning rate of the feedback's gate: one number that starts at 0, and at `lr` would still be there after minutes."""
     surrogate_share: float = 1.0
     """Part of the outlined slices on which the label-free loss makes the gradient in training too, as it will at test time.
 
@@ -111,10 +119,7 @@ def build(config: Config, task: Task) -> "AdaSam":
             row="C02",
         )
     sam = build_sam(size_named(config.encoder), config.image_size or task.size)
-    if config.tune != "all":
-        sam.image_encoder.requires_grad_(False)
-    if config.tune == "lora":
-        add_lora(sam, config.lora_rank)
+    tune(sam, config.tune, config.lora_rank, config.weights)
     c = sam.channels
     answers = 2 * task.k if config.head == "places" else task.k
     head = nn.Sequential(nn.Linear(c, config.hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, answers))
@@ -125,14 +130,20 @@ def build(config: Config, task: Task) -> "AdaSam":
 
 
 class Feedback(nn.Module):
-    """F' = F + gate * attention(query = gradient, key = value = F); the gate starts at 0 (spec 5.1)."""
+    """F' = F + gate * attention(query = gradient, key = value = F); the gate starts at 0 (spec 5.1).
+
+    Features are normed before they attend, and queries meet keys by their angle: products of plain projections are so small at
+    the start that every place gets the mean over all, whatever the gradient says.
+    """
 
     def __init__(self, channels: int, width: int, heads: int, side: int) -> None:
         """Gradient and features are pooled to `side` x `side` before they attend."""
         super().__init__()
+        self.norm = nn.LayerNorm(channels)
         self.query, self.key, self.value = (nn.Linear(channels, width) for _ in range(3))
         self.out = nn.Linear(width, channels)
         self.place = nn.Parameter(0.02 * torch.randn(1, side * side, width))
+        self.sharpness = nn.Parameter(torch.full((heads, 1, 1), _SHARPNESS))
         self.gate = nn.Parameter(torch.zeros(()))
         self.heads = heads
         self.side = side
@@ -143,13 +154,14 @@ class Feedback(nn.Module):
         some = gradient.flatten(1).any(1)
         size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
         g_tokens = self._tokens(gradient / size.clamp_min(1e-12))
-        f_tokens = self._tokens(features)
+        f_tokens = self.norm(self._tokens(features))
         q, k, v = self.query(g_tokens) + self.place, self.key(f_tokens) + self.place, self.value(f_tokens)
 
         def split(x: Float[Tensor, "b t w"]) -> Float[Tensor, "b n t e"]:
             return x.view(b, self.side**2, self.heads, -1).transpose(1, 2)
 
-        mixed = functional.scaled_dot_product_attention(split(q), split(k), split(v)).transpose(1, 2).flatten(2)
+        q, k = self.sharpness * functional.normalize(split(q), dim=-1), functional.normalize(split(k), dim=-1)
+        mixed = functional.scaled_dot_product_attention(q, k, split(v), scale=1.0).transpose(1, 2).flatten(2)
         change = self.out(mixed).transpose(1, 2).reshape(b, -1, self.side, self.side)
         change = functional.interpolate(change, (g, g), mode="bilinear", align_corners=False)
         return features + self.gate * change * some[:, None, None, None]
@@ -238,8 +250,12 @@ class AdaSam(Method):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns."""
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
-        return torch.optim.AdamW(weights, self.config.lr, weight_decay=self.config.weight_decay)
+        gate = None if self.feedback is None else self.feedback.gate
+        weights = [weight for weight in self.parameters() if weight.requires_grad and weight is not gate]
+        optimiser = torch.optim.AdamW(weights, self.config.lr, weight_decay=self.config.weight_decay)
+        if gate is not None:
+            optimiser.add_param_group({"params": [gate], "lr": self.config.gate_lr, "weight_decay": 0.0})
+        return optimiser
 
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""

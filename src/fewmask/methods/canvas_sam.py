@@ -12,10 +12,13 @@ from fewmask.blocks.bezier import Bezier, bend
 from fewmask.blocks.losses import voxel_map
 from fewmask.blocks.montage import Montage
 from fewmask.blocks.sam import Sam, build_sam, size_named
-from fewmask.blocks.sam.lora import add_lora
+from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
 from fewmask.methods._method import Method
+from fewmask.methods._semi import check_turns
 
+_CENTRE, _SPREAD = 0.4, 0.2
+"""Mean and standard deviation of a patch's grey levels as SAM sees them with `levels=patch`: most of it within [0, 1]."""
 _FINE_MM = 2.5
 """Coarser mask logits blur the border (spec CFR, section 2)."""
 
@@ -34,16 +37,27 @@ class Config:
     """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one goes on several."""
     montage: bool = True
     """Slices side by side; off, every slice is an image of its own (the ablation)."""
-    tune: Literal["all", "lora", "decoder"] = "all"
-    """Which of SAM's weights learn: all, LoRA + decoder (the paper), or the decoder only."""
+    tune: Tune = "auto"
+    """Which of SAM's weights learn: all, LoRA + decoder (the paper), or the decoder only.
+
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    """
     lora_rank: int = 4
     """Rank of the adapters on q and v (paper: 4)."""
     labelled: int = 1
     """Labelled patches per step (paper: 2, and 1 with one labelled volume)."""
+    levels: Literal["patch", "recipe"] = "patch"
+    """Grey levels by each patch's own mean and deviation (ours), or as the recipe scaled the scan (paper: z-scores of the scan).
+
+    One labelled scan teaches one scan's grey levels: docs/results.md.
+    """
     bezier: Bezier = "scaled"
     """Grey-level curves on half of the slices: over all levels, as the release did it, or none."""
     turns: bool = True
-    """Turn patches by quarters and mirror them in plane."""
+    """Turn patches by quarters and mirror half of them, in plane; wants a square patch.
+
+    Off where left and right are different structures.
+    """
     augment: bool = True
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the paper."""
     pseudo_weight: float = 0.0
@@ -55,15 +69,13 @@ class Config:
 
 
 def build(config: Config, task: Task) -> "CanvasSam":
-    """A fresh SAM with one logit per class and background."""
+    """A fresh SAM with one logit per class and background. Raises `BadConfig` for a patch that cannot be turned."""
+    check_turns(config.patch, config.turns)
     _, h, w = config.patch
     alone = Montage((1, h, w), 16 * math.ceil(max(h, w) / 16))
     montage = Montage(config.patch, config.canvas) if config.montage else alone
     sam = build_sam(size_named(config.encoder), montage.canvas, task.k + 1)
-    if config.tune == "lora":
-        add_lora(sam, config.lora_rank)
-    elif config.tune == "decoder":
-        sam.image_encoder.requires_grad_(False)
+    tune(sam, config.tune, config.lora_rank, config.weights)
     return CanvasSam(sam, montage, config, task.spacing_mm)
 
 
@@ -117,6 +129,7 @@ class CanvasSam(Method):
 
     def _logits(self, image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b c d h w"]:
         b, _, d, h, w = image.shape
+        image = even_levels(image) if self._config.levels == "patch" else image
         if not self._config.montage:
             slices = self._montage.stitch(image.reshape(b * d, 1, h, w))[:, None]
             return self._montage.unstitch(self._classes(slices))[:, :, 0].unflatten(0, (b, d)).transpose(1, 2).contiguous()
@@ -124,3 +137,9 @@ class CanvasSam(Method):
 
     def _classes(self, canvas: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n c m m"]:
         return self.sam.decode(self.sam.encode(canvas), None, canvas.shape[-1])[0]
+
+
+def even_levels(image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b 1 d h w"]:
+    """Every patch brought to the same mean and standard deviation; an even one is grey."""
+    mean, spread = image.mean((2, 3, 4), keepdim=True), image.std((2, 3, 4), keepdim=True)
+    return _CENTRE + _SPREAD * (image - mean) / spread.clamp_min(1e-4)

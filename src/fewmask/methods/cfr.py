@@ -10,9 +10,10 @@ from typing import Any, Literal
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import Supervised, Term
 from fewmask.core.batch import Task
+from fewmask.core.errors import BadConfig
 from fewmask.methods import ac_mt, bcp, canvas_sam, cps, magicnet, mean_teacher, self_training, ua_mt
 from fewmask.methods._method import Stage
-from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
+from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet, check_turns, check_vnet
 
 Kind = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp", "self_training", "magicnet"]
 _TERMS: dict[Kind, Any] = {
@@ -31,7 +32,7 @@ class Config(TwoHalves):
     """Settings of `cfr`."""
 
     term: Kind = "mean_teacher"
-    """What else the V-Net learns from unlabelled patches, with that method's own settings."""
+    """What else the V-Net learns from unlabelled patches, with that method's own defaults."""
     finetune: canvas_sam.Config = field(default_factory=canvas_sam.Config)
     """SAM on the montage; names are those of `fewmask info canvas_sam`."""
     finetune_share: float = 0.5
@@ -41,16 +42,32 @@ class Config(TwoHalves):
     pseudo_weight: float = 1.0
     """Of the loss against them (release: 1, constant)."""
     trust: float = 0.0
-    """Stored labels with a lower confidence are left out; 0 = none is (the release)."""
+    """Stored labels with a lower confidence are left out; 0 = none is (the release). Online labels have no confidence."""
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
-    """Fine-tuning, then re-training."""
+    """Fine-tuning, then re-training. Raises `BadConfig` for settings of either, or of both together, that cannot be met."""
+    check_stages(config)
+    if config.pseudo == "online" and config.trust:
+        raise BadConfig(
+            f"trust={config.trust:g} leaves out voxels of stored labels, and pseudo=online stores none",
+            did="nothing was started",
+            fix="leave trust out, or --set pseudo=stored",
+            row="C02",
+        )
     first = Stage("finetune", "canvas_sam", config.finetune, config.finetune_share)
     last = Stage("", "cfr", config, 1 - config.finetune_share)
     if config.pseudo == "online":
         return first, replace(last, asks="finetune")
     return replace(first, writes="pseudo"), replace(last, learns="pseudo")
+
+
+def check_stages(config: Config) -> None:
+    """Refuse now what the last stage would refuse after the others have been trained."""
+    check_vnet(config)
+    check_turns(config.finetune.patch, config.finetune.turns, "finetune.")
+    if config.term == "magicnet":
+        magicnet.check_cubes(config.patch, magicnet.Config().cubes)
 
 
 def build(config: Config, task: Task) -> SemiNet:

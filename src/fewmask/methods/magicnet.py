@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.nets.vnet import DEPTH, VNet
 from fewmask.blocks.semi import MagicCubes, Term
 from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
@@ -14,7 +14,7 @@ class Config(SemiSupervised):
     """Settings of `magicnet`."""
 
     patch: tuple[int, int, int] = (96, 96, 96)
-    """Voxels (d, h, w) of a patch; sides are multiples of 16 and of `cubes`."""
+    """Voxels (d, h, w) of a patch; sides are multiples of 16 `cubes`, so that every cube has its own cells at V-Net's bottom."""
     turns: bool = False
     """No turns: left and right are different organs."""
     cubes: int = 3
@@ -37,11 +37,18 @@ def build(config: Config, task: Task) -> SemiNet:
 
 def term(config: Config, student: VNet, task: Task) -> Term:
     """How the student learns; `cfr` takes it too. Raises `BadConfig` if cubes do not fit the patch."""
-    if any(side % config.cubes for side in config.patch):
+    check_cubes(config.patch, config.cubes)
+    return MagicCubes(student, config.cubes, config.weight, config.place_weight, config.decay, config.noise)
+
+
+def check_cubes(patch: tuple[int, int, int], cubes: int) -> None:
+    """Raise `BadConfig` if cubes of a patch (d, h, w) share cells of V-Net's bottom: no cube then has features of its own."""
+    unit = DEPTH * cubes
+    if any(side % unit for side in patch):
+        d, h, w = (max(1, side // unit) * unit for side in patch)
         raise BadConfig(
-            f"a patch of {config.patch} has no {config.cubes} equal cubes per side",
+            f"{cubes} cubes per side of a patch of {patch} share cells of V-Net's bottom, {DEPTH} voxels each",
             did="nothing was started",
-            fix="sides that are multiples of it, as in --set patch=(96,96,96), or --method magicnet --set cubes=2",
+            fix=f"sides that are multiples of {unit}, as in --set patch=({d},{h},{w})",
             row="C02",
         )
-    return MagicCubes(student, config.cubes, config.weight, config.place_weight, config.decay, config.noise)

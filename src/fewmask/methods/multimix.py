@@ -2,8 +2,8 @@
 
 The encoder's bottom says which structures are there; the gradient of that with respect to the image (saliency) goes back in
 beside the image, is brought down to the bottom, and helps the decoder. Classifier pseudo-labels on strong views and agreement
-of masks between views use the untagged slices. The released agreement term is a softmax over one channel, so it is identically
-zero; here it is the divergence between the two views' label maps, which has a gradient.
+of masks between views need images alone, drawn from all training slices. The released agreement term is a softmax over one
+channel, so it is identically zero; here it is the divergence between the two views' label maps, which has a gradient.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Config:
     weak: int = 4
     """Tagged slices per step."""
     unlabelled: int = 4
-    """Slices per step of which nothing is used."""
+    """Slices per step whose image alone is used; drawn from all training slices, outlined and tagged ones too."""
     dice_weight: float = 5.0
     """Weight of Dice (released: 5)."""
     ce_weight: float = 1.0
@@ -42,6 +42,8 @@ class Config:
     """Confidence from which a pseudo-label counts (released: 0.7)."""
     consistency_weight: float = 0.01
     """Weight of the agreement of masks between weak and strong views (released: 0.01, without effect)."""
+    gate: bool = True
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off = as released."""
     lr: float = 1e-3
     """Peak learning rate of AdamW; ours."""
     weight_decay: float = 0.01
@@ -82,7 +84,7 @@ class MultiMix(Method):
         self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra))
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify` on tags, `dice` and `ce` on outlined slices, `pseudo` and `consistency` on slices nobody spoke about."""
+        """`classify` on tags, `dice` and `ce` on outlined slices, `pseudo` and `consistency` on images alone."""
         assert batch.labelled is not None
         levels, tags = self._look(batch.labelled.image)
         classify, present = [tags], [batch.labelled.present]
@@ -95,10 +97,13 @@ class MultiMix(Method):
         return losses | (self._unlabelled_losses(batch.unlabelled) if batch.unlabelled is not None else {})
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
-        """Softmax of the logits; the classifier's word is told, not used."""
+        """Softmax of the logits; what a class would get where the classifier says no goes to the background."""
         levels, tags = self._look(image)
-        probs = torch.softmax(self._decode(image, levels).float(), 1)
-        return Probabilities(probs, torch.sigmoid(tags.float()))
+        probs, present = torch.softmax(self._decode(image, levels).float(), 1), torch.sigmoid(tags.float())
+        if self.config.gate:
+            denied = probs[:, 1:] * (present < 0.5)[..., None, None]
+            probs = torch.cat([probs[:, :1] + denied.sum(1, keepdim=True), probs[:, 1:] - denied], 1)
+        return Probabilities(probs, present)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on everything."""

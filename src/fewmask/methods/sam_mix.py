@@ -21,7 +21,7 @@ from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.prompts import Rule, centre_box, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
-from fewmask.blocks.sam.lora import add_lora
+from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import Method
 
@@ -36,8 +36,11 @@ class Config:
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
     image_size: int = 0
     """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
-    tune: Literal["all", "lora", "decoder"] = "all"
-    """Which of SAM's weights learn: all (without pretrained weights), LoRA + decoder (the paper), or the decoder only."""
+    tune: Tune = "auto"
+    """Which of SAM's weights learn: all, LoRA + decoder (the paper), or the decoder only.
+
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    """
     lora_rank: int = 8
     """Rank of the adapters on q and v (paper: 8)."""
     classifier_width: int = 32
@@ -68,9 +71,10 @@ class Config:
     component: Rule = "largest"
     """Which part of the cut map prompts: its largest component (the figure) or all of it (D5)."""
     dense_prompt: bool = False
-    """Also hand SAM the cut map as its mask prompt, in {0, 1} (the paper's figure; D8); off = the box alone (ours).
+    """Also hand SAM the part of the cut map that gives the box as its mask prompt, in {0, 1} (the paper's figure; D8).
 
-    The map has 8 x 8 cells; with it masks in true boxes were worse in every patient set aside: docs/results.md.
+    Off = the box alone (ours). The map has 8 x 8 cells; with it masks in true boxes were worse in every patient set aside:
+    docs/results.md.
     """
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook (D7)."""
@@ -94,7 +98,7 @@ class Config:
     score_weight: float = 0.5
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
     pseudo_weight: float = 0.0
-    """Classifier pseudo-labels on strong views of untagged slices, weight (ancestor: 0.25; off, D12)."""
+    """Classifier pseudo-labels on strong views of slices drawn from all, weight (ancestor: 0.25; off, D12)."""
     pseudo_confidence: float = 0.7
     """Confidence from which a pseudo-label counts (ancestor: 0.7)."""
     consistency_weight: float = 0.0
@@ -112,10 +116,7 @@ class Config:
 def build(config: Config, task: Task) -> "SamMix":
     """A fresh classifier and a fresh SAM for `task`."""
     sam = build_sam(size_named(config.encoder), config.image_size or task.size)
-    if config.tune == "lora":
-        add_lora(sam, config.lora_rank)
-    elif config.tune == "decoder":
-        sam.image_encoder.requires_grad_(False)
+    tune(sam, config.tune, config.lora_rank, config.weights)
     classifier = ResNet(width=config.classifier_width, outputs=task.k)
     finds = nn.Linear(classifier.head.in_features, task.k) if config.pool == "attention" else None
     return SamMix(classifier, finds, sam, config)

@@ -21,7 +21,7 @@ from fewmask.blocks.nets.unet import build_unet
 from fewmask.blocks.prompts import Rule, main_component, mask_boxes
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
-from fewmask.blocks.sam.lora import add_lora
+from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
 from fewmask.methods._method import Method
 
@@ -38,8 +38,11 @@ class Config:
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
     image_size: int = 0
     """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
-    tune: Literal["all", "lora", "decoder", "none"] = "all"
-    """Which of SAM's weights learn; with `coarse=cam` none do."""
+    tune: Literal[Tune, "none"] = "auto"
+    """Which of SAM's weights learn; with `coarse=cam` none do.
+
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    """
     lora_rank: int = 8
     """Rank of the adapters on q and v."""
     channels: tuple[int, ...] = (16, 32, 64, 128, 192)
@@ -71,10 +74,8 @@ def build(config: Config, task: Task) -> "SamPP":
     sam = build_sam(size_named(config.encoder), config.image_size or task.size)
     if config.coarse == "cam" or config.tune == "none":
         sam.requires_grad_(False)
-    elif config.tune != "all":
-        sam.image_encoder.requires_grad_(False)
-        if config.tune == "lora":
-            add_lora(sam, config.lora_rank)
+    else:
+        tune(sam, config.tune, config.lora_rank, config.weights)
     if config.coarse == "unet":
         return SamPP(build_unet(task.k + 1, config.channels), sam, config)
     return SamPP(ResNet(width=config.classifier_width, outputs=task.k), sam, config)

@@ -6,6 +6,7 @@ The paper describes this in one paragraph and no code exists; what is ours is sa
 from dataclasses import dataclass, replace
 
 from fewmask.core.batch import Task
+from fewmask.core.errors import BadConfig
 from fewmask.methods import cfr
 from fewmask.methods._method import Stage
 from fewmask.methods._semi import SemiNet
@@ -22,7 +23,18 @@ class Config(cfr.Config):
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
-    """Fine-tune, re-train, fine-tune again with the scans the V-Net is sure of, re-train again."""
+    """Fine-tune, re-train, fine-tune again with the scans the V-Net is sure of, re-train again.
+
+    Raises `BadConfig` for settings of a stage that cannot be met, and for online labels: scans are labelled between stages.
+    """
+    cfr.check_stages(config)
+    if config.pseudo == "online":
+        raise BadConfig(
+            "sfr_plus labels whole scans between its stages, so its labels are stored",
+            did="nothing was started",
+            fix="leave pseudo out, or --method cfr --set pseudo=online",
+            row="C02",
+        )
     again = replace(config.finetune, pseudo_weight=1.0, lr=config.update_lr)
     share = config.finetune_share / 2
     return (

@@ -74,6 +74,8 @@ class Predictor:
         """Step between windows of 3D methods (d, h, w); None = half a window."""
         self.gaussian = False
         """Weigh the middle of windows more."""
+        self.windows = 2
+        """Windows per call of the network; more are faster where a GPU idles, and take more of its memory."""
         self.with_confidence = False
         """3D methods also give the confidence of every voxel."""
 
@@ -169,7 +171,7 @@ class Predictor:
             with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
                 return self.method.predict(windows.to(self.device)).probs.cpu()
 
-        for block in slide(placed, Windows(patch, self.stride, self.gaussian), ask):
+        for block in slide(placed, Windows(patch, self.stride, self.gaussian, self.windows), ask):
             kept = np.concatenate([kept, block.numpy()], 1)
             end = d
             while end < volume.shape[0] and placement.rows_for(end).stop <= first + kept.shape[1]:

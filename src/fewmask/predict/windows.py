@@ -24,7 +24,7 @@ class Windows:
     gaussian: bool = False
     """Weigh the middle of a window more than its border (sigma = an eighth of its side), as nnU-Net does."""
     batch: int = 2
-    """Windows per call."""
+    """Windows per call of the network."""
 
 
 def slide(volume: Float[Tensor, "d h w"], windows: Windows, ask: Ask) -> Iterator[Float[Tensor, "c n h w"]]:

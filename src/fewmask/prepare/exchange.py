@@ -88,7 +88,7 @@ def import_volumes(folder: Path, out: Path, spacing_mm: tuple[float, float, floa
         write_volume(out / "images" / f"{case}.nii.gz", Volume.from_file_order(image, affine))
         write_labels(out / "labels" / f"{case}.nii.gz", LabelMap.from_file_order(label, affine))
     if found.lists:
-        write_split(out / "split.toml", Split(tuple(found.lists.get("train", ())), (), tuple(found.lists.get("test", ()))))
+        write_split(out / "split.toml", Split(*(tuple(found.lists.get(part, ())) for part in ("train", "val", "test"))))
     return list(found.files)
 
 

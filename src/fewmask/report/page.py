@@ -8,6 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fewmask.core.budget import Budget
+from fewmask.core.config import changed_settings, setting_words
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Interval, Summary, summarise
@@ -17,7 +19,9 @@ from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.text import read_json
+from fewmask.methods import config_class
 from fewmask.report.cards import Card, make_card, make_story
+from fewmask.training import TrainRequest, draw_budget
 
 _STORIES, _WALL = 3, 24
 
@@ -57,7 +61,7 @@ def write_report(
         summaries=summaries,
         rows=sorted(scores, key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice)),
         trust=_trust(run, prepared, config, environment, no_prompt),
-        command=_command(config, run),
+        command=_command(config, run, prepared),
         notes=_notes(prepared),
         show=_show,
         number=_number,
@@ -134,19 +138,23 @@ def _trust(
         ("Prompts at test time", "automatic: the model's own; oracle-box rows, if any, are an upper bound"),
         ("Structures judged present without a prompt", f"{no_prompt} slices (their mask is empty)"),
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
-        ("SAM started from", _start(config)),
+        ("SAM started from", _start(config, run)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
         ("Training", f"{config['steps']} steps, seed {config['seed']}, {PRECISIONS[config['bf16']]}"),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]
 
 
-def _start(config: Mapping[str, Any]) -> str:
-    """Foreign knowledge that entered by pretrained weights."""
+def _start(config: Mapping[str, Any], run: RunFolder) -> str:
+    """Foreign knowledge that entered by pretrained weights; of a method with stages, through the one that has the SAM."""
+    stage = next((name for name, part in config["config"].items() if isinstance(part, dict) and "encoder" in part), None)
+    if stage is not None:
+        earlier = RunFolder(run.path / stage)
+        return _start(earlier.read_config(), earlier) if earlier.exists else f"not known: the run's folder {stage} is gone"
     found = config.get("pretrained")
     if found is None:
         return "random weights" if "encoder" in config["config"] else "the method has no SAM"
-    return f"pretrained weights {found['name']} (SHA-256 {found['sha256'][:12]})"
+    return f"pretrained weights {Path(found['name']).name} (SHA-256 {found['sha256'][:12]})"
 
 
 def _recipe(recipe: Recipe) -> str:
@@ -159,8 +167,8 @@ def _recipe(recipe: Recipe) -> str:
     return f"{recipe.name}: {grid}, {window}"
 
 
-def _command(config: Mapping[str, Any], run: RunFolder) -> str:
-    """The training command, without paths that would name a person's folders."""
+def _command(config: Mapping[str, Any], run: RunFolder, prepared: Prepared) -> str:
+    """The training command, without paths that would name a person's folders and without what is default."""
     budget = run.read_budget()
     words = [
         "fewmask",
@@ -173,8 +181,29 @@ def _command(config: Mapping[str, Any], run: RunFolder) -> str:
         "--draw",
         budget.draw,
     ]
-    words += ["--seed", config["seed"], "--steps", config["steps"], "--out", "RUN"]
+    words += ["--in-order"] if _in_order(budget, run, prepared) else []
+    words += ["--seed", config["seed"], "--steps", config["steps"]]
+    for setting in _settings(config):
+        words += ["--set", setting]
+    words += ["--out", "RUN"]
     return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def _in_order(budget: Budget, run: RunFolder, prepared: Prepared) -> bool:
+    """Were the volumes taken in the order of the list? The budget says which they are, and not why."""
+    if budget.kind == "slices" or prepared.digest != run.read_config()["data_digest"]:
+        return False
+    ways = [
+        TrainRequest(prepared.folder, run.path, volumes=budget.masks, draw=budget.draw, in_order=way) for way in (True, False)
+    ]
+    ordered, drawn = (draw_budget(way, prepared) for way in ways)
+    return budget == ordered != drawn
+
+
+def _settings(config: Mapping[str, Any]) -> list[str]:
+    """Settings of a run that are not the method's defaults; of files the name only."""
+    changed = changed_settings(config["config"], config_class(config["method"])())
+    return setting_words({name: Path(value).name if isinstance(value, str) else value for name, value in changed.items()})
 
 
 def _notes(prepared: Prepared) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Difference, compare
-from fewmask.evaluate.protocols import Protocol
+from fewmask.evaluate.protocols import NOTES, Protocol
 from fewmask.study.published import SOURCES, published
 from fewmask.study.rows import KEYS, Row
 from fewmask.study.score import ORACLE
@@ -24,6 +24,7 @@ _METRICS = {
     },
 }
 """Protocol -> column -> head; an overlap comes first."""
+_EMPTY = "empty"
 _OVERLAPS = ("Dice", "Jaccard")
 
 
@@ -70,11 +71,14 @@ class Pair:
     b: Setting
     domain: str
     difference: Difference
+    precisions: str = ""
+    """`float32 against bfloat16`, where some of the paired runs are not of one precision."""
 
     def __str__(self) -> str:
         """One sentence that calls a winner only where there is enough to call one."""
         ours, theirs = ("", "") if self.a.time == self.b.time else (f" ({self.a.time})", f" ({self.b.time})")
-        return f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} {self.difference}"
+        other = f" ({self.precisions})" if self.precisions else ""
+        return f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} {self.difference}{other}"
 
 
 def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
@@ -141,8 +145,8 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     """Markdown: a line per setting, automatic prompts and the true-box bound per domain; columns that say nothing are left out.
 
     Below it stands what all runs of a method share. In a protocol of the literature, its published numbers stand last, each
-    once: beside its method as it is, not beside the changes that follow. Raises `BadConfig` if no row has that protocol's
-    numbers.
+    once: beside its method as it is, not beside the changes that follow (`published`). Where empty predictions score 0, also in
+    distances, they are counted. Raises `BadConfig` if no row has that protocol's numbers.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     metrics = _METRICS[protocol]
@@ -157,7 +161,7 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     heads = ["method", "budget", "time", "steps", "precision", "runs"]
     for domain in domains:
         first, *others = metrics.values()
-        heads += [f"{domain}: {first}", *others, "Dice with true boxes (bound)"]
+        heads += [f"{domain}: {first}", *others, _EMPTY, "Dice with true boxes (bound)"]
     heads += [SOURCES[protocol]] if protocol in SOURCES else []
     lines = [heads, ["---"] * len(heads)]
     for setting, every in group(rows).items():
@@ -171,12 +175,12 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
                 [row for row in here if row["prompts"] == ORACLE],
             )
             line += [spread(own, name).text(3 if head in _OVERLAPS else 1) for name, head in metrics.items()]
-            line += [spread(bound, overlap).text(3)]
+            line += [_empty(own) if protocol == "la-2018" else "", spread(bound, overlap).text(3)]
         if protocol in SOURCES:
             cell = published(protocol, setting.method, setting.written, setting.budget)
             line.append("" if any(cell == other[-1] for other in lines) else cell)
         lines.append(line)
-    return "\n".join("| " + " | ".join(line) + " |" for line in _telling(lines)) + _common(rows)
+    return "\n".join("| " + " | ".join(line) + " |" for line in _telling(lines)) + _below(rows, protocol)
 
 
 def values(rows: Sequence[Row]) -> str:
@@ -229,13 +233,16 @@ def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequ
     def place(row: Row) -> tuple[str, ...]:
         return tuple(row[name] for name in ("draw", "seed", "case", "class"))
 
-    other = {place(row): row[dice] for row in theirs if row["domain"] == domain}
-    found = [
-        (row["patient"], float(row[dice]) - float(other[place(row)]))
-        for row in ours
-        if row["domain"] == domain and not {"", "nan"} & {row[dice], other.get(place(row), "nan")}
-    ]
-    return Pair(a, b, domain, compare(found))
+    def scored(rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if row["domain"] == domain and row[dice] not in ("", "nan")]
+
+    other = {place(row): row for row in scored(theirs)}
+    both = [(row, other[place(row)]) for row in scored(ours) if place(row) in other]
+    found = compare([(one["patient"], float(one[dice]) - float(two[dice])) for one, two in both])
+    if all(one["precision"] == two["precision"] for one, two in both):
+        return Pair(a, b, domain, found)
+    mine, its = (_precision(half) or "not said" for half in zip(*both, strict=True))
+    return Pair(a, b, domain, found, f"{mine} against {its}")
 
 
 def _steps(rows: Sequence[Row]) -> str:
@@ -247,8 +254,15 @@ def _precision(rows: Sequence[Row]) -> str:
     return ", ".join(sorted({row["precision"] for row in rows} - {""}))
 
 
+def _empty(rows: Sequence[Row]) -> str:
+    """`2 of 8`: scored predictions without a voxel, of which all four numbers are 0; a perfect one has an overlap of 1."""
+    scored = [row for row in rows if row["la_2018_dice"] not in ("", "nan")]
+    empty = sum(not any(float(row[name]) for name in _METRICS["la-2018"]) for row in scored)
+    return f"{empty} of {len(scored)}" if scored else ""
+
+
 def _telling(lines: list[list[str]]) -> list[list[str]]:
-    """Without columns that are empty, without the time where it is the steps, and without a precision that all have."""
+    """Without columns that say nothing: the time where it is the steps, a precision that all have, no empty prediction."""
     heads, _, *body = lines
     columns = list(zip(*body, strict=True))
 
@@ -257,19 +271,21 @@ def _telling(lines: list[list[str]]) -> list[list[str]]:
             return any(not time.endswith("steps") for time in columns[place])
         if heads[place] == "precision":
             return len(set(columns[place])) > 1
+        if heads[place] == _EMPTY:
+            return any(count and not count.startswith("0 ") for count in columns[place])
         return any(columns[place])
 
     kept = [place for place in range(len(heads)) if not body or tells(place)]
     return [[line[place] for place in kept] for line in lines]
 
 
-def _common(rows: Sequence[Row]) -> str:
-    """A line per set of settings that all runs of some methods share; empty without any."""
+def _below(rows: Sequence[Row], protocol: Protocol) -> str:
+    """A line per set of settings that all runs of some methods share, and what to know about the protocol; empty without any."""
     methods: dict[tuple[str, ...], list[str]] = {}
     for method, words in shared(rows).items():
         methods.setdefault(words, []).append(f"`{method}`")
     told = [f"All runs of {', '.join(names)}: `{' '.join(words)}`." for words, names in methods.items() if words]
-    return "\n" + "".join(f"\n{line}" for line in told) if told else ""
+    return "".join(f"\n\n{part}" for part in ("\n".join(told), NOTES.get(protocol)) if part)
 
 
 def _number(text: str) -> str:

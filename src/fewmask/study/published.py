@@ -28,12 +28,26 @@ LA_2018 = {
 }
 """(method, term, budget) -> Dice, Jaccard, 95HD, ASD (CFR/SFR, Tables VII and XII; 4 and 8 volumes are in no table of it)."""
 
+_STILL = {
+    "sam-mix": (
+        "encoder=", "tune=lora", "dense_prompt=true", "neighbours=0.0", "coarse=cam",
+        "steps_per_epoch=", "memory_gb=", "mirror=",
+    ),
+    "la-2018": (
+        "patch=", "turns=", "canvas=", "encoder=", "tune=lora", "term=", "optimiser=sgd", "norm=batch", "joint_pass=true",
+        "finetune.patch=", "finetune.turns=", "finetune.canvas=", "finetune.encoder=", "finetune.tune=lora",
+    ),
+}  # fmt: skip
+"""Protocol -> beginnings of settings with which a method still is the paper's: sizes, its term, and how the paper learned."""
+
 
 def published(protocol: str, method: str, settings: str, budget: str) -> str:
-    """The literature's cell for this method, its settings and budget, or nothing.
+    """The literature's cell for this method, its settings and budget, or nothing: an ablation is in none of these tables.
 
     In the table of SAM-Mix whole masks stand for full supervision, slices for few.
     """
+    if not all(word.startswith(_STILL[protocol]) for word in settings.split()):
+        return ""
     if protocol == "la-2018":
         term = " ".join(word for word in settings.split() if word.startswith("term="))
         return LA_2018.get((method, term, budget), "")

@@ -1,11 +1,10 @@
 """One row per run, scan, structure and kind of prompts: what sweeps write, what people commit, what `compare` reads."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from fewmask.core.config import changed_settings, settings_text
 from fewmask.core.errors import BadDataset
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
 from fewmask.evaluate.scores import CaseScore, from_row
@@ -42,10 +41,9 @@ def key_of(run_path: Path) -> dict[str, Any]:
     """The key of a run folder, with what the machine settled; `settings` are what differs from the method's defaults."""
     run = RunFolder.open(run_path)
     config, budget = run.read_config(), run.read_budget()
-    default = json.loads(json.dumps(asdict(config_class(config["method"])())))
     return {
         "method": config["method"],
-        "settings": settings_text(changed_settings(config["config"], default)),
+        "settings": settings_text(changed_settings(config["config"], config_class(config["method"])())),
         "slices": budget.masks if budget.kind == "slices" else "",
         "volumes": budget.masks if budget.kind == "volumes" else "",
         "draw": budget.draw,
@@ -53,26 +51,6 @@ def key_of(run_path: Path) -> dict[str, Any]:
         "minutes": "" if config["minutes"] is None else config["minutes"],
         **outcome(config),
     }
-
-
-def changed_settings(config: Mapping[str, Any], default: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Settings that differ, those of a stage as `finetune.canvas`."""
-    found: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= changed_settings(value, default.get(name) or {}, f"{above}{name}.")
-        elif value != default.get(name):
-            found[above + name] = value
-    return found
-
-
-def settings_text(changed: Mapping[str, Any]) -> str:
-    """Settings as `--set` takes them, in one line."""
-    words = {True: "true", False: "false", None: "none"}
-    return " ".join(
-        f"{name}={words[value] if isinstance(value, bool | None) else str(value).replace(' ', '')}"
-        for name, value in changed.items()
-    )
 
 
 def as_rows(

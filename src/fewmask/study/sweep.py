@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.core.budget import Split
-from fewmask.core.config import parse
+from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
@@ -21,7 +21,7 @@ from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
-from fewmask.study.rows import add_rows, as_rows, domains_done, outcome, read_rows, settings_text
+from fewmask.study.rows import add_rows, as_rows, domains_done, outcome, read_rows
 from fewmask.study.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
 from fewmask.training import Progress, TrainRequest, train
 
@@ -218,7 +218,15 @@ def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> 
     rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
     for place in plan.elsewhere:
         out, labels = path.parent / place.name, parse_labels(place.label)
-        predict_folder(predictor, data / place.images, out)
+        refused = predict_folder(predictor, data / place.images, out).refused
+        if refused:
+            raise BadDataset(
+                f"{place.name}: {refused[0]['case']}: {refused[0]['what']}",
+                where=f"{len(refused)} scans of {data / place.images} cannot be read, and rows are of all scans or none",
+                did="no row was written",
+                fix=f"fewmask check {data / place.images}",
+                row="M15",
+            )
         scored = score_folders(out, data / place.truth, labels)
         if scored.refused:
             raise BadDataset(f"{place.name}: {scored.refused[0]['what']}", where=str(out), row="M15")

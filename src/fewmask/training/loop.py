@@ -32,7 +32,7 @@ from fewmask.training.external import describe_external, settle_steps, train_ext
 from fewmask.training.machine import choose_bf16, choose_device, describe, start_time
 from fewmask.training.norms import renew_norms
 from fewmask.training.request import Progress, TrainRequest
-from fewmask.training.stages import Label, folders_of, label_scans, online_labels, plan_stages
+from fewmask.training.stages import Label, check_plan, folders_of, label_scans, online_labels, plan_stages
 from fewmask.training.start import find_weights, load_start, recall_embeddings
 from fewmask.training.stop import listen
 
@@ -54,6 +54,7 @@ def train(request: TrainRequest, progress: Tell | None = None) -> Path:
     device = choose_device(request.device)
     budget = draw_budget(request, prepared)
     plan = plan_stages(request)
+    check_plan(plan, prepared, budget)
     if not RunFolder(request.out).weights.exists():
         for stage in plan[:-1]:
             _train_stage(request, plan, stage, prepared, budget, device, progress or (lambda state: None))

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from fewmask.core.batch import Batch
+from fewmask.core.batch import IGNORE, Batch
 from fewmask.core.budget import Budget
 from fewmask.core.config import apply_settings
 from fewmask.core.errors import BadConfig
@@ -27,15 +28,11 @@ CONFIDENCE = "confidence.csv"
 
 def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
     """The stages of a request, up to `until`. Raises `BadConfig` for a setting or a stage that the method does not have."""
-    kind = config_class(request.method)
-    config = kind()
+    config = config_class(request.method)()
+    settings = request.settings
     if request.encoder is not None:
-        if "encoder" not in {f.name for f in fields(kind)}:
-            raise BadConfig(
-                f"{request.method} has no encoder to choose", did="nothing was started", fix="leave --encoder out", row="C02"
-            )
-        config = replace(config, encoder=request.encoder)
-    plan = stages(request.method, apply_settings(config, request.settings, request.method))
+        settings = (f"{_encoder_of(request.method, config)}={request.encoder}", *settings)
+    plan = stages(request.method, apply_settings(config, settings, request.method))
     if request.until is None:
         return plan
     names = [stage.name for stage in plan[:-1]]
@@ -49,9 +46,43 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
     return plan[: names.index(request.until) + 1]
 
 
+def _encoder_of(method: str, config: Any) -> str:
+    """The setting that is meant by --encoder: the method's own, or that of its stage with a SAM."""
+    if hasattr(config, "encoder"):
+        return "encoder"
+    parts = [f.name for f in fields(config) if hasattr(getattr(config, f.name), "encoder")]
+    if not parts:
+        raise BadConfig(f"{method} has no encoder to choose", did="nothing was started", fix="leave --encoder out", row="C02")
+    return f"{parts[0]}.encoder"
+
+
 def folders_of(plan: tuple[Stage, ...]) -> set[str]:
     """What stages leave beside the run's own files."""
     return {name for stage in plan for name in (stage.name, stage.writes) if name}
+
+
+def untouched(prepared: Prepared, budget: Budget) -> list[str]:
+    """Training scans of which no mask and no slice is granted: those that a stage can label for the next."""
+    touched = {case for case, _ in budget.slices} | set(budget.volumes)
+    return [case for case in prepared.split.train if case not in touched]
+
+
+def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> None:
+    """Raise `BadConfig` if a stage learns from labels of an earlier one and the budget leaves no scan to label.
+
+    A scan with one outlined slice is not labelled. Labels made in every step reach its other slices, so that they want another
+    scan only where whole masks are granted.
+    """
+    wanted = any(stage.learns or (stage.asks and budget.kind == "volumes") for stage in plan)
+    if wanted and not untouched(prepared, budget):
+        count = len(prepared.split.train)
+        raise BadConfig(
+            f"{plan[-1].method} learns from scans that SAM labels, and none is left to label",
+            where=f"{budget.masks} labelled {budget.kind} lie in {count} of {count} training scans",
+            did="nothing was started",
+            fix=f"use fewer --{budget.kind}, or a method that learns from masks alone: --method vnet or canvas_sam",
+            row="C02",
+        )
 
 
 def label_scans(
@@ -64,8 +95,7 @@ def label_scans(
     folder.mkdir(exist_ok=True)
     predictor = Predictor.load(root / stage.name, str(device))
     predictor.with_confidence = True
-    labelled = {case for case, _ in budget.slices} | set(budget.volumes)
-    cases = [case for case in prepared.split.train if case not in labelled]
+    cases = untouched(prepared, budget)
     rows = []
     for done, case in enumerate(cases, 1):
         if stage.but and (root / stage.but / f"{case}.nii.gz").exists():
@@ -82,14 +112,14 @@ def label_scans(
 
 
 def online_labels(root: Path, stage: Stage, device: torch.device) -> Label:
-    """A function that labels the unlabelled patches of a batch by an earlier stage's network."""
+    """A function that labels a batch's unlabelled patches by an earlier stage's network; beyond the scan they stay `IGNORE`."""
     predictor = Predictor.load(root / stage.asks, str(device))
 
     def label(batch: Batch) -> Batch:
-        assert batch.unlabelled is not None  # noqa: S101  the method's feed has them
-        image = batch.unlabelled.image.to(device)
+        given = batch.unlabelled
+        assert given is not None and given.pseudo is not None  # noqa: S101  the method's feed has them
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=predictor.bf16):
-            pseudo = predictor.method.predict(image).probs.argmax(1)
-        return replace(batch, unlabelled=replace(batch.unlabelled, pseudo=pseudo.cpu()))
+            found = predictor.method.predict(given.image.to(device)).probs.argmax(1).cpu()
+        return replace(batch, unlabelled=replace(given, pseudo=torch.where(given.pseudo == IGNORE, IGNORE, found)))
 
     return label

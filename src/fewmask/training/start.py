@@ -53,17 +53,18 @@ def load_start(method: Method, wanted: dict[str, str]) -> None:
 def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: bool) -> str:
     """Let a wholly frozen encoder that sees unaugmented slices remember its embeddings; says what will be kept, or nothing.
 
-    In memory, or in `request.embeddings`. Raises `BadConfig` if a folder is asked for and the encoder learns or slices are
-    augmented, `NoRoom` if the embeddings exceed the limit.
+    In memory, or in `request.embeddings`. Raises `BadConfig` if a folder is asked for and the encoder learns, slices are
+    augmented, or the method cuts random patches, `NoRoom` if the embeddings exceed the limit.
     """
     sam = getattr(method, "sam", None)
     frozen = isinstance(sam, Sam) and not any(weight.requires_grad for weight in sam.image_encoder.parameters())
-    fits = frozen and not method.feed.augment and not method.feed.strong
+    patches = method.feed.patch is not None
+    fits = frozen and not patches and not method.feed.augment and not method.feed.strong
     if request.embeddings is not None and not fits:
         raise BadConfig(
-            "embeddings can be kept only of a wholly frozen encoder on slices without augmentation",
+            "embeddings can be kept only of a wholly frozen encoder on whole slices without augmentation",
             did="nothing was started",
-            fix="--set tune=decoder --set augment=false, or no --embeddings",
+            fix="no --embeddings" if patches else "--set tune=decoder --set augment=false, or no --embeddings",
             row="C02",
         )
     if not fits or not isinstance(sam, Sam):

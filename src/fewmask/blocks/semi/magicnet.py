@@ -21,7 +21,7 @@ class MagicCubes(Term):
     """Exchange of cubes between labelled and unlabelled patches, a teacher for the latter, and cube places to be guessed."""
 
     def __init__(self, student: VNet, cubes: int, weight: float, place_weight: float, decay: float, noise: float) -> None:
-        """`cubes` per side of a patch, which must divide it."""
+        """`cubes` per side of a patch, which must divide its grid at the student's bottom: else a mean would mix two cubes."""
         super().__init__()
         self.teacher = teacher_of(student)
         self.place = nn.Linear(student.bottom_channels, cubes**3)

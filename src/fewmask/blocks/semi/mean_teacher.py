@@ -1,6 +1,5 @@
 """Mean teacher (Tarvainen and Valpola 2017) and two that choose where the student must agree: UA-MT and AC-MT."""
 
-import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,8 +14,8 @@ from fewmask.core.batch import Labelled, Step, Unlabelled
 
 
 def entropy(probs: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b d h w"]:
-    """Per voxel, as a part of the largest possible: 0 certain, 1 all classes alike."""
-    return -(probs * (probs + 1e-6).log()).sum(1) / math.log(probs.shape[1])
+    """Per voxel, in bits: 0 certain, 1 in doubt between two classes (whatever c is), log2(c) if all c classes are alike."""
+    return -(probs * (probs + 1e-6).log2()).sum(1)
 
 
 @runtime_checkable
@@ -24,18 +23,18 @@ class Choice(Protocol):
     """Where the consistency counts."""
 
     def where(
-        self, teacher: VNet, image: Float[Tensor, "b 1 d h w"], target: Float[Tensor, "b c d h w"], noise: float, step: Step
+        self, teacher: VNet, image: Float[Tensor, "b 1 d h w"], probs: Float[Tensor, "b c d h w"], noise: float, step: Step
     ) -> Float[Tensor, "b d h w"]:
-        """Weights in [0, 1]; `target` is the teacher's answer."""
+        """Weights in [0, 1], without gradient; `probs` is the student's answer."""
 
 
 @dataclass(frozen=True)
 class Everywhere:
     """Plain mean teacher."""
 
-    def where(self, teacher: VNet, image: Tensor, target: Tensor, noise: float, step: Step) -> Tensor:
+    def where(self, teacher: VNet, image: Tensor, probs: Tensor, noise: float, step: Step) -> Tensor:
         """All voxels."""
-        return torch.ones_like(target[:, 0])
+        return torch.ones_like(probs[:, 0])
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ class Certain:
     passes: int = 8
     low: float = 0.75
     high: float = 1.0
-    """Bounds of the threshold on the normalised entropy; it rises from low to high."""
+    """Bounds of the threshold on the entropy, in bits; it rises from low to high."""
 
-    def where(self, teacher: VNet, image: Tensor, target: Tensor, noise: float, step: Step) -> Tensor:
+    def where(self, teacher: VNet, image: Tensor, probs: Tensor, noise: float, step: Step) -> Tensor:
         """Entropy of the mean below the threshold."""
-        mean = torch.zeros_like(target)
+        mean = torch.zeros_like(probs)
         for _ in range(self.passes):
             mean += torch.softmax(teacher(disturb(image, noise)).float(), 1) / self.passes
         return (entropy(mean) < self.low + (self.high - self.low) * sigmoid_ramp(step)).float()
@@ -57,14 +56,15 @@ class Certain:
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """AC-MT (Xu and colleagues 2023), entropy variant: voxels of which the teacher is not sure; the rest says nothing new."""
+    """AC-MT (Xu and colleagues 2023), entropy variant: voxels of which the student is not sure; the rest says nothing new."""
 
     low: float = 0.75
     high: float = 0.95
+    """Bounds of the threshold on the entropy, in bits; it rises from low to high."""
 
-    def where(self, teacher: VNet, image: Tensor, target: Tensor, noise: float, step: Step) -> Tensor:
-        """Entropy of the teacher's answer above the threshold."""
-        return (entropy(target) > self.low + (self.high - self.low) * sigmoid_ramp(step)).float()
+    def where(self, teacher: VNet, image: Tensor, probs: Tensor, noise: float, step: Step) -> Tensor:
+        """Entropy of the student's answer above the threshold. A step has no gradient: looking sure is not rewarded."""
+        return (entropy(probs) > self.low + (self.high - self.low) * sigmoid_ramp(step)).float()
 
 
 class MeanTeacher(Term):
@@ -101,7 +101,8 @@ class MeanTeacher(Term):
         self, image: Float[Tensor, "b 1 d h w"], logits: Float[Tensor, "b c d h w"], step: Step
     ) -> tuple[Float[Tensor, "b d h w"], Float[Tensor, "b d h w"]]:
         """Squared error to the teacher and its weight, per voxel; the teacher sees these patches in one pass."""
+        probs = torch.softmax(logits.float(), 1)
         with torch.no_grad():
             target = torch.softmax(self.teacher(disturb(image, self._noise)).float(), 1)
-            where = self._choice.where(self.teacher, image, target, self._noise, step)
-        return ((torch.softmax(logits.float(), 1) - target) ** 2).mean(1), where
+            where = self._choice.where(self.teacher, image, probs, self._noise, step)
+        return ((probs - target) ** 2).mean(1), where

@@ -1,0 +1,70 @@
+"""What the gradient feedback of trained `ada_sam` runs does on their test scans, every fourth slice.
+
+    python experiments/feedback.py runs/sam-mix-table/RUN/run ...
+
+Prints the gate; how large the change of the features is beside them; how much of the change is another one when the gradient is
+that of the slice after (0 = the gradient is not listened to); and the change of P(present) and, in IoU, of the box by feedback.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fewmask.core.placement import Placement
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
+from fewmask.methods.ada_sam import AdaSam
+from fewmask.predict import Predictor
+from fewmask.predict.folder import load_prepared
+
+EVERY, BATCH = 4, 8
+
+
+def main(path: Path) -> None:
+    """Print one line."""
+    run = RunFolder.open(path)
+    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    method = Predictor.load(path).method
+    assert isinstance(method, AdaSam) and method.feedback is not None, f"{path}: not a run of ada_sam with feedback"  # noqa: S101
+    feedback, recipe = method.feedback, prepared.recipe
+    sizes, others, tags, overlaps = [], [], [], []
+    for case in run.read_split().test:
+        volume = load_prepared(prepared, case)
+        slices = list(range(0, volume.shape[0], EVERY))
+        placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
+        scaled = recipe.scale(volume.intensities(slices), recipe.bounds(volume.intensities()))
+        for image in torch.from_numpy(placement.place(scaled)[:, None]).split(BATCH):
+            side = image.shape[-1]
+            with torch.no_grad():
+                features = method.sam.encode(image).float()
+                first = method._look(features, side)
+                gradient = method._gradient(features, first.boxes, side)
+                corrected = feedback(features, gradient)
+                look = method._look(corrected, side)
+                change = corrected - features
+                there = gradient.flatten(1).any(1) & gradient.roll(1, 0).flatten(1).any(1)
+                other = feedback(features, gradient.roll(1, 0)) - corrected
+            size = change.flatten(1).norm(dim=1)
+            sizes += (size / features.flatten(1).norm(dim=1)).tolist()
+            others += (other.flatten(1).norm(dim=1) / size.clamp_min(1e-12))[there].tolist()
+            tags += (torch.sigmoid(look.logits) - torch.sigmoid(first.logits)).abs().flatten().tolist()
+            overlaps += [overlap(a, b) for a, b in zip(first.boxes.flatten(0, 1), look.boxes.flatten(0, 1), strict=True)]
+    print(
+        f"{path.parent.name}: gate {float(feedback.gate.detach()):.3f}, change {np.mean(sizes):.3f} of the features, "
+        f"{np.mean(others):.2f} of it another with another gradient; P(present) moves by {np.mean(tags):.3f}, "
+        f"boxes before and after overlap by {np.nanmean(overlaps):.3f}"
+    )
+
+
+def overlap(a: torch.Tensor, b: torch.Tensor) -> float:
+    """IoU of two boxes (x0, y0, x1, y1); NaN where one is missing."""
+    sides = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp_min(0)
+    shared = sides.prod()
+    return float(shared / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - shared))
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        main(Path(argument))
