@@ -56,22 +56,20 @@ class Weak:
     image: Float[Tensor, "b 1 *space"]
     present: Int[Tensor, "b k"]
     """1 yes, 0 no, -1 nobody said."""
-    strong: Float[Tensor, "b 1 *space"] | None = None
-    """The same slices under a stronger intensity draw (same geometry), when the feed asks for it."""
     draws: tuple[Draw, ...] = ()
 
     def to(self, device: torch.device) -> "Weak":
         """The same on another device."""
-        strong = None if self.strong is None else self.strong.to(device)
-        return Weak(self.image.to(device), self.present.to(device), strong, self.draws)
+        return Weak(self.image.to(device), self.present.to(device), self.draws)
 
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """Slices or patches of which nothing is known."""
+    """Slices or patches whose masks and tags are not looked at."""
 
     image: Float[Tensor, "b 1 *space"]
     strong: Float[Tensor, "b 1 *space"] | None = None
+    """The same slices under a stronger intensity draw (same geometry), when the feed asks for it."""
     draws: tuple[Draw, ...] = ()
     pseudo: Int[Tensor, "b *space"] | None = None
     """What an earlier stage of the method made of them (class index, `IGNORE` beyond the scan); never a person's mask."""
@@ -111,7 +109,7 @@ class Feed:
     weak: int = 0
     unlabelled: int = 0
     strong: bool = False
-    """Also give the strong view of weak and unlabelled items."""
+    """Also give the strong view of unlabelled slices."""
     pseudo: Literal["off", "some", "only"] = "off"
     """Also give the labels that an earlier stage left for unlabelled patches: to those that have any, or draw only those."""
     augment: bool = True

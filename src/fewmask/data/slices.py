@@ -103,16 +103,11 @@ class SliceFeed:
 
     def _weak(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Weak:
         present = torch.tensor([self._known[item] for item in items])
-        return Weak(self._images(items, draws), present, self._strong(items, draws, "weak", index), tuple(draws))
+        return Weak(self._images(items, draws), present, tuple(draws))
 
     def _unlabelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Unlabelled:
-        return Unlabelled(self._images(items, draws), self._strong(items, draws, "unlabelled", index), tuple(draws))
-
-    def _strong(self, items: Sequence[Item], draws: Sequence[Draw], stream: str, index: int) -> Float[Tensor, "b 1 h w"] | None:
-        if not self._feed.strong:
-            return None
-        stronger = [strengthen(one, rng(self._seed, "strong", stream, index, i)) for i, one in enumerate(draws)]
-        return self._images(items, stronger)
+        stronger = [strengthen(one, rng(self._seed, "strong", "unlabelled", index, i)) for i, one in enumerate(draws)]
+        return Unlabelled(self._images(items, draws), self._images(items, stronger) if self._feed.strong else None, tuple(draws))
 
     def _images(self, items: Sequence[Item], draws: Sequence[Draw]) -> Float[Tensor, "b 1 h w"]:
         return torch.stack([apply_image(self._image(item), one) for item, one in zip(items, draws, strict=True)])

@@ -19,7 +19,7 @@ class Config:
     """Settings of `unet`; nothing here comes from the paper, which names the baseline only."""
 
     channels: tuple[int, ...] = (24, 48, 96, 192, 256)
-    """Channels per level; ours, so that 10 minutes on two cores are about a thousand steps."""
+    """Channels per level; ours, so that a step takes a third of a second on two cores."""
     labelled: int = 8
     """Outlined slices per step."""
     tags_as_empty: bool = False
