@@ -12,30 +12,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewmask.core.placement import Placement
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.methods.ada_sam import AdaSam
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 
-EVERY, BATCH = 4, 8
+EVERY = 4
 
 
 def main(path: Path) -> None:
     """Print one line."""
     run = RunFolder.open(path)
     prepared = Prepared.open(Path(run.read_config()["prepared"]))
-    method = Predictor.load(path).method
+    predictor = Predictor.load(path)
+    method = predictor.method
     assert isinstance(method, AdaSam) and method.feedback is not None, f"{path}: not a run of ada_sam with feedback"  # noqa: S101
-    feedback, recipe = method.feedback, prepared.recipe
+    feedback = method.feedback
     sizes, others, tags, overlaps = [], [], [], []
     for case in run.read_split().test:
         volume = load_prepared(prepared, case)
-        slices = list(range(0, volume.shape[0], EVERY))
-        placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
-        scaled = recipe.scale(volume.intensities(slices), recipe.bounds(volume.intensities()))
-        for image in torch.from_numpy(placement.place(scaled)[:, None]).split(BATCH):
+        for _, image in predictor.images(volume, range(0, volume.shape[0], EVERY)):
             side = image.shape[-1]
             with torch.no_grad():
                 features = method.sam.encode(image).float()

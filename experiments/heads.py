@@ -25,6 +25,7 @@ from fewmask.core.batch import Task
 from fewmask.core.placement import Placement
 from fewmask.io.prepared import Prepared
 from fewmask.methods.ada_sam import AdaSam, Config, build
+from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training.start import find_weights, load_start
 
@@ -70,17 +71,17 @@ def fresh(side: int, head: Literal["places", "pooled"] = "places") -> AdaSam:
 def embed(prepared: Prepared, cases: tuple[str, ...]) -> Slices:
     """Every EVERYth slice of these scans."""
     recipe = prepared.recipe
-    sam = fresh(recipe.size).sam
+    method = fresh(recipe.size)
+    predictor = Predictor(method, recipe, Task(("structure",), recipe.size), torch.device("cpu"), bf16=True, batch=BATCH)
     embeddings, shares = [], []
     for case in cases:
         volume = load_prepared(prepared, case)
-        slices = list(range(0, volume.shape[0], EVERY))
+        slices = range(0, volume.shape[0], EVERY)
         placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
         with prepared.case(case) as file:
             mask = placement.place((file.labels(range(volume.shape[0]))[slices] == 1).astype(np.float32))
-        scaled = recipe.scale(volume.intensities(slices), recipe.bounds(volume.intensities()))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            embeddings += [sam.encode(some).float() for some in torch.from_numpy(placement.place(scaled)[:, None]).split(BATCH)]
+            embeddings += [method.sam.encode(image).float() for _, image in predictor.images(volume, slices)]
         shares.append(functional.adaptive_avg_pool2d(torch.from_numpy(mask), embeddings[0].shape[-1]))
     share = torch.cat(shares)
     return Slices(torch.cat(embeddings), share.flatten(1).any(1).float(), share)

@@ -137,7 +137,7 @@ class Predictor:
         present = np.zeros((volume.shape[0], self.task.k), np.float32)
 
         def fill(answer: Answer, wanted: Sequence[int]) -> None:
-            for slices, image in self._images(volume, placement, wanted):
+            for slices, image in self.images(volume, wanted):
                 probs = self._ask(answer, image, slices)
                 restored = placement.restore(probs.probs.float().cpu().numpy())
                 labels[slices] = restored.argmax(1).astype(np.uint8)
@@ -193,9 +193,9 @@ class Predictor:
         with grad, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return answer(image.to(self.device), slices)
 
-    def _images(
-        self, volume: Volume, placement: Placement, wanted: Sequence[int]
-    ) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:
+    def images(self, volume: Volume, wanted: Sequence[int]) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:
+        """The scan's `wanted` slices as the network sees them, a few at a time."""
+        placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         bounds = self.bounds(volume)
         for start in range(0, len(wanted), self.batch):
             slices = list(wanted[start : start + self.batch])
