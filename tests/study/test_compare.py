@@ -165,6 +165,7 @@ def test_an_ablation_alone_has_no_published_cell() -> None:
     assert "0.863" in table([row("nnunet", "p", 0.9, settings="memory_gb=1.0 mirror=false", slices="", volumes=12)], "sam-mix")
     assert "0.441" in table([row("sam_pp", "p", 0.9, settings="coarse=cam", slices=0)], "sam-mix")
     assert published("la-2018", "canvas_sam", "patch=[48,64,64] canvas=256", "1 volume") == "0.748"
+    assert published("la-2018", "canvas_sam", "patch=[48,64,64] levels=recipe", "1 volume") == "0.748"
     assert published("la-2018", "canvas_sam", "patch=[48,64,64] montage=false", "1 volume") == ""
 
 

@@ -35,6 +35,7 @@ _STILL = {
     ),
     "la-2018": (
         "patch=", "turns=", "canvas=", "encoder=", "tune=lora", "term=", "optimiser=sgd", "norm=batch", "joint_pass=true",
+        "levels=recipe", "finetune.levels=recipe",
         "finetune.patch=", "finetune.turns=", "finetune.canvas=", "finetune.encoder=", "finetune.tune=lora",
     ),
 }  # fmt: skip
