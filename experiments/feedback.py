@@ -3,7 +3,7 @@
     python experiments/feedback.py runs/sam-mix-table/RUN/run ...
 
 Prints the gate; how large the change of the features is beside them; how much of the change is another one when the gradient is
-that of the slice after (0 = the gradient is not listened to); and the change of P(present) and, in IoU, of the box by feedback.
+that of another slice (0 = the gradient is not listened to); and the change of P(present) and, in IoU, of the box by feedback.
 """
 
 import sys
@@ -41,7 +41,7 @@ def main(path: Path) -> None:
                 corrected = feedback(features, gradient)
                 look = method._look(corrected, side)
                 change = corrected - features
-                there = gradient.flatten(1).any(1) & gradient.roll(1, 0).flatten(1).any(1)
+                there = gradient.flatten(1).any(1) & gradient.roll(1, 0).flatten(1).any(1) & (len(image) > 1)
                 other = feedback(features, gradient.roll(1, 0)) - corrected
             size = change.flatten(1).norm(dim=1)
             sizes += (size / features.flatten(1).norm(dim=1)).tolist()

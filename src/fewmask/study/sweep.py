@@ -221,8 +221,8 @@ def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> 
         refused = predict_folder(predictor, data / place.images, out).refused
         if refused:
             raise BadDataset(
-                f"{place.name}: {refused[0]['case']}: {refused[0]['what']}",
-                where=f"{len(refused)} scans of {data / place.images} cannot be read, and rows are of all scans or none",
+                f"{place.name}: {len(refused)} scans cannot be read, first {refused[0]['case']}: {refused[0]['what']}",
+                where=str(data / place.images),
                 did="no row was written",
                 fix=f"fewmask check {data / place.images}",
                 row="M15",
