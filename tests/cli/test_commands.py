@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fewmask.cli.app import VERBS
+from fewmask.core.recipe import RECIPES
 
 
 def fewmask(*words: object) -> subprocess.CompletedProcess[str]:
@@ -39,6 +40,11 @@ def test_errors_in_json_are_one_object_too(tmp_path) -> None:
 @pytest.mark.parametrize("words", [["nonsense"], ["train"], ["train", "x", "--out"], ["predict", "a", "b", "--volume", "x"]])
 def test_wrong_usage_exits_2(words) -> None:
     assert fewmask(*words).returncode == 2
+
+
+def test_prepare_names_every_recipe() -> None:
+    words = re.sub(r"\W+", " ", fewmask("prepare", "-h").stdout)
+    assert all(re.sub(r"\W+", " ", name) in words for name in RECIPES)
 
 
 def test_methods_explain_their_settings() -> None:

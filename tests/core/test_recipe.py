@@ -62,6 +62,18 @@ def test_settle_by_hand() -> None:
     assert RECIPES["ct-liver"].settle(modality="mr", extent_mm=[900.0], spacing_mm=[9.0]) == RECIPES["ct-liver"]
 
 
+def test_a_smaller_grid_covers_the_same_slices() -> None:
+    # 320 mm on 160 px: pixels of 2 mm, whatever pixel size the recipe would have had.
+    smaller = RECIPES["ct-liver"].on_grid(160).settle(modality="ct", extent_mm=[320.0], spacing_mm=[0.7])
+    assert (smaller.size, smaller.spacing_mm, smaller.window_hu) == (160, 2.0, (-125.0, 240.0))
+
+
+@pytest.mark.parametrize("size", [32, 100, 2048, -64])
+def test_a_grid_that_cannot_be_halved_five_times_is_refused(size: int) -> None:
+    with pytest.raises(BadConfig, match=f"{size} x {size}"):
+        Recipe().on_grid(size)
+
+
 def test_named_recipes_know_their_names() -> None:
     assert all(name == recipe.name for name, recipe in RECIPES.items())
     assert RECIPES["sam-mix-paper"].settled

@@ -60,6 +60,15 @@ def test_input_is_untouched_and_second_time_is_reuse(tmp_path) -> None:
     assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
 
 
+def test_another_grid_wants_no_scan_read_again(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    again = prepare(tmp_path / "scans", tmp_path / "out", options(size=128))
+    recipe = Prepared.open(tmp_path / "out").recipe
+    # 32 pixels of 3 mm lie well inside 128 of them.
+    assert (again.reused, recipe.size, recipe.spacing_mm) == (2, 128, 3.0)
+
+
 def test_a_flipped_bit_in_the_store_is_found_and_rebuilt(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     prepare(tmp_path / "scans", tmp_path / "out", options())

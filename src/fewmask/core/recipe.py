@@ -50,6 +50,20 @@ class Recipe:
         """True once nothing is left to be found out from the data."""
         return self.modality != "auto" and self.size > 0 and (self.stretch or self.spacing_mm > 0)
 
+    def on_grid(self, size: int) -> "Recipe":
+        """The same on a grid of `size` x `size` pixels, whose spacing follows from the scans: fewer pixels, faster and coarser.
+
+        Raises `BadConfig` for a size that the networks cannot halve five times (multiples of 32, 64 to 1024).
+        """
+        if size % 32 or not 64 <= size <= 1024:
+            raise BadConfig(
+                f"slices of {size} x {size} pixels were asked for",
+                did="nothing was started",
+                fix="use a multiple of 32 from 64 to 1024, such as --size 160",
+                row="C02",
+            )
+        return replace(self, size=size, spacing_mm=0.0)
+
     def settle(self, *, modality: Literal["ct", "mr"], extent_mm: list[float], spacing_mm: list[float]) -> "Recipe":
         """Fill in what is left open from the scans: their modality, in-plane extents and pixel sizes (one number per scan).
 

@@ -124,7 +124,7 @@ def _write_tables(
     write_split(out / "split.toml", split)
     for stale in {path.stem for path in (out / "cases").glob("*.h5")} - set(rows):
         (out / "cases" / f"{stale}.h5").unlink()
-    write_manifest(out, recipe, classes, rows.values(), refused, {**options.mark, "recipe": options.recipe})
+    write_manifest(out, recipe, classes, rows.values(), refused, {**options.mark, "recipe": options.recipe, "size": options.size})
     reused = sum(case.reused for case in found.values())
     return PrepareSummary(out, len(found) - reused, reused, refused, notes)
 

@@ -17,6 +17,8 @@ class PrepareOptions:
     """Class name -> values or structure names in the masks, in the order of the classes."""
     recipe: str = "auto"
     """Name of a recipe."""
+    size: int = 0
+    """Side in pixels of the grid that the recipe's slices are laid on (`Recipe.on_grid`); 0 = the recipe's own."""
     masks: Literal["partial", "complete"] = "partial"
     """`partial`: slices without outline are unknown. `complete`: they are truly empty."""
     tags: Path | Literal["from-masks"] | None = None
@@ -39,7 +41,7 @@ class PrepareOptions:
 
     @property
     def settled_recipe(self) -> Recipe:
-        """The named recipe. Raises `BadConfig` for a name that is not there."""
+        """The named recipe, on the grid asked for. Raises `BadConfig` for a name that is not there or a size that cannot be."""
         if self.recipe not in RECIPES:
             raise BadConfig(
                 f"no recipe is called {self.recipe!r}",
@@ -47,7 +49,8 @@ class PrepareOptions:
                 fix=f"use one of: {', '.join(RECIPES)}",
                 row="C01",
             )
-        return RECIPES[self.recipe]
+        recipe = RECIPES[self.recipe]
+        return recipe.on_grid(self.size) if self.size else recipe
 
     @property
     def mark(self) -> dict[str, Any]:

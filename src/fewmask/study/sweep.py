@@ -64,6 +64,8 @@ class Plan:
     label: list[str]
     runs: list[Grid]
     recipe: str = "auto"
+    size: int = 0
+    """Side of the networks' grid in pixels; 0 = the recipe's own."""
     masks: Literal["partial", "complete"] = "complete"
     tags: str | None = "from-masks"
     split: dict[str, list[str]] = field(default_factory=dict)
@@ -203,7 +205,13 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
         write_split(split, parse(Split, {"val": [], **plan.split}, "split"))
     tags: Any = data / plan.tags if plan.tags not in (None, "from-masks") else plan.tags
     options = PrepareOptions(
-        labels=parse_labels(plan.label), recipe=plan.recipe, masks=plan.masks, tags=tags, split=split, jobs=2
+        labels=parse_labels(plan.label),
+        recipe=plan.recipe,
+        size=plan.size,
+        masks=plan.masks,
+        tags=tags,
+        split=split,
+        jobs=2,
     )
     prepare(data / plan.data, work / "prepared", options)
     return Prepared.open(work / "prepared")
