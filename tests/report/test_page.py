@@ -86,7 +86,7 @@ def test_the_card_shows_where_prediction_and_truth_differ_most(tmp_path) -> None
     volume, pred, truth = _scan_and_masks()
     card = make_card("a", "a", volume, pred, truth, _recipe(tmp_path))
     # 256 pixels of 3 mm x 3 mm = 23.0 cm²
-    assert card.pictures[0].caption == "slice 5: largest disagreement, 23.0 cm²"
+    assert card.pictures[0].caption == "slice 5: largest disagreement, 23.0\u00a0cm²"
     bare = make_card("a", "a", volume, pred, None, _recipe(tmp_path / "again"))
     assert [picture.caption for picture in bare.pictures] == ["slice 3: no truth: look yourself"]
 

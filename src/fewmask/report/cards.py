@@ -37,7 +37,7 @@ def make_card(case: str, headline: str, volume: Volume, pred: LabelMap, truth: L
     shown: list[tuple[int, str]] = []
     if truth is not None:
         wrong = (pred.voxels != truth.voxels).sum((1, 2))
-        shown.append((int(wrong.argmax()), f"largest disagreement, {_area(int(wrong.max()), volume)} cm²"))
+        shown.append((int(wrong.argmax()), f"largest disagreement, {_area(int(wrong.max()), volume)}\u00a0cm²"))
         shown.append((int((truth.voxels > 0).sum((1, 2)).argmax()), "most of the structure"))
     else:
         shown.append((int((pred.voxels > 0).sum((1, 2)).argmax()), "no truth: look yourself"))
