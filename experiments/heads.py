@@ -118,7 +118,7 @@ def main(path: Path) -> None:
     prepared = Prepared.open(path)
     known, asked = embed(prepared, prepared.split.train), embed(prepared, prepared.split.test)
     for see in (average, places, attended):
-        for lr in (3e-4, 1e-3):
+        for lr in (1e-3, 1e-2):
             figures = []
             for seed in range(SEEDS):
                 head = learn(see, lr, seed, known)

@@ -54,13 +54,14 @@ def test_the_gradient_decides_what_is_attended() -> None:
     assert float(change.std((2, 3)).norm() / change.square().mean((2, 3)).sqrt().norm()) > 0.3
 
 
-def test_the_gate_has_a_learning_rate_of_its_own_and_does_not_decay() -> None:
-    method = make(replace(SMALL, lr=1e-3, gate_lr=0.03))
-    rest, gate = method.optimiser().param_groups
-    assert gate["lr"] == 0.03 and gate["weight_decay"] == 0 and rest["lr"] == 1e-3
+def test_head_and_gate_have_learning_rates_of_their_own_and_the_gate_does_not_decay() -> None:
+    method = make(replace(SMALL, lr=1e-3, head_lr=0.01, gate_lr=0.03))
+    rest, head, gate = method.optimiser().param_groups
+    assert gate["lr"] == 0.03 and gate["weight_decay"] == 0 and rest["lr"] == 1e-3 and head["lr"] == 0.01
     assert len(gate["params"]) == 1 and gate["params"][0] is method.feedback.gate  # type: ignore[union-attr]
-    assert len(rest["params"]) + 1 == sum(weight.requires_grad for weight in method.parameters())
-    assert len(make(replace(SMALL, feedback=False)).optimiser().param_groups) == 1
+    assert set(map(id, head["params"])) == set(map(id, method.head.parameters()))
+    assert len(rest["params"]) + len(head["params"]) + 1 == sum(weight.requires_grad for weight in method.parameters())
+    assert len(make(replace(SMALL, feedback=False)).optimiser().param_groups) == 2
 
 
 def test_the_activation_is_grad_cam() -> None:

@@ -62,6 +62,26 @@ def test_stopped_between_its_stages_it_goes_on_to_the_same_weights(prepared, tmp
     assert again.weights.read_bytes() == whole.weights.read_bytes()
 
 
+def test_a_first_stage_that_another_run_has_trained_is_taken_from_there(prepared, tmp_path) -> None:
+    tuning = tuple(setting.removeprefix("finetune.") for setting in SMALL if setting.startswith("finetune."))
+    alone = RunFolder(train(request(prepared, tmp_path / "sam" / "run", method="canvas_sam", settings=tuning)))
+    whole = RunFolder(train(request(prepared, tmp_path / "whole")))
+    seen: list[Progress] = []
+    run = RunFolder(train(request(prepared, tmp_path / "sam" / "cfr" / "run", twins=tmp_path / "sam"), seen.append))
+    assert str(alone.path) in seen[0].note and not seen[0].losses
+    assert run.weights.read_bytes() == whole.weights.read_bytes()
+    tuned = RunFolder(run.path / "finetune")
+    assert tuned.read_losses(3) == alone.read_losses(3) and tuned.weights.read_bytes() == alone.weights.read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 2}, {"volumes": 2}, {"draw": 1}])
+def test_another_training_is_nobodys_twin(prepared, tmp_path, change) -> None:
+    train(request(prepared, tmp_path / "one", until="finetune"))
+    seen: list[Progress] = []
+    train(request(prepared, tmp_path / "other", until="finetune", twins=tmp_path, **change), seen.append)
+    assert seen[0].losses
+
+
 def test_until_stops_after_the_fine_tuning(prepared, tmp_path) -> None:
     path = train(request(prepared, tmp_path / "run", until="finetune"))
     assert path == tmp_path / "run" / "finetune" and RunFolder.open(path).weights.exists()

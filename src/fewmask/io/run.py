@@ -110,6 +110,11 @@ class RunFolder(States):
         return self.path / "weights.safetensors"
 
     @property
+    def losses(self) -> Path:
+        """Losses by step."""
+        return self.path / "losses.csv"
+
+    @property
     def predictions(self) -> Path:
         """Masks of this run."""
         return self.path / "predictions"
@@ -170,9 +175,8 @@ class RunFolder(States):
 
     def write_losses(self, names: list[str], rows: list[dict[str, str]]) -> None:
         """The whole table of losses, one row per logged step."""
-        write_csv(self.path / "losses.csv", ["step", *names], rows)
+        write_csv(self.losses, ["step", *names], rows)
 
     def read_losses(self, before: int) -> list[dict[str, str]]:
         """Rows of steps before `before`."""
-        path = self.path / "losses.csv"
-        return [row for row in read_csv(path, ["step"]) if int(row["step"]) < before] if path.exists() else []
+        return [row for row in read_csv(self.losses, ["step"]) if int(row["step"]) < before] if self.losses.exists() else []

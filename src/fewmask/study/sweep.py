@@ -1,7 +1,8 @@
 """A table of runs from one file: methods x budgets x draws x seeds, trained, predicted and scored in domain and elsewhere.
 
 Every finished run appends its rows to one table. Rows that are there are not made again, a killed run is resumed, a run that
-another process holds is left to it: so a sweep goes on over days, and several processes or machines may share it.
+another process holds is left to it: so a sweep goes on over days, and several processes or machines may share it. Where methods
+begin with the same training (`canvas_sam`, and `cfr` with any term), it is done once.
 """
 
 import itertools
@@ -172,7 +173,7 @@ def run_sweep(
                     continue
                 say(run.name)
                 request = run.request(prepared.folder, folder / "run")
-                path = train(replace(request, in_order=plan.in_order, device=device, threads=threads), progress)
+                path = train(replace(request, in_order=plan.in_order, device=device, threads=threads, twins=work), progress)
                 add_rows(rows, _score(plan, run, prepared, data, path))
                 summary.done.append(run.name)
         except Interrupted:

@@ -32,7 +32,7 @@ from fewmask.training.external import describe_external, settle_steps, train_ext
 from fewmask.training.machine import choose_bf16, choose_device, describe, start_time
 from fewmask.training.norms import renew_norms
 from fewmask.training.request import Progress, TrainRequest
-from fewmask.training.stages import Label, check_plan, folders_of, label_scans, online_labels, plan_stages
+from fewmask.training.stages import Label, adopt, check_plan, folders_of, label_scans, online_labels, plan_stages
 from fewmask.training.start import find_weights, load_start, recall_embeddings
 from fewmask.training.stop import listen
 
@@ -94,6 +94,11 @@ def _train_stage(
             machine = describe(device) | (describe_external() if external else {})
             config = _settle(config, request, stage, prepared, budget, device)
             run.create(config, prepared.recipe.as_dict(), prepared.split, budget, machine, beside=folders_of(plan))
+        # Only a first stage may be another run's: what a later one builds on is not all in its config.
+        others = request.twins if stage.name and stage is plan[0] else None
+        if others and not run.weights.exists() and (twin := adopt(run, others)):
+            steps = config["steps"]
+            tell(Progress(steps, steps, 0.0, 0.0, {}, steps, f"{stage.name}: trained already, taken from {twin}"))
         if not run.weights.exists():
             if external:
                 train_external(run, config, prepared, budget, device, tell)

@@ -1,6 +1,8 @@
 """Methods with several trainings: which they are, and how one stage's network labels scans for the next."""
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ import torch
 from fewmask.core.batch import IGNORE, Batch
 from fewmask.core.budget import Budget
 from fewmask.core.config import apply_settings
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.volume import LabelMap
+from fewmask.io.atomic import writing
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.methods import config_class, stages
 from fewmask.methods._method import Stage
@@ -83,6 +87,29 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
             fix=f"use fewer --{budget.kind}, or a method that learns from masks alone: --method vnet or canvas_sam",
             row="C02",
         )
+
+
+def adopt(run: RunFolder, others: Path) -> Path | None:
+    """Copy losses and weights of a finished training below `others` that began as `run` did; says which, if there is one.
+
+    The same config, masks, slices, split, versions and machine make the same weights, so nothing is lost by it but time.
+    """
+    mine = _beginning(run)
+    for weights in sorted(others.rglob(run.weights.name)):
+        other = RunFolder(weights.parent)
+        with suppress(FewmaskError):  # a folder that cannot be read is nobody's twin
+            if _beginning(other) == mine:
+                for path in (run.losses, run.weights):  # weights last: they say that the run is finished
+                    with writing(path) as temp:
+                        shutil.copyfile(other.path / path.name, temp)
+                return other.path
+    return None
+
+
+def _beginning(run: RunFolder) -> list[Any]:
+    """What a run was made of; where the prepared dataset lies does not matter, its digest does."""
+    config = {key: value for key, value in run.read_config().items() if key != "prepared"}
+    return [config, run.read_recipe(), run.read_split(), run.read_budget(), run.read_environment()]
 
 
 def label_scans(
