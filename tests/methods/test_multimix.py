@@ -44,6 +44,17 @@ def test_masks_teach_the_classifier_nothing() -> None:
     assert all(weight.grad is not None and weight.grad.any() for weight in method.bridge.blocks[0].conv1.parameters())
 
 
+def test_outlined_slices_do_not_say_how_common_a_structure_is() -> None:
+    """Tagged slices alone teach the classifier where there are any; without them the outlined ones do."""
+    method = make().eval()
+    batch = batch_for(method)
+    assert batch.labelled is not None and batch.weak is not None
+    absent = replace(batch, labelled=replace(batch.labelled, present=torch.zeros_like(batch.labelled.present)))
+    assert method.losses(absent, Step(0, 10))["classify"] == method.losses(batch, Step(0, 10))["classify"]
+    alone, alone_absent = replace(batch, weak=None), replace(absent, weak=None)
+    assert method.losses(alone_absent, Step(0, 10))["classify"] != method.losses(alone, Step(0, 10))["classify"]
+
+
 def test_consistency_is_the_divergence_of_the_strong_view_from_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plain view: 1/4 and 3/4 in both pixels; strong view: the same in one, 1/2 and 1/2 in the other. The mean halves it."""
     method = make(replace(SMALL, pseudo_weight=0.0, consistency_weight=0.1))

@@ -87,11 +87,11 @@ class MultiMix(Method):
         """`classify` on tags, `dice` and `ce` on outlined slices, `pseudo` and `consistency` on images alone."""
         assert batch.labelled is not None
         levels, tags = self._look(batch.labelled.image)
-        classify, present = [tags], [batch.labelled.present]
+        present = batch.labelled.present
         if batch.weak is not None:
-            classify.append(self._look(batch.weak.image)[1])
-            present.append(batch.weak.present)
-        losses = {"classify": tag_entropy(torch.cat(classify), torch.cat(present))}
+            # Outlined slices hold the structure; how common it is, only tagged slices say, which are drawn from all.
+            tags, present = self._look(batch.weak.image)[1], batch.weak.present
+        losses = {"classify": tag_entropy(tags, present)}
         masks = label_map(self._decode(batch.labelled.image, levels), batch.labelled.mask)
         losses |= {name: weight * masks[name] for name, weight in self._weights().items() if weight}
         return losses | (self._unlabelled_losses(batch.unlabelled) if batch.unlabelled is not None else {})
