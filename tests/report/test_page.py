@@ -15,14 +15,15 @@ import pytest
 from PIL import Image
 
 from fewmask.core.volume import LabelMap, Volume
-from fewmask.evaluate.scores import score_case
+from fewmask.evaluate.intervals import summarise
+from fewmask.evaluate.scores import CaseScore, score_case
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
 from fewmask.methods import config_from
 from fewmask.report.cards import make_card, make_story
-from fewmask.report.page import write_report
+from fewmask.report.page import _sentence, write_report
 from fewmask.report.pictures import BOX, PREDICTION, TRUTH, draw_box, outline, scale_to, show_slice
 from fewmask.training import TrainRequest, draw_budget, train
 from fewmask.training.stages import plan_stages
@@ -163,7 +164,25 @@ def test_numbers_on_the_page_are_the_scores(finished) -> None:
     assert "<td>0.847</td>" in page and "<td>0.000</td>" in page
     wall = re.findall(r"<h3>(case_0\d)", page)
     assert wall[:2] == ["case_04", "case_03"], "worst first"
-    assert "2 outlined slices" in page
+    assert "2 outlined slices" in page and "on 2 scans the model never saw" in page
+
+
+def test_the_sentence_counts_like_a_person(finished) -> None:
+    """Two structures of the same scans share their number; of others each has its own; one is no plural."""
+    run, prepared = finished
+    config = RunFolder.open(run).read_config()
+    _, pred, truth = _scan_and_masks()
+    liver = score_case("case_03", pred.voxels, truth.voxels, truth.spacing_mm, ("liver",))
+    both = [*liver, *(replace(score, label="spleen") for score in liver)]
+    config["provided"] |= {"tagged_scans": 1}
+
+    def sentence(scores: list[CaseScore]) -> str:
+        return _sentence(summarise(scores, prepared.patients), config, prepared, RunFolder.open(run))
+
+    assert ", Spleen: Dice 0.85" in sentence(both) and "on 1 scan the model never saw" in sentence(both)
+    more = [*both, replace(liver[0], case="case_04")]
+    assert re.search(r"Liver: [^,]* on 2, Spleen: [^,]* on 1 scans the model never saw", sentence(more))
+    assert "the image tags of 1 scan;" in sentence(both)
 
 
 def page_of(run: Path, prepared: Prepared) -> str:

@@ -85,14 +85,21 @@ def _sentence(summaries: Sequence[Summary], config: Mapping[str, Any], prepared:
     """The one sentence a reader takes away."""
     provided = config["provided"]
     budget = run.read_budget()
-    learned = f"learned from {budget.masks} outlined {budget.kind}"
-    learned += f" and the image tags of {provided['tagged_scans']} scans" if provided["tagged_scans"] else " and no image tags"
+    learned = f"learned from {_count(budget.masks, 'outlined ' + budget.kind)}"
+    tagged = provided["tagged_scans"]
+    learned += f" and the image tags of {_count(tagged, 'scans')}" if tagged else " and no image tags"
     automatic = [summary for summary in summaries if summary.prompts == "automatic"]
     if not automatic:
         return f"No score: no case with a complete mask was kept aside. The model {learned}."
-    parts = [f"{s.label.capitalize()}: {_dice_words(s)} on {s.n} scans the model never saw" for s in automatic]
+    counts = sorted({s.n for s in automatic})
+    parts = [f"{s.label.capitalize()}: {_dice_words(s)}" + (f" on {s.n}" if len(counts) > 1 else "") for s in automatic]
+    scans = "scans" if len(counts) > 1 else f"on {_count(counts[0], 'scans')}"
     missed, spurious = sum(s.n_missed for s in automatic), sum(s.n_spurious for s in automatic)
-    return f"{'; '.join(parts)}; {learned}; {missed} missed, {spurious} spurious."
+    return f"{', '.join(parts)} {scans} the model never saw; {learned}; {missed} missed, {spurious} spurious."
+
+
+def _count(n: int, things: str) -> str:
+    return f"{n} {things.removesuffix('s') if n == 1 else things}"
 
 
 def _dice_words(summary: Summary) -> str:
@@ -130,7 +137,10 @@ def _trust(
     owners = {case for case, _ in budget.slices} | set(budget.volumes)
     tags = f"{provided['tagged_scans']} scans (two numbers per scan and class), {provided['tagged_slices']} slices"
     return [
-        ("Masks a person outlined", f"{budget.masks} {budget.kind} of {len(owners)} scans (draw {budget.draw})"),
+        (
+            "Masks a person outlined",
+            f"{_count(budget.masks, budget.kind)} of {_count(len(owners), 'scans')} (draw {budget.draw})",
+        ),
         ("Image tags a person gave", tags if provided["tagged_scans"] else "none"),
         ("Validation masks", "0: the last checkpoint is used, nothing was chosen by score"),
         ("Slices nobody said anything about", f"{provided['unknown_slices']} of {provided['slices']}"),
