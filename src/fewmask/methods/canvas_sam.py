@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from fewmask.blocks.bezier import Bezier, bend
 from fewmask.blocks.losses import voxel_map
 from fewmask.blocks.montage import Montage
+from fewmask.blocks.nets.across import Across
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
@@ -60,10 +61,14 @@ class Config:
     """
     augment: bool = True
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the paper."""
+    across: bool = True
+    """A small 3D network joins the slices: it sees SAM's logits of the whole patch, and the image; ours, off = the paper."""
     pseudo_weight: float = 0.0
     """Weight of patches that the 3D network is sure of (SFR+ only)."""
     lr: float = 1e-3
     """Learning rate of AdamW at the start; it falls as (1 - t)^0.9."""
+    head_lr: float = 1e-2
+    """The same for what starts from nothing: the class head and the network across slices."""
     weight_decay: float = 0.1
     """AdamW's weight decay."""
 
@@ -76,16 +81,18 @@ def build(config: Config, task: Task) -> "CanvasSam":
     montage = Montage(config.patch, config.canvas) if config.montage else alone
     sam = build_sam(size_named(config.encoder), montage.canvas, task.k + 1)
     tune(sam, config.tune, config.lora_rank, config.weights)
-    return CanvasSam(sam, montage, config, task.spacing_mm)
+    across = Across(task.k + 1) if config.across else None
+    return CanvasSam(sam, across, montage, config, task.spacing_mm)
 
 
 class CanvasSam(Method):
     """A SAM that labels every pixel of a canvas."""
 
-    def __init__(self, sam: Sam, montage: Montage, config: Config, spacing_mm: float) -> None:
+    def __init__(self, sam: Sam, across: Across | None, montage: Montage, config: Config, spacing_mm: float) -> None:
         """Parts come ready-made; `spacing_mm` of the patches' pixels (0 = unknown)."""
         super().__init__()
         self.sam = sam
+        self.across = across
         self._montage, self._config = montage, config
         kind: Literal["off", "only"] = "only" if config.pseudo_weight else "off"
         self.feed = Feed(
@@ -119,9 +126,13 @@ class CanvasSam(Method):
         return Probabilities(torch.softmax(self._logits(image).float(), 1))
 
     def optimiser(self) -> torch.optim.Optimizer:
-        """AdamW on what learns."""
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
-        return torch.optim.AdamW(weights, self._config.lr, weight_decay=self._config.weight_decay)
+        """AdamW on what learns; what starts from nothing has a rate of its own."""
+        new = [weight for name, weight in self.sam.named_parameters() if name.startswith(self.fresh)]
+        new += [] if self.across is None else list(self.across.parameters())
+        known = {id(weight) for weight in new}
+        old = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in known]
+        groups: list[dict[str, Any]] = [{"params": old}, {"params": new, "lr": self._config.head_lr}]
+        return torch.optim.AdamW(groups, self._config.lr, weight_decay=self._config.weight_decay)
 
     def schedule(self, step: Step) -> float:
         """(1 - t)^0.9."""
@@ -130,10 +141,12 @@ class CanvasSam(Method):
     def _logits(self, image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b c d h w"]:
         b, _, d, h, w = image.shape
         image = even_levels(image) if self._config.levels == "patch" else image
-        if not self._config.montage:
+        if self._config.montage:
+            logits = self._montage.unstitch(self._classes(self._montage.stitch(image[:, 0])[:, None]))
+        else:
             slices = self._montage.stitch(image.reshape(b * d, 1, h, w))[:, None]
-            return self._montage.unstitch(self._classes(slices))[:, :, 0].unflatten(0, (b, d)).transpose(1, 2).contiguous()
-        return self._montage.unstitch(self._classes(self._montage.stitch(image[:, 0])[:, None]))
+            logits = self._montage.unstitch(self._classes(slices))[:, :, 0].unflatten(0, (b, d)).transpose(1, 2).contiguous()
+        return logits if self.across is None else self.across(logits, image)
 
     def _classes(self, canvas: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n c m m"]:
         return self.sam.decode(self.sam.encode(canvas), None, canvas.shape[-1])[0]

@@ -35,7 +35,8 @@ _STILL = {
     ),
     "la-2018": (
         "patch=", "turns=", "canvas=", "encoder=", "tune=lora", "term=", "optimiser=sgd", "norm=batch", "joint_pass=true",
-        "levels=recipe", "finetune.levels=recipe",
+        "levels=recipe", "across=false", "head_lr=",
+        "finetune.levels=recipe", "finetune.across=false", "finetune.head_lr=",
         "finetune.patch=", "finetune.turns=", "finetune.canvas=", "finetune.encoder=", "finetune.tune=lora",
     ),
 }  # fmt: skip
