@@ -78,3 +78,10 @@ class Method(nn.Module, ABC):
 
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step, e.g. to move an EMA teacher."""
+
+
+def grouped(network: nn.Module, *apart: dict[str, Any]) -> list[dict[str, Any]]:
+    """An optimiser's groups: whatever learns and stands in none of `apart`, then those, each with settings of its own."""
+    known = {id(weight) for group in apart for weight in group["params"]}
+    rest = [weight for weight in network.parameters() if weight.requires_grad and id(weight) not in known]
+    return [{"params": rest}, *apart]

@@ -23,7 +23,7 @@ from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
 from fewmask.core.errors import BadConfig
-from fewmask.methods._method import Method
+from fewmask.methods._method import Method, grouped
 
 _SHARPNESS = 10.0
 """Queries that point as a key does outweigh those at right angles by e^10 at the start; learned."""
@@ -252,14 +252,10 @@ class AdaSam(Method):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns; the head and the gate have rates of their own."""
-        head = list(self.head.parameters())
-        gate = [] if self.feedback is None else [self.feedback.gate]
-        apart = {id(weight) for weight in head + gate}
-        rest = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in apart]
-        groups: list[dict[str, Any]] = [{"params": rest}, {"params": head, "lr": self.config.head_lr}]
-        if gate:
-            groups.append({"params": gate, "lr": self.config.gate_lr, "weight_decay": 0.0})
-        return torch.optim.AdamW(groups, self.config.lr, weight_decay=self.config.weight_decay)
+        apart: list[dict[str, Any]] = [{"params": list(self.head.parameters()), "lr": self.config.head_lr}]
+        if self.feedback is not None:
+            apart.append({"params": [self.feedback.gate], "lr": self.config.gate_lr, "weight_decay": 0.0})
+        return torch.optim.AdamW(grouped(self, *apart), self.config.lr, weight_decay=self.config.weight_decay)
 
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from fewmask.blocks.nets.across import Across
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
-from fewmask.methods._method import Method
+from fewmask.methods._method import Method, grouped
 from fewmask.methods._semi import check_turns
 
 _CENTRE, _SPREAD = 0.4, 0.2
@@ -129,9 +129,7 @@ class CanvasSam(Method):
         """AdamW on what learns; what starts from nothing has a rate of its own."""
         new = [weight for name, weight in self.sam.named_parameters() if name.startswith(self.fresh)]
         new += [] if self.across is None else list(self.across.parameters())
-        known = {id(weight) for weight in new}
-        old = [weight for weight in self.parameters() if weight.requires_grad and id(weight) not in known]
-        groups: list[dict[str, Any]] = [{"params": old}, {"params": new, "lr": self._config.head_lr}]
+        groups = grouped(self, {"params": new, "lr": self._config.head_lr})
         return torch.optim.AdamW(groups, self._config.lr, weight_decay=self._config.weight_decay)
 
     def schedule(self, step: Step) -> float:
