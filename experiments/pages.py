@@ -3,8 +3,9 @@
     python experiments/pages.py
 
 Mean over runs (each the mean over its scans) ± standard deviation over them. In `docs/results.md` tables stand between two marks:
-`<!-- table SWEEP PROTOCOL -->` or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`. Below a table stands what a
-reader must know about its scans (`NOTES`).
+`<!-- table SWEEP PROTOCOL -->` or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`. `SWEEP[methods]` is each
+method as it is, `SWEEP[sam_mix]` one method with all its changes. Below a table stands what a reader must know about its scans
+(`NOTES`).
 """
 
 import re
@@ -22,7 +23,9 @@ from fewmask.study.score import ORACLE
 HERE = Path(__file__).parent
 PAGES = HERE.parent / "docs" / "methods"
 RESULTS = HERE.parent / "docs" / "results.md"
-MARKED = re.compile(r"(<!-- (table|differences) (\S+) (\S+)(?: ([^>\n]+))? -->\n).*?(<!-- end -->\n)", re.DOTALL)
+MARKED = re.compile(
+    r"(<!-- (table|differences) ([^\s[]+)(?:\[(\w+)\])? (\S+)(?: ([^>\n]+))? -->\n).*?(<!-- end -->\n)", re.DOTALL
+)
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
 NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
 """Data of a sweep -> what to know about its scans."""
@@ -81,12 +84,24 @@ def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
     return markdown([heads, ["---"] * len(heads), *body])
 
 
+def chosen(rows: list[Row], part: str | None) -> list[Row]:
+    """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or those of one method."""
+    if part is None:
+        return rows
+    if part != "methods":
+        return [row for row in rows if row["method"] == part]
+    groups = group(rows)
+    plain = {(setting.method, setting.budget) for setting in groups if not setting.settings}
+    own = (runs for setting, runs in groups.items() if not setting.settings or (setting.method, setting.budget) not in plain)
+    return [row for runs in own for row in runs]
+
+
 def results(text: str) -> str:
     """The page of results with all of its tables exchanged."""
 
     def exchange(found: re.Match[str]) -> str:
-        start, kind, sweep, protocol, against, end = found.groups()
-        rows = list(read_rows(HERE / "rows" / f"{sweep}.csv"))
+        start, kind, sweep, part, protocol, against, end = found.groups()
+        rows = chosen(list(read_rows(HERE / "rows" / f"{sweep}.csv")), part)
         named = cast(Protocol, protocol)
         new = f"{table(rows, named)}\n" if kind == "table" else paired(rows, named, against)
         return f"{start}\n{noted(new, [sweep])}\n{end}"

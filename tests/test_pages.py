@@ -50,6 +50,17 @@ def test_tables_between_marks_are_made_anew() -> None:
     assert both.count("| method |") == 2 and both.index("HD95 mm") < both.index("between") < both.index("HD px")
 
 
+def test_part_of_a_sweep_is_each_method_as_it_is_or_one_method_with_its_changes() -> None:
+    changed = row(settings="a=1", dice="0.6")
+    only = row(method="sam_pp", slices="0", settings="coarse=cam")
+    rows = [row(), changed, row(method="sam_pp"), only]
+    chosen = SCRIPT["chosen"]
+    assert chosen(rows, None) == rows and chosen(rows, "unet") == rows[:2]
+    assert chosen(rows, "methods") == [row(), row(method="sam_pp"), only]
+    told = SCRIPT["results"]("<!-- table sam-mix-table[ada_sam] default -->\n<!-- end -->\n")
+    assert "| ada_sam feedback=false |" in told and "sam_mix" not in told.split("|", 1)[1]
+
+
 def test_below_a_table_of_scans_cropped_around_the_truth_that_is_said_once() -> None:
     page, results = SCRIPT["page"], SCRIPT["results"]
     note = "LA 2018 volumes were cropped around the truth by their authors: a pre-localised task."
