@@ -2,8 +2,9 @@
 
     python experiments/feedback.py runs/sam-mix-table/RUN/run ...
 
-Prints the gate; how large the change of the features is beside them; how much of the change is another one when the gradient is
-that of another slice (0 = the gradient is not listened to); and the change of P(present) and, in IoU, of the box by feedback.
+Prints the gate; how large the change of the features is beside them; how much of the change is another one when what asks (the
+gradient, or as a control the features) is that of another slice (0 = it is not listened to); and the change of P(present) and,
+in IoU, of the box by feedback.
 """
 
 import sys
@@ -37,12 +38,12 @@ def main(path: Path) -> None:
             with torch.no_grad():
                 features = method.sam.encode(image).float()
                 first = method._look(features, side)
-                gradient = method._gradient(features, first.boxes, side)
-                corrected = feedback(features, gradient)
+                query = method._query(features, first.boxes, side)
+                corrected = feedback(features, query)
                 look = method._look(corrected, side)
                 change = corrected - features
-                there = gradient.flatten(1).any(1) & gradient.roll(1, 0).flatten(1).any(1) & (len(image) > 1)
-                other = feedback(features, gradient.roll(1, 0)) - corrected
+                there = query.flatten(1).any(1) & query.roll(1, 0).flatten(1).any(1) & (len(image) > 1)
+                other = feedback(features, query.roll(1, 0)) - corrected
             size = change.flatten(1).norm(dim=1)
             sizes += (size / features.flatten(1).norm(dim=1)).tolist()
             others += (other.flatten(1).norm(dim=1) / size.clamp_min(1e-12))[there].tolist()
@@ -50,7 +51,7 @@ def main(path: Path) -> None:
             overlaps += [overlap(a, b) for a, b in zip(first.boxes.flatten(0, 1), look.boxes.flatten(0, 1), strict=True)]
     print(
         f"{path.parent.name}: gate {float(feedback.gate.detach()):.3f}, change {np.mean(sizes):.3f} of the features, "
-        f"{np.mean(others):.2f} of it another with another gradient; P(present) moves by {np.mean(tags):.3f}, "
+        f"{np.mean(others):.2f} of it another with another slice's; P(present) moves by {np.mean(tags):.3f}, "
         f"boxes before and after overlap by {np.nanmean(overlaps):.3f}"
     )
 

@@ -147,6 +147,17 @@ def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_a
         assert torch.equal(one[n:], two[n:]) and torch.equal(one[:n], two[:n]) != changes
 
 
+def test_as_a_control_the_features_ask_and_no_gradient_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = make(replace(SMALL, feedback_query="features")).eval()
+    monkeypatch.setattr(method, "_gradient", lambda *given: pytest.fail("a gradient was taken"))
+    asked: list[tuple[torch.Tensor, ...]] = []
+    method.feedback.register_forward_hook(lambda module, given, made: asked.append(given))  # type: ignore[union-attr]
+    method.losses(batch_for(method), Step(0, 10))
+    method.predict(slices(2)[0])
+    assert len(asked) == 2 and all(torch.equal(features, query) for features, query in asked)
+    assert not asked[0][1].requires_grad
+
+
 def test_predict_takes_gradients_even_where_none_are_recorded() -> None:
     method = make().eval()
     with torch.no_grad():

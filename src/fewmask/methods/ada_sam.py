@@ -48,6 +48,8 @@ class Config:
     """Rank of the adapters on q and v (paper: 8)."""
     feedback: bool = True
     """Gradient feedback; off is one of the settings of the released notebook's model (all: docs/methods/ada_sam.md)."""
+    feedback_query: Literal["gradient", "features"] = "gradient"
+    """What asks: the gradient (the paper), or the features themselves: the same attention without any feedback, as a control."""
     feedback_side: int = 16
     """Side of the grid on which gradient and features attend (32 in the paper's figure, for an embedding of 64)."""
     feedback_width: int = 128
@@ -150,14 +152,14 @@ class Feedback(nn.Module):
         self.heads = heads
         self.side = side
 
-    def forward(self, features: Float[Tensor, "b c g g"], gradient: Float[Tensor, "b c g g"]) -> Float[Tensor, "b c g g"]:
-        """Corrected features; a gradient of zeros (no mask, so nothing to learn from) leaves them as they are."""
+    def forward(self, features: Float[Tensor, "b c g g"], query: Float[Tensor, "b c g g"]) -> Float[Tensor, "b c g g"]:
+        """Corrected features; a query of zeros (no mask, so nothing to learn from) leaves them as they are."""
         b, _, g, _ = features.shape
-        some = gradient.flatten(1).any(1)
-        size = gradient.square().mean((1, 2, 3), keepdim=True).sqrt()
-        g_tokens = self._tokens(gradient / size.clamp_min(1e-12))
+        some = query.flatten(1).any(1)
+        size = query.square().mean((1, 2, 3), keepdim=True).sqrt()
+        q_tokens = self._tokens(query / size.clamp_min(1e-12))
         f_tokens = self.norm(self._tokens(features))
-        q, k, v = self.query(g_tokens) + self.place, self.key(f_tokens) + self.place, self.value(f_tokens)
+        q, k, v = self.query(q_tokens) + self.place, self.key(f_tokens) + self.place, self.value(f_tokens)
 
         def split(x: Float[Tensor, "b t w"]) -> Float[Tensor, "b n t e"]:
             return x.view(b, self.side**2, self.heads, -1).transpose(1, 2)
@@ -213,8 +215,8 @@ class AdaSam(Method):
             losses, look = {}, first
         else:
             # For every slice, whatever its tag: a gradient for the positive ones only would hand the head the answer.
-            gradient = self._gradient(embedding.detach(), first.boxes, side, batch.labelled, step)
-            look = self._look(self.feedback(embedding, gradient), side)
+            query = self._query(embedding.detach(), first.boxes, side, batch.labelled, step)
+            look = self._look(self.feedback(embedding, query), side)
             losses = {"classify_first": self.config.first_weight * tag_entropy(first.logits[start:], tags)}
         losses["classify"] = tag_entropy(look.logits[start:], tags)
         if look.looks is not None and self.config.guide_weight and bool((batch.labelled.present == 1).any()):
@@ -268,7 +270,7 @@ class AdaSam(Method):
         first = self._look(embedding, side)
         if self.feedback is None:
             return embedding, first
-        return embedding, self._look(self.feedback(embedding, self._gradient(embedding, first.boxes, side)), side)
+        return embedding, self._look(self.feedback(embedding, self._query(embedding, first.boxes, side)), side)
 
     def _look(self, features: Float[Tensor, "b c g g"], side: int) -> _Look:
         """Logits, activation of each class and its box. No gradient passes through the activation; dropout does not touch it."""
@@ -308,6 +310,19 @@ class AdaSam(Method):
     def _each(looks: Float[Tensor, "b k g g"]) -> Float[Tensor, "k k"]:
         """Weights under which every class looks at its own channel."""
         return torch.eye(looks.shape[1], device=looks.device)
+
+    def _query(
+        self,
+        embedding: Float[Tensor, "b c g g"],
+        boxes: Float[Tensor, "b k 4"],
+        side: int,
+        labelled: Labelled | None = None,
+        step: Step | None = None,
+    ) -> Float[Tensor, "b c g g"]:
+        """What asks in the attention."""
+        if self.config.feedback_query == "features":
+            return embedding
+        return self._gradient(embedding, boxes, side, labelled, step)
 
     def _gradient(
         self,
