@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fewmask.core.batch import IGNORE, Batch, Labelled, Probabilities, Step, Task, Unlabelled, Weak
-from fewmask.methods import build, config_class, config_from, is_external, names
+from fewmask.methods import build, config_class, config_from, is_external, names, taught
 from fewmask.methods._method import Method
 
 SIDE, CLASSES = 64, ("liver", "spleen")
@@ -34,6 +34,7 @@ VARIANTS = [
     ("sam_mix", {"tune": "decoder", "component": "union"}),
     ("sam_mix", {"pseudo_weight": 0.25, "consistency_weight": 0.01, "pseudo_confidence": 0.0, "dense_prompt": True}),
     ("ada_sam", {"feedback": False}),
+    ("ada_sam", {"feedback_query": "features"}),
     ("ada_sam", {"tune": "lora", "surrogate_share": 0.5, "component": "largest"}),
     ("ada_sam", {"head": "pooled", "guide_weight": 0.0}),
     ("sam_pp", {"coarse": "cam"}),
@@ -207,3 +208,22 @@ def ask(method: Method, image: torch.Tensor) -> Probabilities:
     method.eval()
     with torch.enable_grad() if method.needs_grad_in_predict else torch.no_grad():
         return method.predict(image)
+
+
+LATE = {"gate": False, "neighbours": 1.0}
+"""Settings that some methods say no weight depends on, and what to change them to."""
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_said_to_matter_only_when_a_scan_is_predicted_teaches_nothing(name: str) -> None:
+    record = {field.name: None for field in fields(config_class(name))}
+    late = [key for key in record if key not in taught(name, record)]
+    assert set(late) == set(LATE) & set(record)
+    one, other = make(name, {}), make(name, {key: LATE[key] for key in late})
+    for method in (one, other) if late else ():
+        torch.manual_seed(1)  # of dropout
+        torch.stack(list(method.losses(batch_for(method), Step(7, 10)).values())).sum().backward()
+        assert any(weight.grad is not None for weight in method.parameters())
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b) and (a.grad is None) == (b.grad is None)
+        assert a.grad is None or b.grad is None or torch.equal(a.grad, b.grad)

@@ -74,6 +74,20 @@ def test_a_first_stage_that_another_run_has_trained_is_taken_from_there(prepared
     assert tuned.read_losses(3) == alone.read_losses(3) and tuned.weights.read_bytes() == alone.weights.read_bytes()
 
 
+def test_a_run_that_another_one_has_trained_but_for_what_matters_in_prediction_is_taken_from_there(prepared, tmp_path) -> None:
+    base = {"method": "multimix", "volumes": None, "slices": 2, "steps": 2}
+    small = ("channels=(8,16,16)",)
+    one = RunFolder(train(request(prepared, tmp_path / "one", **base | {"settings": small})))
+    seen: list[Progress] = []
+    asked = request(prepared, tmp_path / "two", **base | {"settings": (*small, "gate=false"), "twins": tmp_path})
+    run = RunFolder.open(train(asked, seen.append))
+    assert seen[0].note == f"trained already, taken from {one.path}" and not seen[0].losses
+    assert run.weights.read_bytes() == one.weights.read_bytes() and run.read_losses(3) == one.read_losses(3)
+    assert not run.read_config()["config"]["gate"] and one.read_config()["config"]["gate"]
+    train(request(prepared, tmp_path / "three", **base | {"settings": (*small, "lr=0.01"), "twins": tmp_path}), seen.append)
+    assert seen[1].losses, "another learning rate is another training"
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 2}, {"volumes": 2}, {"draw": 1}])
 def test_another_training_is_nobodys_twin(prepared, tmp_path, change) -> None:
     train(request(prepared, tmp_path / "one", until="finetune"))

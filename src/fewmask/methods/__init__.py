@@ -39,6 +39,12 @@ def config_from(name: str, record: Mapping[str, Any]) -> Any:
     return parse(config_class(name), record, name)
 
 
+def taught(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as plain data without settings that matter only when a scan is predicted: what training depends on."""
+    late = getattr(_module(name), "at_test_time", ())
+    return {key: value for key, value in record.items() if key not in late}
+
+
 def build(name: str, config: Any, task: Task) -> Method:
     """A fresh, untrained method."""
     return _module(name).build(config, task)

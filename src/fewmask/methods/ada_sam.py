@@ -27,6 +27,8 @@ from fewmask.methods._method import Method, grouped
 
 _SHARPNESS = 10.0
 """Queries that point as a key does outweigh those at right angles by e^10 at the start; learned."""
+at_test_time = ("gate", "neighbours")
+"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import Method
 
+at_test_time = ("gate",)
+"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep."""
+
 
 @dataclass(frozen=True)
 class Config:

@@ -25,6 +25,9 @@ from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import Method
 
+at_test_time = ("gate", "neighbours")
+"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep."""
+
 
 @dataclass(frozen=True)
 class Config:

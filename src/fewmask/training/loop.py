@@ -94,11 +94,12 @@ def _train_stage(
             machine = describe(device) | (describe_external() if external else {})
             config = _settle(config, request, stage, prepared, budget, device)
             run.create(config, prepared.recipe.as_dict(), prepared.split, budget, machine, beside=folders_of(plan))
-        # Only a first stage may be another run's: what a later one builds on is not all in its config.
-        others = request.twins if stage.name and stage is plan[0] else None
+        # Only a first training may be another run's: what a later one builds on is not all in its config.
+        others = request.twins if stage is plan[0] and not external else None
         if others and not run.weights.exists() and (twin := adopt(run, others)):
             steps = config["steps"]
-            tell(Progress(steps, steps, 0.0, 0.0, {}, steps, f"{stage.name}: trained already, taken from {twin}"))
+            what = f"{stage.name}: " if stage.name else ""
+            tell(Progress(steps, steps, 0.0, 0.0, {}, steps, f"{what}trained already, taken from {twin}"))
         if not run.weights.exists():
             if external:
                 train_external(run, config, prepared, budget, device, tell)

@@ -39,7 +39,7 @@ class TrainRequest:
     until: str | None = None
     """Stop after this stage of a method that has several; its run folder lies in the run's."""
     twins: Path | None = None
-    """Folder of other runs: a first stage that one of them has trained to the end, the same in everything, is taken from it."""
+    """Folder of other runs: what one of them, or its first stage, has trained to the end in the same way is taken from it."""
     embeddings: Path | None = None
     """Folder in which embeddings of a frozen encoder are kept for later runs."""
     embeddings_gib: float = 4.0

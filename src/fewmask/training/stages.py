@@ -19,7 +19,7 @@ from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import write_csv
-from fewmask.methods import config_class, stages
+from fewmask.methods import config_class, stages, taught
 from fewmask.methods._method import Stage
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
@@ -92,7 +92,8 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
 def adopt(run: RunFolder, others: Path) -> Path | None:
     """Copy losses and weights of a finished training below `others` that began as `run` did; says which, if there is one.
 
-    The same config, masks, slices, split, versions and machine make the same weights, so nothing is lost by it but time.
+    The same config, masks, slices, split, versions and machine make the same weights, so nothing is lost by it but time. Settings
+    that matter only when a scan is predicted may differ (`methods.taught`).
     """
     mine = _beginning(run)
     for weights in sorted(others.rglob(run.weights.name)):
@@ -109,6 +110,7 @@ def adopt(run: RunFolder, others: Path) -> Path | None:
 def _beginning(run: RunFolder) -> list[Any]:
     """What a run was made of; where the prepared dataset lies does not matter, its digest does."""
     config = {key: value for key, value in run.read_config().items() if key != "prepared"}
+    config["config"] = taught(config["method"], config["config"])
     return [config, run.read_recipe(), run.read_split(), run.read_budget(), run.read_environment()]
 
 
