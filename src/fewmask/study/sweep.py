@@ -1,8 +1,9 @@
 """A table of runs from one file: methods x budgets x draws x seeds, trained, predicted and scored in domain and elsewhere.
 
 Every finished run appends its rows to one table. Rows that are there are not made again, a killed run is resumed, a run that
-another process holds is left to it: so a sweep goes on over days, and several processes or machines may share it. Where methods
-begin with the same training (`canvas_sam`, and `cfr` with any term), it is done once.
+another process holds is left to it: so a sweep goes on over days, and several processes or machines may share it. A training
+that runs share is done once: where methods begin with the same one (`canvas_sam`, and `cfr` with any term), and where settings
+differ that matter only when a scan is predicted (`gate`).
 """
 
 import itertools
