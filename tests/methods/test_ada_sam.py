@@ -142,14 +142,14 @@ def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_a
         embedding = method.sam.encode(image).detach()
         boxes = torch.tensor([8.0, 10, 30, 34]).expand(len(image), 2, 4)
         inverted = type(batch.labelled)(batch.labelled.image, 2 - batch.labelled.mask, batch.labelled.present)
-        one, two = (method._gradient(embedding, boxes, SIDE, known, Step(0, 10)) for known in (batch.labelled, inverted))
+        one, two = (method._query(embedding, boxes, SIDE, known, Step(0, 10)) for known in (batch.labelled, inverted))
         n = len(batch.labelled.image)
         assert torch.equal(one[n:], two[n:]) and torch.equal(one[:n], two[:n]) != changes
 
 
 def test_as_a_control_the_features_ask_and_no_gradient_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make(replace(SMALL, feedback_query="features")).eval()
-    monkeypatch.setattr(method, "_gradient", lambda *given: pytest.fail("a gradient was taken"))
+    monkeypatch.setattr(torch.autograd, "grad", lambda *given, **named: pytest.fail("a gradient was taken"))
     asked: list[tuple[torch.Tensor, ...]] = []
     method.feedback.register_forward_hook(lambda module, given, made: asked.append(given))  # type: ignore[union-attr]
     method.losses(batch_for(method), Step(0, 10))

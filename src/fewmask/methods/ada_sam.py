@@ -321,23 +321,13 @@ class AdaSam(Method):
         labelled: Labelled | None = None,
         step: Step | None = None,
     ) -> Float[Tensor, "b c g g"]:
-        """What asks in the attention."""
-        if self.config.feedback_query == "features":
-            return embedding
-        return self._gradient(embedding, boxes, side, labelled, step)
-
-    def _gradient(
-        self,
-        embedding: Float[Tensor, "b c g g"],
-        boxes: Float[Tensor, "b k 4"],
-        side: int,
-        labelled: Labelled | None = None,
-        step: Step | None = None,
-    ) -> Float[Tensor, "b c g g"]:
         """d L_seg / d embedding of the first masks: against the truth where training has it, else against their own threshold.
 
         Each image's gradient depends on its own masks only; an image without a prompt has zeros.
+        With `feedback_query=features` it is the embedding itself.
         """
+        if self.config.feedback_query == "features":
+            return embedding
         rows, classes = torch.nonzero(~boxes.isnan().any(-1), as_tuple=True)
         if not len(rows):
             return torch.zeros_like(embedding)
