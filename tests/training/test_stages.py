@@ -11,6 +11,7 @@ from fewmask.core.errors import BadConfig, Interrupted
 from fewmask.data.patches import PatchFeed
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
+from fewmask.io.text import write_json
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training import Progress, TrainRequest, draw_budget, train
@@ -93,6 +94,14 @@ def test_another_training_is_nobodys_twin(prepared, tmp_path, change) -> None:
     train(request(prepared, tmp_path / "one", until="finetune"))
     seen: list[Progress] = []
     train(request(prepared, tmp_path / "other", until="finetune", twins=tmp_path, **change), seen.append)
+    assert seen[0].losses
+
+
+def test_a_training_of_other_code_is_nobodys_twin(prepared, tmp_path) -> None:
+    one = RunFolder(train(request(prepared, tmp_path / "one", until="finetune")))
+    write_json(one.path / "environment.json", one.read_environment() | {"code": "older"})
+    seen: list[Progress] = []
+    train(request(prepared, tmp_path / "other", until="finetune", twins=tmp_path), seen.append)
     assert seen[0].losses
 
 

@@ -1,10 +1,13 @@
 """What the machine is, how fast it is, and whether bfloat16 pays on it."""
 
+import hashlib
 import math
 import os
 import platform
 import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy
@@ -31,6 +34,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     """Versions, device and threads: the scope within which a resumed run is bit-identical."""
     return {
         "fewmask": __version__,
+        "code": digest_code(Path(__file__).parents[1]),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
@@ -38,6 +42,16 @@ def describe(device: torch.device) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu, {os.cpu_count()} cores",
         "threads": torch.get_num_threads(),
     }
+
+
+@cache
+def digest_code(package: Path) -> str:
+    """Twelve digits of the SHA-256 of a package's Python files: in a checkout, code changes and the version does not."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        code = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(code)}\0".encode() + code)
+    return digest.hexdigest()[:12]
 
 
 def choose_bf16(amp: Literal["auto", "on", "off"], device: torch.device, step: Callable[[bool], None]) -> bool:

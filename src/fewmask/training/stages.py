@@ -92,8 +92,8 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
 def adopt(run: RunFolder, others: Path) -> Path | None:
     """Copy losses and weights of a finished training below `others` that began as `run` did; says which, if there is one.
 
-    The same config, masks, slices, split, versions and machine make the same weights, so nothing is lost by it but time. Settings
-    that matter only when a scan is predicted may differ (`methods.taught`).
+    The same config, masks, slices, split, code, versions and machine make the same weights, so nothing is lost by it but time.
+    Settings that matter only when a scan is predicted may differ (`methods.taught`).
     """
     mine = _beginning(run)
     for weights in sorted(others.rglob(run.weights.name)):
