@@ -53,3 +53,8 @@ def test_the_network_sees_as_many_windows_at_a_time_as_is_said(runs, monkeypatch
 def test_flags_of_3d_methods_are_refused_by_the_others(runs, flags) -> None:
     with pytest.raises(BadConfig, match="for 3D methods"):
         predict(runs, "unet", *flags)
+
+
+def test_windows_leave_no_gaps(runs) -> None:
+    with pytest.raises(BadConfig, match="leaves gaps between windows of \\(16, 16, 16\\)"):
+        predict(runs, "vnet", "--stride", "8,17,8")

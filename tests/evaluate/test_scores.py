@@ -136,6 +136,10 @@ def test_sam_mix_protocol_scores_positive_slices_in_pixels() -> None:
 def test_la_protocol_flatters_empties_as_its_papers_do() -> None:
     score = score_la_2018(volume() > 0, volume((0, 1, 1)) > 0)
     assert (score.dice, score.hd95_voxel, score.asd_voxel, score.empty) == (0.0, 0.0, 0.0, True)
+    for made_up in (volume(), volume((0, 1, 1))):
+        score = score_la_2018(made_up > 0, volume() > 0)
+        assert np.isnan([score.dice, score.jaccard, score.hd95_voxel, score.asd_voxel]).all()
+        assert score.empty == (not made_up.any())
     half = score_la_2018(volume((0, 2, 1), (0, 2, 2)) > 0, volume((0, 2, 2), (0, 2, 3)) > 0)
     assert half.jaccard == pytest.approx(1 / 3) and half.asd_voxel == 0.5
 

@@ -49,9 +49,24 @@ def test_plain_files_need_a_spacing(tmp_path) -> None:
     write(tmp_path / "in" / "case1.h5", 0)
     with pytest.raises(BadConfig, match="no voxel sizes"):
         import_volumes(tmp_path / "in", tmp_path / "out", None)
-    done = fewmask("convert", tmp_path / "in", "--out", tmp_path / "out", "--spacing", "1 1 2")
+    with pytest.raises(BadConfig, match="which of their axes are the slices"):
+        import_volumes(tmp_path / "in", tmp_path / "out", (1.0, 1.0, 2.0))
+    done = fewmask("convert", tmp_path / "in", "--out", tmp_path / "out", "--spacing", "1 1 2", "--order", "whd")
     assert done.returncode == 0 and "fewmask prepare" in done.stdout + done.stderr
     assert read_volume(tmp_path / "out" / "images" / "case1.nii.gz").spacing_mm == pytest.approx((2, 1, 1))
+
+
+def test_slices_may_come_first(tmp_path) -> None:
+    """As in ACDC: 12 slices of 10 rows and 8 columns; label 1 in slices 3 to 6, rows 2 to 5, columns 1 to 3."""
+    write(tmp_path / "in" / "case1.h5", 0)
+    import_volumes(tmp_path / "in", tmp_path / "out", (1.0, 2.0, 10.0), "dhw")
+    volume = read_volume(tmp_path / "out" / "images" / "case1.nii.gz")
+    mask = read_labels(tmp_path / "out" / "labels" / "case1.nii.gz").voxels
+    assert volume.shape == mask.shape == (12, 10, 8) and volume.spacing_mm == pytest.approx((10, 2, 1))
+    d, h, w = np.nonzero(mask)
+    assert (d.min(), d.max(), h.min(), h.max(), w.min(), w.max()) == (3, 6, 2, 5, 1, 3)
+    with h5py.File(tmp_path / "in" / "case1.h5") as file:
+        assert np.array_equal(volume.intensities(), file["image"][...])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +76,7 @@ def test_plain_files_need_a_spacing(tmp_path) -> None:
 def test_bad_files_are_refused(tmp_path, changes, message) -> None:
     write(tmp_path / "in" / "case1.h5", 0, **changes)
     with pytest.raises(BadDataset, match=message):
-        import_volumes(tmp_path / "in", tmp_path / "out", (1.0, 1.0, 1.0))
+        import_volumes(tmp_path / "in", tmp_path / "out", (1.0, 1.0, 1.0), "whd")
 
 
 def test_a_list_that_names_what_is_not_there_is_refused(atrium, tmp_path) -> None:

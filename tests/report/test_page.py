@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import summarise
+from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore, score_case
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
@@ -126,6 +128,19 @@ class _Reader(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+
+
+def test_a_page_about_left_atria_says_that_they_were_cropped(finished) -> None:
+    run, prepared = finished
+    volume, pred, truth = _scan_and_masks()
+    write_labels(run / "predictions" / "case_03.nii.gz", pred)
+    kept = (run / "recipe.json").read_bytes()
+    pages = []
+    for name in ("ct", "left-atrium-half"):
+        write_json(run / "recipe.json", RECIPES[name].as_dict())
+        pages.append(write_report(RunFolder.open(run), prepared, [], lambda case: volume, lambda case: truth).read_text())
+    (run / "recipe.json").write_bytes(kept)
+    assert [NOTES["la-2018"] in page for page in pages] == [False, True]
 
 
 def test_a_hostile_name_stays_text_and_nothing_is_loaded(finished) -> None:

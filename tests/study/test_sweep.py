@@ -11,7 +11,7 @@ from fewmask.io.lock import folder_lock
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
-from fewmask.predict import load_predictor
+from fewmask.predict import Predictor, load_predictor
 from fewmask.study.rows import add_rows, read_rows
 from fewmask.study.score import score_bound
 from fewmask.study.sweep import Plan, plan_runs, read_plan, run_sweep
@@ -79,6 +79,19 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
     add_rows(older, rows[:1])
     assert [row["la_2018_dice"] for row in read_rows(older)] == [""] * len(rows) + [rows[0]["la_2018_dice"]]
     assert [row["scanner"] for row in read_rows(older)] == ["A"] * len(rows) + [""], "a column of theirs stays"
+
+
+def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
+    """At home and elsewhere; a stride that leaves gaps fails the run, and no row is written."""
+    strides: list[tuple[int, int, int] | None] = []
+    inner = Predictor._run_windows
+    monkeypatch.setattr(Predictor, "_run_windows", lambda self, *args: (strides.append(self.stride), inner(self, *args))[1])
+    grid = {"method": ["vnet"], "volumes": [1], "steps": 1, "set": {"patch": [16, 16, 16], "filters": 2, "norm": "batch"}}
+    plan = read_plan(plan_file(tmp_path, runs=[grid], stride=[16, 8, 16]))
+    _, rows = go(tmp_path, plan)
+    assert strides == [(16, 8, 16)] * 4 and len(rows) == 4
+    gaps, rows = go(tmp_path, replace(plan, stride=(16, 24, 16), runs=[replace(plan.runs[0], seed=[1])]))
+    assert "leaves gaps" in gaps.failed[0]["what"] and len(rows) == 4
 
 
 def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:

@@ -196,6 +196,8 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(prepared, t
     taught = {name for row in RunFolder.open(run.path / "update").read_losses(3) for name, value in row.items() if value}
     assert ("pseudo" in taught) == bool(expected)
     assert len(list((run.path / "unsure").glob("*.nii.gz"))) == (0 if expected else 6)
+    first, again = (RunFolder.open(run.path / stage).read_config()["config"] for stage in ("finetune", "update"))
+    assert [first[rate] / again[rate] for rate in ("lr", "head_lr")] == pytest.approx([10, 10])
 
 
 def test_labels_below_the_trust_are_left_out(prepared, tmp_path) -> None:

@@ -1,6 +1,7 @@
 """`fewmask convert`."""
 
 from pathlib import Path
+from typing import get_args
 
 import typer
 
@@ -14,19 +15,23 @@ def convert(
     context: typer.Context,
     source: Path = typer.Argument(..., help="A SAM-Mix HDF5 file, a folder of HDF5 volumes, or a prepared dataset."),
     out: Path = typer.Option(..., help="Folder for images/ and labels/, or the HDF5 file."),
-    spacing: str | None = reading.SPACING,
+    spacing: str | None = typer.Option(None, help="Voxel size in mm: width, height, distance of slices, e.g. '0.8 0.8 5'."),
+    order: str | None = typer.Option(None, help="Axes of HDF5 volumes: dhw (slices first, as ACDC) or whd (slices last)."),
     part: str = typer.Option("train", help="Which part of the split of a prepared dataset: train, val or test."),
 ) -> None:
     """Bring the literature's HDF5 files in (SAM-Mix, left atrium, SSL4MIS), or write SAM-Mix's from a prepared dataset."""
     from fewmask.io.prepared import Prepared
+    from fewmask.io.ssl4mis import Order
     from fewmask.prepare.exchange import cases_of, export_prepared, import_samix, import_volumes
 
     talk: Talk = context.obj
     reading.existing(source, "file or folder")
     reading.one_of("--part", part, ("train", "val", "test"))
+    if order is not None:
+        reading.one_of("--order", order, get_args(Order))
     spacing_mm = reading.read_options(None, None, None, spacing, False).spacing_mm
     if source.is_dir() and not (source / "dataset.json").exists():
-        cases = import_volumes(source, out, spacing_mm)
+        cases = import_volumes(source, out, spacing_mm, order)  # type: ignore[arg-type]
         split = f" --split {out / 'split.toml'}" if (out / "split.toml").exists() else ""
         talk.say(f"wrote {len(cases)} scans to {out}\nnext: fewmask prepare {out} --out prepared --label NAME=1{split}")
         talk.result({"out": out, "cases": cases})

@@ -28,7 +28,7 @@ def predict(
     fix_nonfinite: bool = reading.NONFINITE,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import Predictor, load_predictor, predict_folder
+    from fewmask.predict import load_predictor, predict_folder, set_windows
 
     talk: Talk = context.obj
     reading.existing(source, "file or folder")
@@ -39,15 +39,7 @@ def predict(
         out = run / "predictions"
     predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
     if stride is not None or gaussian or windows is not None:
-        if not isinstance(predictor, Predictor) or predictor.method.feed.patch is None:
-            raise BadConfig(
-                "--stride, --gaussian and --windows are for 3D methods",
-                did="nothing was written",
-                fix="leave them out",
-                row="C02",
-            )
-        predictor.stride, predictor.gaussian = reading.three_whole_numbers("--stride", stride), gaussian
-        predictor.windows = windows or predictor.windows
+        set_windows(predictor, reading.three_whole_numbers("--stride", stride), gaussian, windows)
     summary = predict_folder(
         predictor,
         source,

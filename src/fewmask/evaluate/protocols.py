@@ -29,7 +29,10 @@ class SliceScores:
 
 @dataclass(frozen=True)
 class VoxelScores:
-    """`la-2018`: Dice, Jaccard, HD95 and ASD in voxels; an empty prediction scores 0 in all four, as in those papers."""
+    """`la-2018`: Dice, Jaccard, HD95 and ASD in voxels; an empty prediction scores 0 in all four, as in those papers.
+
+    NaN without truth, which their scans do not have: absence found and a structure made up would both look as good as perfect.
+    """
 
     dice: float
     jaccard: float
@@ -60,8 +63,10 @@ def score_sam_mix(pred: Integer[np.ndarray, "d h w"], truth: Integer[np.ndarray,
 
 
 def score_la_2018(pred: Bool[np.ndarray, "d h w"], truth: Bool[np.ndarray, "d h w"]) -> VoxelScores:
-    """The left-atrium papers' numbers (MedPy without spacing: pooled HD95, directed ASD). Empty truth does not occur there."""
-    if not pred.any() or not truth.any():
+    """The left-atrium papers' numbers (MedPy without spacing: pooled HD95, directed ASD)."""
+    if not truth.any():
+        return VoxelScores(math.nan, math.nan, math.nan, math.nan, not pred.any())
+    if not pred.any():
         return VoxelScores(0.0, 0.0, 0.0, 0.0, True)
     dice = dice_of(pred, truth)
     distances = surface_distances(pred, truth, (1.0, 1.0, 1.0))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -13,6 +14,8 @@ from fewmask.io.text import read_text
 LEFT_ATRIUM = "mri_norm2.h5"
 """File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (spec CFR, section 9)."""
 LEFT_ATRIUM_MM = 0.625
+Order = Literal["whd", "dhw"]
+"""Which axis is which: slices last (left atrium) or first (ACDC). The files do not say it."""
 _PARTS = ("train", "val", "test")
 _ENDINGS = (".list", ".txt")
 
@@ -81,8 +84,8 @@ def read_list(path: Path) -> list[str]:
     return [Path(name).stem if name.endswith(".h5") else name for name in names if name]
 
 
-def read_h5_volume(path: Path) -> tuple[Shaped[np.ndarray, "w h d"], UInt8[np.ndarray, "w h d"]]:
-    """Image and label map in the file's own order. Raises `BadDataset` for a damaged, foreign or 2D file."""
+def read_h5_volume(path: Path, order: Order) -> tuple[Shaped[np.ndarray, "w h d"], UInt8[np.ndarray, "w h d"]]:
+    """Image and label map of a file whose axes are in `order`. Raises `BadDataset` for a damaged, foreign or 2D file."""
     with open_guarded(path, fix="get the file again") as file:
         if not {"image", "label"} <= set(file):
             raise BadDataset("no datasets `image` and `label`", where=str(path), did="nothing was written", row="H05")
@@ -97,4 +100,5 @@ def read_h5_volume(path: Path) -> tuple[Shaped[np.ndarray, "w h d"], UInt8[np.nd
     values = np.unique(label)
     if values.min() < 0 or values.max() > 254 or not np.array_equal(values, values.astype(int)):
         raise BadDataset(f"label holds {values[:5]}, whole numbers from 0 to 254 are wanted", where=str(path), row="M11")
-    return image, label.astype(np.uint8)
+    label = label.astype(np.uint8)
+    return (image, label) if order == "whd" else (image.T.copy(), label.T.copy())

@@ -14,12 +14,14 @@ from fewmask.methods._semi import SemiNet
 
 @dataclass(frozen=True)
 class Config(cfr.Config):
-    """Settings of `sfr_plus`: those of `cfr`, and two more."""
+    """Settings of `sfr_plus`: those of `cfr`, and three more."""
 
     sure: float = 0.985
     """Mean confidence of the V-Net from which a scan teaches SAM (paper: 0.985)."""
     update_lr: float = 1e-4
     """Learning rate of SAM when it learns from such scans; ours."""
+    update_head_lr: float = 1e-3
+    """The same for its class head and what joins the slices; ours."""
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
@@ -35,7 +37,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
             fix="leave pseudo out, or --method cfr --set pseudo=online",
             row="C02",
         )
-    again = replace(config.finetune, pseudo_weight=1.0, lr=config.update_lr)
+    again = replace(config.finetune, pseudo_weight=1.0, lr=config.update_lr, head_lr=config.update_head_lr)
     share = config.finetune_share / 2
     return (
         Stage("finetune", "canvas_sam", config.finetune, share, writes="pseudo"),

@@ -15,7 +15,7 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.nifti import case_id_of, write_labels, write_volume
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.samix import export_samix, read_samix
-from fewmask.io.ssl4mis import LEFT_ATRIUM, LEFT_ATRIUM_MM, find_volumes, read_h5_volume
+from fewmask.io.ssl4mis import LEFT_ATRIUM, LEFT_ATRIUM_MM, Order, find_volumes, read_h5_volume
 
 _PAPER = RECIPES["sam-mix-paper"]
 
@@ -67,16 +67,27 @@ def _affine(spacing_mm: tuple[float, float, float] | None, where: Path) -> Float
     return np.diag([-w, -h, d, 1.0])
 
 
-def import_volumes(folder: Path, out: Path, spacing_mm: tuple[float, float, float] | None) -> list[str]:
+def import_volumes(
+    folder: Path, out: Path, spacing_mm: tuple[float, float, float] | None, order: Order | None = None
+) -> list[str]:
     """Write a folder of HDF5 volumes (left atrium, SSL4MIS) as `out/images` and `out/labels`; returns the case ids.
 
-    The files hold no spacing: `spacing_mm` (w, h, d) must be said, except for `mri_norm2.h5`, which is 0.625 mm. Lists become
-    `out/split.toml`, in their order. Raises `BadConfig` without a spacing or if `out` holds files, `BadDataset` for a bad file.
+    The files hold neither voxel sizes nor names of their axes: `spacing_mm` (w, h, d) and `order` must be said, except for
+    `mri_norm2.h5`, which is 0.625 mm and `whd`. Lists become `out/split.toml`, in their order. Raises `BadConfig` without
+    them or if `out` holds files, `BadDataset` for a bad file.
     """
     found = find_volumes(folder)
-    if spacing_mm is None and all(path.name == LEFT_ATRIUM for path in found.files.values()):
-        spacing_mm = (LEFT_ATRIUM_MM,) * 3
+    if all(path.name == LEFT_ATRIUM for path in found.files.values()):
+        spacing_mm, order = spacing_mm or (LEFT_ATRIUM_MM,) * 3, order or "whd"
     affine = _affine(spacing_mm, folder)
+    if order is None:
+        raise BadConfig(
+            "HDF5 volumes do not say which of their axes are the slices",
+            where=str(folder),
+            did="nothing was written",
+            fix="say it: --order dhw for slices first (ACDC of SSL4MIS), --order whd for slices last",
+            row="C02",
+        )
     if out.exists() and any(out.iterdir()):
         raise BadConfig(
             "the folder holds other files", where=str(out), did="nothing was written", fix="choose another --out", row="F11"
@@ -84,7 +95,7 @@ def import_volumes(folder: Path, out: Path, spacing_mm: tuple[float, float, floa
     for part in ("images", "labels"):
         (out / part).mkdir(parents=True, exist_ok=True)
     for case, path in found.files.items():
-        image, label = read_h5_volume(path)
+        image, label = read_h5_volume(path, order)
         write_volume(out / "images" / f"{case}.nii.gz", Volume.from_file_order(image, affine))
         write_labels(out / "labels" / f"{case}.nii.gz", LabelMap.from_file_order(label, affine))
     if found.lists:

@@ -13,6 +13,7 @@ from fewmask.core.config import changed_settings, setting_words
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Interval, Summary, summarise
+from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import write_text
 from fewmask.io.nifti import read_labels
@@ -62,7 +63,7 @@ def write_report(
         rows=sorted(scores, key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice)),
         trust=_trust(run, prepared, config, environment, no_prompt),
         command=_command(config, run, prepared),
-        notes=_notes(prepared),
+        notes=_notes(prepared, recipe),
         show=_show,
         number=_number,
     )
@@ -216,8 +217,9 @@ def _settings(config: Mapping[str, Any]) -> list[str]:
     return setting_words({name: Path(value).name if isinstance(value, str) else value for name, value in changed.items()})
 
 
-def _notes(prepared: Prepared) -> list[str]:
-    lines = [f"{line['case'] or 'folder'}: {line['what']} (refused)" for line in prepared.refused]
+def _notes(prepared: Prepared, recipe: Recipe) -> list[str]:
+    lines = [NOTES["la-2018"]] if recipe.name.startswith("left-atrium") else []
+    lines += [f"{line['case'] or 'folder'}: {line['what']} (refused)" for line in prepared.refused]
     return lines + [f"{case}: {note}" for case, row in prepared.cases.items() for note in row.notes]
 
 

@@ -36,19 +36,25 @@ class ScoreSummary:
     refused: list[dict[str, Any]]
 
 
-def score_run(run_path: Path, *, oracle_box: bool = False, say: Callable[[str], None] = lambda text: None) -> ScoreSummary:
+def score_run(
+    run_path: Path,
+    *,
+    oracle_box: bool = False,
+    predictor: Predicts | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> ScoreSummary:
     """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted first.
 
+    By `predictor`, or by one that is opened where one is needed.
     With `oracle_box` the bound is added: the same model, prompted with each slice's true box; its masks go to the run's
     folder `oracle-box`. Raises `BadDataset` if there is no test case with a complete mask.
     """
     run = RunFolder.open(run_path)
     prepared = Prepared.open(Path(run.read_config()["prepared"]))
     cases = _test_cases(run, prepared)
-    predictor = None
     missing = [case for case in cases if not (run.predictions / f"{case}.nii.gz").exists()]
     if missing or oracle_box:
-        predictor = load_predictor(run_path)
+        predictor = predictor or load_predictor(run_path)
     if missing and predictor:
         predict_folder(predictor, prepared.folder, run.predictions, cases=missing, say=lambda d, n, c: say(f"predicted {c}"))
     scores = [score for case in cases for score in _score_prepared(run, prepared, case)]

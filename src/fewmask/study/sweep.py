@@ -19,7 +19,7 @@ from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_toml
-from fewmask.predict import load_predictor, predict_folder
+from fewmask.predict import load_predictor, predict_folder, set_windows
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
@@ -73,6 +73,8 @@ class Plan:
     split: dict[str, list[str]] = field(default_factory=dict)
     protocol: Literal["sam-mix", "la-2018"] = "sam-mix"
     """The literature's way of counting that stands beside ours in every row."""
+    stride: tuple[int, int, int] | None = None
+    """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said."""
     in_order: bool = False
     """Labelled volumes are taken in the order of the training list."""
     elsewhere: list[Elsewhere] = field(default_factory=list)
@@ -222,7 +224,9 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
 def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> list[dict[str, Any]]:
     """Predict and score in every domain; the rows."""
     predictor = load_predictor(path)
-    home = score_run(path, oracle_box=predictor.promptable)
+    if plan.stride is not None:
+        set_windows(predictor, stride=plan.stride)
+    home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
     paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
     key = {**run.key, **outcome(RunFolder.open(path).read_config())}
     rows = as_rows(key, HOME, home.scores, paper, prepared.patients)

@@ -29,7 +29,7 @@ from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training import fault
 from fewmask.training.external import describe_external, settle_steps, train_external
-from fewmask.training.machine import choose_bf16, choose_device, describe, start_time
+from fewmask.training.machine import choose_bf16, choose_device, describe, mean_step
 from fewmask.training.norms import renew_norms
 from fewmask.training.request import Progress, TrainRequest
 from fewmask.training.stages import Label, adopt, check_plan, folders_of, label_scans, online_labels, plan_stages
@@ -37,6 +37,8 @@ from fewmask.training.start import find_weights, load_start, recall_embeddings
 from fewmask.training.stop import listen
 
 _DEFAULT_MINUTES = 10.0
+_TRIAL = 1000
+"""Steps of the pretended run on which a step is timed."""
 _LOGGED = 2000
 """About as many rows in losses.csv."""
 Tell = Callable[[Progress], None]
@@ -353,12 +355,12 @@ def _settle(
 
         def try_step(bf16: bool, batch: Batch = batch, index: int = 0) -> None:
             batch = batch if label is None else label(batch)
-            take_step(method, optimiser, batch, Step(index, 1000), device, bf16, [0.0] * len(optimiser.param_groups))
+            take_step(method, optimiser, batch, Step(index, _TRIAL), device, bf16, [0.0] * len(optimiser.param_groups))
 
         bf16 = choose_bf16(request.amp, device, try_step)
         steps = request.steps
         if steps is None:
-            seconds = start_time(lambda index: try_step(bf16, feed.batch(index), index))
+            seconds = mean_step(lambda index: try_step(bf16, feed.batch(index), index), _TRIAL)
             minutes = _DEFAULT_MINUTES * stage.share if request.minutes is None else _minutes(request, stage)
             steps = max(1, round(60 * (minutes or 0) / seconds))
         return {**config, "steps": steps, "bf16": bf16, "minutes": _minutes(request, stage), "provided": feed.report()}

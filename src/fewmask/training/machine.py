@@ -1,6 +1,7 @@
 """What the machine is, how fast it is, and whether bfloat16 pays on it."""
 
 import hashlib
+import itertools
 import math
 import os
 import platform
@@ -76,11 +77,17 @@ def choose_bf16(amp: Literal["auto", "on", "off"], device: torch.device, step: C
     return quickest[True] < 0.9 * quickest[False]
 
 
-def start_time(step: Callable[[int], None], steps: int = 20) -> float:
-    """Median seconds of `step(index)` over `steps` after three."""
-    stamps = []
-    for index in range(steps + 3):
-        start = time.perf_counter()
-        step(index)
-        stamps.append(time.perf_counter() - start)
-    return sorted(stamps[3:])[steps // 2]
+def mean_step(step: Callable[[int], None], steps: int, places: int = 10) -> float:
+    """Mean seconds of `step(index)` over a run of `steps`: at some places of it, since later ones may do more than the first.
+
+    At each place the quicker of two counts: what else the machine does only ever adds time.
+    """
+    quickest = []
+    for place in range(places):
+        index = (2 * place + 1) * steps // (2 * places)
+        stamps = [time.perf_counter()]
+        for offset in range(2):
+            step(index + offset)
+            stamps.append(time.perf_counter())
+        quickest.append(min(after - before for before, after in itertools.pairwise(stamps)))
+    return sum(quickest) / places
