@@ -85,15 +85,25 @@ def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
 
 
 def chosen(rows: list[Row], part: str | None) -> list[Row]:
-    """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or those of one method."""
+    """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or those of one method.
+
+    Methods stand beside each other in the draws that all have at a budget: a mean over draws of which another lacks some would
+    be of other slices.
+    """
     if part is None:
         return rows
     if part != "methods":
         return [row for row in rows if row["method"] == part]
     groups = group(rows)
     plain = {(setting.method, setting.budget) for setting in groups if not setting.settings}
-    own = (runs for setting, runs in groups.items() if not setting.settings or (setting.method, setting.budget) not in plain)
-    return [row for runs in own for row in runs]
+    own = {
+        setting: runs for setting, runs in groups.items() if not setting.settings or (setting.method, setting.budget) not in plain
+    }
+    draws: dict[str, set[str]] = {}
+    for setting, runs in own.items():
+        here = {row["draw"] for row in runs}
+        draws[setting.budget] = draws.get(setting.budget, here) & here
+    return [row for setting, runs in own.items() for row in runs if row["draw"] in draws[setting.budget]]
 
 
 def results(text: str) -> str:

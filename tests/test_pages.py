@@ -57,6 +57,8 @@ def test_part_of_a_sweep_is_each_method_as_it_is_or_one_method_with_its_changes(
     chosen = SCRIPT["chosen"]
     assert chosen(rows, None) == rows and chosen(rows, "unet") == rows[:2]
     assert chosen(rows, "methods") == [row(), row(method="sam_pp"), only]
+    second = [row(draw="1"), row(draw="1", method="sam_pp"), row(draw="2"), row(draw="1", slices="0", method="unet")]
+    assert chosen([*rows, *second], "methods") == [row(), second[0], row(method="sam_pp"), second[1]]
     told = SCRIPT["results"]("<!-- table sam-mix-table[ada_sam] default -->\n<!-- end -->\n")
     assert "| ada_sam feedback=false |" in told and "sam_mix" not in told.split("|", 1)[1]
 

@@ -158,6 +158,18 @@ def test_empty_predictions_are_counted_where_they_score_nothing() -> None:
     assert "empty" not in table([*rows[2:], *fine], "la-2018")
 
 
+def test_slices_without_a_prediction_are_counted_in_the_papers_protocol() -> None:
+    """3 and 1 of 10 and 5 slices of one method, none of 15 of the other; bounds do not count, older rows do not say it."""
+    few = [row("a", "p", 0.5, sam_mix_slices=10, sam_mix_missed=3), row("a", "q", 0.5, sam_mix_slices=5, sam_mix_missed=1)]
+    none = [row("b", "p", 0.5, sam_mix_slices=15, sam_mix_missed=0)]
+    bound = row("a", "p", 0.9, prompts="oracle-box", sam_mix_slices=10, sam_mix_missed=9)
+    heads, _, a, b = table([*few, *none, bound], "sam-mix").splitlines()
+    cells = [dict(zip(heads.split(" | "), line.split(" | "), strict=True)) for line in (a, b)]
+    assert [cell["empty"] for cell in cells] == ["4 of 15", "0 of 15"]
+    assert "empty" not in table(none, "sam-mix") and "empty" not in table([*few, bound], "default")
+    assert "empty" not in table([few[0], row("a", "q", 0.5)], "sam-mix")
+
+
 def test_an_ablation_alone_has_no_published_cell() -> None:
     """Settings that all rows share are said below the table, and still make another method. Sizes do not."""
     assert "published" not in table([row("sam_mix", "p", 0.9, settings="tune=decoder")], "sam-mix")
@@ -167,6 +179,9 @@ def test_an_ablation_alone_has_no_published_cell() -> None:
     assert published("la-2018", "canvas_sam", "patch=[48,64,64] canvas=256", "1 volume") == "0.748"
     assert published("la-2018", "canvas_sam", "patch=[48,64,64] levels=recipe", "1 volume") == "0.748"
     assert published("la-2018", "canvas_sam", "patch=[48,64,64] montage=false", "1 volume") == ""
+    paper = "tag_loss=focal guide_weight=0.0 dense_prompt=true neighbours=0.0"
+    assert published("sam-mix", "sam_mix", paper, "50 slices") == published("sam-mix", "sam_mix", "", "50 slices") != ""
+    assert published("sam-mix", "sam_mix", "pool=attention", "50 slices") == ""
 
 
 def test_a_protocol_that_was_not_scored_is_refused() -> None:

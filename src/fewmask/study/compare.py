@@ -145,8 +145,8 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     """Markdown: a line per setting, automatic prompts and the true-box bound per domain; columns that say nothing are left out.
 
     Below it stands what all runs of a method share. In a protocol of the literature, its published numbers stand last, each
-    once: beside its method as it is, not beside the changes that follow (`published`). Where empty predictions score 0, also in
-    distances, they are counted. Raises `BadConfig` if no row has that protocol's numbers.
+    once: beside its method as it is, not beside the changes that follow (`published`). Empty predictions are counted, since
+    their distances are not distances. Raises `BadConfig` if no row has that protocol's numbers.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     metrics = _METRICS[protocol]
@@ -175,7 +175,7 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
                 [row for row in here if row["prompts"] == ORACLE],
             )
             line += [spread(own, name).text(3 if head in _OVERLAPS else 1) for name, head in metrics.items()]
-            line += [_empty(own) if protocol == "la-2018" else "", spread(bound, overlap).text(3)]
+            line += [_empty(own, protocol), spread(bound, overlap).text(3)]
         if protocol in SOURCES:
             cell = published(protocol, setting.method, setting.written, setting.budget)
             line.append("" if any(cell == other[-1] for other in lines) else cell)
@@ -254,8 +254,17 @@ def _precision(rows: Sequence[Row]) -> str:
     return ", ".join(sorted({row["precision"] for row in rows} - {""}))
 
 
-def _empty(rows: Sequence[Row]) -> str:
-    """`2 of 8`: scored predictions without a voxel, of which all four numbers are 0; a perfect one has an overlap of 1."""
+def _empty(rows: Sequence[Row], protocol: Protocol) -> str:
+    """`2 of 8`: predictions without a voxel, of scans (`la-2018`: all four numbers 0) or slices (`sam-mix`: the diagonal).
+
+    Nothing for ours, which has a status for that, and where a table of before does not say it.
+    """
+    if protocol == "sam-mix":
+        counts = [(row["sam_mix_missed"], row["sam_mix_slices"]) for row in rows if row["sam_mix_slices"]]
+        known = bool(counts) and all(missed for missed, _ in counts)
+        return f"{sum(int(n) for n, _ in counts)} of {sum(int(n) for _, n in counts)}" if known else ""
+    if protocol == "default":
+        return ""
     scored = [row for row in rows if row["la_2018_dice"] not in ("", "nan")]
     empty = sum(not any(float(row[name]) for name in _METRICS["la-2018"]) for row in scored)
     return f"{empty} of {len(scored)}" if scored else ""

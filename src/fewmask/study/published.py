@@ -30,7 +30,8 @@ LA_2018 = {
 
 _STILL = {
     "sam-mix": (
-        "encoder=", "tune=lora", "dense_prompt=true", "neighbours=0.0", "coarse=cam",
+        "encoder=", "tune=lora", "dense_prompt=true", "neighbours=0.0", "coarse=cam", "gate=false",
+        "tag_loss=focal", "guide_weight=0.0", "choose=score", "ce_weight=0.0", "score_weight=0.0", "warmup_prompts=0",
         "steps_per_epoch=", "memory_gb=", "mirror=",
     ),
     "la-2018": (

@@ -18,7 +18,7 @@ KEYS = ("method", "settings", "slices", "volumes", "draw", "seed", "minutes")
 """What makes a run another run; `steps` joins them where no minutes were asked for."""
 _SCORES = ("case", "class", "prompts", "status", "dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
 _PAPER = {
-    "sam-mix": {"sam_mix_dice": "dice", "sam_mix_hd_px": "hd_px", "sam_mix_slices": "n"},
+    "sam-mix": {"sam_mix_dice": "dice", "sam_mix_hd_px": "hd_px", "sam_mix_slices": "n", "sam_mix_missed": "n_missed"},
     "la-2018": {
         "la_2018_dice": "dice",
         "la_2018_jaccard": "jaccard",
