@@ -2,7 +2,8 @@
 
     python experiments/boxes.py runs/ct-liver-dev/RUN/run        # needs `fewmask evaluate` or a sweep to have predicted
 
-Slices without a box of the model's own are counted beside, not averaged, with how far they lie from an end of the structure.
+Slices without a box of the model's own are counted beside, not averaged, with how far they lie from an end of the structure; so
+are slices that do not hold the structure and got a box.
 """
 
 import sys
@@ -28,7 +29,7 @@ def main(path: Path) -> None:
     run = RunFolder.open(path)
     prepared = Prepared.open(Path(run.read_config()["prepared"]))
     for index, name in enumerate(prepared.classes):
-        found, missing = [], []
+        found, missing, called, empty = [], [], 0, 0
         for case in run.read_split().test:
             with prepared.case(case) as file:
                 truth = file.labels(range(file.shape[0])) == index + 1
@@ -39,8 +40,10 @@ def main(path: Path) -> None:
                     missing.append(min(line["d"] - there[0], there[-1] - line["d"]))
                 elif mask.any():
                     found.append(iou(np.array(own), box_edges(mask)))
+                else:
+                    called, empty = called + (own is not None), empty + 1
         silent = f"{len(missing)} without a box, at most {max(missing, default=0)} slices from an end"
-        print(f"{name}: IoU {np.mean(found):.3f} over {len(found)} slices, {silent}")
+        print(f"{name}: IoU {np.mean(found):.3f} over {len(found)} slices, {silent}; {called} of {empty} others have one")
 
 
 if __name__ == "__main__":
