@@ -56,6 +56,12 @@ def test_plain_files_need_a_spacing(tmp_path) -> None:
     assert read_volume(tmp_path / "out" / "images" / "case1.nii.gz").spacing_mm == pytest.approx((2, 1, 1))
 
 
+def test_an_order_that_nothing_would_read_is_refused(tmp_path) -> None:
+    write(tmp_path / "case1.h5", 0)
+    done = fewmask("convert", tmp_path / "case1.h5", "--out", tmp_path / "out", "--order", "dhw")
+    assert done.returncode == 2 and "for folders of HDF5 volumes" in done.stderr and not (tmp_path / "out").exists()
+
+
 def test_slices_may_come_first(tmp_path) -> None:
     """As in ACDC: 12 slices of 10 rows and 8 columns; label 1 in slices 3 to 6, rows 2 to 5, columns 1 to 3."""
     write(tmp_path / "in" / "case1.h5", 0)

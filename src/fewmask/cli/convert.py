@@ -8,6 +8,7 @@ import typer
 from fewmask.cli import reading
 from fewmask.cli.app import verb
 from fewmask.cli.talk import Talk
+from fewmask.core.errors import BadConfig
 
 
 @verb(("fewmask convert slices.h5 --out scans --spacing '0.8 0.8 5'", "fewmask convert prepared --out slices.h5 --part train"))
@@ -30,7 +31,10 @@ def convert(
     if order is not None:
         reading.one_of("--order", order, get_args(Order))
     spacing_mm = reading.read_options(None, None, None, spacing, False).spacing_mm
-    if source.is_dir() and not (source / "dataset.json").exists():
+    volumes = source.is_dir() and not (source / "dataset.json").exists()
+    if order is not None and not volumes:
+        raise BadConfig("--order is for folders of HDF5 volumes", did="nothing was written", fix="leave it out", row="C02")
+    if volumes:
         cases = import_volumes(source, out, spacing_mm, order)  # type: ignore[arg-type]
         split = f" --split {out / 'split.toml'}" if (out / "split.toml").exists() else ""
         talk.say(f"wrote {len(cases)} scans to {out}\nnext: fewmask prepare {out} --out prepared --label NAME=1{split}")
