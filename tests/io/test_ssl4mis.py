@@ -56,10 +56,18 @@ def test_plain_files_need_a_spacing(tmp_path) -> None:
     assert read_volume(tmp_path / "out" / "images" / "case1.nii.gz").spacing_mm == pytest.approx((2, 1, 1))
 
 
-def test_an_order_that_nothing_would_read_is_refused(tmp_path) -> None:
-    write(tmp_path / "case1.h5", 0)
-    done = fewmask("convert", tmp_path / "case1.h5", "--out", tmp_path / "out", "--order", "dhw")
-    assert done.returncode == 2 and "for folders of HDF5 volumes" in done.stderr and not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("flag", "value", "source", "message"),
+    [
+        ("--order", "dhw", "in/case1.h5", "for folders of HDF5 volumes"),
+        ("--part", "test", "in", "for a prepared dataset"),
+        ("--part", "test", "in/case1.h5", "for a prepared dataset"),
+    ],
+)
+def test_a_flag_that_nothing_would_read_is_refused(flag, value, source, message, tmp_path) -> None:
+    write(tmp_path / "in" / "case1.h5", 0)
+    done = fewmask("convert", tmp_path / source, "--out", tmp_path / "out", flag, value, "--spacing", "1 1 2")
+    assert done.returncode == 2 and message in done.stderr and not (tmp_path / "out").exists()
 
 
 def test_slices_may_come_first(tmp_path) -> None:

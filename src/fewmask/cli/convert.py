@@ -18,7 +18,7 @@ def convert(
     out: Path = typer.Option(..., help="Folder for images/ and labels/, or the HDF5 file."),
     spacing: str | None = typer.Option(None, help="Voxel size in mm: width, height, distance of slices, e.g. '0.8 0.8 5'."),
     order: str | None = typer.Option(None, help="Axes of HDF5 volumes: dhw (slices first, as ACDC) or whd (slices last)."),
-    part: str = typer.Option("train", help="Which part of the split of a prepared dataset: train, val or test."),
+    part: str | None = typer.Option(None, help="Part of a prepared dataset's split: train (if nothing is said), val or test."),
 ) -> None:
     """Bring the literature's HDF5 files in (SAM-Mix, left atrium, SSL4MIS), or write SAM-Mix's from a prepared dataset."""
     from fewmask.io.prepared import Prepared
@@ -28,21 +28,26 @@ def convert(
     talk: Talk = context.obj
     reading.existing(source, "file or folder")
     reading.one_of("--part", part, ("train", "val", "test"))
-    if order is not None:
-        reading.one_of("--order", order, get_args(Order))
+    reading.one_of("--order", order, get_args(Order))
     spacing_mm = reading.read_options(None, None, None, spacing, False).spacing_mm
-    volumes = source.is_dir() and not (source / "dataset.json").exists()
-    if order is not None and not volumes:
-        raise BadConfig("--order is for folders of HDF5 volumes", did="nothing was written", fix="leave it out", row="C02")
+    dataset = (source / "dataset.json").exists()
+    volumes = source.is_dir() and not dataset
+    for flag, value, read, where in (
+        ("--part", part, dataset, "a prepared dataset"),
+        ("--order", order, volumes, "folders of HDF5 volumes"),
+        ("--spacing", spacing, not dataset, "HDF5 files"),
+    ):
+        if value is not None and not read:
+            raise BadConfig(f"{flag} is for {where}", where=str(source), did="nothing was written", fix="leave it out", row="C02")
     if volumes:
         cases = import_volumes(source, out, spacing_mm, order)  # type: ignore[arg-type]
         split = f" --split {out / 'split.toml'}" if (out / "split.toml").exists() else ""
         talk.say(f"wrote {len(cases)} scans to {out}\nnext: fewmask prepare {out} --out prepared --label NAME=1{split}")
         talk.result({"out": out, "cases": cases})
         return
-    if source.is_dir():
+    if dataset:
         prepared = Prepared.open(source)
-        count = export_prepared(prepared, out, cases_of(prepared, part))
+        count = export_prepared(prepared, out, cases_of(prepared, part or "train"))
         talk.say(f"wrote {count} slices to {out}")
         talk.result({"out": out, "slices": count})
         return
