@@ -33,7 +33,7 @@ def dices(predictor: Predictor, prepared: Prepared, cases: list[str]) -> list[fl
 def main(path: Path) -> None:
     """Print one line."""
     run = RunFolder.open(path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     split = run.read_split()
     predictor = Predictor.load(path)
     before = dices(predictor, prepared, list(split.test))

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.evaluate.surfaces import box_edges
-from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json
 
@@ -27,7 +26,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 def main(path: Path) -> None:
     """Print one line per structure."""
     run = RunFolder.open(path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     for index, name in enumerate(prepared.classes):
         found, missing, called, empty = [], [], 0, 0
         for case in run.read_split().test:

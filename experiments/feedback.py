@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.methods.ada_sam import AdaSam
 from fewmask.predict import Predictor
@@ -25,7 +24,7 @@ EVERY = 4
 def main(path: Path) -> None:
     """Print one line."""
     run = RunFolder.open(path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     predictor = Predictor.load(path)
     method = predictor.method
     assert isinstance(method, AdaSam) and method.feedback is not None, f"{path}: not a run of ada_sam with feedback"  # noqa: S101

@@ -14,7 +14,6 @@ from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.evaluate.protocols import score_sam_mix
 from fewmask.io.nifti import read_labels
-from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.study.score import ORACLE
 
@@ -22,7 +21,7 @@ from fewmask.study.score import ORACLE
 def main(path: Path) -> None:
     """Print one line per structure."""
     run = RunFolder.open(path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     for index, name in enumerate(prepared.classes, 1):
         dice, silent = [], []
         for case in run.read_split().test:

@@ -42,7 +42,7 @@ def fitted(logits: np.ndarray, truth: np.ndarray) -> float:
 def main(path: Path) -> None:
     """Print what the test scans say, and the mistakes before and after the fit."""
     run = RunFolder.open(path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     predictor = load_predictor(path)
 
     def learned(case: str) -> list[dict]:

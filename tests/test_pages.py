@@ -70,7 +70,7 @@ def test_below_a_table_of_scans_cropped_around_the_truth_that_is_said_once() -> 
     assert "cropped" not in page("# vnet\n", [["a"] * 8], ["ct-liver"])
     for mark in ("table mr-left-atrium la-2018", "table mr-left-atrium default", "differences mr-left-atrium default vnet"):
         assert results(f"<!-- {mark} -->\n<!-- end -->\n").count(note) == 1
-    assert note in SCRIPT["pages"]()[PAGES / "vnet.md"] and note not in SCRIPT["pages"]()[PAGES / "unet.md"]
+    assert note in SCRIPT["pages"]()[PAGES / "vnet.md"] and note not in SCRIPT["pages"]()[PAGES / "trans_unet.md"]
 
 
 def test_precisions_of_a_difference_stand_in_a_column_of_their_own() -> None:

@@ -10,8 +10,10 @@ import torch
 from fewmask.core.batch import IGNORE, Feed
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig
+from fewmask.core.volume import LabelMap
 from fewmask.data.augment import apply_image, apply_mask
 from fewmask.data.patches import Crop, PatchFeed, cut, draw_crop
+from fewmask.io.nifti import write_labels
 from tests.scans import prepare_scans
 
 FEED = Feed(patch=(16, 16, 16), labelled=2, unlabelled=3, turns=True, augment=False)
@@ -138,3 +140,17 @@ def test_a_held_slice_is_in_the_crop() -> None:
 def test_nothing_granted_is_refused(prepared) -> None:
     with pytest.raises(BadConfig, match="grants no mask"):
         PatchFeed(prepared, Budget("slices", 0), FEED, 0)
+
+
+def test_pseudo_labels_stay_within_the_cache_and_constant_ones_cost_nothing(prepared, tmp_path, monkeypatch) -> None:
+    """A stored one is read again where there is no room; one that is nobody's is a single number."""
+    grid = prepared.case("case_01").__enter__().grid
+    write_labels(
+        tmp_path / "case_01.nii.gz", LabelMap(np.ones(grid.orientation.apply(np.zeros(grid.shape)).shape, np.uint8), grid)
+    )
+    monkeypatch.setattr("fewmask.data.patches._CACHE_BYTES", 0)
+    feed_ = Feed(patch=(16, 32, 32), labelled=1, unlabelled=2, turns=True, pseudo="some", augment=False)
+    with PatchFeed(prepared, one("case_00"), feed_, 0, tmp_path) as feed:
+        assert (feed._made("case_01") == 1).all() and (feed._made("case_02") == IGNORE).all()
+        assert not feed._labels_made and feed._made("case_02").untyped_storage().nbytes() == 1
+        assert feed.batch(0).unlabelled.pseudo.shape == (2, 16, 32, 32)

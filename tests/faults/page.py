@@ -14,7 +14,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 _HEAD = """# What is wrong with a file, and what fewmask says
 
 Made from the tests' corpus of bad files (`python -m tests.faults.page`); a test keeps it current. The name in brackets
-stands in every message. A refused file is never changed, and the other files of the batch are done.
+stands in every message: N and M as below; others (D DICOM series, S patients, splits and tags, C flags and settings, F disk,
+memory, locks and folders, W weights) carry all there is to know in their message. A refused file is never changed, and the
+other files of the batch are done.
 """
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 
-from fewmask.core.errors import BadScan
+from fewmask.core.errors import BadScan, NoRoom
 from fewmask.io.dicom import is_dicom_folder, list_series, read_series
 from fewmask.io.nifti import read_volume
 
@@ -361,3 +361,29 @@ def test_pipes_and_outward_links_are_never_opened(tmp_path, voxels):
     (folder / "link").symlink_to(outside / "im0")
     (folder / "loop").symlink_to(folder / "loop")
     assert len(list_series(folder)) == 1
+
+
+def test_a_slice_that_was_not_copied_is_missed_at_the_end_of_the_stack_too(tmp_path, voxels, monkeypatch):
+    folder = write_series(tmp_path / "s", voxels)
+    (folder / "im4").write_bytes(b"")
+    refused(folder, "D08", "1 empty file", "im4")
+    write_series(folder, voxels)
+    (tmp_path / "s" / "notes").mkdir()
+    (tmp_path / "s" / "notes" / "readme").write_bytes(b"")
+    assert read_series(folder).shape[0] == 5, "an empty file elsewhere is no slice"
+
+
+def test_a_slice_that_may_not_be_read_is_not_left_out(tmp_path, voxels, monkeypatch):
+    folder = write_series(tmp_path / "s", voxels)
+    opened = Path.open
+
+    def guarded(path: Path, *rest: object, **more: object):
+        if path.name == "im0":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "open", guarded)
+    assert is_dicom_folder(folder)
+    with pytest.raises(NoRoom, match="cannot read im0") as caught:
+        read_series(folder)
+    assert caught.value.row == "N47"

@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -20,6 +21,7 @@ from fewmask.io.nifti import (
     case_id_of,
     check_same_grid,
     is_nifti,
+    is_ours,
     read_grid,
     read_labels,
     read_volume,
@@ -324,3 +326,44 @@ def test_real_scans_and_masks_share_their_grids() -> None:
     volume, labels = read_volume(pairs[-1][0]), read_labels(pairs[-1][1])
     assert volume.notes == labels.notes == ()
     assert labels.outlined_slices()
+
+
+def test_trust_chooses_where_there_is_a_choice_and_looks_at_nothing_else(tmp_path: Path) -> None:
+    one = _write(tmp_path / "one.nii", VOXELS, qform_code=0)
+    np.testing.assert_allclose(read_grid(one, ReadOptions(trust="qform")).affine, AFFINE)
+    bad = _write(tmp_path / "bad.nii", VOXELS, srow_y=[np.nan] * 4)
+    np.testing.assert_allclose(read_grid(bad, ReadOptions(trust="qform")).affine, AFFINE, atol=1e-6)
+    with pytest.raises(BadScan, match="sform holds NaN"):
+        read_grid(bad, ReadOptions(trust="sform"))
+
+
+def test_a_mask_of_one_volume_belongs_to_every_volume_of_its_scan(tmp_path: Path) -> None:
+    scans = np.stack([VOXELS, VOXELS + 1], axis=3)
+    second = ReadOptions(volume=1)
+    volume = read_volume(_write(tmp_path / "scan.nii", scans), second)
+    mask = read_labels(_write(tmp_path / "mask.nii", LABELS), second)
+    assert volume.shape == mask.shape and int(volume.voxels.min()) == int(VOXELS.min()) + 1
+    masks = _write(tmp_path / "masks.nii", np.stack([LABELS * 0, LABELS], axis=3))
+    np.testing.assert_array_equal(read_labels(masks, second).voxels, mask.voxels)
+    with pytest.raises(BadScan, match="volume 1 asked for"):
+        read_volume(tmp_path / "mask.nii", second)
+
+
+def test_float_labels_are_read_without_copies_in_float64(tmp_path: Path) -> None:
+    """32 MB as float32, 8 MB as labels; a copy in float64 would be 64 MB."""
+    labels = np.zeros((256, 256, 128), np.float32)
+    labels[9, 9, 9] = 3
+    path = _write(tmp_path / "a.nii", labels)
+    tracemalloc.start()
+    try:
+        assert int(read_labels(path).voxels.sum()) == 3
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_our_masks_are_known_by_their_header(tmp_path: Path) -> None:
+    grid = read_grid(_write(tmp_path / "other.nii", VOXELS))
+    write_labels(tmp_path / "ours.nii.gz", LabelMap(np.zeros(grid.shape[::-1], np.uint8), grid))
+    (tmp_path / "text.nii.gz").write_text("hello")
+    assert [is_ours(tmp_path / name) for name in ("ours.nii.gz", "other.nii", "text.nii.gz")] == [True, False, False]

@@ -1,6 +1,7 @@
 """A prepared dataset: what is kept, what is refused, what is re-used, and that the input is never touched."""
 
 import csv
+import gzip
 import hashlib
 import shutil
 import subprocess
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 from fewmask.core.budget import Split
-from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.errors import BadConfig, BadDataset, NoRoom
 from fewmask.core.volume import LabelMap
-from fewmask.io.nifti import read_labels, read_volume, write_labels, write_volume
+from fewmask.io.nifti import ReadOptions, read_labels, read_volume, write_labels, write_volume
 from fewmask.io.prepared import Prepared, ranges, write_split
+from fewmask.io.text import write_json
+from fewmask.prepare import build
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.prepare.check import check, copy_header
 from tests.scans import prepare_scans, write_scans
@@ -228,3 +231,141 @@ def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"built {len(cases)}" in done.stdout
+
+
+@pytest.fixture
+def two_organs(tmp_path):
+    """Label 6 in slices 2 to 5 of each case, and of case_00 label 2 in its slice 0."""
+    write_scans(tmp_path / "scans", 2)
+    path = tmp_path / "scans" / "labels" / "case_00.nii.gz"
+    mask = read_labels(path)
+    voxels = mask.voxels.copy()
+    voxels[0, 4:8, 4:8] = 2
+    write_labels(path, LabelMap(voxels, mask.grid))
+    return tmp_path / "scans"
+
+
+def test_another_order_of_classes_is_another_dataset(two_organs, tmp_path) -> None:
+    """Cases hold class numbers: used again under the other order, organs would have swapped names."""
+    for labels in ({"liver": (6,), "kidney": (2,)}, {"kidney": (2,), "liver": (6,)}):
+        summary = prepare(two_organs, tmp_path / "out", options(labels=labels))
+        assert (summary.built, summary.reused) == (2, 0)
+        assert Prepared.open(tmp_path / "out").cases["case_00"].present == {"liver": [2, 3, 4, 5], "kidney": [0]}
+
+
+def test_what_a_data_set_calls_its_values_belongs_to_the_masks(two_organs, tmp_path) -> None:
+    (two_organs / "images").rename(two_organs / "imagesTr")
+    (two_organs / "labels").rename(two_organs / "labelsTr")
+    for names, slices in (({"1": "a", "2": "b", "6": "liver"}, [2, 3, 4, 5]), ({"1": "a", "2": "liver", "6": "b"}, [0])):
+        write_json(two_organs / "dataset.json", {"labels": names})
+        prepare(two_organs, tmp_path / "out", options(labels={"liver": ("liver",)}))
+        assert Prepared.open(tmp_path / "out").cases["case_00"].outlined == slices
+
+
+def test_the_voxels_of_a_pair_are_looked_at_too(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    path = tmp_path / "scans" / "labels" / "case_00.nii.gz"
+    header = bytearray(gzip.decompress(path.read_bytes()))
+    voxels, header = bytes(header[352:]), header[:348]
+    header[344:348], header[108:112] = b"ni1\0", bytes(4)
+    path.unlink()
+    path.with_name("case_00.hdr").write_bytes(header)
+    path.with_name("case_00.img").write_bytes(voxels)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    before = Prepared.open(tmp_path / "out")
+    path.with_name("case_00.img").write_bytes(voxels[: 4 * 32 * 32] + bytes(4 * 32 * 32))
+    assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
+    after = Prepared.open(tmp_path / "out")
+    assert (len(before.cases["case_00"].outlined), len(after.cases["case_00"].outlined)) == (4, 2)
+    assert before.digest != after.digest
+
+
+def test_the_digest_says_what_masks_mean_and_how_large_voxels_are(two_organs, tmp_path) -> None:
+    ways = [options(), options(labels={"liver": (2,)}), options(read=ReadOptions(spacing_mm=(1.5, 1.5, 5.0)))]
+    digests = set()
+    for index, way in enumerate(ways):
+        prepare(two_organs, tmp_path / str(index), way)
+        digests.add(Prepared.open(tmp_path / str(index)).digest)
+    assert len(digests) == 3
+
+
+def test_nothing_new_leaves_every_file_alone(tmp_path, monkeypatch) -> None:
+    """Others may be reading: a sweep prepares at every start."""
+    write_scans(tmp_path / "scans", 3)
+    prepare(tmp_path / "scans", tmp_path / "out", options(tags="from-masks"))
+    before, there = hashes(tmp_path / "out"), []
+    manifest = tmp_path / "out" / "dataset.json"
+    again = prepare(tmp_path / "scans", tmp_path / "out", options(tags="from-masks"), lambda *_: there.append(manifest.exists()))
+    assert again.reused == 3 and there == [True] * 3
+    assert {path: value for path, value in hashes(tmp_path / "out").items() if "lock" not in path} == {
+        path: value for path, value in before.items() if "lock" not in path
+    }
+
+
+def test_a_dataset_outlives_a_mistake_in_the_next_command(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    with pytest.raises(BadDataset):
+        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+    assert set(Prepared.open(tmp_path / "out").cases) == {"case_00", "case_01"}
+
+
+def test_what_a_killed_process_left_is_no_foreign_file(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".tags.csv.999999999.part").write_text("half")
+    assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 2
+
+
+def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(tmp_path, monkeypatch) -> None:
+    write_scans(tmp_path / "scans", 4)
+    whole = build.read_pair
+
+    def some(pair, *rest):  # type: ignore[no-untyped-def]
+        if pair.case in ("case_01", "case_02"):
+            raise NoRoom("no", row={"case_01": "N47", "case_02": "F20"}[pair.case])
+        return whole(pair, *rest)
+
+    monkeypatch.setattr(build, "read_pair", some)
+    summary = prepare(tmp_path / "scans", tmp_path / "out", options())
+    assert summary.built == 2 and [line["row"] for line in summary.refused] == ["N47", "F20"]
+    monkeypatch.setattr(build, "write_case", lambda *_: (_ for _ in ()).throw(NoRoom("the disk is full", row="F01")))
+    with pytest.raises(NoRoom, match="disk is full"):
+        prepare(tmp_path / "scans", tmp_path / "new", options())
+
+
+def test_what_lies_beyond_the_grid_is_said(tmp_path) -> None:
+    """392 mm of grid reach 6.5 pixels of 30 mm to each side of the middle, columns 10 to 21: the liver begins at 6 and at 7."""
+    write_scans(tmp_path / "scans", 2)
+    wide = options(recipe="ct-liver", read=ReadOptions(spacing_mm=(30.0, 30.0, 5.0)))
+    notes = prepare(tmp_path / "scans", tmp_path / "out", wide).notes
+    assert any("of what is outlined lies beyond the network's grid" in note for note in notes)
+    assert not any("lies beyond" in note for note in prepare(tmp_path / "scans", tmp_path / "whole", options()).notes)
+
+
+def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:
+    """Voxels of 5 mm along the second axis of the file, which runs front to back."""
+    write_scans(tmp_path / "scans", 1)
+    for spacing, said in (
+        ((0.8, 5.0, 0.8), "coronal"),
+        ((5.0, 0.8, 0.8), "sagittal"),
+        ((0.8, 0.8, 5.0), ""),
+        ((1.0, 1.0, 1.0), ""),
+    ):
+        notes = check(tmp_path / "scans", options(read=ReadOptions(spacing_mm=spacing))).notes
+        assert [word for word in ("coronal", "sagittal") if any(f"a {word} scan?" in note for note in notes)] == [said] * bool(
+            said
+        )
+
+
+def test_masks_of_a_type_that_is_not_read_are_named(tmp_path) -> None:
+    write_scans(tmp_path / "scans", 2)
+    assert not any("not read" in note for note in check(tmp_path / "scans", options()).notes)
+    (tmp_path / "scans" / "labels" / "case_01.seg.nrrd").write_bytes(b"NRRD0005")
+    assert any("not read: case_01.seg.nrrd; save scans" in note for note in check(tmp_path / "scans", options()).notes)
+
+
+def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:
+    with pytest.raises(BadConfig, match="masks 'compleet' are not known"):
+        options(masks="compleet")

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fewmask.core.recipe import RECIPES
-from fewmask.core.volume import LabelMap, Volume
+from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.evaluate.intervals import summarise
 from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore, score_case
@@ -251,3 +251,14 @@ def test_a_method_with_stages_says_where_its_sam_started(finished, tmp_path: Pat
     assert "pretrained weights own.safetensors (SHA-256 abababababab)" in page and "the method has no SAM" not in page
     settings = [word for word in command_on(page) if "=" in word]
     assert settings == ["term=none", "finetune.weights=own.safetensors", "finetune.canvas=256"] and "home/jane" not in page
+
+
+def test_scans_with_text_in_their_pixels_are_not_pictured(finished) -> None:
+    """PHI2: the page is made to be passed on."""
+    run, prepared = finished
+    name = next(iter(RunFolder.open(run).read_split().test))
+    write_labels(run / "predictions" / f"{name}.nii.gz", _scan_and_masks()[1])
+    cases = {**prepared.cases, name: replace(prepared.cases[name], notes=(BURNED_IN,))}
+    bare, whole = page_of(run, replace(prepared, cases=cases)), page_of(run, prepared)
+    assert bare.count("<img") < whole.count("<img") and "no picture: text in its pixels" in bare
+    assert f'alt="{name}, ' in whole and f'alt="{name}, ' not in bare

@@ -53,7 +53,15 @@ def evaluate(
             )
     if protocol in NOTES:
         talk.say(NOTES[protocol])
-    talk.result({"summaries": summary.summaries, "scores": summary.scores, "refused": summary.refused, "protocol": lines})
+    talk.result(
+        {
+            "summaries": summary.summaries,
+            "scores": summary.scores,
+            "refused": summary.refused,
+            "unpredicted": summary.unpredicted,
+            "protocol": lines,
+        }
+    )
     reading.partly(summary.refused, len({score.case for score in summary.scores}), "they were not scored")
 
 
@@ -69,5 +77,8 @@ def _show(talk: Talk, summary: "ScoreSummary") -> None:
             f"{s.label} ({s.prompts}): Dice {d.mean:.3f} ({d.low:.3f} to {d.high:.3f}), n {s.n}, "
             f"missed {s.n_missed}, spurious {s.n_spurious}, both empty {s.n_both_empty}"
         )
+    if summary.unpredicted:
+        names = ", ".join(summary.unpredicted[:5]) + (" ..." if len(summary.unpredicted) > 5 else "")
+        talk.say(f"note: {len(summary.unpredicted)} cases with a truth have no mask and count for nothing: {names}")
     for line in summary.refused:
         talk.warn("\n" + reading.explain(line))

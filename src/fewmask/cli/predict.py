@@ -26,6 +26,9 @@ def predict(
     volume: int | None = reading.VOLUME,
     spacing: str | None = reading.SPACING,
     fix_nonfinite: bool = reading.NONFINITE,
+    series: str | None = reading.SERIES,
+    keep: str | None = reading.KEEP,
+    follow_links: bool = reading.LINKS,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
     from fewmask.predict import load_predictor, predict_folder, set_windows
@@ -44,7 +47,13 @@ def predict(
         predictor,
         source,
         out,
-        read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),
+        options=reading.prepare_options(
+            [],
+            keep,
+            read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),
+            series=series,
+            follow_links=follow_links,
+        ),
         say=lambda done, total, case: talk.step(f"{done} of {total} scans: {case}", done == total),
     )
     for note in summary.notes:

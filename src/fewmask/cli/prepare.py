@@ -26,7 +26,9 @@ def prepare(
     size: int = typer.Option(0, help="Side of the networks' slices in pixels: 160 is faster than 224, and coarser."),
     masks: str = typer.Option("partial", help="partial: slices without outline are unknown. complete: they are truly empty."),
     tags: str | None = typer.Option(None, help="Table case,class,first_slice,last_slice; or from-masks (complete masks only)."),
-    reviewed: Path | None = typer.Option(None, help="Table case,first_slice,last_slice of further reviewed slices."),
+    reviewed: Path | None = typer.Option(
+        None, help="Table case,first_slice,last_slice of slices reviewed and found empty (exported; no method learns from them)."
+    ),
     patients: str | None = typer.Option(None, help="Table case,patient; or a regular expression with one group."),
     split: Path | None = typer.Option(None, help="Split file (lists train, val, test)."),
     jobs: int = typer.Option(2, min=1, help="Processes."),

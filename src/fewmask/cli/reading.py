@@ -47,17 +47,17 @@ def prepare_options(labels: list[str], keep: str | None, **options: Any) -> "Pre
     from fewmask.prepare.options import PrepareOptions
 
     one_of("--keep", keep, ("first",))
-    one_of("--masks", options.get("masks"), ("partial", "complete"))
     return PrepareOptions(labels=parse_labels(labels), keep_first=keep == "first", **options)
 
 
 def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
-    """Raise `PartlyDone` (exit 5) when some cases were refused; the others are done."""
+    """Raise `PartlyDone` (exit 5) when some cases or files were refused; the others are done."""
     cases = [line for line in refused if line["case"]]
-    if cases:
+    if refused:
+        said = f"{len(cases)} of {len(cases) + done} scans were refused" if cases else "some files could not be used"
         raise PartlyDone(
-            f"{len(cases)} of {len(cases) + done} scans were refused, the others are done",
-            where=[f"{line['case']}: {line['what']}" for line in cases[:20]],
+            f"{said}, the others are done",
+            where=[f"{line['case'] or 'folder'}: {line['what']}" for line in refused[:20]],
             did=what,
             fix="mend or remove them and run the same command again",
         )

@@ -9,11 +9,17 @@ from fewmask.cli.talk import Talk
 
 
 @verb(("fewmask report run", "fewmask --json report run"))
-def report(context: typer.Context, run: Path = typer.Argument(..., help="Run folder with predictions.")) -> None:
+def report(
+    context: typer.Context,
+    run: Path = typer.Argument(..., help="Run folder with predictions."),
+    show_burned_in: bool = typer.Option(
+        False, "--show-burned-in", help="Show scans with text in their pixels; it may name a person."
+    ),
+) -> None:
     """Write one HTML page: the result in a sentence, every scan worst first, how masks came about, why to believe it."""
     from fewmask.study.score import write_run_report
 
     talk: Talk = context.obj
-    path = write_run_report(run)
+    path = write_run_report(run, show_burned_in)
     talk.say(str(path))
     talk.result({"report": path})

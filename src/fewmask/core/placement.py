@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import Recipe
@@ -76,6 +76,11 @@ class Placement:
             return cls(Axis(h, recipe.size, h / recipe.size), Axis(w, recipe.size, w / recipe.size))
         steps = [recipe.spacing_mm / side for side in spacing_mm[1:]]
         return cls(*(Axis(n, recipe.size, step) for n, step in zip((h, w), map(_snap, steps), strict=True)))
+
+    @property
+    def covered(self) -> Bool[np.ndarray, "h w"]:
+        """Pixels of the scanner's slice that the network's grid reaches."""
+        return np.outer(self.rows.backward.sum(1) > 0, self.columns.backward.sum(1) > 0)
 
     def place(self, image: Float[np.ndarray, "n h w"], fill: float = 0.0) -> Float[np.ndarray, "n size size"]:
         """Images onto the network grid; `fill` where the scan does not reach."""

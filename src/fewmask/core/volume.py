@@ -144,6 +144,10 @@ class _OnGrid:
         return float(abs(np.linalg.det(self.grid.affine[:3, :3])) / 1000)
 
 
+BURNED_IN = "warning: text is burned into the pixels (BurnedInAnnotation) and may identify a person"
+"""The note of scans that no picture is shown of."""
+
+
 @dataclass(frozen=True, eq=False)
 class Volume(_OnGrid):
     """A scan: stored voxels, with intensity = voxel * slope + inter (HU for CT)."""

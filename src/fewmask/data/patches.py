@@ -7,7 +7,7 @@ from types import TracebackType
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
 from fewmask.core.batch import IGNORE, Batch, Draw, Feed, Labelled, Unlabelled
@@ -178,16 +178,12 @@ class PatchFeed:
         return torch.stack([apply_mask(patch, one, IGNORE) for patch, one in zip(patches, draws, strict=True)]).long()
 
     def _image(self, case: str) -> Float[Tensor, "d h w"]:
-        """A placed scan in [0, 1]; kept in memory as long as there is room, which changes nothing but time."""
+        """A placed scan in [0, 1]."""
         if case in self._images:
             return self._images[case]
         with self._prepared.case(case) as file:
             scaled = self._prepared.recipe.scale(file.intensities(range(file.shape[0])), self._prepared.bounds(case))
-        placed = torch.from_numpy(self._placements[case].place(scaled))
-        if self._bytes + placed.nbytes <= _CACHE_BYTES:
-            self._bytes += placed.nbytes
-            self._images[case] = placed
-        return placed
+        return self._keep(self._images, case, torch.from_numpy(self._placements[case].place(scaled)))
 
     def _mask(self, case: str) -> UInt8[Tensor, "d h w"]:
         """The placed mask of a labelled scan; `IGNORE` where the budget grants nothing."""
@@ -204,16 +200,21 @@ class PatchFeed:
 
     def _made(self, case: str) -> UInt8[Tensor, "d h w"]:
         """The placed pseudo-label of an unlabelled scan; 0 where it is still to be made."""
-        if case not in self._labels_made:
-            placement = self._placements[case]
-            if self._pseudo is None:
-                self._labels_made[case] = torch.zeros(placement.shape, dtype=torch.uint8)
-            elif (path := self._pseudo / f"{case}.nii.gz").exists():
-                volume = read_labels(path).voxels.astype(np.uint8)
-                if self._trust:
-                    sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(255 * self._trust)
-                    volume = np.where(sure, volume, IGNORE).astype(np.uint8)
-                self._labels_made[case] = torch.from_numpy(placement.place_mask(volume))
-            else:
-                self._labels_made[case] = torch.full(placement.shape, IGNORE, dtype=torch.uint8)
-        return self._labels_made[case]
+        if case in self._labels_made:
+            return self._labels_made[case]
+        placement = self._placements[case]
+        path = None if self._pseudo is None else self._pseudo / f"{case}.nii.gz"
+        if path is None or not path.exists():
+            return torch.tensor(0 if path is None else IGNORE, dtype=torch.uint8).expand(placement.shape)
+        volume = read_labels(path).voxels.astype(np.uint8)
+        if self._trust:
+            sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(255 * self._trust)
+            volume = np.where(sure, volume, IGNORE).astype(np.uint8)
+        return self._keep(self._labels_made, case, torch.from_numpy(placement.place_mask(volume)))
+
+    def _keep(self, store: dict[str, Tensor], case: str, placed: Shaped[Tensor, "d h w"]) -> Shaped[Tensor, "d h w"]:
+        """The same, held in memory as long as there is room, which changes nothing but time."""
+        if self._bytes + placed.nbytes <= _CACHE_BYTES:
+            self._bytes += placed.nbytes
+            store[case] = placed
+        return placed

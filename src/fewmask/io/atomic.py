@@ -76,6 +76,11 @@ def clean_parts(folder: Path) -> list[str]:
     return removed
 
 
+def is_part(path: Path) -> bool:
+    """Is this a temp file of ours?"""
+    return _PART.match(path.name) is not None
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine."""
     try:

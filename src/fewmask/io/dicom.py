@@ -8,6 +8,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from fewmask.core.errors import BadScan, NoRoom
-from fewmask.core.volume import Volume
+from fewmask.core.volume import BURNED_IN, Volume
 from fewmask.io.instance import Instance, check_instance, is_dicom, read_instance, read_pixels, refuse
 from fewmask.io.memory import check_room
 from fewmask.io.slicestack import Stack
@@ -77,29 +78,42 @@ class Series:
 def is_dicom_folder(folder: Path, deep: bool = True) -> bool:
     """Does a file in the folder (`deep`: or below it) hold DICOM? Looks at the first bytes of at most 20 files per folder.
 
-    A folder that cannot be read is none.
+    A folder that cannot be read is none; a file that cannot is passed over.
     """
     looked: Counter[Path] = Counter()
-    try:
+    with suppress(NoRoom):
         for path in _files(folder, deep):
             looked[path.parent] += 1
-            if looked[path.parent] <= _PROBED and is_dicom(path):
-                return True
-    except NoRoom:
-        return False
+            with suppress(NoRoom):
+                if looked[path.parent] <= _PROBED and is_dicom(path):
+                    return True
     return False
 
 
 def list_series(folder: Path) -> list[Series]:
     """All series in the folder and its sub-folders, ordered by number; headers only.
 
-    Raises `BadScan`: nothing DICOM here, a damaged file or a program in a preamble (D08), a DICOMDIR that points out (D09).
+    Raises `BadScan`: nothing DICOM here, a damaged or empty file or a program in a preamble (D08), a DICOMDIR that points out
+    (D09); and `NoRoom` for a file that may not be read (N47).
     """
     groups: dict[str, list[Instance]] = {}
+    folders, empty = set(), []
     for path in _files(folder):
         one = read_instance(path) if is_dicom(path) else None
         if one is not None:
             groups.setdefault(one.text("SeriesInstanceUID"), []).append(one)
+            folders.add(path.parent)
+        elif not path.stat().st_size:
+            empty.append(path)
+    # A slice at the end of a stack leaves no gap behind: an empty file among slices is one that was not copied.
+    if lost := [path for path in empty if path.parent in folders]:
+        raise BadScan(
+            f"{len(lost)} empty files among the slices of a series",
+            where=[path.name for path in lost[:5]],
+            did="the series was not read",
+            fix="copy the series again from the source, or remove the empty files if they are none of its slices",
+            row="D08",
+        )
     if not groups:
         raise BadScan(f"no DICOM series in {folder.name}", where=folder.name, fix="give the folder of the series", row="D08")
     series = [Series(uid, tuple(members)) for uid, members in groups.items()]
@@ -194,7 +208,7 @@ def _notes(series: Series, ordered: Sequence[Instance], voxels: Integer[np.ndarr
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
         yield "MONOCHROME1: grey values were inverted"
     if any(one.text("BurnedInAnnotation") == "YES" for one in ordered):
-        yield "warning: text is burned into the pixels (BurnedInAnnotation) and may identify a person"
+        yield BURNED_IN
     padding = first.numbers("PixelPaddingValue")
     if padding and (count := int(np.count_nonzero(voxels == padding[0]))):
         yield f"{count} voxels hold the padding value {padding[0]:g}"

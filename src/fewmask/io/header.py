@@ -37,7 +37,7 @@ class ReadOptions:
     """What a person declares about files that do not speak for themselves."""
 
     trust: Literal["sform", "qform"] | None = None
-    """Which of two disagreeing geometries to take (N20)."""
+    """Which of two geometries to take where they disagree or one is damaged (N19, N20); a file that has one has no choice."""
     assume_ras: bool = False
     """Take the axes of files without orientation to run to the right, front and top of the patient (N21)."""
     volume: int | None = None
@@ -184,10 +184,12 @@ def _scaling(record: np.void, notes: list[str]) -> tuple[float, float]:
 
 def _affine(record: np.void, shape: tuple[int, int, int], options: ReadOptions, notes: list[str]) -> Float[np.ndarray, "4 4"]:
     spacing, factor = _spacing(record, options, notes)
+    there = [name for name in ("sform", "qform") if int(record[f"{name}_code"]) > 0]
+    wanted = [options.trust] if options.trust in there else there
     forms = {}
-    if int(record["sform_code"]) > 0:
+    if "sform" in wanted:
         forms["sform"] = _sform(record, spacing, factor, options)
-    if int(record["qform_code"]) > 0:
+    if "qform" in wanted:
         forms["qform"] = _qform(record, spacing, factor)
     if not forms:
         if not options.assume_ras:
@@ -198,10 +200,8 @@ def _affine(record: np.void, shape: tuple[int, int, int], options: ReadOptions, 
             )
         notes.append("N21: no orientation in the header, RAS was assumed as told")
         return np.diag([*spacing, 1.0])
-    if options.trust and options.trust not in forms:
-        _refuse(f"--trust {options.trust}, but the header has none", "N20", f"use --trust {next(iter(forms))}")
-    affine = forms.get(options.trust or "sform", next(iter(forms.values())))
-    if not options.trust:
+    affine = next(iter(forms.values()))
+    if options.trust not in there:
         slack = _quaternion_slack(record) if "qform" in forms else 0.0
         _check_agreement(forms, affine, spacing, shape, slack)
     _note_shape(affine, notes)

@@ -27,7 +27,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from fewmask.core.errors import BadScan
+from fewmask.core.errors import BadScan, NoRoom
 
 _EXECUTABLE = (b"MZ", b"\x7fELF", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
 _PIXELS = (
@@ -83,12 +83,16 @@ class Instance:
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether the file begins like DICOM: `DICM` after 128 bytes, or (no preamble) a plausible first element."""
+    """Tell whether the file begins like DICOM: `DICM` after 128 bytes, or (no preamble) a plausible first element.
+
+    Raises `NoRoom` (N47) if it may not be read: it could be a slice.
+    """
     try:
         with path.open("rb") as stream:
             start = stream.read(132)
-    except OSError:
-        return False
+    except OSError as error:
+        what = f"cannot read {path.name}: {error.strerror}"
+        raise NoRoom(what, fix=f"check who may read {path.name}", row="N47") from error
     return start[128:] == b"DICM" or _bare(start)
 
 

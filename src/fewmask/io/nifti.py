@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from nibabel import nifti1
 from nibabel.quaternions import mat2quat
 
-from fewmask.core.errors import BadConfig, BadScan, NoRoom
+from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.volume import Grid, LabelMap, Volume
 from fewmask.io.atomic import writing
 from fewmask.io.header import AS_IS, Header, ReadOptions, parse_header
@@ -27,7 +27,9 @@ __all__ = [
     "ReadOptions",
     "case_id_of",
     "check_same_grid",
+    "files_of",
     "is_nifti",
+    "is_ours",
     "read_grid",
     "read_labels",
     "read_volume",
@@ -41,6 +43,9 @@ _HEAD = 540
 """Bytes that hold either header."""
 _CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "i1": 256, "u2": 512, "u4": 768}
 _MILLIMETRES, _SCANNER = 2, 1
+_MAKER = b"fewmask "
+_DESCRIPTION = slice(148, 228)
+"""Where NIfTI-1 has the field `descrip`."""
 
 
 def is_nifti(path: Path) -> bool:
@@ -49,11 +54,25 @@ def is_nifti(path: Path) -> bool:
     return name.endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz")) and not name.startswith(".")
 
 
+def is_ours(path: Path) -> bool:
+    """Did we write this file? Its header says so; a file that cannot be read is none of ours."""
+    try:
+        with opened(path) as stream:
+            return bytes(stream.peek(_HEAD))[_DESCRIPTION].startswith(_MAKER)
+    except FewmaskError:
+        return False
+
+
 def case_id_of(path: Path) -> str:
     """File name without its NIfTI ending and without one trailing `_0000` (nnU-Net's first channel)."""
     match = _NAME.fullmatch(path.name)
     stem = match["stem"] if match else path.name
     return stem.removesuffix("_0000") or stem
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that an image is stored in: one, or header and voxels of a pair. Raises `BadScan` if the other is missing."""
+    return list(dict.fromkeys(_twins(path)))
 
 
 def read_grid(path: Path, options: ReadOptions = AS_IS) -> Grid:
@@ -85,8 +104,11 @@ def read_volume(path: Path, options: ReadOptions = AS_IS) -> Volume:
 def read_labels(path: Path, options: ReadOptions = AS_IS) -> LabelMap:
     """A label map as uint8, or uint16 or uint32 where labels need it; whole numbers within 1e-3 are taken as such.
 
-    Raises as `read_volume` for the file itself, and `BadScan` for values that are no labels (M05, M06, M08, M09, M14).
+    A label map of one volume belongs to every volume of its scan, whichever of them `options` asks for. Raises as `read_volume`
+    for the file itself, and `BadScan` for values that are no labels (M05, M06, M08, M09, M14).
     """
+    if options.volume and _read_header(path, replace(options, volume=0)).volumes == 1:
+        options = replace(options, volume=0)
     header, array = _read(path, options)
     with about(path):
         labels, notes = whole(array, header)
@@ -243,7 +265,7 @@ def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float) 
     header["datatype"], header["bitpix"] = _CODES[dtype.str[1:]], 8 * dtype.itemsize
     header["scl_slope"], header["scl_inter"] = slope, inter
     header["xyzt_units"] = _MILLIMETRES
-    header["descrip"] = f"fewmask {__version__}".encode()
+    header["descrip"] = _MAKER + __version__.encode()
     header["sform_code"] = _SCANNER
     header["srow_x"], header["srow_y"], header["srow_z"] = grid.affine[:3]
     header["pixdim"] = [1, *grid.spacing_mm, 0, 0, 0, 0]

@@ -12,11 +12,12 @@ from fewmask.core.budget import Budget, Split
 from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset
 from fewmask.core.recipe import Recipe
+from fewmask.core.volume import BURNED_IN
 from fewmask.io.case import CaseFile
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, read_toml, write_json, write_toml
 
-FORMAT = 1
+FORMAT = 2
 Tags = dict[str, dict[str, tuple[int, int] | None]]
 """case -> class -> first and last slice (d, inclusive), or None if absent from the whole scan; no key = nobody said."""
 TAG_COLUMNS = ["case", "class", "first_slice", "last_slice"]
@@ -38,6 +39,8 @@ class CaseRow:
     """Sizes and times of the source files, to see quickly that nothing changed."""
     voxels_sha256: str
     """Of the scan's voxels, to find the same scan under two names."""
+    labels_sha256: str | None
+    """Of the class indices; None without a mask."""
     shape: tuple[int, int, int]
     """(d, h, w)."""
     spacing_mm: tuple[float, float, float]
@@ -56,6 +59,11 @@ class CaseRow:
     present: dict[str, list[int]] = field(default_factory=dict)
     """Per class the reviewed slices d that hold it after placing on the network's grid."""
     notes: tuple[str, ...] = ()
+
+    @property
+    def burned_in(self) -> bool:
+        """Text in the pixels may name a person: no picture of this scan goes into what is shared."""
+        return BURNED_IN in self.notes
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,10 @@ class Prepared:
     def digest(self) -> str:
         """Hash of everything training depends on: cases, recipe, classes, tags, reviewed slices, split."""
         record = {
-            "cases": {case: [row.voxels_sha256, row.sha256] for case, row in sorted(self.cases.items())},
+            "cases": {
+                case: [row.voxels_sha256, row.labels_sha256, row.spacing_mm, row.percentiles, row.complete]
+                for case, row in sorted(self.cases.items())
+            },
             "recipe": self.recipe.as_dict(),
             "classes": self.classes,
             "tags": self.tags,

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from fewmask.core.budget import Budget, Split
-from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.core.errors import BadCheckpoint, BadConfig, BadDataset
 from fewmask.io.nifti import sha256
-from fewmask.io.prepared import read_budget, read_split, write_budget, write_split
+from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget, write_split
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, write_json
 from fewmask.io.weights import load_tensors, save_tensors
@@ -156,6 +156,30 @@ class RunFolder(States):
     def read_config(self) -> dict[str, Any]:
         """The merged config."""
         return read_json(self.path / "config.json", kind=BadCheckpoint)
+
+    def open_prepared(self) -> Prepared:
+        """The data that the run learned from.
+
+        Raises `BadDataset` where a score would be about something else: masks that mean something else by now, or another scan,
+        or none, under the name of one that is kept aside (C06). More scans, tags and outlines may have come.
+        """
+        config = self.read_config()
+        prepared = Prepared.open(Path(config["prepared"]))
+        known = {case: row.voxels_sha256 for case, row in prepared.cases.items()}
+        other = [case for case, digest in config["scored"].items() if known.get(case) != digest]
+        if prepared.options["labels"] == config["labels"] and not other:
+            return prepared
+        raise BadDataset(
+            "the prepared data is not what this run learned from",
+            where=[
+                str(prepared.folder),
+                f"labels {prepared.options['labels']}, the run's {config['labels']}",
+                *(f"{case}: {'another scan' if case in known else 'gone'}" for case in other[:10]),
+            ],
+            did="nothing was scored or shown",
+            fix=f"prepare it as it was (into another folder what is new), or train again: fewmask train {prepared.folder}",
+            row="C06",
+        )
 
     def read_recipe(self) -> dict[str, Any]:
         """The recipe's plain data."""

@@ -1,7 +1,9 @@
 """From the numbers a file stores to voxels that can be used: grey values without NaN, labels that are whole numbers."""
 
+from collections.abc import Callable
+
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid
@@ -48,30 +50,47 @@ def finite(array: Shaped[np.ndarray, "i j k"], options: ReadOptions) -> tuple[Sh
 
 
 def whole(array: Shaped[np.ndarray, "i j k"], header: Header) -> tuple[Shaped[np.ndarray, "i j k"], tuple[str, ...]]:
-    """Labels in the smallest unsigned type, or `BadScan`."""
+    """Labels in the smallest unsigned type, or `BadScan`. Numbers are looked at slice by slice: no second copy in float64."""
     notes: tuple[str, ...] = ()
-    scaled = (header.slope, header.inter) != (1.0, 0.0)
-    if array.dtype.kind == "f" or scaled:
+    exact = array.dtype.kind != "f" and (header.slope, header.inter) == (1.0, 0.0)
+
+    def values(k: int) -> Shaped[np.ndarray, "i j"]:
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows becomes infinite, and is refused as such
-            values = array.astype(np.float64) * header.slope + header.inter
-        if not np.isfinite(values).all():
-            raise _label_trouble("NaN or Inf", ~np.isfinite(values), header, "M09", "save the labels as whole numbers")
-        array = np.rint(values)
-        off = np.abs(values - array)
-        if off.max() > 1e-3:
+            return array[:, :, k] if exact else array[:, :, k].astype(np.float64) * header.slope + header.inter
+
+    def marked(test: Callable[[np.ndarray], np.ndarray]) -> Bool[np.ndarray, "i j k"]:
+        return np.stack([test(values(k)) for k in range(array.shape[2])], axis=2)
+
+    if not exact:
+        if not all(np.isfinite(values(k)).all() for k in range(array.shape[2])):
+            bad = marked(lambda one: ~np.isfinite(one))
+            raise _label_trouble("NaN or Inf", bad, header, "M09", "save the labels as whole numbers")
+        worst = max(float(_off(values(k)).max()) for k in range(array.shape[2]))
+        if worst > 1e-3:
             fix = "resample label maps with nearest neighbour, not with interpolation"
-            some = values[off > 1e-3].flat[0]
-            raise _label_trouble(f"values between labels, such as {some:g} (interpolated?)", off > 1e-3, header, "M06", fix)
-        if off.max() > 1e-5:  # less is the rounding of the scaling itself
-            notes = (f"M05: {int(np.count_nonzero(off > 1e-5))} values within 0.001 of a whole number were rounded",)
-    low, high = int(array.min()), int(array.max())
+            some = next(one[_off(one) > 1e-3].flat[0] for k in range(array.shape[2]) if (_off(one := values(k)) > 1e-3).any())
+            bad = marked(lambda one: _off(one) > 1e-3)
+            raise _label_trouble(f"values between labels, such as {some:g} (interpolated?)", bad, header, "M06", fix)
+        if worst > 1e-5:  # less is the rounding of the scaling itself
+            count = sum(int(np.count_nonzero(_off(values(k)) > 1e-5)) for k in range(array.shape[2]))
+            notes = (f"M05: {count} values within 0.001 of a whole number were rounded",)
+    low = min(int(np.rint(values(k).min())) for k in range(array.shape[2]))
+    high = max(int(np.rint(values(k).max())) for k in range(array.shape[2]))
     if low < 0:
-        raise _label_trouble(
-            f"negative labels, down to {low}", array < 0, header, "M08", "give every structure a positive number"
-        )
+        bad = marked(lambda one: np.rint(one) < 0)
+        raise _label_trouble(f"negative labels, down to {low}", bad, header, "M08", "give every structure a positive number")
     if high > np.iinfo(np.uint32).max:
-        raise _label_trouble(f"labels up to {high}", array > np.iinfo(np.uint32).max, header, "M08", "use smaller numbers")
-    return array.astype(np.min_scalar_type(high)), notes
+        bad = marked(lambda one: np.rint(one) > np.iinfo(np.uint32).max)
+        raise _label_trouble(f"labels up to {high}", bad, header, "M08", "use smaller numbers")
+    labels = np.empty(array.shape, np.min_scalar_type(high), order="F")
+    for k in range(array.shape[2]):
+        labels[:, :, k] = values(k) if exact else np.rint(values(k))
+    return labels, notes
+
+
+def _off(values: Shaped[np.ndarray, "i j"]) -> Float[np.ndarray, "i j"]:
+    """Distance to the nearest whole number."""
+    return np.abs(values - np.rint(values))
 
 
 def _label_trouble(what: str, bad: Shaped[np.ndarray, "i j k"], header: Header, row: str, fix: str) -> BadScan:

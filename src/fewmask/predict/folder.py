@@ -1,20 +1,32 @@
 """Masks for one scan, a folder of scans, or the cases of a prepared dataset; a bad case never stops the others."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fewmask.core.errors import BadConfig, BadScan
+from fewmask.core.errors import BadConfig, BadScan, FewmaskError
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
-from fewmask.io.dicom import is_dicom_folder, read_series
-from fewmask.io.header import AS_IS, ReadOptions
-from fewmask.io.nifti import case_id_of, read_volume, write_labels
+from fewmask.io.nifti import case_id_of, is_ours, write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.text import write_json
 from fewmask.predict.predictor import Prediction, Predicts
-from fewmask.prepare.discover import discover
+from fewmask.prepare.discover import Pair, discover
+from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.reading import read_scan, spoils_one_case
+
+Load = Callable[[], Volume]
+
+
+@dataclass(frozen=True)
+class Scans:
+    """What there is to predict."""
+
+    found: dict[str, Load]
+    """Case id -> what reads it."""
+    problems: tuple[FewmaskError, ...] = ()
+    """Files that may be scans and cannot be used."""
 
 
 @dataclass
@@ -37,34 +49,38 @@ def predict_folder(
     out: Path,
     *,
     cases: list[str] | None = None,
-    read: ReadOptions = AS_IS,
+    options: PrepareOptions | None = None,
     say: Say = lambda done, total, case: None,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
 
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared dataset; `cases` limits the
-    last one. Refused scans are listed in the summary with their whole message. Raises when nothing can be read at all.
+    last one, and `options` say how the others are read. Refused scans are listed in the summary with their whole message.
+    Raises when nothing can be read at all, and `BadConfig` (F11) before anything is written where a mask would land in the input
+    or replace one that is not of our making.
     """
-    scans = dict(open_scans(source, cases, read))
-    _check_out(source, out)
+    scans = open_scans(source, cases, options or PrepareOptions())
+    _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
-    summary = PredictSummary(notes=clean_parts(out))
-    for done, (case, load) in enumerate(scans.items(), 1):
+    summary = PredictSummary(notes=clean_parts(out), refused=[{"case": "", **problem.as_dict()} for problem in scans.problems])
+    for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
             volume = load()
             prediction = predictor.volume(volume)
-        except BadScan as error:
+        except FewmaskError as error:
+            if not spoils_one_case(error):
+                raise
             summary.refused.append({"case": case, **error.as_dict()})
         else:
             write_prediction(out, case, prediction)
             summary.written.append(case)
             summary.no_prompt += prediction.no_prompt
-            summary.notes += [f"{case}: {note}" for note in volume.notes]
-        say(done, len(scans), case)
+            summary.notes += [f"{case}: {note}" for note in (*volume.notes, *prediction.notes)]
+        say(done, len(scans.found), case)
     if not summary.written:
         raise BadScan(
-            f"none of the {len(scans)} scans could be read",
-            where=[f"{line['case']}: {line['what']}" for line in summary.refused[:5]],
+            f"none of the {len(scans.found)} scans could be read",
+            where=[f"{line['case'] or 'folder'}: {line['what']}" for line in summary.refused[:5]],
             did="no mask was written",
             fix=f"fewmask check {source}",
         )
@@ -78,30 +94,25 @@ def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
     write_labels(out / f"{case}.nii.gz", prediction.label_map)
 
 
-def open_scans(
-    source: Path, cases: list[str] | None = None, read: ReadOptions = AS_IS
-) -> Iterator[tuple[str, Callable[[], Volume]]]:
-    """Case ids of a file or folder that `predict_folder` takes, each with what reads it. Raises `BadScan` if nothing is there."""
+def open_scans(source: Path, cases: list[str] | None = None, options: PrepareOptions | None = None) -> Scans:
+    """The scans of a file or folder that `predict_folder` takes. Raises `BadScan` or `BadDataset` if nothing is there."""
+    options = options or PrepareOptions()
+
+    def reader(pair: Pair) -> Load:
+        return lambda: read_scan(pair, options)
+
     if (source / "dataset.json").exists() and (source / "cases").is_dir():
-        yield from _prepared_scans(Prepared.open(source), cases)
-    elif source.is_dir() and is_dicom_folder(source):
-        yield source.name, lambda: read_series(source)
-    elif source.is_dir():
-        layout = discover(source)
-        for pair in layout.pairs:
-            if pair.image.is_dir():
-                yield pair.case, lambda folder=pair.image: read_series(folder)  # type: ignore[misc]
-            else:
-                yield pair.case, lambda path=pair.image: read_volume(path, read)  # type: ignore[misc]
-    elif source.exists():
-        yield case_id_of(source), lambda: read_volume(source, read)
-    else:
-        raise BadScan("no such file or folder", where=str(source), did="nothing was written", fix="check the path")
-
-
-def _prepared_scans(prepared: Prepared, cases: list[str] | None) -> Iterator[tuple[str, Callable[[], Volume]]]:
-    for case in cases if cases is not None else sorted(prepared.cases):
-        yield case, lambda name=case: load_prepared(prepared, name)  # type: ignore[misc]
+        prepared = Prepared.open(source)
+        names = sorted(prepared.cases) if cases is None else cases
+        return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
+    if source.is_dir():
+        layout = discover(source, options.follow_links)
+        # M15 is about masks without a scan and lists of training scans, which are nothing to predict.
+        problems = tuple(problem for problem in layout.problems if problem.row != "M15")
+        return Scans({pair.case: reader(pair) for pair in layout.pairs}, problems)
+    if source.exists():
+        return Scans({(case := case_id_of(source)): reader(Pair(case, source))})
+    raise BadScan("no such file or folder", where=str(source), did="nothing was written", fix="check the path")
 
 
 def load_prepared(prepared: Prepared, case: str) -> Volume:
@@ -110,15 +121,24 @@ def load_prepared(prepared: Prepared, case: str) -> Volume:
         return file.volume()
 
 
-def _check_out(source: Path, out: Path) -> None:
+def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
     inside = source.resolve() if source.is_dir() else source.resolve().parent
-    ours = (inside / "config.json").exists() or (inside / "dataset.json").exists()
-    if out.resolve() == inside or (inside in out.resolve().parents and not ours):
+    if out.resolve() == inside or (source.is_dir() and inside in out.resolve().parents):
         raise BadConfig(
             "the output folder lies inside the input folder; fewmask never writes into its input",
             where=str(out),
             did="nothing was written",
             fix="choose another --out",
+            row="F11",
         )
     if out.exists() and not out.is_dir():
         raise BadConfig("the output is not a folder", where=str(out), did="nothing was written", fix="choose another --out")
+    foreign = [path for case in cases if (path := out / f"{case}.nii.gz").exists() and not is_ours(path)]
+    if foreign:
+        raise BadConfig(
+            f"{len(foreign)} masks in the output folder are not of fewmask's making and would be replaced",
+            where=[str(path) for path in foreign[:5]],
+            did="nothing was written",
+            fix="choose another --out",
+            row="F11",
+        )

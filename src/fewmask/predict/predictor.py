@@ -42,6 +42,7 @@ class Prediction:
     """Slices and classes judged present for which no prompt could be made, so their mask is empty."""
     confidence: UInt8[np.ndarray, "d h w"] | None = None
     """Probability of the voxel's class, 0 to 255; if it was asked for."""
+    notes: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -155,7 +156,9 @@ class Predictor:
         lines = [line for line in lines if line]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
-        return Prediction(LabelMap(labels, volume.grid), prompts, missing)
+        beyond = 1 - placement.covered.mean()
+        notes = (f"{beyond:.0%} of each slice lies beyond the network's grid and is background",) if beyond >= 0.005 else ()
+        return Prediction(LabelMap(labels, volume.grid), prompts, missing, notes=notes)
 
     def _run_windows(self, volume: Volume, patch: tuple[int, int, int]) -> Prediction:
         """Windows over the placed scan; slices are restored as soon as all that they are made of is finished."""

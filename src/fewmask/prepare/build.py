@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from fewmask.core.errors import BadConfig, BadDataset, NoRoom
+from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import Recipe
-from fewmask.io.atomic import clean_parts
+from fewmask.io.atomic import clean_parts, is_part
 from fewmask.io.case import CaseFile, write_case
 from fewmask.io.lock import LOCK, folder_lock
 from fewmask.io.prepared import CaseRow, Prepared, write_manifest, write_reviewed, write_split, write_tags
 from fewmask.prepare.discover import Layout, Pair, discover
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import PrepareOptions
-from fewmask.prepare.reading import CASE_ERRORS, digest_files, digest_voxels, read_pair, stamp_of
+from fewmask.prepare.reading import digest_files, digest_labels, digest_voxels, read_pair, spoils_one_case, stamp_of
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
 
@@ -68,9 +68,8 @@ def prepare(
     (out / "cases").mkdir(parents=True, exist_ok=True)
     with folder_lock(out, "prepare"):
         notes = [*layout.notes, *clean_parts(out), *clean_parts(out / "cases")]
-        earlier = _earlier(out, options)
-        (out / "dataset.json").unlink(missing_ok=True)
-        found, refused = _read_all(layout, out, options, earlier, progress)
+        before = _before(out)
+        found, refused = _read_all(layout, out, options, _earlier(before, options), progress)
         refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
         if not found:
             raise BadDataset(
@@ -80,11 +79,11 @@ def prepare(
                 fix=f"fewmask check {data}",
                 row="M15",
             )
-        return _write_tables(data, out, options, recipe, found, refused, layout, notes)
+        return _write_tables(before, out, options, recipe, found, refused, layout, notes)
 
 
 def _write_tables(
-    data: Path,
+    before: Prepared | None,
     out: Path,
     options: PrepareOptions,
     recipe: Recipe,
@@ -93,6 +92,7 @@ def _write_tables(
     layout: Layout,
     notes: list[str],
 ) -> PrepareSummary:
+    """Settle what depends on all cases, and write it, unless it is what the folder holds: others may be reading there."""
     masked = [case for case in found.values() if case.row.mask]
     if not any(pair.parts for pair in layout.pairs):
         totals: dict[int, int] = {}
@@ -103,9 +103,10 @@ def _write_tables(
     recipe = settle(recipe, found.values())
     patients = patients_of(sorted(found), options.patients)
     classes = tuple(options.labels)
-    rows = {}
+    rows, cut = {}, {}
     for name, case in sorted(found.items()):
-        rows[name] = replace(case.row, patient=patients[name], present=_present(out, case.row, recipe, classes))
+        present, cut[name] = _placed(out, case.row, recipe, classes)
+        rows[name] = replace(case.row, patient=patients[name], present=present)
     flips = {name: row.flipped for name, row in rows.items()}
     reviewed = {name: set(range(row.shape[0])) if row.complete else set(row.outlined) for name, row in rows.items()}
     if options.reviewed:
@@ -118,15 +119,21 @@ def _write_tables(
         tags, lines = read_tags(options.tags, rows, flips, classes)
         notes += lines
     split = choose_split(rows, options.split)
-    notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes] + list(_advice(rows, options))
+    notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes] + list(_advice(rows, cut, options))
+    reused = sum(case.reused for case in found.values())
+    summary = PrepareSummary(out, len(found) - reused, reused, refused, notes)
+    mark = {**options.mark, "recipe": options.recipe, "size": options.size}
+    known = {name: frozenset(slices) for name, slices in reviewed.items()}
+    if reused == len(found) and before == Prepared(out, recipe, classes, rows, tags, known, split, tuple(refused), mark):
+        return summary
+    (out / "dataset.json").unlink(missing_ok=True)
     write_tags(out / "tags.csv", tags)
     write_reviewed(out / "reviewed.csv", reviewed)
     write_split(out / "split.toml", split)
     for stale in {path.stem for path in (out / "cases").glob("*.h5")} - set(rows):
         (out / "cases" / f"{stale}.h5").unlink()
-    write_manifest(out, recipe, classes, rows.values(), refused, {**options.mark, "recipe": options.recipe, "size": options.size})
-    reused = sum(case.reused for case in found.values())
-    return PrepareSummary(out, len(found) - reused, reused, refused, notes)
+    write_manifest(out, recipe, classes, rows.values(), refused, mark)
+    return summary
 
 
 def settle(recipe: Recipe, cases: Any) -> Recipe:
@@ -179,23 +186,26 @@ def _read_all(
 
 
 def _work(argument: tuple[Pair, Path, PrepareOptions, dict[str, int], CaseRow | None]) -> "_Case | dict[str, Any]":
-    """One case in a worker: its record, or the message that refuses it. The machine's faults (`NoRoom`) stop everything."""
+    """One case in a worker: its record, or the message that refuses it. The machine's other faults stop everything."""
     pair, out, options, names, earlier = argument
     try:
         return _one(pair, out, options, names, earlier)
-    except CASE_ERRORS as error:
+    except FewmaskError as error:
+        if not spoils_one_case(error):
+            raise
         return error.as_dict()
 
 
 def _one(pair: Pair, out: Path, options: PrepareOptions, names: dict[str, int], earlier: CaseRow | None) -> _Case:
     path = out / "cases" / f"{pair.case}.h5"
     try:
-        stamp = stamp_of(pair, options)
+        stamp = stamp_of(pair, options, names)
     except OSError as error:
         raise NoRoom(f"cannot read the files of {pair.case}: {error.strerror}", where=str(pair.image), row="N47") from error
     if earlier is not None and earlier.stamp == stamp and _opens(path):
         return _Case(earlier, True)
     reading = read_pair(pair, options, names)
+    (out / "dataset.json").unlink(missing_ok=True)  # from here on the tables do not fit the cases
     write_case(path, reading.volume, reading.labels)
     row = CaseRow(
         case=pair.case,
@@ -205,6 +215,7 @@ def _one(pair: Pair, out: Path, options: PrepareOptions, names: dict[str, int], 
         sha256=digest_files(pair, options),
         stamp=stamp,
         voxels_sha256=digest_voxels(reading.volume),
+        labels_sha256=None if reading.labels is None else digest_labels(reading.labels),
         shape=reading.volume.shape,
         spacing_mm=reading.volume.spacing_mm,
         percentiles=reading.percentiles,
@@ -218,26 +229,35 @@ def _one(pair: Pair, out: Path, options: PrepareOptions, names: dict[str, int], 
     return _Case(row, False)
 
 
-def _present(out: Path, row: CaseRow, recipe: Recipe, classes: tuple[str, ...]) -> dict[str, list[int]]:
-    """Per class the slices that still hold it on the network's grid: image-level labels are made after shrinking (M13)."""
+def _placed(out: Path, row: CaseRow, recipe: Recipe, classes: tuple[str, ...]) -> tuple[dict[str, list[int]], float]:
+    """Per class the slices that still hold it on the network's grid, and the share of outlined pixels that lie beyond it.
+
+    Image-level labels are made after shrinking (M13).
+    """
     if not row.outlined:
-        return {}
+        return {}, 0.0
     placement = Placement.of(row.shape, row.spacing_mm, recipe)
     with CaseFile(out / "cases" / f"{row.case}.h5") as file:
-        placed = placement.place_mask(file.labels(row.outlined))
-    return {
+        masks = file.labels(row.outlined)
+    placed = placement.place_mask(masks)
+    present = {
         name: [d for d, mask in zip(row.outlined, placed, strict=True) if bool(np.any(mask == index))]
         for index, name in enumerate(classes, 1)
     }
+    outside = np.count_nonzero(masks[:, ~placement.covered]) / np.count_nonzero(masks)
+    return present, outside
 
 
-def _advice(rows: Mapping[str, CaseRow], options: PrepareOptions) -> Iterator[str]:
+def _advice(rows: Mapping[str, CaseRow], cut: Mapping[str, float], options: PrepareOptions) -> Iterator[str]:
     """What a person should know about what their masks will be taken for."""
     for name, row in rows.items():
         outlined = row.outlined
         lost = [d for d in outlined if not any(d in slices for slices in row.present.values())]
         if lost:
             yield f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; these slices count as empty"
+        if cut[name]:
+            share = f"{cut[name]:.1%} of what is outlined"
+            yield f"{name}: M13: {share} lies beyond the network's grid, where 2D methods paint nothing: try --recipe ct or mr"
         if row.mask and not outlined and not row.complete:
             yield f"{name}: M10: the mask is empty and masks are partial, so the scan counts as not outlined at all"
         whole = len(outlined) > 10 and outlined[-1] - outlined[0] + 1 == len(outlined) < row.shape[0]
@@ -247,14 +267,19 @@ def _advice(rows: Mapping[str, CaseRow], options: PrepareOptions) -> Iterator[st
         yield "no image tags: a classifier learns from outlined slices only; first and last slice per scan (--tags) help it much"
 
 
-def _earlier(out: Path, options: PrepareOptions) -> dict[str, CaseRow]:
-    """Rows of an earlier preparation under the same options."""
+def _before(out: Path) -> Prepared | None:
+    """What an earlier preparation left, if it is whole."""
     try:
-        prepared = Prepared.open(out)
+        return Prepared.open(out)
     except BadDataset:
+        return None
+
+
+def _earlier(before: Prepared | None, options: PrepareOptions) -> dict[str, CaseRow]:
+    """Rows of an earlier preparation under the same options."""
+    if before is None or {key: before.options.get(key) for key in options.mark} != options.mark:
         return {}
-    same = {key: prepared.options.get(key) for key in options.mark} == options.mark
-    return prepared.cases if same else {}
+    return before.cases
 
 
 def _opens(path: Path) -> bool:
@@ -279,7 +304,7 @@ def _check_out(data: Path, out: Path) -> None:
             fix="choose another --out",
             row="F11",
         )
-    if out.exists() and (not out.is_dir() or {path.name for path in out.iterdir()} - _OURS):
+    if out.exists() and (not out.is_dir() or any(path.name not in _OURS and not is_part(path) for path in out.iterdir())):
         raise BadConfig(
             "the output folder holds other files",
             where=str(out),

@@ -13,9 +13,13 @@ def looks_like_ct(intensities: Float[np.ndarray, "d h w"]) -> bool:
 
 
 def scan_warnings(volume: Volume, intensities: Float[np.ndarray, "d h w"], ct: bool) -> list[str]:
-    """N18 slices far apart, N38 unusual HU range, N40 padding and metal."""
+    """N18 slices far apart or taken in another plane, N38 unusual HU range, N40 padding and metal."""
     warnings = []
     d, h, w = volume.spacing_mm
+    if max(h, w) > 1.5 * d:
+        plane = "coronal" if h > w else "sagittal"
+        shown = f"voxels of {d:g} x {h:g} x {w:g} mm, head-feet first"
+        warnings.append(f"N18: a {plane} scan? ({shown}) fewmask works on axial slices: outline those, tags count them")
     if d / min(h, w) > 10:
         warnings.append(f"N18: slices are {d:g} mm apart, pixels {min(h, w):g} mm: only slice-wise methods will do")
     low, high = float(intensities.min()), float(intensities.max())

@@ -310,6 +310,10 @@ def _notes(pairs: Sequence[Pair], tree: Tree) -> list[str]:
         notes.append(
             f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); reports show names: rename the files"
         )
+    unread = sorted({path.name for folder in tree.files for path in tree.files[folder] if path.name.lower().endswith(_UNREAD)})
+    if unread:
+        shown = ", ".join(map(printable, unread[:5])) + (" ..." if len(unread) > 5 else "")
+        notes.append(f"{len(unread)} files are of types that are not read: {shown}; save scans and masks as NIfTI (.nii.gz)")
     if tree.ignored:
         notes.append(f"{tree.ignored} hidden or system files ignored (._*, .DS_Store, Thumbs.db)")
     return notes

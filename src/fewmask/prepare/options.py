@@ -19,12 +19,13 @@ class PrepareOptions:
     """Name of a recipe."""
     size: int = 0
     """Side in pixels of the grid that the recipe's slices are laid on (`Recipe.on_grid`); 0 = the recipe's own."""
-    masks: Literal["partial", "complete"] = "partial"
+    masks: str = "partial"
     """`partial`: slices without outline are unknown. `complete`: they are truly empty."""
     tags: Path | Literal["from-masks"] | None = None
     """Tag file, or tags read off complete masks (for experiments), or none."""
     reviewed: Path | None = None
-    """File of further reviewed slices (outlined or declared empty)."""
+    """File of further reviewed slices (outlined or declared empty). A budget of slices is drawn from slices that hold something,
+    so these enter no training today; `convert` exports them."""
     patients: Path | str | None = None
     """Table `case,patient`, or a regular expression with one group over case ids; default: one patient per case."""
     split: Path | None = None
@@ -38,6 +39,13 @@ class PrepareOptions:
     """Keep the first of DICOM slices at one position."""
     follow_links: bool = False
     """Accept links that leave the data folder."""
+
+    def __post_init__(self) -> None:
+        """Raises `BadConfig` for a word that means nothing."""
+        if self.masks not in ("partial", "complete"):
+            raise BadConfig(
+                f"masks {self.masks!r} are not known", did="nothing was started", fix="partial or complete", row="C02"
+            )
 
     @property
     def settled_recipe(self) -> Recipe:
@@ -56,7 +64,7 @@ class PrepareOptions:
     def mark(self) -> dict[str, Any]:
         """What a prepared case depends on: a case made under another mark is made again."""
         return {
-            "labels": {name: list(values) for name, values in self.labels.items()},
+            "labels": [[name, *values] for name, values in self.labels.items()],  # their order is the classes' numbers
             "masks": self.masks,
             "read": repr(self.read),
             "series": self.series or "",

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fewmask.core.errors import BadDataset, BadScan
+from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.dicom import read_series
-from fewmask.io.nifti import check_same_grid, read_labels, read_volume, sha256
+from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume, sha256
 from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
 from fewmask.prepare.discover import Pair
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
@@ -67,21 +67,27 @@ def digest_voxels(volume: Volume) -> str:
     return digest.hexdigest()
 
 
+def digest_labels(labels: UInt8[np.ndarray, "d h w"]) -> str:
+    """Hash of class indices."""
+    return hashlib.sha256(np.ascontiguousarray(labels).data).hexdigest()
+
+
 def source_files(pair: Pair, options: PrepareOptions) -> list[Path]:
-    """All files a case is made of, sorted."""
-    scan = sorted(path for path in pair.image.rglob("*") if path.is_file()) if pair.image.is_dir() else [pair.image]
+    """All files a case is made of, sorted; of `.hdr/.img` pairs both. Raises `BadScan` if one of a pair is missing."""
+    scan = sorted(path for path in pair.image.rglob("*") if path.is_file()) if pair.image.is_dir() else files_of(pair.image)
     parts = (
         []
         if not pair.parts
         else [pair.parts[name] for names in part_names(options.labels, pair.parts).values() for name in names]
     )
-    return [*scan, *([pair.mask] if pair.mask else []), *parts]
+    masks = [*([pair.mask] if pair.mask else []), *parts]
+    return [*scan, *(path for mask in masks for path in files_of(mask))]
 
 
-def stamp_of(pair: Pair, options: PrepareOptions) -> str:
-    """Names, sizes and times of the files, to see quickly that nothing changed."""
+def stamp_of(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> str:
+    """Names, sizes and times of the files and what the data set calls its values, to see quickly that nothing changed."""
     lines = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in source_files(pair, options)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*lines, repr(sorted(names.items()))]).encode()).hexdigest()
 
 
 def digest_files(pair: Pair, options: PrepareOptions) -> str:
@@ -110,5 +116,6 @@ def _on_grid(path: Path, pair: Pair, volume: Volume, options: PrepareOptions) ->
     return LabelMap(turned, volume.grid), (*label_map.notes, *notes)
 
 
-CASE_ERRORS = (BadScan, BadDataset)
-"""What makes one case unusable and leaves the others alone."""
+def spoils_one_case(error: FewmaskError) -> bool:
+    """Does this make one case unusable and leave the others alone? What is wrong with it, may not be read (N47), is too large."""
+    return isinstance(error, BadScan | BadDataset) or error.row in ("N47", "F20")

@@ -11,7 +11,7 @@ from fewmask.io.tables import read_csv
 def read_tags(
     path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool], classes: tuple[str, ...]
 ) -> tuple[Tags, list[str]]:
-    """Tags of a file `case[,class],first_slice,last_slice` (0-based along the file's own slice axis, inclusive; empty = absent).
+    """Tags of a file `case[,class],first_slice,last_slice` (axial, 0-based in the order of the file, inclusive; empty = absent).
 
     `flips` says per case whether d runs against the file. Returns tags in d and notes on lines for cases that are not there.
     Raises `BadDataset` naming the line's case for unknown classes and slices outside the scan, all in one message.
@@ -77,6 +77,6 @@ def _raise(problems: list[str], path: Path) -> None:
             f"{path.name} does not fit the scans ({len(problems)} lines)",
             where=[str(path), *problems[:10]],
             did="nothing was written",
-            fix="slices count from 0 along the file's own slice axis, as an array viewer shows them; correct these lines",
+            fix="axial slices count from 0 in the order of the file, as an array viewer shows them; correct these lines",
             row="S04",
         )

@@ -33,8 +33,12 @@ def write_report(
     scores: Sequence[CaseScore],
     scan: Callable[[str], Volume],
     truth: Callable[[str], LabelMap | None],
+    show_burned_in: bool = False,
 ) -> Path:
-    """Write `report/index.html` of a run and return its path. Cases without truth are shown without scores."""
+    """Write `report/index.html` of a run and return its path. Cases without truth are shown without scores.
+
+    Scans with text in their pixels, which may name a person, are shown without pictures unless `show_burned_in`.
+    """
     config, environment = run.read_config(), run.read_environment()
     recipe = Recipe.from_dict(run.read_recipe())
     automatic = [score for score in scores if score.prompts == "automatic"]
@@ -48,6 +52,9 @@ def write_report(
         prompts = read_json(prompts_path, max_bytes=256 * 2**20) if prompts_path.exists() else None
         no_prompt += sum(sum(line["no_prompt"]) for line in prompts["slices"]) if prompts else 0
         if len(cards) >= _WALL:
+            continue
+        if case in prepared.cases and prepared.cases[case].burned_in and not show_burned_in:
+            cards.append(Card(case, f"{_headline(case, automatic)}   no picture: text in its pixels may name a person", ()))
             continue
         volume, pred, known = scan(case), read_labels(run.predictions / f"{case}.nii.gz"), truth(case)
         cards.append(make_card(case, _headline(case, automatic), volume, pred, known, recipe))

@@ -9,7 +9,6 @@ from fewmask.core.errors import BadDataset
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
 from fewmask.evaluate.scores import CaseScore, from_row
 from fewmask.io.lock import waiting_lock
-from fewmask.io.prepared import Prepared
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.methods import config_class
@@ -87,7 +86,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         run = RunFolder.open(path)
         if not run.metrics.exists():
             raise BadDataset("the run has no scores yet", where=str(path), fix=f"fewmask evaluate {path}", row="S04")
-        prepared = Prepared.open(Path(run.read_config()["prepared"]))
+        prepared = run.open_prepared()
         scores = [from_row(line) for line in read_csv(run.metrics, SCORE_COLUMNS)]
         rows = as_rows(key_of(path), "test", scores, [], prepared.patients)
         return [{name: str(row.get(name, "")) for name in COLUMNS} for row in rows]

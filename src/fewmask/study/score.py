@@ -34,6 +34,8 @@ class ScoreSummary:
     summaries: list[Summary]
     scores: list[CaseScore]
     refused: list[dict[str, Any]]
+    unpredicted: tuple[str, ...] = ()
+    """Cases with a truth and no mask: they count for nothing."""
 
 
 def score_run(
@@ -50,7 +52,7 @@ def score_run(
     folder `oracle-box`. Raises `BadDataset` if there is no test case with a complete mask.
     """
     run = RunFolder.open(run_path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     cases = _test_cases(run, prepared)
     missing = [case for case in cases if not (run.predictions / f"{case}.nii.gz").exists()]
     if missing or oracle_box:
@@ -93,7 +95,8 @@ def score_folders(
         )
     if out:
         write_csv(out, COLUMNS, [as_row(score) for score in scores])
-    return ScoreSummary(summarise(scores), scores, refused)
+    predicted = {case_id_of(path) for path in _nifti_files(pred)}
+    return ScoreSummary(summarise(scores), scores, refused, tuple(sorted(truths.keys() - predicted)))
 
 
 def score_bound(
@@ -105,7 +108,7 @@ def score_bound(
     """
     truths = _by_case(truth)
     scores: list[CaseScore] = []
-    for case, load in open_scans(images):
+    for case, load in open_scans(images).found.items():
         path = _truth_of(case, truths, images)
         volume, reference = load(), read_labels(path)
         check_same_grid(volume.grid, reference.grid, images, path)
@@ -135,10 +138,10 @@ def protocol_lines(
     return lines
 
 
-def write_run_report(run_path: Path) -> Path:
+def write_run_report(run_path: Path, show_burned_in: bool = False) -> Path:
     """The report page of a scored (or only predicted) run."""
     run = RunFolder.open(run_path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     scores = [from_row(row) for row in read_csv(run.metrics, COLUMNS)] if run.metrics.exists() else []
 
     def truth(case: str) -> LabelMap | None:
@@ -147,7 +150,7 @@ def write_run_report(run_path: Path) -> Path:
     def scan(case: str) -> Volume:
         return load_prepared(prepared, case)
 
-    return write_report(run, prepared, scores, scan, truth)
+    return write_report(run, prepared, scores, scan, truth, show_burned_in)
 
 
 _Pairs = Iterator[tuple[str, str, LabelMap, np.ndarray, tuple[str, ...]]]
@@ -157,7 +160,7 @@ _Pairs = Iterator[tuple[str, str, LabelMap, np.ndarray, tuple[str, ...]]]
 def _run_pairs(run_path: Path, cases: Collection[str]) -> _Pairs:
     """These test cases of a run."""
     run = RunFolder.open(run_path)
-    prepared = Prepared.open(Path(run.read_config()["prepared"]))
+    prepared = run.open_prepared()
     for prompts, folder in (("automatic", run.predictions), (ORACLE, run.path / ORACLE)):
         for case in sorted(cases):
             if (folder / f"{case}.nii.gz").exists():

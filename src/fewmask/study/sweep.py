@@ -235,7 +235,7 @@ def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> 
         refused = predict_folder(predictor, data / place.images, out).refused
         if refused:
             raise BadDataset(
-                f"{place.name}: {refused[0]['case']}: {refused[0]['what']}",
+                f"{place.name}: {refused[0]['case'] or 'folder'}: {refused[0]['what']}",
                 where=str(data / place.images),
                 did="no row was written",
                 fix=f"fewmask check {data / place.images}",

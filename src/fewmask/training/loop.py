@@ -326,6 +326,8 @@ def _config(stage: Stage, request: TrainRequest, prepared: Prepared) -> dict[str
         "pretrained": find_weights(asdict(stage.config)),
         "prepared": str(request.prepared.resolve()),
         "data_digest": prepared.digest,
+        "labels": prepared.options["labels"],
+        "scored": {case: prepared.cases[case].voxels_sha256 for case in (*prepared.split.val, *prepared.split.test)},
     }
 
 

@@ -1,0 +1,105 @@
+"""Folders of scans: what is read, what is refused, and that masks of others stay theirs."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from fewmask.core.errors import BadConfig, NoRoom
+from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.nifti import read_labels
+from fewmask.predict.folder import predict_folder
+from fewmask.predict.predictor import Prediction
+from fewmask.prepare.options import PrepareOptions
+from tests.io.test_dicom import write_series
+from tests.scans import write_scans
+
+
+class Nothing:
+    """Says that there is nothing anywhere."""
+
+    promptable = False
+
+    def volume(self, volume: Volume) -> Prediction:
+        return Prediction(LabelMap(np.zeros(volume.shape, np.uint8), volume.grid), None, 0, notes=("a note",))
+
+    def volume_with_boxes(self, volume, boxes):  # type: ignore[no-untyped-def]
+        raise NotImplementedError
+
+
+@pytest.fixture
+def scans(tmp_path):
+    write_scans(tmp_path / "scans", 3)
+    return tmp_path / "scans"
+
+
+def test_masks_of_others_are_neither_replaced_nor_joined(scans, tmp_path) -> None:
+    """Beside the scans, in the input, or in any folder: a person's outlines cannot be made again."""
+    before = read_labels(scans / "labels" / "case_00.nii.gz").voxels
+    with pytest.raises(BadConfig, match="inside the input folder"):
+        predict_folder(Nothing(), scans, scans / "labels")
+    with pytest.raises(BadConfig, match="3 masks in the output folder are not of fewmask's making"):
+        shutil.copytree(scans / "labels", tmp_path / "mine")
+        for path in (tmp_path / "mine").iterdir():
+            anonymous(path)
+        predict_folder(Nothing(), scans, tmp_path / "mine")
+    assert np.array_equal(read_labels(tmp_path / "mine" / "case_00.nii.gz").voxels, before)
+    for _ in range(2):  # its own it makes anew
+        assert len(predict_folder(Nothing(), scans, tmp_path / "masks").written) == 3
+
+
+def test_a_nnunet_or_msd_folder_is_input_like_any_other(scans) -> None:
+    (scans / "images").rename(scans / "imagesTr")
+    (scans / "labels").rename(scans / "labelsTr")
+    (scans / "dataset.json").write_text('{"labels": {"6": "liver"}}')
+    with pytest.raises(BadConfig, match="inside the input folder"):
+        predict_folder(Nothing(), scans, scans / "labelsTr")
+
+
+def test_scans_that_cannot_be_told_apart_are_refused_aloud(scans, tmp_path) -> None:
+    images = scans / "images"
+    shutil.copy(images / "case_00.nii.gz", images / "CASE_00.nii.gz")
+    summary = predict_folder(Nothing(), scans, tmp_path / "masks")
+    assert summary.written == ["case_01", "case_02"] and [line["row"] for line in summary.refused] == ["N43"]
+    assert summary.notes == ["case_01: a note", "case_02: a note"]
+
+
+def test_a_dicom_folder_among_scans_is_one_more_scan(scans, tmp_path) -> None:
+    voxels = np.arange(5 * 3 * 4, dtype=np.int16).reshape(5, 3, 4)
+    write_series(scans / "images" / "case_dicom", voxels)
+    assert predict_folder(Nothing(), scans, tmp_path / "a").written == ["case_00", "case_01", "case_02", "case_dicom"]
+    for name in ("one", "two"):
+        write_series(tmp_path / "series" / name, voxels)
+    assert predict_folder(Nothing(), tmp_path / "series", tmp_path / "b").written == ["one", "two"]
+    again = make_second(tmp_path / "series" / "one", voxels)
+    assert [line["row"] for line in predict_folder(Nothing(), tmp_path / "series", tmp_path / "c").refused] == ["D04"]
+    chosen = predict_folder(Nothing(), tmp_path / "series" / "one", tmp_path / "d", options=PrepareOptions(series=again))
+    assert chosen.written == ["one"]
+
+
+def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(scans, tmp_path) -> None:
+    class Small(Nothing):
+        def volume(self, volume: Volume) -> Prediction:
+            seen.append(volume)
+            if len(seen) == 2:
+                raise NoRoom("too large", row="F20")
+            return super().volume(volume)
+
+    seen: list[Volume] = []
+    summary = predict_folder(Small(), scans, tmp_path / "masks")
+    assert summary.written == ["case_00", "case_02"] and [line["row"] for line in summary.refused] == ["F20"]
+
+
+def anonymous(path) -> None:  # type: ignore[no-untyped-def]
+    """As another program would have written it."""
+    import gzip
+
+    data = bytearray(gzip.decompress(path.read_bytes()))
+    data[148:228] = b"other".ljust(80, b"\0")
+    path.write_bytes(gzip.compress(bytes(data)))
+
+
+def make_second(folder, voxels) -> str:  # type: ignore[no-untyped-def]
+    """A second series in the folder, and its number."""
+    write_series(folder / "more", voxels, SeriesInstanceUID="9.9", SeriesNumber=11)
+    return "11"
