@@ -5,9 +5,10 @@ import shutil
 import pytest
 
 from fewmask.core.budget import Split
-from fewmask.core.errors import BadDataset
+from fewmask.core.errors import BadCheckpoint, BadDataset
 from fewmask.io.nifti import read_labels, write_labels
 from fewmask.io.prepared import write_split
+from fewmask.io.text import read_json, write_json
 from fewmask.prepare.build import prepare
 from fewmask.prepare.options import PrepareOptions
 from fewmask.study.rows import read_rows
@@ -80,3 +81,12 @@ def test_more_tags_and_outlines_do_no_harm(scored) -> None:
     again(folder, tags=None)
     assert score_run(run).scores and read_rows(run)
     again(folder)
+
+
+def test_a_run_of_an_earlier_version_says_so(scored, tmp_path) -> None:
+    _, run = scored
+    shutil.copytree(run, tmp_path / "run")
+    config = read_json(tmp_path / "run" / "config.json")
+    write_json(tmp_path / "run" / "config.json", {key: value for key, value in config.items() if key != "scored"})
+    with pytest.raises(BadCheckpoint, match="earlier version"):
+        score_run(tmp_path / "run")

@@ -161,10 +161,18 @@ class RunFolder(States):
         """The data that the run learned from.
 
         Raises `BadDataset` where a score would be about something else: masks that mean something else by now, or another scan,
-        or none, under the name of one that is kept aside (C06). More scans, tags and outlines may have come.
+        or none, under the name of one that is kept aside (C06). More scans, tags and outlines may have come. Raises
+        `BadCheckpoint` for a run of an earlier version (W06).
         """
         config = self.read_config()
         prepared = Prepared.open(Path(config["prepared"]))
+        if "scored" not in config:
+            raise BadCheckpoint(
+                "the run was made by an earlier version, which did not note what data it learned from",
+                where=str(self.path),
+                fix=f"train again: fewmask train {prepared.folder}",
+                row="W06",
+            )
         known = {case: row.voxels_sha256 for case, row in prepared.cases.items()}
         other = [case for case, digest in config["scored"].items() if known.get(case) != digest]
         if prepared.options["labels"] == config["labels"] and not other:
