@@ -79,6 +79,6 @@ def _show(talk: Talk, summary: "ScoreSummary") -> None:
         )
     if summary.unpredicted:
         names = ", ".join(summary.unpredicted[:5]) + (" ..." if len(summary.unpredicted) > 5 else "")
-        talk.say(f"note: {len(summary.unpredicted)} cases with a truth have no mask and count for nothing: {names}")
+        talk.say(f"note: truths without a mask, which count for nothing: {len(summary.unpredicted)} ({names})")
     for line in summary.refused:
         talk.warn("\n" + reading.explain(line))
