@@ -20,7 +20,7 @@ from fewmask.predict import Predicts, load_predictor
 from fewmask.predict.folder import open_scans
 from fewmask.prepare.build import PrepareSummary, prepare
 from fewmask.prepare.check import CheckReport, check
-from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.options import PrepareOptions, table_or_pattern
 from fewmask.training import TrainRequest
 from fewmask.training import train as _train
 
@@ -44,7 +44,11 @@ class DataFolder:
 
 def _options(labels: Labels, options: Mapping[str, Any]) -> PrepareOptions:
     """Names of files may be plain text here."""
-    files = {name: Path(options[name]) for name in ("tags", "reviewed", "split") if options.get(name) not in (None, "from-masks")}
+    files: dict[str, Path | str] = {
+        name: Path(options[name]) for name in ("tags", "reviewed", "split") if options.get(name) not in (None, "from-masks")
+    }
+    if isinstance(options.get("patients"), str):
+        files["patients"] = table_or_pattern(options["patients"])
     return PrepareOptions(labels=dict(labels), **{**options, **files})
 
 
@@ -60,7 +64,10 @@ class LoadedRun:
         0 is background, then the classes in the order of `labels`; d runs from the feet up. Raises `BadScan` if it cannot be
         read, `BadConfig` for a folder of several scans.
         """
-        found = open_scans(Path(scan)).found
+        scans = open_scans(Path(scan))
+        found = scans.found
+        if scans.problems:
+            raise scans.problems[0]
         if len(found) != 1:
             raise BadConfig(
                 f"{len(found)} scans in {scan}", did="nothing was predicted", fix="give one scan, or use `fewmask predict`"
@@ -78,8 +85,16 @@ def train(prepared: str | Path, out: str | Path, **request: Any) -> Path:
     return _train(TrainRequest(prepared=Path(prepared), out=Path(out), **request))
 
 
-def save(mask: LabelMap, path: str | Path) -> None:
-    """Write a mask as NIfTI (`.nii.gz`, `.nii`) on the grid of its scan."""
+def save(mask: LabelMap, path: str | Path, overwrite: bool = False) -> None:
+    """Write a mask as NIfTI (`.nii.gz`, `.nii`) on the grid of its scan. Raises `BadConfig` (F11) where a file is there."""
+    if Path(path).exists() and not overwrite:
+        raise BadConfig(
+            "there is a file already",
+            where=str(path),
+            did="nothing was written",
+            fix="choose another path, or say overwrite=True",
+            row="F11",
+        )
     write_labels(Path(path), mask)
 
 

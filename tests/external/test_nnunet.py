@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, TrainingFailed
+from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
@@ -115,6 +115,34 @@ def test_where_it_is_not_set_up_one_line_says_how(prepared, tmp_path, monkeypatc
     assert done.returncode == 2 and "fix: fewmask nnunet setup" in done.stderr
     assert fewmask("nnunet", "info").returncode == 2
     assert "steps_per_epoch" in fewmask("info", "nnunet").stdout
+
+
+def test_setting_up_is_remembered_only_when_it_came_to_an_end(tmp_path, monkeypatch) -> None:
+    """The environment itself is a bare one here: what would be downloaded is several GB."""
+    monkeypatch.setenv("FEWMASK_CACHE", str(tmp_path / "cache"))
+    commands: list[list[str]] = []
+
+    def install(command: list[str]) -> str:
+        commands.append(command)
+        if len(commands) == 1:
+            raise NoRoom("nnU-Net's environment could not be made")
+        return 'a warning\n{"nnunetv2": "2.6.2"}\n'
+
+    monkeypatch.setattr(nnunet.venv, "create", lambda folder, **_: folder.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(nnunet, "_install", install)
+    with pytest.raises(NoRoom):
+        nnunet.set_up(lambda line: None)
+    assert nnunet.installed() is None
+    assert nnunet.set_up(lambda line: None) == {"nnunetv2": "2.6.2"} == nnunet.installed()
+    assert commands[1][-3:] == list(nnunet.PACKAGES)
+    nnunet.set_up(lambda line: None)
+    assert len(commands) == 3  # one that failed; packages and versions; nothing the third time
+
+
+def test_an_environment_that_cannot_be_made_says_why() -> None:
+    with pytest.raises(NoRoom) as caught:
+        nnunet._install([sys.executable, "-c", "raise SystemExit('no such package')"])
+    assert "no such package" in caught.value.where[-1]
 
 
 def test_export_writes_the_raw_data_set(prepared, tmp_path) -> None:

@@ -21,7 +21,7 @@ from fewmask.io.nifti import (
     case_id_of,
     check_same_grid,
     is_nifti,
-    is_ours,
+    is_prediction,
     read_grid,
     read_labels,
     read_volume,
@@ -362,8 +362,14 @@ def test_float_labels_are_read_without_copies_in_float64(tmp_path: Path) -> None
         tracemalloc.stop()
 
 
-def test_our_masks_are_known_by_their_header(tmp_path: Path) -> None:
+def test_what_a_model_drew_is_known_until_somebody_changes_it(tmp_path: Path) -> None:
     grid = read_grid(_write(tmp_path / "other.nii", VOXELS))
-    write_labels(tmp_path / "ours.nii.gz", LabelMap(np.zeros(grid.shape[::-1], np.uint8), grid))
+    mask = LabelMap(np.zeros(grid.shape[::-1], np.uint8), grid)
+    write_labels(tmp_path / "truth.nii.gz", mask)
+    write_labels(tmp_path / "drawn.nii", mask, predicted=True)
     (tmp_path / "text.nii.gz").write_text("hello")
-    assert [is_ours(tmp_path / name) for name in ("ours.nii.gz", "other.nii", "text.nii.gz")] == [True, False, False]
+    assert [path.name for path in sorted(tmp_path.iterdir()) if is_prediction(path)] == ["drawn.nii"]
+    stored = bytearray((tmp_path / "drawn.nii").read_bytes())
+    stored[-1] = 1  # one voxel, the header as it was
+    (tmp_path / "drawn.nii").write_bytes(bytes(stored))
+    assert not is_prediction(tmp_path / "drawn.nii")

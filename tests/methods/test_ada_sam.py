@@ -168,3 +168,31 @@ def test_predict_takes_gradients_even_where_none_are_recorded() -> None:
         without = method.predict(slices(2)[0])
     assert not torch.equal(with_feedback.present, without.present)
     assert not with_feedback.probs.requires_grad
+
+
+def test_two_looks_cost_one_run_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, runs = make(), []
+    encode = method.sam.encode
+    monkeypatch.setattr(method.sam, "encode", lambda image: (runs.append(len(image)), encode(image))[1])
+    batch = batch_for(method)
+    assert batch.labelled is not None and batch.weak is not None
+    method.losses(batch, Step(0, 10))
+    assert runs == [len(batch.labelled.image) + len(batch.weak.image)]
+    method.eval().predict(slices(2)[0])
+    assert runs[1:] == [2]
+
+
+def test_feedback_reaches_the_second_activation_and_its_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the correction put in its place: activations and boxes are those of the corrected features, masks of the embedding."""
+    method = make().eval()
+    seen = []
+    look = method._look
+    monkeypatch.setattr(method, "_look", lambda features, side: (seen.append(features), look(features, side))[1])
+    monkeypatch.setattr(method.feedback, "forward", lambda features, query: features.flip(-1))
+    with torch.no_grad():
+        answer = method.predict(slices(2)[0])
+        assert torch.equal(seen[1], seen[0].flip(-1))
+        expected = look(seen[1], SIDE)
+    assert answer.heat is not None and torch.equal(answer.heat, expected.heat)
+    there = ~answer.boxes.isnan()  # type: ignore[union-attr]
+    assert torch.equal(answer.boxes[there], expected.boxes[there])  # type: ignore[index]

@@ -51,6 +51,8 @@ VARIANTS = [
     ("cfr", {"term": "cps"}),
     ("cfr", {"term": "ac_mt"}),
     ("cfr", {"term": "self_training"}),
+    ("cfr", {"term": "ua_mt"}),
+    ("cfr", {"term": "magicnet", "cubes": 2, "patch": [32, 32, 32]}),
 ]
 TASK = Task(CLASSES, SIDE)
 SLOW = {"ua_mt", "cps", "magicnet", "sfr_plus"}
@@ -206,7 +208,7 @@ def test_it_overfits_one_phantom(name: str) -> None:
 
 def ask(method: Method, image: torch.Tensor) -> Probabilities:
     method.eval()
-    with torch.enable_grad() if method.needs_grad_in_predict else torch.no_grad():
+    with torch.no_grad():
         return method.predict(image)
 
 

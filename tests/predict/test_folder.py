@@ -1,5 +1,6 @@
 """Folders of scans: what is read, what is refused, and that masks of others stay theirs."""
 
+import gzip
 import shutil
 
 import numpy as np
@@ -33,19 +34,27 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
-def test_masks_of_others_are_neither_replaced_nor_joined(scans, tmp_path) -> None:
+def test_masks_that_no_model_drew_are_neither_replaced_nor_joined(scans, tmp_path) -> None:
     """Beside the scans, in the input, or in any folder: a person's outlines cannot be made again."""
     before = read_labels(scans / "labels" / "case_00.nii.gz").voxels
     with pytest.raises(BadConfig, match="inside the input folder"):
         predict_folder(Nothing(), scans, scans / "labels")
-    with pytest.raises(BadConfig, match="3 masks in the output folder are not of fewmask's making"):
-        shutil.copytree(scans / "labels", tmp_path / "mine")
-        for path in (tmp_path / "mine").iterdir():
-            anonymous(path)
-        predict_folder(Nothing(), scans, tmp_path / "mine")
-    assert np.array_equal(read_labels(tmp_path / "mine" / "case_00.nii.gz").voxels, before)
+    with pytest.raises(BadConfig, match="3 masks in the output folder are not as fewmask drew them"):
+        predict_folder(Nothing(), scans / "images", scans / "labels")
+    assert np.array_equal(read_labels(scans / "labels" / "case_00.nii.gz").voxels, before)
+
+
+def test_a_mask_that_a_person_corrected_is_kept(scans, tmp_path) -> None:
+    """With its header as we wrote it, which is what an editor may do."""
     for _ in range(2):  # its own it makes anew
         assert len(predict_folder(Nothing(), scans, tmp_path / "masks").written) == 3
+    path = tmp_path / "masks" / "case_01.nii.gz"
+    stored = bytearray(gzip.decompress(path.read_bytes()))
+    stored[-1] = 1
+    path.write_bytes(gzip.compress(bytes(stored)))
+    with pytest.raises(BadConfig, match="1 masks in the output folder are not as fewmask drew them"):
+        predict_folder(Nothing(), scans, tmp_path / "masks")
+    assert read_labels(path).voxels.sum() == 1
 
 
 def test_a_nnunet_or_msd_folder_is_input_like_any_other(scans) -> None:
@@ -90,13 +99,38 @@ def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(sca
     assert summary.written == ["case_00", "case_02"] and [line["row"] for line in summary.refused] == ["F20"]
 
 
-def anonymous(path) -> None:  # type: ignore[no-untyped-def]
-    """As another program would have written it."""
-    import gzip
+def test_when_nothing_comes_of_it_the_reason_is_the_reason(scans, tmp_path) -> None:
+    class Tiny(Nothing):
+        def volume(self, volume: Volume) -> Prediction:
+            raise NoRoom("too large", fix="use a larger machine", row="F20")
 
-    data = bytearray(gzip.decompress(path.read_bytes()))
-    data[148:228] = b"other".ljust(80, b"\0")
-    path.write_bytes(gzip.compress(bytes(data)))
+    with pytest.raises(NoRoom, match="error: too large"):
+        predict_folder(Tiny(), scans / "images" / "case_00.nii.gz", tmp_path / "masks")
+    with pytest.raises(NoRoom, match="no mask could be made of any of the 3 scans") as caught:
+        predict_folder(Tiny(), scans, tmp_path / "masks")
+    assert caught.value.fix == "use a larger machine"
+
+
+def test_patients_whose_folders_look_alike_keep_their_own_masks(tmp_path) -> None:
+    voxels = np.arange(5 * 3 * 4, dtype=np.int16).reshape(5, 3, 4)
+    for patient in ("patient_07", "patient_08"):
+        write_series(tmp_path / patient / "DICOM", voxels)
+        assert predict_folder(Nothing(), tmp_path / patient, tmp_path / "masks").written == [patient]
+
+
+def test_trouble_with_masks_is_none_of_predicts_and_unread_files_are_named(scans, tmp_path) -> None:
+    labels = scans / "labels"
+    (labels / "case_00.nii").write_bytes(gzip.decompress((labels / "case_00.nii.gz").read_bytes()))
+    (scans / "images" / "case_09.nrrd").write_text("a scan")
+    summary = predict_folder(Nothing(), scans, tmp_path / "masks")
+    assert len(summary.written) == 3 and not summary.refused
+    assert "not read: case_09.nrrd" in summary.notes[0]
+
+
+def test_a_series_beside_files_is_not_passed_over_in_silence(scans, tmp_path) -> None:
+    write_series(scans / "images" / "more", np.arange(5 * 3 * 4, dtype=np.int16).reshape(5, 3, 4))
+    summary = predict_folder(Nothing(), scans / "images", tmp_path / "masks")
+    assert len(summary.written) == 3 and "not read: more/" in summary.notes[0]
 
 
 def make_second(folder, voxels) -> str:  # type: ignore[no-untyped-def]

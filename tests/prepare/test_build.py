@@ -3,6 +3,7 @@
 import csv
 import gzip
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -311,6 +312,65 @@ def test_a_dataset_outlives_a_mistake_in_the_next_command(tmp_path) -> None:
     assert set(Prepared.open(tmp_path / "out").cases) == {"case_00", "case_01"}
 
 
+def test_a_mistake_costs_no_scan_its_reading(tmp_path) -> None:
+    """A new outline and a wrong split in one command: the right one then reads the changed scan alone."""
+    write_scans(tmp_path / "scans", 3)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    repaint(tmp_path / "scans" / "labels" / "case_01.nii.gz")
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    for _ in range(2):
+        with pytest.raises(BadDataset, match="not there"):
+            prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+        with pytest.raises(BadDataset, match="not finished"):
+            Prepared.open(tmp_path / "out")
+    summary = prepare(tmp_path / "scans", tmp_path / "out", options())
+    assert (summary.built, summary.reused) == (1, 2)
+    assert not (tmp_path / "out" / "earlier.json").exists()
+    again = prepare(tmp_path / "scans", tmp_path / "anew", options())
+    assert again.built == 3 and Prepared.open(tmp_path / "anew").digest == Prepared.open(tmp_path / "out").digest
+
+
+def test_what_was_taken_back_is_read_again(tmp_path) -> None:
+    """The table from before tells of the mask as it is once more; the case file holds the one in between."""
+    write_scans(tmp_path / "scans", 2)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    digest, path = Prepared.open(tmp_path / "out").digest, tmp_path / "scans" / "labels" / "case_01.nii.gz"
+    times, first = path.stat(), path.read_bytes()
+    repaint(path)
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    with pytest.raises(BadDataset):
+        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+    path.write_bytes(first)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
+    assert Prepared.open(tmp_path / "out").digest == digest
+
+
+def test_a_drive_that_is_gone_does_not_shrink_a_dataset(tmp_path, monkeypatch) -> None:
+    write_scans(tmp_path / "scans", 3)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    before = Prepared.open(tmp_path / "out")
+    monkeypatch.setattr(build, "stamp_of", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    with pytest.raises(NoRoom, match="no case can be used") as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", options())
+    assert caught.value.row == "N47"
+    whole = build.read_pair
+
+    def some(pair, *rest):  # type: ignore[no-untyped-def]
+        if pair.case == "case_02":
+            raise NoRoom("Input/output error", fix="reconnect the drive", row="N47")
+        return whole(pair, *rest)
+
+    monkeypatch.undo()
+    monkeypatch.setattr(build, "read_pair", some)
+    assert Prepared.open(tmp_path / "out") == before
+    repaint(tmp_path / "scans" / "labels" / "case_02.nii.gz")
+    with pytest.raises(NoRoom, match="1 scans of the dataset cannot be read now") as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", options())
+    assert "the same command again" in caught.value.fix
+    assert Prepared.open(tmp_path / "out") == before
+
+
 def test_what_a_killed_process_left_is_no_foreign_file(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     (tmp_path / "out").mkdir()
@@ -369,3 +429,11 @@ def test_masks_of_a_type_that_is_not_read_are_named(tmp_path) -> None:
 def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:
     with pytest.raises(BadConfig, match="masks 'compleet' are not known"):
         options(masks="compleet")
+
+
+def repaint(path) -> None:  # type: ignore[no-untyped-def]
+    """One voxel more."""
+    mask = read_labels(path)
+    voxels = mask.voxels.copy()
+    voxels[0, 0, 0] = 6
+    write_labels(path, LabelMap(voxels, mask.grid))

@@ -87,6 +87,6 @@ def test_a_run_of_an_earlier_version_says_so(scored, tmp_path) -> None:
     _, run = scored
     shutil.copytree(run, tmp_path / "run")
     config = read_json(tmp_path / "run" / "config.json")
-    write_json(tmp_path / "run" / "config.json", {key: value for key, value in config.items() if key != "scored"})
+    write_json(tmp_path / "run" / "config.json", {key: value for key, value in config.items() if key != "scans"})
     with pytest.raises(BadCheckpoint, match="earlier version"):
         score_run(tmp_path / "run")

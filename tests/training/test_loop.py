@@ -317,3 +317,11 @@ def test_tags_alone_are_enough_for_a_method_that_needs_no_mask(prepared, tmp_pat
     after = load_tensors(run / "weights.safetensors")
     changed = {name.split(".")[0] for name in after if not torch.equal(after[name], start[name])}
     assert changed == {"coarse"}
+
+
+def test_a_dataset_takes_no_run(prepared) -> None:
+    """The next `prepare` would refuse the folder, and `evaluate` to write into it."""
+    for out in (prepared, prepared / "run", prepared / "cases" / "run"):
+        with pytest.raises(BadConfig, match="inside the prepared dataset"):
+            train(request(prepared, out))
+    assert not (prepared / "run").exists()

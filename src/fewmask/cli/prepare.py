@@ -1,6 +1,5 @@
 """`fewmask prepare`."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ def prepare(
 ) -> None:
     """Find, pair, check and store scans and masks, once, for all methods."""
     from fewmask.prepare.build import prepare as run_prepare
+    from fewmask.prepare.options import table_or_pattern
 
     talk: Talk = context.obj
     reading.existing(data, "folder")
@@ -54,7 +54,7 @@ def prepare(
         masks=masks,
         tags=_file_or_word(tags, "from-masks", "tag file"),
         reviewed=reviewed,
-        patients=Path(patients) if patients and not re.search(r"[()]", patients) else patients,
+        patients=table_or_pattern(patients) if patients else None,
         split=split,
         jobs=jobs,
         read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),

@@ -22,8 +22,8 @@ FORMAT = 1
 _FIX = "run `fewmask prepare` again: it rebuilds only what is broken"
 
 
-def write_case(path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | None) -> None:
-    """Write a case atomically. `labels` holds class indices, 0 = background."""
+def write_case(path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | None, stamp: str = "") -> None:
+    """Write a case atomically. `labels` holds class indices, 0 = background; `stamp` says what files it was made from."""
     with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
         _, h, w = volume.shape
         options: dict[str, Any] = {"chunks": (1, h, w), "fletcher32": True}
@@ -31,6 +31,7 @@ def write_case(path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | 
         if labels is not None:
             file.create_dataset("label", data=np.ascontiguousarray(labels), **options)
         file.attrs["format"] = FORMAT
+        file.attrs["stamp"] = stamp
         file.attrs["grid"] = json.dumps(volume.grid.as_dict())
         file.attrs["scaling"] = np.array([volume.slope, volume.inter])
 
@@ -48,6 +49,7 @@ class CaseFile:
             raise BadDataset("not a prepared case of this version", where=str(path), fix=_FIX, row="W06")
         self.grid = Grid.from_dict(json.loads(attributes["grid"]))
         self.slope, self.inter = (float(value) for value in attributes["scaling"])
+        self.stamp = str(attributes.get("stamp", ""))
         self._image = cast(h5py.Dataset, self._file["image"])
         d, h, w = self._image.shape
         self.shape: tuple[int, int, int] = (d, h, w)

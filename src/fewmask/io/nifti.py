@@ -1,6 +1,7 @@
 """NIfTI files: scans and label maps in, label maps out on the same grid, under a fresh header."""
 
 import gzip
+import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ __all__ = [
     "check_same_grid",
     "files_of",
     "is_nifti",
-    "is_ours",
+    "is_prediction",
     "read_grid",
     "read_labels",
     "read_volume",
@@ -44,6 +45,8 @@ _HEAD = 540
 _CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "i1": 256, "u2": 512, "u4": 768}
 _MILLIMETRES, _SCANNER = 2, 1
 _MAKER = b"fewmask "
+_PREDICTED = _MAKER + b"mask "
+"""Before the digest of a mask that a model drew, as long as nobody has changed it."""
 _DESCRIPTION = slice(148, 228)
 """Where NIfTI-1 has the field `descrip`."""
 
@@ -54,11 +57,15 @@ def is_nifti(path: Path) -> bool:
     return name.endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz")) and not name.startswith(".")
 
 
-def is_ours(path: Path) -> bool:
-    """Did we write this file? Its header says so; a file that cannot be read is none of ours."""
+def is_prediction(path: Path) -> bool:
+    """Did `write_labels` store these very voxels as what a model drew?
+
+    Editors keep the header of a mask that a person corrects, so the voxels must fit it. False for a file that cannot be read.
+    """
     try:
         with opened(path) as stream:
-            return bytes(stream.peek(_HEAD))[_DESCRIPTION].startswith(_MAKER)
+            mark = bytes(stream.peek(_HEAD))[_DESCRIPTION]
+        return mark.startswith(_PREDICTED) and mark.startswith(_mark_of(_read(path, AS_IS)[1]))
     except FewmaskError:
         return False
 
@@ -116,8 +123,11 @@ def read_labels(path: Path, options: ReadOptions = AS_IS) -> LabelMap:
         return replace(label_map, notes=(*header.notes, *notes))
 
 
-def write_labels(path: Path, label_map: LabelMap) -> None:
-    """Write a label map on its own grid (`.nii`, `.nii.gz`), atomically, and read it back; no source header is copied."""
+def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) -> None:
+    """Write a label map on its own grid (`.nii`, `.nii.gz`), atomically, and read it back; no source header is copied.
+
+    `predicted`: a model drew it and can draw it again, see `is_prediction`.
+    """
     high = int(label_map.voxels.max())
     stored = label_map.voxels.astype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32)
 
@@ -126,7 +136,8 @@ def write_labels(path: Path, label_map: LabelMap) -> None:
         _verify(path, label_map.grid, back.grid, np.array_equal(back.voxels, label_map.voxels))
 
     with writing(path, verify=verify) as temp:
-        _write(temp, path, label_map.grid, label_map.grid.orientation.undo(stored), 1.0, 0.0)
+        array = label_map.grid.orientation.undo(stored)
+        _write(temp, path, label_map.grid, array, 1.0, 0.0, _mark_of(array) if predicted else _MAKER)
 
 
 def write_volume(path: Path, volume: Volume) -> None:
@@ -235,11 +246,13 @@ def _voxels(stream: Stream, header: Header) -> Shaped[np.ndarray, "i j k"]:
 # --- writing ---------------------------------------------------------------------------------------------------------------
 
 
-def _write(temp: Path, path: Path, grid: Grid, array: Shaped[np.ndarray, "i j k"], slope: float, inter: float) -> None:
+def _write(
+    temp: Path, path: Path, grid: Grid, array: Shaped[np.ndarray, "i j k"], slope: float, inter: float, mark: bytes = _MAKER
+) -> None:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
         raise BadConfig(f"{path.name}: the name must end in .nii or .nii.gz", fix=f"write to {path.stem}.nii.gz", row="N45")
-    head = _fresh_header(grid, array.dtype, slope, inter)
+    head = _fresh_header(grid, array.dtype, slope, inter, mark)
     with temp.open("wb") as file:
         if not name.endswith(".gz"):
             file.writelines(_pieces(head, array))
@@ -249,6 +262,14 @@ def _write(temp: Path, path: Path, grid: Grid, array: Shaped[np.ndarray, "i j k"
             packed.writelines(_pieces(head, array))
 
 
+def _mark_of(array: Shaped[np.ndarray, "i j k"]) -> bytes:
+    """Says that a model drew these voxels."""
+    digest = hashlib.sha256(f"{array.shape}{array.dtype.str[1:]}".encode())
+    for k in range(array.shape[2]):
+        digest.update(array[:, :, k].tobytes())
+    return _PREDICTED + digest.hexdigest()[:40].encode() + b" "
+
+
 def _pieces(head: bytes, array: Shaped[np.ndarray, "i j k"]) -> Iterator[bytes]:
     """Header, an empty list of extensions, and the voxels slice by slice (never a second copy of the whole)."""
     yield head + b"\0\0\0\0"
@@ -256,7 +277,7 @@ def _pieces(head: bytes, array: Shaped[np.ndarray, "i j k"]) -> Iterator[bytes]:
         yield array[:, :, k].tobytes(order="F")
 
 
-def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float) -> bytes:
+def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float, mark: bytes) -> bytes:
     if max(grid.shape) > np.iinfo(np.int16).max:
         raise BadScan(f"shape {grid.shape}: NIfTI-1 ends at 32767 voxels an axis", fix="crop the image", row="N30")
     header = np.zeros((), nifti1.header_dtype.newbyteorder("<"))
@@ -265,7 +286,7 @@ def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float) 
     header["datatype"], header["bitpix"] = _CODES[dtype.str[1:]], 8 * dtype.itemsize
     header["scl_slope"], header["scl_inter"] = slope, inter
     header["xyzt_units"] = _MILLIMETRES
-    header["descrip"] = _MAKER + __version__.encode()
+    header["descrip"] = mark + __version__.encode()
     header["sform_code"] = _SCANNER
     header["srow_x"], header["srow_y"], header["srow_z"] = grid.affine[:3]
     header["pixdim"] = [1, *grid.spacing_mm, 0, 0, 0, 0]

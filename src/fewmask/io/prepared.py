@@ -18,6 +18,7 @@ from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, read_toml, write_json, write_toml
 
 FORMAT = 2
+MANIFEST = "dataset.json"
 Tags = dict[str, dict[str, tuple[int, int] | None]]
 """case -> class -> first and last slice (d, inclusive), or None if absent from the whole scan; no key = nobody said."""
 TAG_COLUMNS = ["case", "class", "first_slice", "last_slice"]
@@ -81,9 +82,9 @@ class Prepared:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, folder: Path) -> "Prepared":
+    def open(cls, folder: Path, manifest_name: str = MANIFEST) -> "Prepared":
         """Read the tables. Raises `BadDataset` if the folder is not a finished prepared dataset or does not hang together."""
-        manifest = folder / "dataset.json"
+        manifest = folder / manifest_name
         if not manifest.exists():
             raise BadDataset(
                 "not a prepared dataset (or not finished): there is no dataset.json",
@@ -179,7 +180,7 @@ def write_manifest(
         "cases": [asdict(row) for row in cases],
         "refused": refused,
     }
-    write_json(folder / "dataset.json", record)
+    write_json(folder / MANIFEST, record)
 
 
 def write_tags(path: Path, tags: Tags) -> None:

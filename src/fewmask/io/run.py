@@ -160,13 +160,13 @@ class RunFolder(States):
     def open_prepared(self) -> Prepared:
         """The data that the run learned from.
 
-        Raises `BadDataset` where a score would be about something else: masks that mean something else by now, or another scan,
-        or none, under the name of one that is kept aside (C06). More scans, tags and outlines may have come. Raises
+        Raises `BadDataset` where a score or picture would be about something else: masks that mean something else by now, another
+        scan under a name, none under that of one kept aside (C06). More scans, tags and outlines may have come. Raises
         `BadCheckpoint` for a run of an earlier version (W06).
         """
         config = self.read_config()
         prepared = Prepared.open(Path(config["prepared"]))
-        if "scored" not in config:
+        if "scans" not in config:
             raise BadCheckpoint(
                 "the run was made by an earlier version, which did not note what data it learned from",
                 where=str(self.path),
@@ -174,7 +174,11 @@ class RunFolder(States):
                 row="W06",
             )
         known = {case: row.voxels_sha256 for case, row in prepared.cases.items()}
-        other = [case for case, digest in config["scored"].items() if known.get(case) != digest]
+        split = self.read_split()
+        kept_aside = {*split.val, *split.test}
+        other = [
+            case for case, digest in config["scans"].items() if known.get(case, None if case in kept_aside else digest) != digest
+        ]
         if prepared.options["labels"] == config["labels"] and not other:
             return prepared
         raise BadDataset(

@@ -45,7 +45,6 @@ class Method(nn.Module, ABC):
     feed: Feed
     promptable: ClassVar[bool] = False
     """True if the method has `segment(image, boxes)` for the oracle-box bound."""
-    needs_grad_in_predict: ClassVar[bool] = False
     neighbours: float = 0.0
     """In log-odds, what every change between "holds it" and "does not" along a scan must be worth; 0: slices are judged alone.
 

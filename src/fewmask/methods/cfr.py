@@ -33,6 +33,8 @@ class Config(TwoHalves):
 
     term: Kind = "mean_teacher"
     """What else the V-Net learns from unlabelled patches, with that method's own defaults."""
+    cubes: int = magicnet.Config().cubes
+    """Per side of a patch, with `term=magicnet`."""
     finetune: canvas_sam.Config = field(default_factory=canvas_sam.Config)
     """SAM on the montage; names are those of `fewmask info canvas_sam`."""
     finetune_share: float = 0.5
@@ -67,7 +69,7 @@ def check_stages(config: Config) -> None:
     check_vnet(config)
     check_turns(config.finetune.patch, config.finetune.turns, "finetune.")
     if config.term == "magicnet":
-        magicnet.check_cubes(config.patch, magicnet.Config().cubes)
+        magicnet.check_cubes(config.patch, config.cubes)
 
 
 def build(config: Config, task: Task) -> SemiNet:

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fewmask.core.errors import BadConfig, BadScan, FewmaskError
+from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
-from fewmask.io.nifti import case_id_of, is_ours, write_labels
+from fewmask.io.nifti import case_id_of, is_prediction, write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.text import write_json
 from fewmask.predict.predictor import Prediction, Predicts
-from fewmask.prepare.discover import Pair, discover
+from fewmask.prepare.discover import MaskProblem, Pair, discover
+from fewmask.prepare.names import stem
 from fewmask.prepare.options import PrepareOptions
 from fewmask.prepare.reading import read_scan, spoils_one_case
 
@@ -27,6 +28,8 @@ class Scans:
     """Case id -> what reads it."""
     problems: tuple[FewmaskError, ...] = ()
     """Files that may be scans and cannot be used."""
+    notes: tuple[str, ...] = ()
+    """What else was left out."""
 
 
 @dataclass
@@ -57,18 +60,20 @@ def predict_folder(
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared dataset; `cases` limits the
     last one, and `options` say how the others are read. Refused scans are listed in the summary with their whole message.
     Raises when nothing can be read at all, and `BadConfig` (F11) before anything is written where a mask would land in the input
-    or replace one that is not of our making.
+    or replace one that no model drew, or that was changed since.
     """
     scans = open_scans(source, cases, options or PrepareOptions())
     _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
-    summary = PredictSummary(notes=clean_parts(out), refused=[{"case": "", **problem.as_dict()} for problem in scans.problems])
+    summary = PredictSummary(
+        notes=[*scans.notes, *clean_parts(out)], refused=[{"case": "", **problem.as_dict()} for problem in scans.problems]
+    )
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
             volume = load()
             prediction = predictor.volume(volume)
         except FewmaskError as error:
-            if not spoils_one_case(error):
+            if not spoils_one_case(error) or (len(scans.found) == 1 and not scans.problems):
                 raise
             summary.refused.append({"case": case, **error.as_dict()})
         else:
@@ -78,11 +83,12 @@ def predict_folder(
             summary.notes += [f"{case}: {note}" for note in (*volume.notes, *prediction.notes)]
         say(done, len(scans.found), case)
     if not summary.written:
-        raise BadScan(
-            f"none of the {len(scans.found)} scans could be read",
+        machine = all(line["exit_code"] == NoRoom.exit_code for line in summary.refused)
+        raise (NoRoom if machine else BadScan)(
+            f"no mask could be made of any of the {len(scans.found)} scans",
             where=[f"{line['case'] or 'folder'}: {line['what']}" for line in summary.refused[:5]],
             did="no mask was written",
-            fix=f"fewmask check {source}",
+            fix=str(summary.refused[0]["fix"]) if machine else f"fewmask check {source}",
         )
     return summary
 
@@ -91,7 +97,7 @@ def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
     """Prompts first, then the mask: a mask that exists is complete with all that belongs to it."""
     if prediction.prompts is not None:
         write_json(out / f"{case}.prompts.json", prediction.prompts)
-    write_labels(out / f"{case}.nii.gz", prediction.label_map)
+    write_labels(out / f"{case}.nii.gz", prediction.label_map, predicted=True)
 
 
 def open_scans(source: Path, cases: list[str] | None = None, options: PrepareOptions | None = None) -> Scans:
@@ -107,9 +113,12 @@ def open_scans(source: Path, cases: list[str] | None = None, options: PrepareOpt
         return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
     if source.is_dir():
         layout = discover(source, options.follow_links)
-        # M15 is about masks without a scan and lists of training scans, which are nothing to predict.
-        problems = tuple(problem for problem in layout.problems if problem.row != "M15")
-        return Scans({pair.case: reader(pair) for pair in layout.pairs}, problems)
+        problems = tuple(problem for problem in layout.problems if not isinstance(problem, MaskProblem))
+        notes = (layout.unread,) if layout.unread else ()
+        if layout.kind == "dicom" and len(layout.pairs) == 1:
+            # A patient's folder is often one deeper, under a name that all patients have.
+            return Scans({stem(source.absolute()): reader(layout.pairs[0])}, problems, notes)
+        return Scans({pair.case: reader(pair) for pair in layout.pairs}, problems, notes)
     if source.exists():
         return Scans({(case := case_id_of(source)): reader(Pair(case, source))})
     raise BadScan("no such file or folder", where=str(source), did="nothing was written", fix="check the path")
@@ -133,10 +142,10 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
         )
     if out.exists() and not out.is_dir():
         raise BadConfig("the output is not a folder", where=str(out), did="nothing was written", fix="choose another --out")
-    foreign = [path for case in cases if (path := out / f"{case}.nii.gz").exists() and not is_ours(path)]
+    foreign = [path for case in cases if (path := out / f"{case}.nii.gz").exists() and not is_prediction(path)]
     if foreign:
         raise BadConfig(
-            f"{len(foreign)} masks in the output folder are not of fewmask's making and would be replaced",
+            f"{len(foreign)} masks in the output folder are not as fewmask drew them and would be replaced",
             where=[str(path) for path in foreign[:5]],
             did="nothing was written",
             fix="choose another --out",

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from fewmask.blocks.memory import channels_last
 from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
@@ -65,7 +66,7 @@ class Predictor:
 
     def __init__(self, method: Method, recipe: Recipe, task: Task, device: torch.device, bf16: bool, batch: int = 8) -> None:
         """Parts come ready-made; `load` makes them from a run folder."""
-        self.method = method.eval().to(device)
+        self.method = channels_last(method.eval().to(device))
         self.recipe = recipe
         self.task = task
         self.device = device
@@ -192,8 +193,7 @@ class Predictor:
         return Prediction(LabelMap(labels, volume.grid), None, 0, confidence)
 
     def _ask(self, answer: Answer, image: Tensor, slices: list[int]) -> Probabilities:
-        grad = torch.enable_grad() if self.method.needs_grad_in_predict else torch.no_grad()
-        with grad, torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return answer(image.to(self.device), slices)
 
     def images(self, volume: Volume, wanted: Sequence[int]) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:

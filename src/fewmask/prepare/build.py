@@ -4,6 +4,7 @@ import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import numpy as np
 
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
-from fewmask.core.recipe import Recipe
+from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.io.atomic import clean_parts, is_part
 from fewmask.io.case import CaseFile, write_case
 from fewmask.io.lock import LOCK, folder_lock
-from fewmask.io.prepared import CaseRow, Prepared, write_manifest, write_reviewed, write_split, write_tags
+from fewmask.io.prepared import MANIFEST, CaseRow, Prepared, write_manifest, write_reviewed, write_split, write_tags
 from fewmask.prepare.discover import Layout, Pair, discover
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import PrepareOptions
@@ -26,7 +27,9 @@ from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
-_OURS = {"dataset.json", "tags.csv", "reviewed.csv", "split.toml", "cases", "budgets", LOCK}
+_EARLIER = "earlier.json"
+"""What the manifest is called while a preparation is at work on cases that it tells of."""
+_OURS = {MANIFEST, _EARLIER, "tags.csv", "reviewed.csv", "split.toml", "cases", "budgets", LOCK}
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,15 @@ def prepare(
         found, refused = _read_all(layout, out, options, _earlier(before, options), progress)
         refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
         if not found:
-            raise BadDataset(
+            machine = all(line["exit_code"] == NoRoom.exit_code for line in refused)
+            raise (NoRoom if machine else BadDataset)(
                 "no case can be used",
                 where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
                 did="no dataset was made",
-                fix=f"fewmask check {data}",
-                row="M15",
+                fix=str(refused[0]["fix"]) if machine else f"fewmask check {data}",
+                row=str(refused[0]["row"]) if machine else "M15",
             )
+        _keep_known(before, refused)
         return _write_tables(before, out, options, recipe, found, refused, layout, notes)
 
 
@@ -118,21 +123,27 @@ def _write_tables(
     if isinstance(options.tags, Path):
         tags, lines = read_tags(options.tags, rows, flips, classes)
         notes += lines
-    split = choose_split(rows, options.split)
+    try:
+        split = choose_split(rows, options.split)
+    except BadDataset as error:
+        error.where = (*error.where, *(f"{line['case']}: {line['what']}" for line in refused[:10]))
+        raise
     notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes] + list(_advice(rows, cut, options))
     reused = sum(case.reused for case in found.values())
     summary = PrepareSummary(out, len(found) - reused, reused, refused, notes)
     mark = {**options.mark, "recipe": options.recipe, "size": options.size}
     known = {name: frozenset(slices) for name, slices in reviewed.items()}
-    if reused == len(found) and before == Prepared(out, recipe, classes, rows, tags, known, split, tuple(refused), mark):
+    whole = reused == len(found) and (out / MANIFEST).exists()
+    if whole and before == Prepared(out, recipe, classes, rows, tags, known, split, tuple(refused), mark):
         return summary
-    (out / "dataset.json").unlink(missing_ok=True)
+    _set_aside(out)
     write_tags(out / "tags.csv", tags)
     write_reviewed(out / "reviewed.csv", reviewed)
     write_split(out / "split.toml", split)
     for stale in {path.stem for path in (out / "cases").glob("*.h5")} - set(rows):
         (out / "cases" / f"{stale}.h5").unlink()
     write_manifest(out, recipe, classes, rows.values(), refused, mark)
+    (out / _EARLIER).unlink(missing_ok=True)
     return summary
 
 
@@ -144,7 +155,7 @@ def settle(recipe: Recipe, cases: Any) -> Recipe:
         raise BadDataset(
             "some scans look like CT, some do not",
             where=[f"CT: {', '.join(kinds[True][:5])}", f"not: {', '.join(kinds[False][:5])}"],
-            did="nothing was written",
+            did="no dataset was made",
             fix="prepare them apart, or say --recipe ct or --recipe mr",
             row="N38",
         )
@@ -202,11 +213,11 @@ def _one(pair: Pair, out: Path, options: PrepareOptions, names: dict[str, int], 
         stamp = stamp_of(pair, options, names)
     except OSError as error:
         raise NoRoom(f"cannot read the files of {pair.case}: {error.strerror}", where=str(pair.image), row="N47") from error
-    if earlier is not None and earlier.stamp == stamp and _opens(path):
+    if earlier is not None and earlier.stamp == stamp and _is_whole(path, stamp):
         return _Case(earlier, True)
     reading = read_pair(pair, options, names)
-    (out / "dataset.json").unlink(missing_ok=True)  # from here on the tables do not fit the cases
-    write_case(path, reading.volume, reading.labels)
+    _set_aside(out)
+    write_case(path, reading.volume, reading.labels, stamp)
     row = CaseRow(
         case=pair.case,
         patient=pair.case,
@@ -255,9 +266,11 @@ def _advice(rows: Mapping[str, CaseRow], cut: Mapping[str, float], options: Prep
         lost = [d for d in outlined if not any(d in slices for slices in row.present.values())]
         if lost:
             yield f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; these slices count as empty"
-        if cut[name]:
+        if cut[name] >= 0.0005:
             share = f"{cut[name]:.1%} of what is outlined"
-            yield f"{name}: M13: {share} lies beyond the network's grid, where 2D methods paint nothing: try --recipe ct or mr"
+            fixed = RECIPES[options.recipe].settled
+            advice = ": try --recipe ct or mr" if fixed else ", which covers most scans: this one is wider than the others"
+            yield f"{name}: M13: {share} lies beyond the network's grid, where 2D methods paint nothing{advice}"
         if row.mask and not outlined and not row.complete:
             yield f"{name}: M10: the mask is empty and masks are partial, so the scan counts as not outlined at all"
         whole = len(outlined) > 10 and outlined[-1] - outlined[0] + 1 == len(outlined) < row.shape[0]
@@ -268,11 +281,32 @@ def _advice(rows: Mapping[str, CaseRow], cut: Mapping[str, float], options: Prep
 
 
 def _before(out: Path) -> Prepared | None:
-    """What an earlier preparation left, if it is whole."""
-    try:
-        return Prepared.open(out)
-    except BadDataset:
-        return None
+    """What an earlier preparation left, also one that a later one did not finish."""
+    for name in (MANIFEST, _EARLIER):
+        try:
+            return Prepared.open(out, name)
+        except BadDataset:
+            continue
+    return None
+
+
+def _set_aside(out: Path) -> None:
+    """From here on the tables do not fit the cases; what still fits is used again, after a mistake too."""
+    with suppress(FileNotFoundError):  # another worker was first
+        (out / MANIFEST).replace(out / _EARLIER)
+
+
+def _keep_known(before: Prepared | None, refused: list[dict[str, Any]]) -> None:
+    """A drive that is gone must not shrink a dataset, nor move its patients into other parts of the split."""
+    lost = [line for line in refused if before and line["case"] in before.cases and line["exit_code"] == NoRoom.exit_code]
+    if lost:
+        raise NoRoom(
+            f"{len(lost)} scans of the dataset cannot be read now",
+            where=[f"{line['case']}: {line['what']}" for line in lost[:10]],
+            did="the dataset was not made anew; what was read of the others is kept",
+            fix=f"{lost[0]['fix'] or 'reconnect the drive'}, then the same command again",
+            row=str(lost[0]["row"]),
+        )
 
 
 def _earlier(before: Prepared | None, options: PrepareOptions) -> dict[str, CaseRow]:
@@ -282,10 +316,12 @@ def _earlier(before: Prepared | None, options: PrepareOptions) -> dict[str, Case
     return before.cases
 
 
-def _opens(path: Path) -> bool:
-    """Is the case file whole? Every chunk is read, since a flipped bit shows on reading only."""
+def _is_whole(path: Path, stamp: str) -> bool:
+    """Is the case file made from these files, and whole? Every chunk is read, since a flipped bit shows on reading only."""
     try:
         with CaseFile(path) as file:
+            if file.stamp != stamp:
+                return False
             file.volume()
             if file.has_labels:
                 file.labels(range(file.shape[0]))

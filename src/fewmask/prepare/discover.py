@@ -50,6 +50,10 @@ class Pair:
         return self.mask is not None or bool(self.parts)
 
 
+class MaskProblem(BadDataset):
+    """Something is wrong with masks, or with lists of them: scans can be predicted all the same."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """What a folder holds."""
@@ -63,6 +67,8 @@ class Layout:
     notes: tuple[str, ...] = ()
     problems: tuple[FewmaskError, ...] = ()
     """What could not be used; the pairs are usable without it."""
+    unread: str = ""
+    """Note on files and folders that may hold scans or masks and are not read."""
     ignored: int = 0
     """Hidden files and leftovers of macOS and Windows that were passed over."""
 
@@ -81,11 +87,12 @@ def discover(folder: Path, follow_links: bool = False) -> Layout:
     else:
         raise _nothing(tree)
     usable = [pair for pair in layout.pairs if _keep(pair, problems)]
-    notes = [*layout.notes, *_notes(usable, tree)]
+    unread = _unread(tree, layout)
+    notes = [*layout.notes, *_notes(usable, tree), *([unread] if unread else [])]
     pairs = tuple(sorted(usable, key=lambda pair: pair.case))
     if not pairs and not problems:
         raise _nothing(tree)
-    return replace(layout, pairs=pairs, notes=tuple(notes), problems=tuple(problems), ignored=tree.ignored)
+    return replace(layout, pairs=pairs, notes=tuple(notes), problems=tuple(problems), unread=unread, ignored=tree.ignored)
 
 
 def _task(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
@@ -153,7 +160,7 @@ def _absent(record: Mapping[str, Any], pairs: Iterable[Pair], path: Path) -> lis
     if not absent:
         return []
     return [
-        BadDataset(
+        MaskProblem(
             f"dataset.json lists {len(absent)} training scans that are not in imagesTr",
             where=[printable(path), *absent[:_LISTED]],
             did="the scans that are there were used",
@@ -221,7 +228,7 @@ def _dicom(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
 def _pair(scans: Sequence[Path], masks: Sequence[Path], problems: list[FewmaskError]) -> list[Pair]:
     """Scan and mask with the same case id, then with the same id without affixes where that is unique on both sides."""
     scans = _unique(scans, problems)
-    masks = _unique(masks, problems)
+    masks = _unique(masks, problems, MaskProblem)
     by_scan = {exact_key(path): path for path in scans}
     chosen = {by_scan[exact_key(path)]: path for path in masks if exact_key(path) in by_scan}
     left_scans, left_masks = defaultdict(list), defaultdict(list)
@@ -240,14 +247,14 @@ def _pair(scans: Sequence[Path], masks: Sequence[Path], problems: list[FewmaskEr
     return [Pair(case_id(path), path, chosen.get(path)) for path in scans]
 
 
-def _unique(paths: Sequence[Path], problems: list[FewmaskError]) -> list[Path]:
+def _unique(paths: Sequence[Path], problems: list[FewmaskError], kind: type[BadDataset] = BadDataset) -> list[Path]:
     """Leave out files whose names mean the same case; they are listed (N42, N43)."""
     groups = defaultdict(list)
     for path in paths:
         groups[exact_key(path)].append(path)
     for group in groups.values():
         if len(group) > 1:
-            problems.append(_ambiguous(case_id(group[0]), group, group[0].parent))
+            problems.append(_ambiguous(case_id(group[0]), group, group[0].parent, kind))
     return [group[0] for group in groups.values() if len(group) == 1]
 
 
@@ -260,10 +267,10 @@ def _merge(pairs: list[Pair], more: list[Pair], problems: list[FewmaskError]) ->
     return [pair for pair in [*pairs, *more] if exact_key(pair.image) not in both]
 
 
-def _ambiguous(case: str, files: Sequence[Path], root: Path) -> BadDataset:
+def _ambiguous(case: str, files: Sequence[Path], root: Path, kind: type[BadDataset] = BadDataset) -> BadDataset:
     same = len({bare(path) for path in files}) == 1 and len({path.parent for path in files}) == 1
     why = "a packed and an unpacked file" if same else "names that mean the same case"
-    return BadDataset(
+    return kind(
         f"case {printable(case)}: {why}, so it is not clear which one is meant",
         where=[printable(path.relative_to(root)) for path in files],
         did="none of them was used",
@@ -272,7 +279,7 @@ def _ambiguous(case: str, files: Sequence[Path], root: Path) -> BadDataset:
     )
 
 
-def _orphans(masks: Sequence[Path], scans: Sequence[Path]) -> BadDataset:
+def _orphans(masks: Sequence[Path], scans: Sequence[Path]) -> MaskProblem:
     known = [case_id(path) for path in scans]
     lines = []
     for path in masks[:_LISTED]:
@@ -280,7 +287,7 @@ def _orphans(masks: Sequence[Path], scans: Sequence[Path]) -> BadDataset:
         lines.append(f"{printable(path.name)}" + (f"   nearest scans: {', '.join(map(printable, near))}" if near else ""))
     if len(masks) > _LISTED:
         lines.append(f"... and {len(masks) - _LISTED} more")
-    return BadDataset(
+    return MaskProblem(
         f"{len(masks)} mask{'s' * (len(masks) > 1)} without a scan of that name",
         where=lines,
         did="they were left out",
@@ -310,13 +317,22 @@ def _notes(pairs: Sequence[Pair], tree: Tree) -> list[str]:
         notes.append(
             f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); reports show names: rename the files"
         )
-    unread = sorted({path.name for folder in tree.files for path in tree.files[folder] if path.name.lower().endswith(_UNREAD)})
-    if unread:
-        shown = ", ".join(map(printable, unread[:5])) + (" ..." if len(unread) > 5 else "")
-        notes.append(f"{len(unread)} files are of types that are not read: {shown}; save scans and masks as NIfTI (.nii.gz)")
     if tree.ignored:
         notes.append(f"{tree.ignored} hidden or system files ignored (._*, .DS_Store, Thumbs.db)")
     return notes
+
+
+def _unread(tree: Tree, layout: Layout) -> str:
+    """Files of types that are not read, and DICOM series beside NIfTI files."""
+    left = {path.name for folder in tree.files for path in tree.files[folder] if path.name.lower().endswith(_UNREAD)}
+    if layout.kind != "dicom":
+        used = {folder for pair in layout.pairs for folder in (pair.image, *pair.image.parents)}
+        left |= {f"{folder.name}/" for folder in tree.folders(tree.root) if folder not in used and is_dicom_folder(folder)}
+    if not left:
+        return ""
+    names = sorted(left)
+    shown = ", ".join(map(printable, names[:5])) + (" ..." if len(names) > 5 else "")
+    return f"not read: {shown}; save scans and masks as NIfTI (.nii.gz), or lay DICOM folders in images/ beside the other scans"
 
 
 def _nothing(tree: Tree) -> BadDataset:

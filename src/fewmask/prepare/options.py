@@ -1,5 +1,6 @@
 """What a person decides about a data folder, as one value."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -70,3 +71,8 @@ class PrepareOptions:
             "series": self.series or "",
             "keep_first": self.keep_first,
         }
+
+
+def table_or_pattern(text: str) -> Path | str:
+    """What a person means by `patients`: a regular expression has a group, anything else is the name of a table."""
+    return text if re.search(r"[()]", text) else Path(text)

@@ -77,7 +77,7 @@ def _check_twins(rows: Mapping[str, CaseRow], split: Split) -> None:
         raise BadDataset(
             "the same scan stands in two parts of the split under two names",
             where=pairs[:10],
-            did="nothing was written",
+            did="no dataset was made",
             fix="remove one of each pair, or put both in one part",
             row="N44",
         )

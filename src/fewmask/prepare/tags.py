@@ -76,7 +76,7 @@ def _raise(problems: list[str], path: Path) -> None:
         raise BadDataset(
             f"{path.name} does not fit the scans ({len(problems)} lines)",
             where=[str(path), *problems[:10]],
-            did="nothing was written",
+            did="no dataset was made",
             fix="axial slices count from 0 in the order of the file, as an array viewer shows them; correct these lines",
             row="S04",
         )

@@ -47,10 +47,18 @@ Tell = Callable[[Progress], None]
 def train(request: TrainRequest, progress: Tell | None = None) -> Path:
     """Train, or go on with an unfinished run in `request.out`; returns the run folder's path.
 
-    Raises `BadConfig` when the run folder was made from another request (C06), `Interrupted` after a signal (everything is
-    saved), `TrainingFailed` when a loss is not a number (F17), `NoRoom` for the machine's limits.
+    Raises `BadConfig` when the run folder was made from another request (C06) or lies in the dataset (F11), `Interrupted` after
+    a signal (everything is saved), `TrainingFailed` when a loss is not a number (F17), `NoRoom` for the machine's limits.
     """
     prepared = Prepared.open(request.prepared)
+    if request.out.resolve().is_relative_to(request.prepared.resolve()):
+        raise BadConfig(
+            "the run folder lies inside the prepared dataset, which takes no other files",
+            where=str(request.out),
+            did="nothing was started",
+            fix="choose another --out",
+            row="F11",
+        )
     if request.threads:
         torch.set_num_threads(request.threads)
     device = choose_device(request.device)
@@ -327,7 +335,7 @@ def _config(stage: Stage, request: TrainRequest, prepared: Prepared) -> dict[str
         "prepared": str(request.prepared.resolve()),
         "data_digest": prepared.digest,
         "labels": prepared.options["labels"],
-        "scored": {case: prepared.cases[case].voxels_sha256 for case in (*prepared.split.val, *prepared.split.test)},
+        "scans": {case: row.voxels_sha256 for case, row in prepared.cases.items()},
     }
 
 
