@@ -29,6 +29,8 @@ MARKED = re.compile(
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
 NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
 """Data of a sweep -> what to know about its scans."""
+BESIDE = {"tags_as_empty=true"}
+"""Settings that make a method another one, which stands beside it: the U-Net that is given the tags."""
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 
 
@@ -97,12 +99,15 @@ def chosen(rows: list[Row], part: str | None) -> list[Row]:
     groups = group(rows)
     plain = {(setting.method, setting.budget) for setting in groups if not setting.settings}
     own = {
-        setting: runs for setting, runs in groups.items() if not setting.settings or (setting.method, setting.budget) not in plain
+        setting: runs
+        for setting, runs in groups.items()
+        if not setting.settings or setting.settings in BESIDE or (setting.method, setting.budget) not in plain
     }
     draws: dict[str, set[str]] = {}
     for setting, runs in own.items():
         here = {row["draw"] for row in runs}
-        draws[setting.budget] = draws.get(setting.budget, here) & here
+        if setting.settings not in BESIDE:
+            draws[setting.budget] = draws.get(setting.budget, here) & here
     return [row for setting, runs in own.items() for row in runs if row["draw"] in draws[setting.budget]]
 
 
