@@ -1,0 +1,50 @@
+"""What a cut of the activation is worth where it alone gives the box: `sam_pp` from tags, on its test scans.
+
+    fewmask sweep experiments/ct-liver-dev.toml ...
+    python experiments/cuts.py runs/ct-liver-dev/sam_pp-coarse=cam-0s-draw0-seed0-370steps/run
+
+Per part of the peak that is kept: Dice over all slices, mean over scans, and the mean overlap of its boxes with true ones on
+slices that hold the structure. Nothing is trained again. One structure.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from boxes import iou
+
+from fewmask.evaluate.scores import score_case
+from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.run import RunFolder
+from fewmask.predict import Predictor
+from fewmask.predict.folder import load_prepared
+
+CUTS = (50 / 255, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def main(path: Path) -> None:
+    """Print one line per cut."""
+    run, predictor = RunFolder.open(path), Predictor.load(path)
+    prepared = run.open_prepared()
+    for cut in CUTS:
+        predictor.method.config = replace(predictor.method.config, cam_cut=cut)  # type: ignore[arg-type, type-var]
+        dice, overlaps = [], []
+        for case in run.read_split().test:
+            with prepared.case(case) as file:
+                truth = file.labels(range(file.shape[0]))
+                spacing = file.spacing_mm
+            prediction = predictor.volume(load_prepared(prepared, case))
+            dice += [score.dice for score in score_case(case, prediction.label_map.voxels, truth, spacing, prepared.classes)]
+            for line in (prediction.prompts or {"slices": []})["slices"]:
+                own, mask = line["boxes_raw"][0], truth[line["d"]] == 1
+                if mask.any() and own is not None:
+                    overlaps.append(iou(np.array(own), box_edges(mask)))
+        print(
+            f"cut {cut:.2f}: Dice {np.mean(dice):.3f}, IoU of boxes {np.mean(overlaps):.3f} over {len(overlaps)} slices",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
