@@ -53,8 +53,8 @@ class Config:
     """Outlined slices per step."""
     weak: int = 8
     """Tagged slices per step (`coarse=cam`)."""
-    cam_cut: float = 50 / 255
-    """Part of the activation's peak that is kept, as in `sam_mix`."""
+    cam_cut: float = 0.7
+    """Part of the activation's peak that is kept (`coarse=cam`). At `sam_mix`'s 50/255 its few large cells cover the whole body."""
     component: Rule = "largest"
     """Which part of the coarse mask gives the box."""
     jitter: float = 0.1
