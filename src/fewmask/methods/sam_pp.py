@@ -54,7 +54,7 @@ class Config:
     weak: int = 8
     """Tagged slices per step (`coarse=cam`)."""
     cam_cut: float = 0.7
-    """Part of the activation's peak that is kept (`coarse=cam`). At `sam_mix`'s 50/255 its few large cells cover the whole body."""
+    """Part of the activation's peak kept (`coarse=cam`). At `sam_mix`'s 50/255 its few large cells cover the whole body."""
     component: Rule = "largest"
     """Which part of the coarse mask gives the box."""
     jitter: float = 0.1
