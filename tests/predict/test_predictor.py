@@ -118,6 +118,42 @@ def test_coarser_network_grid_keeps_the_place() -> None:
     assert np.allclose(centre, (1.5, 5.0, 6.5), atol=0.6)
 
 
+class Levels(Method):
+    """Says the class whose grey level, a thirteenth more per class, is nearest; by slices or by patches."""
+
+    def __init__(self, patch):
+        super().__init__()
+        self.feed = Feed(patch=patch)
+
+    def losses(self, batch, step):
+        raise NotImplementedError
+
+    def optimiser(self):
+        raise NotImplementedError
+
+    def predict(self, image):
+        levels = torch.arange(14).view(1, -1, *[1] * (image.ndim - 2)) / 13
+        return Probabilities(torch.softmax(-1000 * (image - levels) ** 2, 1))
+
+
+@pytest.mark.parametrize("patch", [None, (16, 16, 16)])
+def test_thirteen_organs_keep_their_numbers(patch, tmp_path) -> None:
+    """Organ k is a bar of its own in rows 2k and 2k + 1, and stays organ k on a scan that is stored upside down."""
+    organs = np.zeros((10, 28, 20), np.uint8)
+    organs[2:8, :, 3:15] = np.repeat(np.arange(14), 2)[None, :, None]
+    affine = np.diag([-1.0, -1.0, 2.0, 1.0])
+    upside_down = np.ascontiguousarray(np.flip(organs, 0).transpose(2, 1, 0))
+    affine[:3, 2] *= -1
+    volume = Volume.from_file_order(np.round(upside_down * (100 / 13)).astype(np.int16), affine)
+    task = Task(tuple(f"organ {number}" for number in range(1, 14)), 32)
+    recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=32)
+    prediction = Predictor(Levels(patch), recipe, task, torch.device("cpu"), bf16=False, batch=2).volume(volume)
+    write_prediction(tmp_path, "case", prediction)
+    back = read_labels(tmp_path / "case.nii.gz")
+    assert np.array_equal(back.voxels, organs)
+    assert np.array_equal(back.grid.orientation.undo(back.voxels), upside_down)
+
+
 class Doubtful(Bright):
     """Answers for the whole slice if it judges it present: the slice's mean grey level is its P(present)."""
 

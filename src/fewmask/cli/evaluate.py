@@ -66,11 +66,13 @@ def evaluate(
 
 
 def _show(talk: Talk, summary: "ScoreSummary") -> None:
-    for score in sorted(summary.scores, key=lambda s: (s.prompts, s.label, s.case)):
+    order = {s.label: place for place, s in reversed(list(enumerate(summary.summaries)))}
+    wide = max((len(label) for label in order), default=0)
+    for score in sorted(summary.scores, key=lambda s: (s.prompts, order[s.label], s.case)):
         numbers = f"Dice {score.dice:.3f}  NSD {score.nsd:.3f}  HD95 {score.hd95_mm:.1f} mm  ASSD {score.assd_mm:.1f} mm"
         numbers = "" if math.isnan(score.dice) else numbers
         status = "" if score.status == "ok" else score.status
-        talk.say(f"  {score.case:24} {score.label:12} {score.prompts:10} {numbers}  {status}".rstrip())
+        talk.say(f"  {score.case:24} {score.label:{wide}} {score.prompts:10} {numbers}  {status}".rstrip())
     for s in summary.summaries:
         d = s.dice
         talk.say(
