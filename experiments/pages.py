@@ -71,16 +71,16 @@ def markdown(lines: list[list[str]]) -> str:
 def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
     """A line per setting and budget: difference in Dice to `against`, 95 % interval, patients in which it is higher.
 
-    Its last column, if it is needed, names precisions that are not the same.
+    Its last column, if it is needed, names precisions, or strides of windows, that are not the same.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for pair in differences(rows, against, protocol):
         line = lines.setdefault((pair.a.name, pair.a.budget), {})
         line[pair.domain] = str(pair.difference)
-        if pair.precisions:
-            line["precision"] = pair.precisions
-    domains += ["precision"] if any("precision" in line for line in lines.values()) else []
+        if pair.unlike:
+            line["unlike"] = pair.unlike
+    domains += ["unlike"] if any("unlike" in line for line in lines.values()) else []
     heads = [f"minus `{against}`", "budget", *domains]
     body = [[f"`{name}`", budget, *(found.get(domain, "") for domain in domains)] for (name, budget), found in lines.items()]
     return markdown([heads, ["---"] * len(heads), *body])

@@ -17,6 +17,7 @@ def row(**changed: str) -> dict[str, str]:
     base = {
         "method": "unet", "settings": "", "slices": "5", "volumes": "", "draw": "0", "seed": "0", "minutes": "", "steps": "7",
         "domain": "test", "prompts": "automatic", "dice": "0.5", "hd95_mm": "4",
+        "precision": "", "stride": "",
     }  # fmt: skip
     return {**base, **changed}
 
@@ -73,13 +74,13 @@ def test_below_a_table_of_scans_cropped_around_the_truth_that_is_said_once() -> 
     assert note in SCRIPT["pages"]()[PAGES / "vnet.md"] and note not in SCRIPT["pages"]()[PAGES / "trans_unet.md"]
 
 
-def test_precisions_of_a_difference_stand_in_a_column_of_their_own() -> None:
+def test_unlike_precisions_of_a_difference_stand_in_a_column_of_their_own() -> None:
     rows = [row(precision="float32", patient="p", case="p", **{"class": "liver"}) for _ in range(2)]
     rows[1] |= {"method": "vnet", "dice": "0.7"}
-    assert "precision" not in SCRIPT["paired"](rows, "default", "unet")
+    assert "unlike" not in SCRIPT["paired"](rows, "default", "unet")
     rows[1]["precision"] = "bfloat16"
     heads, _, line = SCRIPT["paired"](rows, "default", "unet").splitlines()
-    assert heads == "| minus `unet` | budget | test | precision |" and line.endswith(" | bfloat16 against float32 |")
+    assert heads == "| minus `unet` | budget | test | unlike |" and line.endswith(" | bfloat16 against float32 |")
 
 
 def test_every_method_has_a_page_and_every_page_a_method() -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.ramp import sigmoid_ramp
 from fewmask.blocks.semi import Ambiguous, Certain, CrossPseudo, Everywhere, MagicCubes, MeanTeacher, SelfTraining, Term
-from fewmask.blocks.semi.bcp import largest_parts, paste_box
+from fewmask.blocks.semi.bcp import CopyPaste, largest_parts, paste_box
 from fewmask.blocks.semi.magicnet import exchange, give_back, places, shuffle, trade
 from fewmask.blocks.semi.mean_teacher import entropy
 from fewmask.blocks.semi.term import disturb, follow, supervised, teacher_of
@@ -217,6 +217,29 @@ def test_a_pasted_box_has_its_part_of_every_side() -> None:
     inside = paste_box((12, 12, 12), 2 / 3, np.random.default_rng(0))
     where = inside.nonzero()
     assert int(inside.sum()) == 8**3 and ((where.amax(0) - where.amin(0)) == 7).all()
+
+
+class Exact(VNet):
+    """Sure of the class that is the grey level."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return 50.0 * torch.cat([1 - image, image], 1)
+
+
+def test_pasted_voxels_are_taught_by_the_labels_of_where_they_come_from() -> None:
+    """Grey levels are the classes, so a network that reads them off loses nothing, unless it is told the other patch's labels."""
+    _, h, w = torch.meshgrid(*(torch.arange(8),) * 3, indexing="ij")
+    mask, other = (w >= 4).long()[None].repeat(2, 1, 1, 1), (h >= 4).long()[None].repeat(2, 1, 1, 1)
+    term = CopyPaste(Exact(2, 2), weight=0.5, decay=0.99, first=0.1, side=0.75)
+    unlabelled = Unlabelled(other[:, None].float())
+
+    def losses(labels: torch.Tensor) -> dict[str, float]:
+        labelled = Labelled(mask[:, None].float(), labels, torch.ones(2, 1, dtype=torch.long))
+        found = term.losses(Exact(2, 2), labelled, unlabelled, Step(8, 10)).losses
+        return {name: float(loss) for name, loss in found.items()}
+
+    assert losses(mask) == pytest.approx({"inward": 0, "outward": 0}, abs=1e-5)
+    assert min(losses(1 - mask).values()) > 1, "the control"
 
 
 def test_of_every_class_the_largest_part_stays() -> None:

@@ -70,6 +70,12 @@ def test_without_turns_a_patch_need_not_be_square() -> None:
     assert make(patch=(16, 32, 48), turns=False).feed.patch == (16, 32, 48)
 
 
+@pytest.mark.parametrize(("name", "setting"), [("vnet", "labelled"), ("mean_teacher", "unlabelled"), ("bcp", "unlabelled")])
+def test_a_step_without_patches_is_refused(name: str, setting: str) -> None:
+    with pytest.raises(BadConfig, match=f"{setting}=0"):
+        build_method(name, config_from(name, {"patch": [32, 32, 32], setting: 0}), TASK)
+
+
 def test_norms_that_cannot_be_had_are_refused() -> None:
     with pytest.raises(BadConfig, match="no statistics"):
         make(renew_norms=True)

@@ -70,12 +70,23 @@ def test_pairs_of_two_precisions_say_so() -> None:
     ours = [row("a", "p", 0.9, precision="float32"), row("a", "p", 0.9, 1, precision="float32")]
     theirs = [row("b", "p", 0.5, precision="float32"), row("b", "p", 0.5, 1, precision="bfloat16")]
     (pair,) = differences([*ours, *theirs], "b")
-    assert pair.precisions == "float32 against bfloat16, float32"
+    assert pair.unlike == "float32 against bfloat16, float32"
     assert str(pair).endswith("higher in 1 of 1, not decided (float32 against bfloat16, float32)")
     (pair,) = differences([*ours, theirs[0]], "b")
-    assert not pair.precisions and str(pair).endswith("not decided")
+    assert not pair.unlike and str(pair).endswith("not decided")
     (pair,) = differences([ours[0], row("b", "p", 0.5)], "b")
-    assert pair.precisions == "float32 against not said"
+    assert pair.unlike == "float32 against not said"
+
+
+def test_windows_that_lie_elsewhere_are_said() -> None:
+    """Nothing said is half a window."""
+    ours, theirs = row("a", "p", 0.9, stride="2,9,9"), row("b", "p", 0.5)
+    (pair,) = differences([ours, theirs], "b")
+    assert pair.unlike == "2,9,9 against half a window"
+    assert [line.split(" | ")[3] for line in table([ours, theirs]).splitlines()[2:]] == ["2,9,9", ""]
+    assert "stride" not in table([ours])
+    (pair,) = differences([{**ours, "precision": "float32"}, {**theirs, "precision": "bfloat16"}], "b")
+    assert pair.unlike == "float32 against bfloat16; 2,9,9 against half a window"
 
 
 def test_settings_make_another_method() -> None:

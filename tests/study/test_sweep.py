@@ -76,9 +76,11 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
     write_csv(older, [*names, "scanner"], [{**{name: row[name] for name in names}, "scanner": "A"} for row in rows])
     assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows]
     assert all(row["la_2018_dice"] == "" for row in read_rows(older))
-    add_rows(older, rows[:1])
+    add_rows(older, [{**rows[0], "draw": 7}])
     assert [row["la_2018_dice"] for row in read_rows(older)] == [""] * len(rows) + [rows[0]["la_2018_dice"]]
     assert [row["scanner"] for row in read_rows(older)] == ["A"] * len(rows) + [""], "a column of theirs stays"
+    add_rows(older, [{**rows[0], "draw": 7, "dice": 0.5}])
+    assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows] + ["0.5"], "the same run, anew"
 
 
 def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
@@ -90,6 +92,11 @@ def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
     plan = read_plan(plan_file(tmp_path, runs=[grid], stride=[16, 8, 16]))
     _, rows = go(tmp_path, plan)
     assert strides == [(16, 8, 16)] * 4 and len(rows) == 4
+    summary, rows = go(tmp_path, replace(plan, stride=(16, 16, 8)))
+    assert strides[4:] == [(16, 16, 8)] * 4 and len(summary.done) == 1, "no mask of the other windows is taken for these"
+    assert [row["stride"] for row in rows] == ["16,16,8"] * 4
+    summary, _ = go(tmp_path, replace(plan, stride=(16, 16, 8)))
+    assert len(strides) == 8 and len(summary.there) == 1
     gaps, rows = go(tmp_path, replace(plan, stride=(16, 24, 16), runs=[replace(plan.runs[0], seed=[1])]))
     assert "leaves gaps" in gaps.failed[0]["what"] and len(rows) == 4
 

@@ -1,6 +1,8 @@
 """CFR's stages: each in its own run folder, labels made once and for unlabelled scans only, resumed where they stopped."""
 
 import csv
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training import Progress, TrainRequest, draw_budget, train
+from fewmask.training import Progress, TrainRequest, draw_budget, loop, train
 from fewmask.training.stages import check_plan, online_labels, plan_stages
 from tests.scans import prepare_scans
 
@@ -58,8 +60,55 @@ def test_stopped_between_its_stages_it_goes_on_to_the_same_weights(prepared, tmp
 
     with pytest.raises(Interrupted):
         train(request(prepared, tmp_path / "run"), stop)
-    assert not (tmp_path / "run" / "pseudo" / "confidence.csv").exists()
+    pseudo = tmp_path / "run" / "pseudo"
+    assert not (pseudo / "confidence.csv").exists()
+    made = {path: path.stat().st_mtime_ns for path in pseudo.glob("*.nii.gz")}
     again = RunFolder.open(train(request(prepared, tmp_path / "run")))
+    assert again.weights.read_bytes() == whole.weights.read_bytes()
+    assert len(made) == 4 and made.items() <= {path: path.stat().st_mtime_ns for path in pseudo.glob("*.nii.gz")}.items()
+    assert (pseudo / "confidence.csv").read_bytes() == (whole.path / "pseudo" / "confidence.csv").read_bytes()
+
+
+def test_a_signal_while_scans_are_labelled_stops_after_the_scan_at_hand(prepared, tmp_path) -> None:
+    def send(progress: Progress) -> None:
+        if progress.note.startswith("finetune: 1"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="after labelling 1 of 3 scans") as stopped:
+        train(request(prepared, tmp_path / "run"), send)
+    assert stopped.value.exit_code == 143 and len(list((tmp_path / "run" / "pseudo").glob("*.nii.gz"))) == 2
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "mean_teacher",
+        "cfr",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("bcp", "cps", "self_training", "ac_mt", "magicnet", "sfr_plus")
+        ),
+    ],
+)
+def test_stopped_within_a_training_it_goes_on_to_the_same_bits(prepared, tmp_path, method) -> None:
+    """In the fifth of nine steps, saved after the third; of several trainings in each."""
+    settings = {"cfr": SMALL, "sfr_plus": SMALL, "magicnet": ("patch=(32,32,32)", "filters=4", "cubes=2")}.get(method, SMALL[:2])
+    asked = {"method": method, "settings": settings, "steps": 9, "save_steps": 3}
+    whole = RunFolder.open(train(request(prepared, tmp_path / "whole", **asked)))
+    broken = request(prepared, tmp_path / "run", **asked)
+    seen: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        if progress.losses and progress.step == 5:
+            seen.append(progress.saved_step)
+            if len(seen) % 2:  # every other time it has gone on from its save
+                raise Interrupted("stopped")
+
+    for _ in plan_stages(broken):
+        with pytest.raises(Interrupted):
+            train(broken, stop)
+    again = RunFolder.open(train(broken, stop))
+    assert seen == [3, 3] * len(plan_stages(broken))
     assert again.weights.read_bytes() == whole.weights.read_bytes()
 
 
@@ -108,6 +157,7 @@ def test_a_training_of_other_code_is_nobodys_twin(prepared, tmp_path) -> None:
 def test_until_stops_after_the_fine_tuning(prepared, tmp_path) -> None:
     path = train(request(prepared, tmp_path / "run", until="finetune"))
     assert path == tmp_path / "run" / "finetune" and RunFolder.open(path).weights.exists()
+    assert not (tmp_path / "run" / "pseudo").exists(), "labels are for the stage that follows"
     with pytest.raises(BadConfig, match="no stage 'pretrain'"):
         train(request(prepared, tmp_path / "run", until="pretrain"))
     with pytest.raises(BadConfig, match="no stage"):
@@ -153,7 +203,7 @@ def test_a_budget_that_leaves_nothing_to_label_is_refused(prepared, tmp_path, me
     assert f"fewer --{kind}" in refused.value.fix
 
 
-def test_fine_tuning_alone_labels_nothing_and_may_have_every_scan(prepared, tmp_path) -> None:
+def test_fine_tuning_alone_may_have_every_scan(prepared, tmp_path) -> None:
     asked = TrainRequest(prepared.folder, tmp_path / "run", method="cfr", volumes=4, until="finetune")
     check_plan(plan_stages(asked), prepared, draw_budget(asked, prepared))
 
@@ -179,6 +229,11 @@ def test_the_encoder_is_that_of_the_stage_with_a_sam(prepared) -> None:
         ("cfr", ("patch=(16,32,48)",), "32 x 48", "--set turns=false"),
         ("cfr", ("finetune.patch=(16,32,48)",), "32 x 48", "--set finetune.turns=false"),
         ("sfr_plus", ("patch=(16,40,40)",), "multiples of 16", "--set patch="),
+        ("cfr", ("pseudo=online", "pseudo_weight=0"), "pseudo_weight=0", "leave pseudo_weight out"),
+        ("cfr", ("pseudo=online", "patch=(32,64,64)"), "patches of", "--set finetune.patch=(32,64,64)"),
+        ("cfr", ("turns=false",), "left and right", "--set finetune.turns=false"),
+        ("cfr", ("finetune_share=1.0",), "no time", "use a number between 0 and 1"),
+        ("cfr", ("unlabelled=0", "term='none'"), "unlabelled=0", "--set unlabelled=2"),
     ],
 )
 def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(prepared, tmp_path, method, settings, what, fix) -> None:
@@ -188,7 +243,11 @@ def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(prepared, tm
 
 
 @pytest.mark.parametrize(("sure", "expected"), [(0.0, 1), (1.1, 0)])
-def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(prepared, tmp_path, sure, expected) -> None:
+def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(prepared, tmp_path, monkeypatch, sure, expected) -> None:
+    """Both networks go on from where they were."""
+    started: list[str] = []
+    load = loop.load_into
+    monkeypatch.setattr(loop, "load_into", lambda method, path: (started.append(path.parent.name), load(method, path)))
     run = RunFolder.open(train(request(prepared, tmp_path / "run", f"sure={sure}", method="sfr_plus")))
     with (run.path / "sure" / "confidence.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -196,8 +255,16 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(prepared, t
     taught = {name for row in RunFolder.open(run.path / "update").read_losses(3) for name, value in row.items() if value}
     assert ("pseudo" in taught) == bool(expected)
     assert len(list((run.path / "unsure").glob("*.nii.gz"))) == (0 if expected else 6)
+    assert started == ["finetune", "retrain"]
     first, again = (RunFolder.open(run.path / stage).read_config()["config"] for stage in ("finetune", "update"))
     assert [first[rate] / again[rate] for rate in ("lr", "head_lr")] == pytest.approx([10, 10])
+
+
+def test_a_weight_for_labels_that_no_training_leaves_is_refused(prepared, tmp_path) -> None:
+    tuning = [setting.removeprefix("finetune.") for setting in SMALL if setting.startswith("finetune.")]
+    for method, settings in (("canvas_sam", (*tuning, "pseudo_weight=1")), ("cfr", (*SMALL, "finetune.pseudo_weight=1"))):
+        with pytest.raises(BadConfig, match="is the first here"):
+            train(request(prepared, tmp_path / method, method=method, settings=settings))
 
 
 def test_labels_below_the_trust_are_left_out(prepared, tmp_path) -> None:

@@ -52,7 +52,12 @@ class Montage:
         return which, y // 2, x // 2
 
     def stitch(self, patches: Shaped[Tensor, "b d h w"], fill: float = 0.0) -> Shaped[Tensor, "bm s s"]:
-        """The canvases of each patch, one after the other; `fill` between and after the tiles."""
+        """The canvases of each patch, one after the other; `fill` between and after the tiles.
+
+        Raises `ValueError` for patches of another shape: no slice is left out.
+        """
+        if patches.shape[1:] != self.patch:
+            raise ValueError(f"patches of {tuple(patches.shape[1:])} on a montage for {self.patch}")
         _, h, w = self.patch
         out = patches.new_full((len(patches), self.canvases, self.canvas, self.canvas), fill)
         for index in range(self.patch[0]):

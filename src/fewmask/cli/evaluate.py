@@ -53,6 +53,7 @@ def evaluate(
             )
     if protocol in NOTES:
         talk.say(NOTES[protocol])
+        talk.say("The protocol has windows 4, 18, 18 voxels apart (predict --stride 4,18,18); without that, half a window.")
     talk.result(
         {
             "summaries": summary.summaries,

@@ -101,7 +101,7 @@ def check_turns(patch: tuple[int, int, int], turns: bool, prefix: str = "") -> N
 
 
 def check_vnet(config: Volumetric) -> None:
-    """Raise `BadConfig` for a patch that V-Net cannot halve four times or that cannot be turned, or norms that cannot be had."""
+    """Raise `BadConfig` for a patch that V-Net cannot halve four times or turn, steps without patches, and impossible norms."""
     check_turns(config.patch, config.turns)
     if any(side % DEPTH or side <= 0 for side in config.patch):
         raise BadConfig(
@@ -110,6 +110,15 @@ def check_vnet(config: Volumetric) -> None:
             fix="--set patch=(80,112,112), or (48,64,64)",
             row="C02",
         )
+    for name in ("labelled", "unlabelled"):
+        count = getattr(config, name, 1)
+        if count < 1:
+            raise BadConfig(
+                f"{name}={count}: every step needs a patch of these",
+                did="nothing was started",
+                fix=f"--set {name}=2, or --method vnet, which learns from labelled scans alone",
+                row="C02",
+            )
     if config.norm == "instance" and config.renew_norms:
         raise BadConfig(
             "instance norms keep no statistics that could be taken anew",

@@ -50,13 +50,8 @@ class Config(TwoHalves):
 def stages(config: Config) -> tuple[Stage, ...]:
     """Fine-tuning, then re-training. Raises `BadConfig` for settings of either, or of both together, that cannot be met."""
     check_stages(config)
-    if config.pseudo == "online" and config.trust:
-        raise BadConfig(
-            f"trust={config.trust:g} leaves out voxels of stored labels, and pseudo=online stores none",
-            did="nothing was started",
-            fix="leave trust out, or --set pseudo=stored",
-            row="C02",
-        )
+    if config.pseudo == "online":
+        _check_online(config)
     first = Stage("finetune", "canvas_sam", config.finetune, config.finetune_share)
     last = Stage("", "cfr", config, 1 - config.finetune_share)
     if config.pseudo == "online":
@@ -68,8 +63,47 @@ def check_stages(config: Config) -> None:
     """Refuse now what the last stage would refuse after the others have been trained."""
     check_vnet(config)
     check_turns(config.finetune.patch, config.finetune.turns, "finetune.")
+    if config.finetune.turns and not config.turns:
+        raise BadConfig(
+            "with turns=false left and right stay what they are, but SAM, which labels the scans, would learn turned patches",
+            did="nothing was started",
+            fix="--set finetune.turns=false",
+            row="C02",
+        )
+    if not 0 < config.finetune_share < 1:
+        raise BadConfig(
+            f"finetune_share={config.finetune_share:g} leaves one of the two trainings no time",
+            did="nothing was started",
+            fix="use a number between 0 and 1, such as --set finetune_share=0.5",
+            row="C02",
+        )
     if config.term == "magicnet":
         magicnet.check_cubes(config.patch, config.cubes)
+
+
+def _check_online(config: Config) -> None:
+    """Raise `BadConfig` for what only stored labels can do."""
+    d, h, w = config.patch
+    checks = (
+        (
+            config.trust > 0,
+            f"trust={config.trust:g} leaves out voxels of stored labels, and pseudo=online stores none",
+            "leave trust out, or --set pseudo=stored",
+        ),
+        (
+            config.pseudo_weight == 0,
+            "pseudo_weight=0: nobody would learn from the labels that pseudo=online makes",
+            "leave pseudo_weight out, or --set pseudo=stored",
+        ),
+        (
+            config.patch != config.finetune.patch,
+            f"pseudo=online: SAM labels the V-Net's patches of {config.patch}, but learns patches of {config.finetune.patch}",
+            f"--set finetune.patch=({d},{h},{w})",
+        ),
+    )
+    for wrong, what, fix in checks:
+        if wrong:
+            raise BadConfig(what, did="nothing was started", fix=fix, row="C02")
 
 
 def build(config: Config, task: Task) -> SemiNet:

@@ -10,7 +10,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Difference, compare
 from fewmask.evaluate.protocols import NOTES, Protocol
 from fewmask.study.published import SOURCES, published
-from fewmask.study.rows import KEYS, Row
+from fewmask.study.rows import KEYS, UNLIKE, Row
 from fewmask.study.score import ORACLE
 
 _METRICS = {
@@ -71,13 +71,13 @@ class Pair:
     b: Setting
     domain: str
     difference: Difference
-    precisions: str = ""
-    """`float32 against bfloat16`, where some of the paired runs are not of one precision."""
+    unlike: str = ""
+    """`float32 against bfloat16`, where some of the paired runs did not learn, or were not asked, in the same way."""
 
     def __str__(self) -> str:
         """One sentence that calls a winner only where there is enough to call one."""
         ours, theirs = ("", "") if self.a.time == self.b.time else (f" ({self.a.time})", f" ({self.b.time})")
-        other = f" ({self.precisions})" if self.precisions else ""
+        other = f" ({self.unlike})" if self.unlike else ""
         return f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} {self.difference}{other}"
 
 
@@ -158,7 +158,7 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
             fix=f'say protocol = "{protocol}" in the sweep\'s file before it runs; `fewmask evaluate RUN --protocol {protocol}`',
             row="C02",
         )
-    heads = ["method", "budget", "time", "steps", "precision", "runs"]
+    heads = ["method", "budget", "time", "steps", *UNLIKE, "runs"]
     for domain in domains:
         first, *others = metrics.values()
         heads += [f"{domain}: {first}", *others, _EMPTY, "Dice with true boxes (bound)"]
@@ -166,7 +166,7 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     lines = [heads, ["---"] * len(heads)]
     for setting, every in group(rows).items():
         automatic = [row for row in every if row["prompts"] != ORACLE]
-        line = [setting.name, setting.budget, setting.time, _steps(automatic), _precision(automatic)]
+        line = [setting.name, setting.budget, setting.time, _steps(automatic), *(_all(automatic, name) for name in UNLIKE)]
         line += [str(spread(automatic, overlap).runs)]
         for domain in domains:
             here = [row for row in every if row["domain"] == domain]
@@ -239,10 +239,12 @@ def _pair(a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequ
     other = {place(row): row for row in scored(theirs)}
     both = [(row, other[place(row)]) for row in scored(ours) if place(row) in other]
     found = compare([(one["patient"], float(one[dice]) - float(two[dice])) for one, two in both])
-    if all(one["precision"] == two["precision"] for one, two in both):
-        return Pair(a, b, domain, found)
-    mine, its = (_precision(half) or "not said" for half in zip(*both, strict=True))
-    return Pair(a, b, domain, found, f"{mine} against {its}")
+    unlike = []
+    for name, unsaid in zip(UNLIKE, ("not said", "half a window"), strict=True):
+        if any(one[name] != two[name] for one, two in both):
+            mine, its = (_all(half, name) or unsaid for half in zip(*both, strict=True))
+            unlike.append(f"{mine} against {its}")
+    return Pair(a, b, domain, found, "; ".join(unlike))
 
 
 def _steps(rows: Sequence[Row]) -> str:
@@ -250,8 +252,8 @@ def _steps(rows: Sequence[Row]) -> str:
     return str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}"
 
 
-def _precision(rows: Sequence[Row]) -> str:
-    return ", ".join(sorted({row["precision"] for row in rows} - {""}))
+def _all(rows: Sequence[Row], name: str) -> str:
+    return ", ".join(sorted({row[name] for row in rows} - {""}))
 
 
 def _empty(rows: Sequence[Row], protocol: Protocol) -> str:
@@ -271,14 +273,14 @@ def _empty(rows: Sequence[Row], protocol: Protocol) -> str:
 
 
 def _telling(lines: list[list[str]]) -> list[list[str]]:
-    """Without columns that say nothing: the time where it is the steps, a precision that all have, no empty prediction."""
+    """Without columns that say nothing: the time where it is the steps, a precision or stride that all have, no empty mask."""
     heads, _, *body = lines
     columns = list(zip(*body, strict=True))
 
     def tells(place: int) -> bool:
         if heads[place] == "time":
             return any(not time.endswith("steps") for time in columns[place])
-        if heads[place] == "precision":
+        if heads[place] in UNLIKE:
             return len(set(columns[place])) > 1
         if heads[place] == _EMPTY:
             return any(count and not count.startswith("0 ") for count in columns[place])

@@ -27,7 +27,9 @@ _PAPER = {
 }
 """Protocol of the literature -> column -> its name in the lines of `score.protocol_lines`."""
 _OURS = [*KEYS, "steps", "domain", "patient", *_SCORES]
-COLUMNS = [*_OURS, "precision", *(column for columns in _PAPER.values() for column in columns)]
+UNLIKE = ("precision", "stride")
+"""What may tell runs apart without making them other runs: how they learned, and the voxels between windows (empty: half one)."""
+COLUMNS = [*_OURS, *UNLIKE, *(column for columns in _PAPER.values() for column in columns)]
 Row = Mapping[str, str]
 
 
@@ -93,17 +95,29 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return [{**dict.fromkeys(COLUMNS, ""), **row} for row in read_csv(path, _OURS)] if path.exists() else []
 
 
-def add_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows, all or none; several processes may do so at once. A table of an earlier version gets the columns it lacks."""
+def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add rows, all or none, in place of any of the same runs and domains; several processes may do so at once.
+
+    A table of an earlier version gets the columns it lacks.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with waiting_lock(path.parent, f"add to {path.name}"):
         # Written anew: of a run whose rows were appended by halves, the missing ones would never be made.
-        there = read_csv(path, _OURS) if path.exists() else []
+        new = {_run(row) for row in rows}
+        there = [row for row in (read_csv(path, _OURS) if path.exists() else []) if _run(row) not in new]
         others = [name for name in (there[0] if there else ()) if name not in COLUMNS]
         write_csv(path, [*COLUMNS, *others], [*there, *rows])
 
 
+def _run(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[name]) for name in (*KEYS, *_timed(row), "domain"))
+
+
+def _timed(key: Mapping[str, Any]) -> list[str]:
+    return [] if str(key["minutes"]) else ["steps"]
+
+
 def domains_done(rows: Iterable[Row], key: Mapping[str, Any]) -> set[str]:
-    """Domains in which the run of this key has been scored."""
-    names = [*KEYS, *([] if key["minutes"] != "" else ["steps"])]
+    """Domains in which the run of this key has been scored, with windows as far apart."""
+    names = [*KEYS, "stride", *_timed(key)]
     return {row["domain"] for row in rows if all(row[name] == str(key[name]) for name in names)}

@@ -7,6 +7,7 @@ differ that matter only when a scan is predicted (`gate`).
 """
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
-from fewmask.io.text import read_toml
+from fewmask.io.text import read_json, read_toml, write_json
 from fewmask.predict import load_predictor, predict_folder, set_windows
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
@@ -74,7 +75,7 @@ class Plan:
     protocol: Literal["sam-mix", "la-2018"] = "sam-mix"
     """The literature's way of counting that stands beside ours in every row."""
     stride: tuple[int, int, int] | None = None
-    """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said."""
+    """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said. Rows of another are made anew."""
     in_order: bool = False
     """Labelled volumes are taken in the order of the training list."""
     elsewhere: list[Elsewhere] = field(default_factory=list)
@@ -171,7 +172,7 @@ def run_sweep(
         folder.mkdir(exist_ok=True)
         try:
             with folder_lock(folder, "sweep"):
-                if _wanted(plan) <= domains_done(read_rows(rows), run.key):
+                if _wanted(plan) <= domains_done(read_rows(rows), _key(plan, run)):
                     summary.there.append(run.name)
                     continue
                 say(run.name)
@@ -221,14 +222,28 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
     return Prepared.open(work / "prepared")
 
 
+def _key(plan: Plan, run: Run) -> dict[str, Any]:
+    return {**run.key, "stride": ",".join(map(str, plan.stride or ()))}
+
+
+def _forget_others(plan: Plan, path: Path) -> None:
+    """Masks of a run that were drawn with windows in other places are drawn again."""
+    note, stride = path.parent / "stride.json", list(plan.stride or ())
+    if (read_json(note)["stride"] if note.exists() else []) != stride:
+        for folder in (RunFolder.open(path).predictions, *(path.parent / place.name for place in plan.elsewhere)):
+            shutil.rmtree(folder, ignore_errors=True)
+        write_json(note, {"stride": stride})
+
+
 def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> list[dict[str, Any]]:
     """Predict and score in every domain; the rows."""
     predictor = load_predictor(path)
     if plan.stride is not None:
         set_windows(predictor, stride=plan.stride)
+    _forget_others(plan, path)
     home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
     paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
-    key = {**run.key, **outcome(RunFolder.open(path).read_config())}
+    key = {**_key(plan, run), **outcome(RunFolder.open(path).read_config())}
     rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
     for place in plan.elsewhere:
         out, labels = path.parent / place.name, parse_labels(place.label)

@@ -13,7 +13,7 @@ from fewmask.blocks.memory import channels_last
 from fewmask.core.batch import Batch, Feed, Step, Task
 from fewmask.core.budget import Budget, draw_slices, draw_volumes
 from fewmask.core.config import parse
-from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.core.errors import BadConfig, NoRoom, TrainingFailed
 from fewmask.core.randomness import seed_of
 from fewmask.core.volume import Volume
 from fewmask.data import open_feed
@@ -171,14 +171,7 @@ class _Loop:
                     self._save()
                     last_save = time.monotonic()
                 if asked.signal is not None:
-                    raise Interrupted(
-                        f"stopped by a signal after step {self.done} of {self.total}",
-                        where=str(self.run.path),
-                        did="everything up to here is saved",
-                        fix="the same command goes on from here",
-                        exit_code=asked.exit_code,
-                        row="F02",
-                    )
+                    raise asked.interrupted(f"after step {self.done} of {self.total}", self.run.path)
                 rate = (time.monotonic() - start) / (self.done - first)
                 left = rate * (self.total - self.done)
                 self.tell(Progress(self.done, self.total, rate, left, losses, self.saved, note))
@@ -345,9 +338,17 @@ def _minutes(request: TrainRequest, stage: Stage) -> float | None:
 
 
 def _open(request: TrainRequest, stage: Stage, config: dict[str, Any], prepared: Prepared, budget: Budget) -> Batches:
-    """The feed of a stage, with the pseudo-labels that an earlier one left."""
+    """The feed of a stage, with the pseudo-labels that an earlier one left. Raises `BadConfig` if it wants some and none did."""
     pseudo = request.out / stage.learns if stage.learns else None
-    return open_feed(prepared, budget, _build(config).feed, config["seed"], pseudo, config["config"].get("trust", 0.0))
+    feed = _build(config).feed
+    if feed.pseudo != "off" and not (stage.learns or stage.asks):
+        raise BadConfig(
+            f"pseudo_weight wants labels that an earlier training left, and {stage.method} is the first here",
+            did="nothing was trained",
+            fix="leave pseudo_weight out",
+            row="C02",
+        )
+    return open_feed(prepared, budget, feed, config["seed"], pseudo, config["config"].get("trust", 0.0))
 
 
 def _settle(

@@ -18,16 +18,18 @@ from fewmask.io.atomic import writing
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
-from fewmask.io.tables import write_csv
+from fewmask.io.tables import read_csv, write_csv
 from fewmask.methods import config_class, stages, taught
 from fewmask.methods._method import Stage
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training.request import Progress, TrainRequest
+from fewmask.training.stop import listen
 
 Label = Callable[[Batch], Batch]
 CONFIDENCE = "confidence.csv"
 """Written last: a folder of pseudo-labels with this table is whole."""
+_COLUMNS = ("case", "confidence", "labelled")
 
 
 def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
@@ -47,7 +49,8 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
             fix=f"use one of: {', '.join(names)}" if names else "leave --until out",
             row="C02",
         )
-    return plan[: names.index(request.until) + 1]
+    last = names.index(request.until)
+    return *plan[:last], replace(plan[last], writes="")  # labels are for the stage that follows
 
 
 def _encoder_of(method: str, config: Any) -> str:
@@ -117,27 +120,37 @@ def _beginning(run: RunFolder) -> list[Any]:
 def label_scans(
     root: Path, stage: Stage, prepared: Prepared, budget: Budget, device: torch.device, tell: Callable[[Progress], None]
 ) -> None:
-    """Label every training scan without a granted mask, once: `CASE.nii.gz`, `CASE.confidence.nii.gz` (0 to 255), and a table."""
+    """Label every training scan without a granted mask, once: `CASE.nii.gz`, `CASE.confidence.nii.gz` (0 to 255), and a table.
+
+    Goes on after the last scan that was labelled. Raises `Interrupted` on a signal, after the scan at hand.
+    """
     folder = root / stage.writes
     if (folder / CONFIDENCE).exists():
         return
     folder.mkdir(exist_ok=True)
+    begun = folder / "begun.csv"
+    rows = read_csv(begun, _COLUMNS) if begun.exists() else []
+    labelled = {row["case"] for row in rows}
     predictor = Predictor.load(root / stage.name, str(device))
     predictor.with_confidence = True
     cases = untouched(prepared, budget)
-    rows = []
-    for done, case in enumerate(cases, 1):
-        if stage.but and (root / stage.but / f"{case}.nii.gz").exists():
-            continue
-        prediction = predictor.volume(load_prepared(prepared, case))
-        assert prediction.confidence is not None  # noqa: S101  asked for above
-        mean = float(prediction.confidence.mean()) / 255
-        rows.append({"case": case, "confidence": f"{mean:.4f}", "labelled": int(mean >= stage.surer_than)})
-        if mean >= stage.surer_than:
-            write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(prediction.confidence, prediction.label_map.grid))
-            write_labels(folder / f"{case}.nii.gz", prediction.label_map)
-        tell(Progress(done, len(cases), 0.0, 0.0, {}, done, f"{stage.name}: {done} of {len(cases)} scans labelled"))
-    write_csv(folder / CONFIDENCE, ["case", "confidence", "labelled"], rows)
+    with listen() as asked:
+        for done, case in enumerate(cases, 1):
+            if case in labelled or (stage.but and (root / stage.but / f"{case}.nii.gz").exists()):
+                continue
+            prediction = predictor.volume(load_prepared(prepared, case))
+            assert prediction.confidence is not None  # noqa: S101  asked for above
+            mean = float(prediction.confidence.mean()) / 255
+            if mean >= stage.surer_than:
+                write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(prediction.confidence, prediction.label_map.grid))
+                write_labels(folder / f"{case}.nii.gz", prediction.label_map)
+            rows.append({"case": case, "confidence": f"{mean:.4f}", "labelled": str(int(mean >= stage.surer_than))})
+            write_csv(begun, _COLUMNS, rows)
+            tell(Progress(done, len(cases), 0.0, 0.0, {}, done, f"{stage.name}: {done} of {len(cases)} scans labelled"))
+            if asked.signal is not None:
+                raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
+    write_csv(folder / CONFIDENCE, _COLUMNS, rows)
+    begun.unlink(missing_ok=True)
 
 
 def online_labels(root: Path, stage: Stage, device: torch.device) -> Label:

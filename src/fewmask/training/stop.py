@@ -4,7 +4,10 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+from fewmask.core.errors import Interrupted
 
 
 class StopAsked:
@@ -16,6 +19,17 @@ class StopAsked:
     def exit_code(self) -> int:
         """130 for SIGINT, 143 for SIGTERM and SIGHUP."""
         return 128 + (signal.SIGINT if self.signal in (None, signal.SIGINT) else signal.SIGTERM)
+
+    def interrupted(self, when: str, where: Path) -> Interrupted:
+        """What to raise once everything is saved; `when` as in `after step 3 of 9`."""
+        return Interrupted(
+            f"stopped by a signal {when}",
+            where=str(where),
+            did="everything up to here is saved",
+            fix="the same command goes on from here",
+            exit_code=self.exit_code,
+            row="F02",
+        )
 
 
 @contextmanager
