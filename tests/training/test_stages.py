@@ -242,13 +242,17 @@ def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(prepared, tm
     assert refused.value.fix.startswith(fix) and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("sure", "expected"), [(0.0, 1), (1.1, 0)])
+@pytest.mark.parametrize(("sure", "expected"), [(0.0, 1), (0.1, 1), (1.1, 0)])
 def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(prepared, tmp_path, monkeypatch, sure, expected) -> None:
     """Both networks go on from where they were."""
     started: list[str] = []
     load = loop.load_into
     monkeypatch.setattr(loop, "load_into", lambda method, path: (started.append(path.parent.name), load(method, path)))
-    run = RunFolder.open(train(request(prepared, tmp_path / "run", f"sure={sure}", method="sfr_plus")))
+    seen: list[str] = []
+    asked = request(prepared, tmp_path / "run", f"sure={sure}", method="sfr_plus")
+    run = RunFolder.open(train(asked, lambda progress: seen.append(progress.note)))
+    said = [note for note in seen if "sure enough" in note]
+    assert [note.split(" (")[0] for note in said] == [f"retrain: {3 * expected} of 3 scans are sure enough to teach"] * bool(sure)
     with (run.path / "sure" / "confidence.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 and {int(row["labelled"]) for row in rows} == {expected}

@@ -151,6 +151,11 @@ def label_scans(
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
     write_csv(folder / CONFIDENCE, _COLUMNS, rows)
     begun.unlink(missing_ok=True)
+    if stage.surer_than and rows:
+        sure = sum(int(row["labelled"]) for row in rows)
+        least, most = f"{stage.surer_than:g}", max(row["confidence"] for row in rows)
+        note = f"{stage.name}: {sure} of {len(rows)} scans are sure enough to teach ({least}; the surest has {most})"
+        tell(Progress(len(cases), len(cases), 0.0, 0.0, {}, len(cases), note))
 
 
 def online_labels(root: Path, stage: Stage, device: torch.device) -> Label:
