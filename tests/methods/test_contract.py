@@ -55,10 +55,10 @@ VARIANTS = [
     ("cfr", {"term": "magicnet", "cubes": 2, "patch": [32, 32, 32]}),
 ]
 TASK = Task(CLASSES, SIDE)
-SLOW = {"ua_mt", "cps", "magicnet", "sfr_plus"}
+SLOW = {"ua_mt", "cps", "bcp", "magicnet", "sfr_plus"}
 """More than five seconds to overfit."""
-STEPS = {"magicnet": 160}
-"""It sees patches with exchanged cubes only, and is asked about whole ones."""
+STEPS = {"magicnet": 160, "bcp": 130}
+"""They see patches with exchanged cubes or pasted boxes only, and are asked about whole ones."""
 
 
 @pytest.fixture(params=VARIANTS, ids=lambda v: "-".join([v[0], *v[1]]))
