@@ -19,6 +19,7 @@ from dataclasses import replace
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from fewmask.blocks.memory import channels_last
 from fewmask.core.batch import Batch, Labelled, Step, Task, Unlabelled
 from fewmask.methods import build, canvas_sam, cfr, vnet
 from fewmask.methods._method import Method
@@ -54,15 +55,15 @@ def measure(geometry: str, repeats: int) -> dict[str, object]:
     batch = Batch(labelled=labelled, unlabelled=Unlabelled(image, pseudo=mask))
 
     finetune = canvas_sam.Config(encoder=encoder, weights="none", patch=patch, canvas=canvas)
-    sam = build("canvas_sam", finetune, task).eval()
-    retrain = stepper(build("cfr", cfr.Config(patch=patch, finetune=finetune), task), batch)
+    sam = channels_last(build("canvas_sam", finetune, task).eval())
+    retrain = stepper(channels_last(build("cfr", cfr.Config(patch=patch, finetune=finetune), task)), batch)
 
     @torch.no_grad()
     def label() -> object:
         with torch.autocast("cpu", torch.bfloat16):
             return sam.predict(image)
 
-    net = build("vnet", vnet.Config(patch=patch), task)
+    net = channels_last(build("vnet", vnet.Config(patch=patch), task))
     alone = stepper(net, replace(batch, unlabelled=None))
     with FlopCounterMode(display=False) as counter:
         alone()
