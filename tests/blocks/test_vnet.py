@@ -44,7 +44,8 @@ def test_norms_of_each_patch_are_torch_s_and_keep_channels_innermost(mean) -> No
         assert (found - true).norm() / true.norm() < 1e-3
 
 
-def test_channels_stay_innermost_from_the_first_layer_on() -> None:
-    """Its one input channel lies the same either way; its strides must say which is meant."""
-    net = channels_last(VNet(2, norm="instance"))
+@pytest.mark.parametrize("norm", ["batch", "instance"])
+def test_channels_stay_innermost_from_the_first_layer_on(norm) -> None:
+    """Its one input channel lies the same either way."""
+    net = channels_last(VNet(2, norm=norm))
     assert net.first(torch.randn(2, 1, 16, 16, 16)).is_contiguous(memory_format=torch.channels_last_3d)

@@ -18,17 +18,22 @@ Norm = Literal["batch", "instance"]
 
 
 class _Conv3d(nn.Conv3d):
-    """A padded 3 x 3 x 3 convolution whose weights get their true gradient on every CPU.
+    """A padded 3 x 3 x 3 convolution whose weights get their true gradient on every CPU, where channels come out innermost.
 
     Over exactly two planes oneDNN's bfloat16 gradient of such weights is garbage (torch 2.13 with avx512_bf16: off by its own
-    size, or 1e34), and 32 voxels of depth are two at the bottom. Those few voxels are computed in float32.
+    size, or 1e34), and 32 voxels of depth are two at the bottom. Those few voxels are computed in float32. One input channel lies
+    the same either way: its strides must say which is meant, or the outputs come outermost.
     """
 
     def forward(self, input: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c2 d h w"]:
         """As `nn.Conv3d`."""
-        if input.device.type == "cpu" and input.shape[2] == 2:
+        if input.device.type != "cpu":
+            return super().forward(input)
+        if input.shape[2] == 2:
             with torch.autocast("cpu", enabled=False):
                 return super().forward(input.float())
+        if self.in_channels == 1:
+            input = torch.empty_like(input, memory_format=torch.channels_last_3d).copy_(input)
         return super().forward(input)
 
 
