@@ -22,13 +22,14 @@ from fewmask.evaluate.scores import CaseScore, score_case
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
+from fewmask.io.tables import write_csv
 from fewmask.io.text import write_json
 from fewmask.methods import config_from
 from fewmask.report.cards import make_card, make_story
 from fewmask.report.page import _sentence, write_report
 from fewmask.report.pictures import BOX, PREDICTION, TRUTH, draw_box, outline, scale_to, show_slice
 from fewmask.training import TrainRequest, draw_budget, train
-from fewmask.training.stages import plan_stages
+from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS, plan_stages
 from tests.scans import AFFINE, SHAPE, prepare_scans
 
 BLACK = np.zeros((20, 20, 3), np.uint8)
@@ -141,6 +142,7 @@ def test_a_page_about_left_atria_says_that_they_were_cropped(finished) -> None:
         pages.append(write_report(RunFolder.open(run), prepared, [], lambda case: volume, lambda case: truth).read_text())
     (run / "recipe.json").write_bytes(kept)
     assert [NOTES["la-2018"] in page for page in pages] == [False, True]
+    assert pages[1].index(NOTES["la-2018"]) < pages[1].index("Every tested scan"), "below the sentence, not at the end"
 
 
 def test_a_hostile_name_stays_text_and_nothing_is_loaded(finished) -> None:
@@ -246,11 +248,48 @@ def test_a_method_with_stages_says_where_its_sam_started(finished, tmp_path: Pat
     assert "not known: the run's folder finetune is gone" in page_of(folder.path, prepared)
     (folder.path / "finetune").mkdir()
     pretrained = {"name": "home/jane/own.safetensors", "sha256": "ab" * 32}
-    write_json(folder.path / "finetune" / "config.json", {"config": asdict(whole.finetune), "pretrained": pretrained})
+    earlier = {"config": asdict(whole.finetune), "pretrained": pretrained, "steps": 7}
+    write_json(folder.path / "finetune" / "config.json", earlier)
     page = page_of(folder.path, prepared)
     assert "pretrained weights own.safetensors (SHA-256 abababababab)" in page and "the method has no SAM" not in page
     settings = [word for word in command_on(page) if "=" in word]
     assert settings == ["term=none", "finetune.weights=own.safetensors", "finetune.canvas=256"] and "home/jane" not in page
+    assert "<dd>finetune: 7 steps, then 1 step, seed 0" in page.replace("\n", "")
+
+
+def test_masks_that_nobody_drew_are_told(finished, tmp_path: Path) -> None:
+    """Of three scans two were sure enough: the page says by whom, how many, how sure; made in every step, that too."""
+    run, prepared = finished
+    shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert "Labelled by a model" not in page_of(folder.path, prepared)
+    lines = [("a", "0.9412", "1"), ("b", "0.7032", "0"), ("c", "0.9950", "1")]
+    rows = [dict(zip(CONFIDENCE_COLUMNS, line, strict=True)) for line in lines]
+    (folder.path / "pseudo").mkdir()
+    write_csv(folder.path / "pseudo" / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
+    for pseudo, told in (
+        ("stored", "2 of 3 scans without outlines (finetune, its own mean confidence per scan 0.70 to 0.99)"),
+        ("online", "every unlabelled patch, in every step (finetune)"),
+    ):
+        patch = {"patch": (32, 64, 64), "finetune": {"patch": (32, 64, 64)}}
+        whole = config_from("cfr", {"pseudo": pseudo, **patch})
+        write_json(folder.path / "config.json", {**folder.read_config(), "method": "cfr", "config": asdict(whole)})
+        assert f"<dt>Labelled by a model, then learned from</dt><dd>{told}</dd>" in page_of(folder.path, prepared)
+
+
+def test_a_page_says_whether_masks_came_from_prompts(finished, tmp_path: Path) -> None:
+    run, prepared = finished
+    shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    for path in folder.predictions.iterdir():
+        path.unlink()
+    assert "Prompts at test time" not in page_of(folder.path, prepared), "no mask yet: nothing is known"
+    write_labels(folder.predictions / "case_03.nii.gz", _scan_and_masks()[1])
+    assert "none: masks come from the scan alone" in page_of(folder.path, prepared)
+    line = {"d": 3, "present": [0.9], "boxes_raw": [None], "heat": None, "no_prompt": [1]}
+    write_json(folder.predictions / "case_03.prompts.json", {"classes": ["liver"], "slices": [line]})
+    page = page_of(folder.path, prepared)
+    assert "automatic: the model's own" in page and "1 slice (their mask is empty)" in page
 
 
 def test_scans_with_text_in_their_pixels_are_not_pictured(finished) -> None:

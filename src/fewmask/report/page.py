@@ -19,10 +19,13 @@ from fewmask.io.atomic import write_text
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import PRECISIONS, RunFolder
+from fewmask.io.tables import read_csv
 from fewmask.io.text import read_json
-from fewmask.methods import config_class
+from fewmask.methods import config_class, config_from, stages
+from fewmask.methods._method import Stage
 from fewmask.report.cards import Card, make_card, make_story
 from fewmask.training import TrainRequest, draw_budget
+from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS
 
 _STORIES, _WALL = 3, 24
 
@@ -46,11 +49,12 @@ def write_report(
     order = _worst_first(run, automatic)
     cards: list[Card] = []
     stories: list[Card] = []
-    no_prompt = 0
+    no_prompt: int | None = None
     for case in order:
         prompts_path = run.predictions / f"{case}.prompts.json"
         prompts = read_json(prompts_path, max_bytes=256 * 2**20) if prompts_path.exists() else None
-        no_prompt += sum(sum(line["no_prompt"]) for line in prompts["slices"]) if prompts else 0
+        if prompts:
+            no_prompt = (no_prompt or 0) + sum(sum(line["no_prompt"]) for line in prompts["slices"])
         if len(cards) >= _WALL:
             continue
         if case in prepared.cases and prepared.cases[case].burned_in and not show_burned_in:
@@ -68,9 +72,10 @@ def write_report(
         stories=stories,
         summaries=summaries,
         rows=sorted(scores, key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice)),
-        trust=_trust(run, prepared, config, environment, no_prompt),
+        trust=_trust(run, prepared, config, environment, _prompting(no_prompt) if order else []),
         command=_command(config, run, prepared),
-        notes=_notes(prepared, recipe),
+        caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
+        notes=_notes(prepared),
         show=_show,
         number=_number,
     )
@@ -138,12 +143,17 @@ def _headline(case: str, scores: Sequence[CaseScore]) -> str:
 
 
 def _trust(
-    run: RunFolder, prepared: Prepared, config: Mapping[str, Any], environment: Mapping[str, Any], no_prompt: int
+    run: RunFolder,
+    prepared: Prepared,
+    config: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    prompting: list[tuple[str, str]],
 ) -> list[tuple[str, str]]:
     """What must be known to believe the numbers."""
     budget, split, provided = run.read_budget(), run.read_split(), config["provided"]
     owners = {case for case, _ in budget.slices} | set(budget.volumes)
     tags = f"{provided['tagged_scans']} scans (two numbers per scan and class), {provided['tagged_slices']} slices"
+    plan = stages(config["method"], config_from(config["method"], config["config"]))
     return [
         (
             "Masks a person outlined",
@@ -152,15 +162,49 @@ def _trust(
         ("Image tags a person gave", tags if provided["tagged_scans"] else "none"),
         ("Validation masks", "0: the last checkpoint is used, nothing was chosen by score"),
         ("Slices nobody said anything about", f"{provided['unknown_slices']} of {provided['slices']}"),
+        *_taught_by(run, plan),
         ("Split by patient", f"{len(split.train)} scans to learn from, {len(split.val)} validation, {len(split.test)} test"),
-        ("Prompts at test time", "automatic: the model's own; oracle-box rows, if any, are an upper bound"),
-        ("Structures judged present without a prompt", f"{no_prompt} slices (their mask is empty)"),
+        *prompting,
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
         ("SAM started from", _start(config, run)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
-        ("Training", f"{config['steps']} steps, seed {config['seed']}, {PRECISIONS[config['bf16']]}"),
+        ("Training", f"{_steps(run, plan, config)}, seed {config['seed']}, {PRECISIONS[config['bf16']]}"),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]
+
+
+def _prompting(no_prompt: int | None) -> list[tuple[str, str]]:
+    """Where masks come from; `no_prompt` is None if none of them came from a prompt."""
+    if no_prompt is None:
+        return [("Prompts at test time", "none: masks come from the scan alone")]
+    return [
+        ("Prompts at test time", "automatic: the model's own; oracle-box rows, if any, are an upper bound"),
+        ("Structures judged present without a prompt", f"{_count(no_prompt, 'slices')} (their mask is empty)"),
+    ]
+
+
+def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
+    """Masks that nobody drew: scans that an earlier stage labelled for a later one, by the confidence it gave itself."""
+    lines = []
+    for stage in plan:
+        table = run.path / stage.writes / CONFIDENCE
+        if stage.asks:
+            lines.append(f"every unlabelled patch, in every step ({stage.asks})")
+        if not stage.writes or not table.exists():
+            continue
+        rows = read_csv(table, CONFIDENCE_COLUMNS)
+        sure = [float(row["confidence"]) for row in rows]
+        taught = sum(int(row["labelled"]) for row in rows)
+        between = f", its own mean confidence per scan {min(sure):.2f} to {max(sure):.2f}" if sure else ""
+        lines.append(f"{taught} of {_count(len(rows), 'scans')} without outlines ({stage.name}{between})")
+    return [("Labelled by a model, then learned from", "; ".join(lines))] if lines else []
+
+
+def _steps(run: RunFolder, plan: Sequence[Stage], config: Mapping[str, Any]) -> str:
+    """Steps of every stage, in their order."""
+    earlier = [(stage.name, RunFolder(run.path / stage.name)) for stage in plan[:-1]]
+    words = [f"{name}: {_count(folder.read_config()['steps'], 'steps')}" for name, folder in earlier if folder.exists]
+    return ", then ".join([*words, _count(config["steps"], "steps")])
 
 
 def _start(config: Mapping[str, Any], run: RunFolder) -> str:
@@ -224,9 +268,8 @@ def _settings(config: Mapping[str, Any]) -> list[str]:
     return setting_words({name: Path(value).name if isinstance(value, str) else value for name, value in changed.items()})
 
 
-def _notes(prepared: Prepared, recipe: Recipe) -> list[str]:
-    lines = [NOTES["la-2018"]] if recipe.name.startswith("left-atrium") else []
-    lines += [f"{line['case'] or 'folder'}: {line['what']} (refused)" for line in prepared.refused]
+def _notes(prepared: Prepared) -> list[str]:
+    lines = [f"{line['case'] or 'folder'}: {line['what']} (refused)" for line in prepared.refused]
     return lines + [f"{case}: {note}" for case, row in prepared.cases.items() for note in row.notes]
 
 

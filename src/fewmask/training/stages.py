@@ -29,7 +29,7 @@ from fewmask.training.stop import listen
 Label = Callable[[Batch], Batch]
 CONFIDENCE = "confidence.csv"
 """Written last: a folder of pseudo-labels with this table is whole."""
-_COLUMNS = ("case", "confidence", "labelled")
+CONFIDENCE_COLUMNS = ("case", "confidence", "labelled")
 
 
 def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
@@ -129,7 +129,7 @@ def label_scans(
         return
     folder.mkdir(exist_ok=True)
     begun = folder / "begun.csv"
-    rows = read_csv(begun, _COLUMNS) if begun.exists() else []
+    rows = read_csv(begun, CONFIDENCE_COLUMNS) if begun.exists() else []
     labelled = {row["case"] for row in rows}
     predictor = Predictor.load(root / stage.name, str(device))
     predictor.with_confidence = True
@@ -145,11 +145,11 @@ def label_scans(
                 write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(prediction.confidence, prediction.label_map.grid))
                 write_labels(folder / f"{case}.nii.gz", prediction.label_map)
             rows.append({"case": case, "confidence": f"{mean:.4f}", "labelled": str(int(mean >= stage.surer_than))})
-            write_csv(begun, _COLUMNS, rows)
+            write_csv(begun, CONFIDENCE_COLUMNS, rows)
             tell(Progress(done, len(cases), 0.0, 0.0, {}, done, f"{stage.name}: {done} of {len(cases)} scans labelled"))
             if asked.signal is not None:
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
-    write_csv(folder / CONFIDENCE, _COLUMNS, rows)
+    write_csv(folder / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
     begun.unlink(missing_ok=True)
     if stage.surer_than and rows:
         sure = sum(int(row["labelled"]) for row in rows)
