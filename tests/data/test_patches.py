@@ -12,7 +12,7 @@ from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.data.augment import apply_image, apply_mask
-from fewmask.data.patches import Crop, PatchFeed, cut, draw_crop
+from fewmask.data.patches import Crop, PatchFeed, cut, draw_crop, draw_middle
 from fewmask.io.nifti import write_labels
 from tests.scans import prepare_scans
 
@@ -106,6 +106,41 @@ def test_without_turns_three_numbers_are_drawn_and_none_for_a_turn() -> None:
     crop = draw_crop((40, 30, 20), (16, 16, 16), False, rng)
     assert crop == Crop(tuple(int(same.integers(0, n - 15)) for n in (40, 30, 20)))
     assert rng.integers(2**32) == same.integers(2**32)
+
+
+def test_a_patch_has_its_middle_in_a_structure_each_as_often_as_another() -> None:
+    """One voxel of structure 1 and sixty-four of structure 2: of 400 middles 200 each, give or take three times 10."""
+    rng, mask = np.random.default_rng(0), torch.zeros(8, 10, 12, dtype=torch.uint8)
+    mask[1, 2, 3] = 1
+    mask[4:8, 4:8, 4:8] = 2
+    mask[0] = IGNORE
+    middles = [draw_middle(mask, rng) for _ in range(400)]
+    assert 170 < middles.count((1, 2, 3)) < 230
+    assert all(mask[middle] == 2 for middle in middles if middle != (1, 2, 3))
+    assert {draw_middle(mask, rng, hold=5)[0] for _ in range(50)} == {5}
+    assert draw_middle(mask, rng, hold=2) is None, "slice 2 holds nothing; slice 0, which nobody outlined, neither"
+    assert draw_middle(mask, rng, hold=0) is None
+
+
+def test_the_middle_is_the_patch_s_as_far_as_the_border_allows() -> None:
+    rng = np.random.default_rng(0)
+    assert draw_crop((40, 30, 20), (16, 16, 16), False, rng, middle=(20, 3, 19)).corner == (12, 0, 4)
+    assert draw_crop((8, 30, 20), (16, 16, 16), False, rng, middle=(3, 15, 10)).corner == (-4, 7, 2)
+
+
+@pytest.mark.parametrize("kind", ["volumes", "slices"])
+def test_centred_patches_hold_a_structure_and_others_where_they_fall(prepared, kind: str) -> None:
+    """All of them, some of them, or as chance has it; of slices as of volumes."""
+    slices = draw_slices(prepared.candidates(prepared.split.train), prepared.patients, 1, 0)
+    budget = one("case_00") if kind == "volumes" else slices
+
+    def share(centred: float) -> float:
+        wanted = replace(FEED, patch=(16, 4, 4), turns=False, centred=centred)
+        with PatchFeed(prepared, budget, wanted, 0) as feed:
+            masks = torch.cat([feed.batch(index).labelled.mask for index in range(20)])
+        return float((masks == 1).flatten(1).any(1).float().mean())
+
+    assert share(1.0) == 1.0 and share(0.0) < share(0.5) < 1.0
 
 
 def test_labels_still_to_be_made_know_where_the_scan_ends(prepared) -> None:

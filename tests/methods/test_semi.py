@@ -35,6 +35,17 @@ def test_each_optimiser_has_its_own_rates_unless_they_are_said(changes: dict, ki
     assert group.get("momentum", 0.9) == 0.9
 
 
+@pytest.mark.parametrize(("name", "networks"), [("vnet", 1), ("mean_teacher", 1), ("cps", 2)])
+def test_the_last_layer_may_learn_faster_and_a_teacher_s_does_not_learn(name: str, networks: int) -> None:
+    """Of every network that learns by gradients: a row and a bias."""
+    method = build_method(name, config_from(name, {"patch": [16, 32, 32], "filters": 2, "head_lr": 0.03}), TASK)
+    others, heads = method.optimiser().param_groups
+    assert (others["lr"], heads["lr"]) == (1e-3, 0.03)
+    assert [tuple(weight.shape) for weight in heads["params"]] == [(2, 2, 1, 1, 1), (2,)] * networks
+    learning = sum(weight.requires_grad for weight in method.parameters())
+    assert len(others["params"]) + len(heads["params"]) == learning
+
+
 def test_the_literature_s_rate_drops_twice_and_ours_warms_and_cools() -> None:
     """2,500 and 5,000 of 6,000 steps; half a cosine is 1/2 in the middle."""
     theirs, ours = make(optimiser="sgd").schedule, make(warmup=100).schedule
@@ -64,6 +75,13 @@ def test_a_patch_that_a_quarter_turn_would_reshape_is_refused(name: str) -> None
     with pytest.raises(BadConfig, match="32 x 48") as refused:
         build_method(name, config_from(name, SHAPES), TASK)
     assert refused.value.fix == "--set turns=false, or a square patch: --set patch=(16,32,32)"
+
+
+@pytest.mark.parametrize("name", THREE_D)
+@pytest.mark.parametrize("centred", [-0.5, 1.5])
+def test_more_than_all_patches_cannot_be_centred(name: str, centred: float) -> None:
+    with pytest.raises(BadConfig, match="is no part of the labelled patches"):
+        build_method(name, config_from(name, {"patch": [16, 32, 32], "centred": centred}), TASK)
 
 
 def test_without_turns_a_patch_need_not_be_square() -> None:

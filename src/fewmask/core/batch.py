@@ -105,6 +105,8 @@ class Feed:
     """Voxels (d, h, w) of the patches a 3D method sees; None for methods that see slices."""
     turns: bool = False
     """Turn patches by quarters and mirror them, in plane."""
+    centred: float = 0.0
+    """Part of labelled patches whose middle lies in a structure."""
     labelled: int = 4
     weak: int = 0
     unlabelled: int = 0

@@ -23,6 +23,8 @@ from fewmask.io.prepared import Prepared
 
 Place = tuple[str, int | None]
 """(case, slice d that the patch must hold, if any)."""
+Voxel = tuple[int, int, int]
+"""(d, h, w)."""
 _CACHE_BYTES = 4 * 2**30
 
 
@@ -30,7 +32,7 @@ _CACHE_BYTES = 4 * 2**30
 class Crop:
     """Where a patch lies and how it is turned, as a value."""
 
-    corner: tuple[int, int, int]
+    corner: Voxel
     """First voxel (d, h, w); negative where the scan is smaller than the patch."""
     turns: int = 0
     """Quarter turns in plane."""
@@ -39,17 +41,26 @@ class Crop:
 
 
 def draw_crop(
-    shape: tuple[int, int, int], patch: tuple[int, int, int], turns: bool, generator: np.random.Generator, hold: int | None = None
+    shape: Voxel,
+    patch: Voxel,
+    turns: bool,
+    generator: np.random.Generator,
+    hold: int | None = None,
+    middle: Voxel | None = None,
 ) -> Crop:
     """A random place of the patch in the scan; with `hold` slice `hold` is in it. A scan that is smaller lies in the middle.
 
-    With `turns` the eight orientations of a square are equally likely.
+    With `middle` that voxel is the patch's middle, or as near to it as the scan's border allows. With `turns` the eight
+    orientations of a square are equally likely.
     """
     corner = []
     for axis, (n, side) in enumerate(zip(shape, patch, strict=True)):
         low, high = 0, n - side
         if high <= 0:
             corner.append(high // 2)
+            continue
+        if middle is not None:
+            corner.append(min(max(low, middle[axis] - side // 2), high))
             continue
         if axis == 0 and hold is not None:
             low, high = max(low, hold - side + 1), min(high, hold)
@@ -61,7 +72,23 @@ def draw_crop(
     return Crop((d, h, w), int(generator.integers(4)), bool(generator.integers(2)))
 
 
-def cut(volume: Tensor, patch: tuple[int, int, int], crop: Crop, fill: int) -> Tensor:
+def draw_middle(mask: UInt8[Tensor, "d h w"], generator: np.random.Generator, hold: int | None = None) -> Voxel | None:
+    """A voxel of a structure, each structure of the mask as likely as another; with `hold` of slice `hold`.
+
+    None if there is no structure.
+    """
+    first = hold or 0
+    part = mask if hold is None else mask[hold : hold + 1]
+    counts = torch.bincount(part.flatten(), minlength=IGNORE + 1).tolist()
+    there = [structure for structure in range(1, IGNORE) if counts[structure]]
+    if not there:
+        return None
+    voxels = torch.nonzero(part == there[int(generator.integers(len(there)))])
+    d, h, w = voxels[int(generator.integers(len(voxels)))].tolist()
+    return first + d, h, w
+
+
+def cut(volume: Tensor, patch: Voxel, crop: Crop, fill: int) -> Tensor:
     """The patch of a volume (d, h, w), turned; `fill` beyond the scan."""
     out = volume.new_full(patch, fill)
     source, target = [], []
@@ -141,7 +168,7 @@ class PatchFeed:
         labelled = unlabelled = None
         names: dict[str, tuple[str, ...]] = {}
         if self._feed.labelled:
-            crops, draws = self._places("labelled", self._labelled, self._feed.labelled, index)
+            crops, draws = self._places("labelled", self._labelled, self._feed.labelled, index, self._feed.centred)
             masks = self._cut_masks(self._mask, crops, draws)
             classes = torch.arange(1, len(self._prepared.classes) + 1)
             present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
@@ -155,15 +182,18 @@ class PatchFeed:
         return Batch(labelled, None, unlabelled, names)
 
     def _places(
-        self, stream: str, pool: Sequence[Place], count: int, index: int
+        self, stream: str, pool: Sequence[Place], count: int, index: int, centred: float = 0.0
     ) -> tuple[list[tuple[str, Crop]], tuple[Draw, ...]]:
-        """Where the patches of a step lie, and how they are augmented."""
+        """Where the patches of a step lie, and how they are augmented; `centred` is for streams whose masks are granted."""
         crops, draws = [], []
         for place, (case, d) in enumerate(items_of_step(pool, count, self._seed, stream, index)):
             placement = self._placements[case]
             hold = None if d is None else placement.row_of(d)
             generator = rng(self._seed, "crop", stream, index, place)
-            crops.append((case, draw_crop(placement.shape, self._patch, self._feed.turns, generator, hold)))
+            middle = None
+            if centred and generator.random() < centred:
+                middle = draw_middle(self._mask(case), generator, hold)
+            crops.append((case, draw_crop(placement.shape, self._patch, self._feed.turns, generator, hold, middle)))
             draws.append(draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw())
         return crops, tuple(draws)
 

@@ -13,7 +13,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.semi import Term
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task, Unlabelled
 from fewmask.core.errors import BadConfig
-from fewmask.methods._method import Method
+from fewmask.methods._method import Method, grouped
 
 _RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
 """Optimiser -> its learning rate and weight decay where none is said."""
@@ -22,11 +22,24 @@ _CENTRE, _SPREAD = 0.5, 0.25
 
 
 @dataclass(frozen=True)
-class Volumetric:
-    """Settings of every 3D method; defaults are those of the left-atrium literature (spec CFR, sections 4 and 7)."""
+class Patches:
+    """What scans are cut into; defaults are those of the left-atrium literature (spec CFR, sections 4 and 7)."""
 
     patch: tuple[int, int, int] = (80, 112, 112)
-    """Voxels (d, h, w) of a patch; sides are multiples of 16."""
+    """Voxels (d, h, w) of a patch; for a V-Net sides are multiples of 16."""
+    turns: bool = True
+    """Turn patches by quarters and mirror half of them, in plane; wants a square patch.
+
+    Off where left and right are different structures.
+    """
+    centred: float = 0.0
+    """Part of labelled patches whose middle lies in a structure, each structure as often as another; ours, 0 = the literature."""
+
+
+@dataclass(frozen=True)
+class Volumetric(Patches):
+    """Settings of every method with a V-Net; defaults are those of the same literature where nothing else is said."""
+
     labelled: int = 2
     """Labelled patches per step; one volume is enough, it is drawn again (decision 1)."""
     filters: int = 16
@@ -37,11 +50,6 @@ class Volumetric:
     """`instance`: a patch's own mean and variance, ours; `batch`: those of the batch, later those of training (the literature).
 
     Batch norms of a network that learned one labelled scan know that scan's grey levels only: docs/results.md.
-    """
-    turns: bool = True
-    """Turn patches by quarters and mirror half of them, in plane; wants a square patch.
-
-    Off where left and right are different structures.
     """
     augment: bool = False
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the literature."""
@@ -54,6 +62,8 @@ class Volumetric:
     """
     lr: float | None = None
     """Peak learning rate; none = 0.001 for AdamW, 0.01 for SGD."""
+    head_lr: float | None = None
+    """The same for V-Net's last layer, which holds a row per structure; none = that of all layers (the literature)."""
     weight_decay: float | None = None
     """Weight decay; none = 0.01 for AdamW, 0.0001 for SGD."""
     warmup: int = 50
@@ -85,13 +95,20 @@ def build_vnet(config: Volumetric, task: Task) -> VNet:
     return VNet(task.k + 1, config.filters, config.dropout, config.norm)
 
 
-def check_turns(patch: tuple[int, int, int], turns: bool, prefix: str = "") -> None:
-    """Raise `BadConfig` if patches (d, h, w) are to be turned by quarters and are not square in plane.
+def check_patches(config: Patches, prefix: str = "") -> None:
+    """Raise `BadConfig` if patches (d, h, w) are to be turned by quarters and are not square in plane, or for an odd `centred`.
 
     `prefix` is what `--set` needs before the names, for settings of a stage.
     """
-    d, h, w = patch
-    if turns and h != w:
+    d, h, w = patch = config.patch
+    if not 0 <= config.centred <= 1:
+        raise BadConfig(
+            f"{prefix}centred={config.centred:g} is no part of the labelled patches",
+            did="nothing was started",
+            fix=f"use a number from 0 to 1, such as --set {prefix}centred=0.5",
+            row="C02",
+        )
+    if config.turns and h != w:
         raise BadConfig(
             f"patches of {patch} cannot be turned by quarters: a turn makes {w} x {h} voxels of {h} x {w}",
             did="nothing was started",
@@ -102,7 +119,7 @@ def check_turns(patch: tuple[int, int, int], turns: bool, prefix: str = "") -> N
 
 def check_vnet(config: Volumetric) -> None:
     """Raise `BadConfig` for a patch that V-Net cannot halve four times or turn, steps without patches, and impossible norms."""
-    check_turns(config.patch, config.turns)
+    check_patches(config)
     if any(side % DEPTH or side <= 0 for side in config.patch):
         raise BadConfig(
             f"patch sides {config.patch} are not multiples of {DEPTH}",
@@ -152,6 +169,7 @@ class SemiNet(Method):
             labelled=config.labelled,
             unlabelled=unlabelled,
             turns=config.turns,
+            centred=config.centred,
             pseudo=kind,
             augment=config.augment,
         )
@@ -176,13 +194,17 @@ class SemiNet(Method):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW, or the literature's SGD."""
-        weights = [weight for weight in self.parameters() if weight.requires_grad]
         lr, weight_decay = _RATES[self._config.optimiser]
         lr = lr if self._config.lr is None else self._config.lr
         weight_decay = weight_decay if self._config.weight_decay is None else self._config.weight_decay
+        groups = grouped(self)
+        if self._config.head_lr is not None:
+            lasts = [net.last for net in self.modules() if isinstance(net, VNet)]
+            heads = [weight for last in lasts for weight in last.parameters() if weight.requires_grad]
+            groups = grouped(self, {"params": heads, "lr": self._config.head_lr})
         if self._config.optimiser == "sgd":
-            return torch.optim.SGD(weights, lr, momentum=0.9, weight_decay=weight_decay)
-        return torch.optim.AdamW(weights, lr, weight_decay=weight_decay)
+            return torch.optim.SGD(groups, lr, momentum=0.9, weight_decay=weight_decay)
+        return torch.optim.AdamW(groups, lr, weight_decay=weight_decay)
 
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine; with SGD two drops to a tenth, after 5/12 and 5/6 of the steps (2,500 and 5,000 of 6,000)."""

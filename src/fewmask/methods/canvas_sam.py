@@ -16,7 +16,7 @@ from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
 from fewmask.methods._method import Method, grouped
-from fewmask.methods._semi import check_turns
+from fewmask.methods._semi import Patches, check_patches
 
 _CENTRE, _SPREAD = 0.4, 0.2
 """Mean and standard deviation of a patch's grey levels as SAM sees them with `levels=patch`: most of it within [0, 1]."""
@@ -25,15 +25,13 @@ _FINE_MM = 2.5
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Patches):
     """Settings of `canvas_sam` (spec CFR, section 3)."""
 
     encoder: str = "compact"
     """SAM's size; the paper uses ViT-B."""
     weights: str = "auto"
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
-    patch: tuple[int, int, int] = (80, 112, 112)
-    """Voxels (d, h, w) of a patch."""
     canvas: int = 448
     """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one goes on several."""
     montage: bool = True
@@ -54,11 +52,6 @@ class Config:
     """
     bezier: Bezier = "scaled"
     """Grey-level curves on half of the slices: over all levels, as the release did it, or none."""
-    turns: bool = True
-    """Turn patches by quarters and mirror half of them, in plane; wants a square patch.
-
-    Off where left and right are different structures.
-    """
     augment: bool = True
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the paper."""
     across: bool = True
@@ -75,7 +68,7 @@ class Config:
 
 def build(config: Config, task: Task) -> "CanvasSam":
     """A fresh SAM with one logit per class and background. Raises `BadConfig` for a patch that cannot be turned."""
-    check_turns(config.patch, config.turns)
+    check_patches(config)
     _, h, w = config.patch
     alone = Montage((1, h, w), 16 * math.ceil(max(h, w) / 16))
     montage = Montage(config.patch, config.canvas) if config.montage else alone
@@ -100,6 +93,7 @@ class CanvasSam(Method):
             labelled=config.labelled,
             unlabelled=config.labelled if config.pseudo_weight else 0,
             turns=config.turns,
+            centred=config.centred,
             pseudo=kind,
             augment=config.augment,
         )

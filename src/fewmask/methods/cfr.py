@@ -13,7 +13,7 @@ from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods import ac_mt, bcp, canvas_sam, cps, magicnet, mean_teacher, self_training, ua_mt
 from fewmask.methods._method import Stage
-from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet, check_turns, check_vnet
+from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet, check_patches, check_vnet
 
 Kind = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp", "self_training", "magicnet"]
 _TERMS: dict[Kind, Any] = {
@@ -62,7 +62,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
 def check_stages(config: Config) -> None:
     """Refuse now what the last stage would refuse after the others have been trained."""
     check_vnet(config)
-    check_turns(config.finetune.patch, config.finetune.turns, "finetune.")
+    check_patches(config.finetune, "finetune.")
     if config.finetune.turns and not config.turns:
         raise BadConfig(
             "with turns=false left and right stay what they are, but SAM, which labels the scans, would learn turned patches",
