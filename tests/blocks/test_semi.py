@@ -258,6 +258,21 @@ def test_traded_cubes_come_back_and_shuffled_ones_say_from_where() -> None:
     assert torch.equal(moved[1], x[1]) and torch.equal(moved[(0, 0, *where[0])], x[(0, 0, *where[7])])
 
 
+def test_labelled_patches_are_learned_whole_and_with_exchanged_cubes() -> None:
+    """The student is shown the two labelled patches as they are, and all four with cubes of each other."""
+    shown: list[torch.Tensor] = []
+    student = VNet(2, filters=1, dropout=0.0)
+    term = MagicCubes(student, 2, 0.1, 0.2, 0.99, 0.0)
+    student.register_forward_pre_hook(lambda module, inputs: shown.append(inputs[0]))
+    images = torch.rand(4, 1, 32, 32, 32, generator=torch.Generator().manual_seed(0))
+    patches = Labelled(images[:2], (images[:2, 0] > 0.5).long(), torch.ones(2, 1).long())
+    losses = term.losses(student, patches, Unlabelled(images[2:]), LAST).losses
+    whole, mixed = sorted(shown, key=len)
+    assert torch.equal(whole, images[:2]) and len(mixed) == 4 and not torch.equal(mixed, images)
+    assert torch.allclose(mixed.sum(0), images.sum(0), atol=1e-5), "at every place the same four cubes"
+    assert not torch.equal(losses["supervised"], losses["mixed"])
+
+
 def test_a_place_is_guessed_from_the_cells_of_its_cube_alone() -> None:
     """Cube i of every patch is grey level i, and the guess is the level seen: right everywhere, so its loss is nothing."""
     image = torch.empty(2, 1, 32, 32, 64)

@@ -50,7 +50,9 @@ def test_cubes_are_learned_beside_sam_s_labels() -> None:
     mask = (image[:, 0] > 0.5).long()
     batch = Batch(Labelled(image, mask, torch.ones(2, 1, dtype=torch.long)), None, Unlabelled(image, pseudo=mask))
     losses = make("magicnet").losses(batch, Step(5, 10))
-    assert set(losses) == {"supervised", "pseudo", "place", "sam"} and all(loss.requires_grad for loss in losses.values())
+    assert set(losses) == {"supervised", "mixed", "pseudo", "place", "sam"} and all(
+        loss.requires_grad for loss in losses.values()
+    )
 
 
 def test_a_patch_whose_cubes_share_cells_at_the_bottom_is_refused() -> None:

@@ -28,7 +28,7 @@ class MagicCubes(Term):
         self._cubes, self._weight, self._place_weight, self._decay, self._noise = cubes, weight, place_weight, decay, noise
 
     def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
-        """`supervised` and `pseudo` on patches whose cubes were exchanged, `place` on shuffled ones."""
+        """`supervised` on whole patches, `mixed` and `pseudo` on those whose cubes were exchanged, `place` on shuffled ones."""
         known = len(labelled.image)
         image = torch.cat([labelled.image, unlabelled.image])
         rng = step.rng("cubes")
@@ -42,7 +42,8 @@ class MagicCubes(Term):
         per_cube = functional.adaptive_avg_pool3d(bottom, self._cubes).flatten(2).transpose(1, 2)
         guess = self.place(per_cube).float().flatten(0, 1)
         losses = {
-            "supervised": supervised(logits[:known], labelled),
+            "supervised": supervised(student(labelled.image), labelled),
+            "mixed": supervised(logits[:known], labelled),
             "pseudo": self._weight * sigmoid_ramp(step) * 0.5 * (found["ce"] + found["dice"]),
             "place": self._place_weight * functional.cross_entropy(guess, order.flatten()),
         }
