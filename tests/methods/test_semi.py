@@ -46,6 +46,15 @@ def test_the_last_layer_may_learn_faster_and_a_teacher_s_does_not_learn(name: st
     assert len(others["params"]) + len(heads["params"]) == learning
 
 
+def test_whoever_asks_for_many_structures_is_told_how_they_are_learned() -> None:
+    many = Task(tuple("abcd"), 16)
+    few = make()
+    config = {"patch": [16, 32, 32], "filters": 2}
+    note = build_method("mean_teacher", config_from("mean_teacher", config), many).note
+    told = build_method("mean_teacher", config_from("mean_teacher", {**config, "head_lr": 0.03}), many).note
+    assert few.note == told == "" and note.startswith("4 structures: ") and "--set head_lr=0.03" in note
+
+
 def test_the_literature_s_rate_drops_twice_and_ours_warms_and_cools() -> None:
     """2,500 and 5,000 of 6,000 steps; half a cosine is 1/2 in the middle."""
     theirs, ours = make(optimiser="sgd").schedule, make(warmup=100).schedule

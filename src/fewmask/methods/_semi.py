@@ -17,6 +17,8 @@ from fewmask.methods._method import Method, grouped
 
 _RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
 """Optimiser -> its learning rate and weight decay where none is said."""
+_FEW = 3
+"""Structures that a V-Net learns in a few hundred steps as it is."""
 _CENTRE, _SPREAD = 0.5, 0.25
 """Grey levels in [0, 1] -> about zero mean and unit spread, the scale on which the papers' noise is given."""
 
@@ -162,6 +164,12 @@ class SemiNet(Method):
         self.term = term
         self.renew_norms = config.renew_norms
         self._config, self._pseudo_weight = config, pseudo_weight
+        structures = student.last.out_channels - 1
+        if structures > _FEW and config.head_lr is None:
+            self.note = (
+                f"{structures} structures: in a few hundred steps V-Net learns the largest of them only; "
+                "--set head_lr=0.03 --set centred=0.5 --set dropout=0 help (docs/results.md)"
+            )
         unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
         kind: Literal["off", "some"] = "some" if pseudo_weight else "off"
         self.feed = Feed(
