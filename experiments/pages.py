@@ -3,9 +3,9 @@
     python experiments/pages.py
 
 Mean over runs (each the mean over its scans) ± standard deviation over them. In `docs/results.md` tables stand between two marks:
-`<!-- table SWEEP PROTOCOL -->` or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`. `SWEEP[methods]` is each
-method as it is, `SWEEP[sam_mix]` one method with all its changes. Below a table stands what a reader must know about its scans
-(`NOTES`).
+`<!-- table SWEEP PROTOCOL -->`, `<!-- structures SWEEP PROTOCOL -->` (a line per structure) or
+`<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`. `SWEEP[methods]` is each method as it is, `SWEEP[sam_mix]` one
+method with all its changes. Below a table stands what a reader must know about its scans (`NOTES`).
 """
 
 import re
@@ -16,7 +16,7 @@ from typing import cast
 from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
 from fewmask.io.text import read_text, read_toml
-from fewmask.study.compare import differences, group, spread, table
+from fewmask.study.compare import differences, group, spread, structures, table
 from fewmask.study.rows import Row, read_rows
 from fewmask.study.score import ORACLE
 
@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 PAGES = HERE.parent / "docs" / "methods"
 RESULTS = HERE.parent / "docs" / "results.md"
 MARKED = re.compile(
-    r"(<!-- (table|differences) ([^\s[]+)(?:\[(\w+)\])? (\S+)(?: ([^>\n]+))? -->\n).*?(<!-- end -->\n)", re.DOTALL
+    r"(<!-- (table|differences|structures) ([^\s[]+)(?:\[(\w+)\])? (\S+)(?: ([^>\n]+))? -->\n).*?(<!-- end -->\n)", re.DOTALL
 )
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
 NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
@@ -118,7 +118,8 @@ def results(text: str) -> str:
         start, kind, sweep, part, protocol, against, end = found.groups()
         rows = chosen(list(read_rows(HERE / "rows" / f"{sweep}.csv")), part)
         named = cast(Protocol, protocol)
-        new = f"{table(rows, named)}\n" if kind == "table" else paired(rows, named, against)
+        kinds = {"table": table, "structures": structures}
+        new = f"{kinds[kind](rows, named)}\n" if kind in kinds else paired(rows, named, against)
         return f"{start}\n{noted(new, [sweep])}\n{end}"
 
     return MARKED.sub(exchange, text)

@@ -51,6 +51,11 @@ def test_tables_between_marks_are_made_anew() -> None:
     assert both.count("| method |") == 2 and both.index("HD95 mm") < both.index("between") < both.index("HD px")
 
 
+def test_a_line_per_structure() -> None:
+    text = SCRIPT["results"]("<!-- structures mr-hippocampus[canvas_sam] default -->\n<!-- end -->\n")
+    assert "| structure | canvas_sam, 1 volume |" in text and "\n| anterior | 0." in text and "\n| posterior | 0." in text
+
+
 def test_part_of_a_sweep_is_each_method_as_it_is_or_one_method_with_its_changes() -> None:
     changed = row(settings="a=1", dice="0.6")
     only = row(method="sam_pp", slices="0", settings="coarse=cam")

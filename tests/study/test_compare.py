@@ -4,7 +4,7 @@ import pytest
 
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.protocols import NOTES
-from fewmask.study.compare import Setting, differences, group, per_run, spread, table, values
+from fewmask.study.compare import Setting, differences, group, per_run, spread, structures, table, values
 from fewmask.study.published import published
 from fewmask.study.rows import COLUMNS
 
@@ -198,6 +198,22 @@ def test_an_ablation_alone_has_no_published_cell() -> None:
 def test_a_protocol_that_was_not_scored_is_refused() -> None:
     with pytest.raises(BadConfig, match="no numbers of la-2018"):
         table(ROWS, "la-2018")
+
+
+def test_every_structure_has_a_line_and_every_setting_a_column() -> None:
+    """Liver of a: the mean of (0.9 + 0.7) / 2 and (0.7 + 0.5) / 2, without the bound. b was never asked about the spleen."""
+    spleen = row("a", "p", 0.2, **{"class": "spleen"})
+    assert structures([*ROWS, spleen]).splitlines() == [
+        "test: Dice",
+        "",
+        "| structure | a | b |",
+        "| --- | --- | --- |",
+        "| liver | 0.700 ± 0.141 | 0.550 ± 0.000 |",
+        "| spleen | 0.200 |  |",
+    ]
+    other = row("b", "r", 0.8, domain="elsewhere", slices=50)
+    first, second = structures([*ROWS, row("a", "p", 1, slices=50), other]).split("\n\nelsewhere: Dice")
+    assert "| structure | a, 5 slices | a, 50 slices | b, 5 slices |" in first and "| liver | 0.800 |" in second
 
 
 def test_one_line_per_run() -> None:

@@ -20,6 +20,7 @@ def compare(
     protocol: str = typer.Option(
         "default", help="default (volumes, mm), sam-mix (256 grid, positive slices, pixels) or la-2018 (voxels)."
     ),
+    structures: bool = typer.Option(False, "--structures", help="Also Dice of every structure."),
     values: bool = typer.Option(False, "--values", help="Also every single value."),
 ) -> None:
     """Table of runs: means over draws and seeds with their spread, bounds marked, and paired differences."""
@@ -32,6 +33,8 @@ def compare(
     named = cast(Protocol, protocol)
     rows = [row for path in runs for row in read_rows(reading.existing(path, "run or table"))]
     talk.say(tables.table(rows, named))
+    if structures:
+        talk.say("\n" + tables.structures(rows, named))
     if values:
         talk.say("\n" + tables.values(rows))
     pairs = tables.differences(rows, against, named) if against else []

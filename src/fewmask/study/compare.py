@@ -183,6 +183,26 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in _telling(lines)) + _below(rows, protocol)
 
 
+def structures(rows: Sequence[Row], protocol: Protocol = "default") -> str:
+    """Markdown: Dice of each structure, a line each and a column per setting; automatic masks, one table per domain.
+
+    Budget and time stand in the heads where they tell settings apart.
+    """
+    overlap = next(iter(_METRICS[protocol]))
+    parts = []
+    for domain in dict.fromkeys(row["domain"] for row in rows):
+        groups = group([row for row in rows if row["domain"] == domain and row["prompts"] != ORACLE])
+        words = [(setting.name, setting.budget, setting.time) for setting in groups]
+        telling = [len(set(column)) > 1 or not place for place, column in enumerate(zip(*words, strict=True))]
+        heads = [", ".join(word for word, tells in zip(said, telling, strict=True) if tells) for said in words]
+        lines = [["structure", *heads], ["---"] * (len(heads) + 1)]
+        for name in dict.fromkeys(row["class"] for runs in groups.values() for row in runs):
+            found = [spread([row for row in runs if row["class"] == name], overlap).text(3) for runs in groups.values()]
+            lines.append([name, *found])
+        parts.append(f"{domain}: Dice\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+    return "\n\n".join(parts)
+
+
 def values(rows: Sequence[Row]) -> str:
     """Markdown: Dice of every scan of every run."""
     parts, common = [], shared(rows)
