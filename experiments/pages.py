@@ -69,20 +69,23 @@ def markdown(lines: list[list[str]]) -> str:
 
 
 def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
-    """A line per setting and budget: difference in Dice to `against`, 95 % interval, patients in which it is higher.
+    """A line per setting, budget and time: difference in Dice to `against`, 95 % interval, patients in which it is higher.
 
-    Its last column, if it is needed, names precisions, or strides of windows, that are not the same.
+    Times stand in a column of their own where they are not all the same. The last column, if it is needed, names precisions, or
+    strides of windows, that are not the same.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
-    lines: dict[tuple[str, str], dict[str, str]] = {}
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for pair in differences(rows, against, protocol):
-        line = lines.setdefault((pair.a.name, pair.a.budget), {})
+        time = pair.a.time if pair.a.time == pair.b.time else f"{pair.a.time} against {pair.b.time}"
+        line = lines.setdefault((f"`{pair.a.name}`", pair.a.budget, time), {})
         line[pair.domain] = str(pair.difference)
         if pair.unlike:
             line["unlike"] = pair.unlike
     domains += ["unlike"] if any("unlike" in line for line in lines.values()) else []
-    heads = [f"minus `{against}`", "budget", *domains]
-    body = [[f"`{name}`", budget, *(found.get(domain, "") for domain in domains)] for (name, budget), found in lines.items()]
+    told = 3 if len({time for _, _, time in lines}) > 1 else 2
+    heads = [f"minus `{against}`", "budget", "time"][:told] + domains
+    body = [[*key[:told], *(found.get(domain, "") for domain in domains)] for key, found in lines.items()]
     return markdown([heads, ["---"] * len(heads), *body])
 
 

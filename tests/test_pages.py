@@ -42,8 +42,9 @@ def test_a_measured_part_is_exchanged_not_added() -> None:
 def test_tables_between_marks_are_made_anew() -> None:
     mark = "<!-- differences ct-liver default unet -->\n"
     text = SCRIPT["results"](f"before\n\n{mark}old\n<!-- end -->\nafter\n")
-    assert text.startswith(f"before\n\n{mark}\n| minus `unet` | budget | test | ct-abdomen-other |\n") and "old" not in text
-    assert "| `sam_mix` | 5 slices | +0.199 (+0.172 to +0.240), higher in 6 of 6 |" in text
+    assert text.startswith(f"before\n\n{mark}\n| minus `unet` | budget | time | test | ct-abdomen-other |\n")
+    assert "old" not in text
+    assert "| `sam_mix` | 5 slices | 470 steps against 1830 steps | +0.199 (+0.172 to +0.240), higher in 6 of 6 |" in text
     assert text.endswith("\n\n<!-- end -->\nafter\n") and SCRIPT["results"](text) == text
     both = SCRIPT["results"](
         "<!-- table ct-liver default -->\n<!-- end -->\nbetween\n<!-- table ct-liver sam-mix -->\n<!-- end -->\n"
@@ -86,6 +87,16 @@ def test_unlike_precisions_of_a_difference_stand_in_a_column_of_their_own() -> N
     rows[1]["precision"] = "bfloat16"
     heads, _, line = SCRIPT["paired"](rows, "default", "unet").splitlines()
     assert heads == "| minus `unet` | budget | test | unlike |" and line.endswith(" | bfloat16 against float32 |")
+
+
+def test_differences_between_unlike_times_say_both() -> None:
+    rows = [row(minutes="", steps=steps, patient="p", case="p", **{"class": "liver"}) for steps in ("400", "1200")]
+    long, short = rows[1] | {"method": "vnet", "dice": "0.7"}, rows[0] | {"method": "cps", "dice": "0.7"}
+    assert "time" not in SCRIPT["paired"]([rows[0], long | {"steps": "400"}, short], "default", "unet")
+    heads, _, *lines = SCRIPT["paired"]([*rows, long, short | {"steps": "300"}], "default", "unet").splitlines()
+    assert heads == "| minus `unet` | budget | time | test |"
+    said = [line.split("|")[3].strip() for line in lines]
+    assert said == ["1200 steps", "300 steps against 400 steps", "300 steps against 1200 steps"]
 
 
 def test_every_method_has_a_page_and_every_page_a_method() -> None:
