@@ -134,6 +134,7 @@ def test_a_method_as_it_is_comes_before_its_changes_and_five_slices_before_fifty
     assert group([]) == {}
     whole = [row("a", "p", 0.9, slices="", volumes=12), row("a", "p", 0.9, slices=50)]
     assert [one.budget for one in group(whole)] == ["50 slices", "12 volumes"]
+    assert [one.time for one in group([row("a", "p", 0.9, steps=n) for n in (1200, 400)])] == ["400 steps", "1200 steps"]
 
 
 def test_voxel_protocol_has_four_numbers_and_each_published_cell_once() -> None:

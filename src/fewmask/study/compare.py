@@ -82,7 +82,7 @@ class Pair:
 
 
 def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
-    """Rows by setting: methods in order of appearance, each first as it is, slices before volumes, few before many."""
+    """Rows by setting: methods in order of appearance, each as it is first, slices before volumes, few and short first."""
     common = shared(rows)
     groups: dict[Setting, list[Row]] = {}
     for row in rows:
@@ -90,10 +90,10 @@ def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
     methods = list(dict.fromkeys(setting.method for setting in groups))
     names = list(dict.fromkeys(setting.name for setting in groups))
 
-    def place(setting: Setting) -> tuple[int, bool, int, bool, int]:
+    def place(setting: Setting) -> tuple[int, bool, int, bool, int, float]:
         number, unit = setting.budget.split()
-        whole = unit.startswith("volume")
-        return methods.index(setting.method), bool(setting.settings), names.index(setting.name), whole, int(number)
+        whole, time = unit.startswith("volume"), float(setting.time.split()[0])
+        return methods.index(setting.method), bool(setting.settings), names.index(setting.name), whole, int(number), time
 
     return {setting: groups[setting] for setting in sorted(groups, key=place)}
 
