@@ -71,7 +71,7 @@ def markdown(lines: list[list[str]]) -> str:
 def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
     """A line per setting, budget and time: difference in Dice to `against`, 95 % interval, patients in which it is higher.
 
-    Times stand in a column of their own where they are not all the same. The last column, if it is needed, names precisions, or
+    Times stand in a column of their own where not all are the same. The last column, if it is needed, names precisions, or
     strides of windows, that are not the same.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
@@ -83,7 +83,8 @@ def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
         if pair.unlike:
             line["unlike"] = pair.unlike
     domains += ["unlike"] if any("unlike" in line for line in lines.values()) else []
-    told = 3 if len({time for _, _, time in lines}) > 1 else 2
+    times = {time for _, _, time in lines}
+    told = 3 if len(times) > 1 or any(" against " in time for time in times) else 2
     heads = [f"minus `{against}`", "budget", "time"][:told] + domains
     body = [[*key[:told], *(found.get(domain, "") for domain in domains)] for key, found in lines.items()]
     return markdown([heads, ["---"] * len(heads), *body])

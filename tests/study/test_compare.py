@@ -47,6 +47,20 @@ def test_differences_are_per_patient_over_draws() -> None:
     assert "not decided" in str(pair)
 
 
+def test_a_time_can_be_named_where_a_setting_has_several() -> None:
+    """a: 0.9 after 10 steps, 0.95 after 30; b: 0.5 after 10 steps."""
+    rows = [row("a", "p", 0.9), row("a", "p", 0.95, steps=30), row("b", "p", 0.5)]
+    (plain,) = differences(rows, "a")
+    assert plain.b.time == "10 steps" and plain.difference.interval.mean == pytest.approx(-0.4)
+    pairs = differences(rows, "a, 30 steps")
+    assert [(pair.a.name, pair.a.time, round(pair.difference.interval.mean, 3)) for pair in pairs] == [
+        ("a", "10 steps", -0.05),
+        ("b", "10 steps", -0.45),
+    ]
+    with pytest.raises(BadConfig):
+        differences(rows, "a, 20 steps")
+
+
 def test_differences_are_in_the_dice_of_the_protocol() -> None:
     rows = [row("a", "p", 0.9, sam_mix_dice=0.4), row("b", "p", 0.5, sam_mix_dice=0.7), row("a", "q", 0.9), row("b", "q", 0.5)]
     rows[3]["sam_mix_dice"] = ""

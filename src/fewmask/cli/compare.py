@@ -15,7 +15,8 @@ def compare(
     context: typer.Context,
     runs: list[Path] = typer.Argument(..., help="Scored run folders, or tables of a sweep."),
     against: str | None = typer.Option(
-        None, help="Paired differences to this method (with its settings, as the table names it)."
+        None,
+        help="Paired differences to this method (with settings, as the table names it; 'vnet, 400 steps' to choose a time).",
     ),
     protocol: str = typer.Option(
         "default", help="default (volumes, mm), sam-mix (256 grid, positive slices, pixels) or la-2018 (voxels)."

@@ -123,18 +123,19 @@ def spread(rows: Sequence[Row], metric: str) -> Spread:
 def differences(rows: Sequence[Row], against: str, protocol: Protocol = "default") -> list[Pair]:
     """Every setting against the one called `against` at the same budget, in Dice; at the same time too where that is there.
 
-    Methods whose steps cost differently are compared at different numbers of steps, and the sentence says so. Raises `BadConfig`
-    if no setting has that name.
+    Methods whose steps cost differently are compared at different numbers of steps, and the sentence says so. `vnet, 2000 steps`
+    names one of several times. Raises `BadConfig` if no setting has that name.
     """
     groups = {setting: list(group_) for setting, group_ in group([r for r in rows if r["prompts"] != ORACLE]).items()}
-    names = list(dict.fromkeys(setting.name for setting in groups))
-    if against not in names:
+    others = [setting for setting in groups if against in (setting.name, f"{setting.name}, {setting.time}")]
+    if not others:
+        names = dict.fromkeys(setting.name for setting in groups)
         raise BadConfig(
             f"no run is called {against!r}", did="nothing was written", fix=f"use one of: {'; '.join(names)}", row="C02"
         )
     pairs = []
     for a, ours in groups.items():
-        found = [b for b in groups if b.name == against and b.budget == a.budget and a.name != against]
+        found = [b for b in others if b.budget == a.budget and a not in others]
         for b in [b for b in found if b.time == a.time] or found:
             domains = dict.fromkeys(row["domain"] for row in ours)
             pairs += [_pair(a, b, domain, ours, groups[b], next(iter(_METRICS[protocol]))) for domain in domains]
