@@ -76,15 +76,15 @@ def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
-    for pair in differences(rows, against, protocol):
+    pairs = differences(rows, against, protocol)
+    for pair in pairs:
         time = pair.a.time if pair.a.time == pair.b.time else f"{pair.a.time} against {pair.b.time}"
         line = lines.setdefault((f"`{pair.a.name}`", pair.a.budget, time), {})
         line[pair.domain] = str(pair.difference)
         if pair.unlike:
             line["unlike"] = pair.unlike
     domains += ["unlike"] if any("unlike" in line for line in lines.values()) else []
-    times = {time for _, _, time in lines}
-    told = 3 if len(times) > 1 or any(" against " in time for time in times) else 2
+    told = 3 if len({time for pair in pairs for time in (pair.a.time, pair.b.time)}) > 1 else 2
     heads = [f"minus `{against}`", "budget", "time"][:told] + domains
     body = [[*key[:told], *(found.get(domain, "") for domain in domains)] for key, found in lines.items()]
     return markdown([heads, ["---"] * len(heads), *body])

@@ -134,8 +134,8 @@ def differences(rows: Sequence[Row], against: str, protocol: Protocol = "default
             f"no run is called {against!r}", did="nothing was written", fix=f"use one of: {'; '.join(names)}", row="C02"
         )
     pairs = []
-    for a, ours in groups.items():
-        found = [b for b in others if b.budget == a.budget and a not in others]
+    for a in [setting for setting in groups if setting not in others]:
+        ours, found = groups[a], [b for b in others if b.budget == a.budget]
         for b in [b for b in found if b.time == a.time] or found:
             domains = dict.fromkeys(row["domain"] for row in ours)
             pairs += [_pair(a, b, domain, ours, groups[b], next(iter(_METRICS[protocol]))) for domain in domains]
