@@ -4,8 +4,9 @@
     python benchmarks/cost.py step PREPARED METHOD
     python benchmarks/cost.py predict RUN SCAN
 
-Prints one line of JSON: seconds per scan, per training step (median of 20 after 3) or per slice, and peak resident memory of
-the process (and, for prepare, of its largest child). Numbers depend on the machine: docs/results.md says which.
+Prints one line of JSON: seconds per scan, per training step (median of 20 after 3) or per slice,
+and peak resident memory of the process (and, for prepare, of its largest child). Numbers depend on
+the machine: docs/results.md says which.
 """
 
 import argparse
@@ -24,13 +25,15 @@ from fewmask.io.nifti import read_volume
 from fewmask.predict import Predictor
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.prepare.mapping import parse_labels
-from fewmask.training import Progress, TrainRequest, train
+from fewmask.training import ProgressEvent, TrainRequest, train
 
 
 def peak_mib() -> dict[str, int]:
     """Peak resident memory so far of this process and of its largest finished child."""
     usage = {"self": resource.RUSAGE_SELF, "children": resource.RUSAGE_CHILDREN}
-    return {f"peak_{name}_mib": resource.getrusage(who).ru_maxrss // 1024 for name, who in usage.items()}
+    return {
+        f"peak_{name}_mib": resource.getrusage(who).ru_maxrss // 1024 for name, who in usage.items()
+    }
 
 
 def time_prepare(data: Path, label: list[str]) -> dict[str, object]:
@@ -38,11 +41,17 @@ def time_prepare(data: Path, label: list[str]) -> dict[str, object]:
     folder = Path(tempfile.mkdtemp())
     start = time.perf_counter()
     summary = prepare(
-        data, folder / "prepared", PrepareOptions(labels=parse_labels(label), masks="complete", tags="from-masks", jobs=2)
+        data,
+        folder / "prepared",
+        PrepareOptions(labels=parse_labels(label), masks="complete", tags="from-masks", jobs=2),
     )
     seconds = time.perf_counter() - start
     shutil.rmtree(folder)
-    return {"scans": summary.built, "seconds": round(seconds, 2), "seconds_per_scan": round(seconds / max(1, summary.built), 3)}
+    return {
+        "scans": summary.built,
+        "seconds": round(seconds, 2),
+        "seconds_per_scan": round(seconds / max(1, summary.built), 3),
+    }
 
 
 def time_step(prepared: Path, method: str, slices: int) -> dict[str, object]:
@@ -50,13 +59,20 @@ def time_step(prepared: Path, method: str, slices: int) -> dict[str, object]:
     folder = Path(tempfile.mkdtemp())
     stamps: list[float] = []
 
-    def stamp(progress: Progress) -> None:
+    def stamp(progress: ProgressEvent) -> None:
         stamps.append(time.perf_counter())
 
-    train(TrainRequest(prepared=prepared, method=method, out=folder / "run", slices=slices, steps=24), progress=stamp)
+    train(
+        TrainRequest(prepared=prepared, method=method, out=folder / "run", slices=slices, steps=24),
+        progress=stamp,
+    )
     shutil.rmtree(folder)
     gaps = [b - a for a, b in itertools.pairwise(stamps[3:])]
-    return {"method": method, "seconds_per_step": round(statistics.median(gaps), 3), "threads": torch.get_num_threads()}
+    return {
+        "method": method,
+        "seconds_per_step": round(statistics.median(gaps), 3),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def time_predict(run: Path, scan: Path) -> dict[str, object]:
@@ -66,12 +82,18 @@ def time_predict(run: Path, scan: Path) -> dict[str, object]:
     volume = read_volume(scan)
     predictor.volume(volume)
     seconds = time.perf_counter() - start
-    return {"shape_dhw": volume.shape, "seconds": round(seconds, 2), "seconds_per_slice": round(seconds / volume.shape[0], 4)}
+    return {
+        "shape_dhw": volume.shape,
+        "seconds": round(seconds, 2),
+        "seconds_per_slice": round(seconds / volume.shape[0], 4),
+    }
 
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("prepare")
     verb.add_argument("data", type=Path)
@@ -84,7 +106,9 @@ def main() -> None:
     verb.add_argument("run", type=Path)
     verb.add_argument("scan", type=Path)
     arguments = vars(parser.parse_args())
-    measure = {"prepare": time_prepare, "step": time_step, "predict": time_predict}[arguments.pop("verb")]
+    measure = {"prepare": time_prepare, "step": time_step, "predict": time_predict}[
+        arguments.pop("verb")
+    ]
     print(json.dumps({**measure(**arguments), **peak_mib()}))  # type: ignore[operator]
 
 

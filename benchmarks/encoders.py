@@ -1,12 +1,14 @@
-"""What SAM costs on this machine: encoder time per slice, decoder time per prompt, memory, with and without folded attention.
+"""What SAM costs on this machine: encoder time per slice, decoder time per prompt, memory, with and
+without folded attention.
 
-    python benchmarks/encoders.py                        # every row, each in a process of its own, as a markdown table
+    python benchmarks/encoders.py  # every row, each in a process of its own, as a markdown table
     python benchmarks/encoders.py one vit-b 448 folded   # one row as JSON
 
-Weights are random: time and memory do not depend on them. `original` is the attention of `transformers`, `folded` ours,
-`openvino` the optional engine (`fewmask[openvino]`). Times are medians of at least three calls on one slice in bfloat16 and
-float32; memory is the growth of the process's peak over the loaded model; `file` is the checkpoint in float32, or the bundled
-file. Ratios between rows are worth more than the rows: machines are shared.
+Weights are random: time and memory do not depend on them. `original` is the attention of
+`transformers`, `folded` ours, `openvino` the optional engine (`fewmask[openvino]`). Times are
+medians of at least three calls on one slice in bfloat16 and float32; memory is the growth of the
+process's peak over the loaded model; `file` is the checkpoint in float32, or the bundled file.
+Ratios between rows are worth more than the rows: machines are shared.
 """
 
 import argparse
@@ -30,16 +32,25 @@ from fewmask.io.weights import count_weights
 
 ROWS = [("compact", 224, "folded"), ("compact", 448, "folded")]
 ROWS += [("compact", 224, "openvino"), ("vit-b", 448, "openvino")]
-ROWS += [("vit-b", side, kind) for side in (224, 256, 448, 512, 1024) for kind in ("folded", "original")]
+ROWS += [
+    ("vit-b", side, kind) for side in (224, 256, 448, 512, 1024) for kind in ("folded", "original")
+]
 
 
 def use_original_attention(sam: Sam) -> None:
     """Put `transformers`' own attention back, with the same weights."""
     for layer in sam.image_encoder.layers:  # type: ignore[union-attr]
         ours = layer.attn
-        config = SamVisionConfig(hidden_size=ours.qkv.in_features, num_attention_heads=ours.heads, use_rel_pos=True)
+        config = SamVisionConfig(
+            hidden_size=ours.qkv.in_features, num_attention_heads=ours.heads, use_rel_pos=True
+        )
         old = SamVisionSdpaAttention(config, window_size=layer.window_size)
-        old.qkv, old.proj, old.rel_pos_h, old.rel_pos_w = ours.qkv, ours.proj, ours.rel_pos_h, ours.rel_pos_w
+        old.qkv, old.proj, old.rel_pos_h, old.rel_pos_w = (
+            ours.qkv,
+            ours.proj,
+            ours.rel_pos_h,
+            ours.rel_pos_w,
+        )
         layer.attn = old
 
 
@@ -75,7 +86,10 @@ def measure(name: str, side: int, attention: str) -> dict[str, object]:
     row: dict[str, object] = {"encoder": name, "side": side, "attention": attention}
     box = torch.tensor([[9.0, 9, 90, 90]])
     row["weights_m"] = round(count_weights(sam.state_dict()) / 1e6, 1)
-    row["file_mb"] = round((bundled().stat().st_size if name == "compact" else 4 * count_weights(sam.state_dict())) / 1e6)
+    row["file_mb"] = round(
+        (bundled().stat().st_size if name == "compact" else 4 * count_weights(sam.state_dict()))
+        / 1e6
+    )
     encoder = sam.image_encoder
     for kind, bf16 in (("bf16", True), ("f32", False)):
         if attention == "openvino":
@@ -84,14 +98,18 @@ def measure(name: str, side: int, attention: str) -> dict[str, object]:
         with autocast(bf16):
             row[f"encode_{kind}_s"] = round(median_seconds(lambda: sam.encode(image)), 3)
             embedding = sam.encode(image)
-            row[f"decode_{kind}_s"] = round(median_seconds(lambda e=embedding: sam.decode(e, box, side)), 4)
+            row[f"decode_{kind}_s"] = round(
+                median_seconds(lambda e=embedding: sam.decode(e, box, side)), 4
+            )
     row["growth_mib"] = round(peak_mib() - before)
     return row
 
 
 def main() -> None:
     """One row, or all of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("one", nargs="*", help="one NAME SIDE folded|original")
     words = parser.parse_args().one
     if words:

@@ -1,12 +1,14 @@
 """What CFR's re-training costs, in one process, on random patches.
 
     python benchmarks/retrain.py            # both geometries, as JSON lines
-    python benchmarks/retrain.py small      # half resolution: patch 48 x 64 x 64, compact SAM on 448-pixel canvases
+    # half resolution: patch 48 x 64 x 64, compact SAM on 448-pixel canvases
+    python benchmarks/retrain.py small
     python benchmarks/retrain.py paper      # patch 80 x 112 x 112, ViT-B on a 1024-pixel canvas
 
-`ratio`: one iteration as the release runs it, SAM labelling the unlabelled patches in every step, over the same iteration with
-stored labels; the two are timed in turn. `part_of_matmul`: floating-point operations of a V-Net step per second, over those of
-a 4096 x 4096 matrix product in bfloat16 in the same process.
+`ratio`: one iteration as the release runs it, SAM labelling the unlabelled patches in every step,
+over the same iteration with stored labels; the two are timed in turn. `part_of_matmul`:
+floating-point operations of a V-Net step per second, over those of a 4096 x 4096 matrix product in
+bfloat16 in the same process.
 """
 
 import argparse
@@ -56,7 +58,9 @@ def measure(geometry: str, repeats: int) -> dict[str, object]:
 
     finetune = canvas_sam.Config(encoder=encoder, weights="none", patch=patch, canvas=canvas)
     sam = channels_last(build("canvas_sam", finetune, task).eval())
-    retrain = stepper(channels_last(build("cfr", cfr.Config(patch=patch, finetune=finetune), task)), batch)
+    retrain = stepper(
+        channels_last(build("cfr", cfr.Config(patch=patch, finetune=finetune), task)), batch
+    )
 
     @torch.no_grad()
     def label() -> object:
@@ -76,7 +80,10 @@ def measure(geometry: str, repeats: int) -> dict[str, object]:
         online.append(seconds(label) + seconds(retrain))
         plain.append(seconds(alone))
         product.append(seconds(lambda: factor @ factor))
-    rate, top = counter.get_total_flops() / statistics.median(plain), 2 * 4096**3 / statistics.median(product)
+    rate, top = (
+        counter.get_total_flops() / statistics.median(plain),
+        2 * 4096**3 / statistics.median(product),
+    )
     return {
         "geometry": geometry,
         "stored_s": round(statistics.median(stored), 3),
@@ -92,7 +99,9 @@ def measure(geometry: str, repeats: int) -> dict[str, object]:
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("geometry", nargs="*", choices=[*GEOMETRIES, []], default=[])
     parser.add_argument("--repeats", type=int, default=5)
     words = parser.parse_args()

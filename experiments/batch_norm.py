@@ -1,9 +1,11 @@
-"""How much of a 3D method's result hangs on what its batch norms have seen: statistics taken anew from all training scans.
+"""How much of a 3D method's result hangs on what its batch norms have seen: statistics taken anew
+from all training scans.
 
     python experiments/batch_norm.py runs/mr-left-atrium/RUN/run ...
 
-For runs with `norm=batch`. What `--set renew_norms=true` does at the end of training: weights stay as they are and no mask is
-looked at. Prints Dice over the test scans as the run left it and with the new statistics.
+For runs with `norm=batch`. What `--set renew_norms=true` does at the end of training: weights stay
+as they are and no mask is looked at. Prints Dice over the test scans as the run left it and with
+the new statistics.
 """
 
 import sys
@@ -15,7 +17,7 @@ from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training.norms import renew_norms
+from fewmask.training.batch_norm import renew_norms
 
 
 def dices(predictor: Predictor, prepared: Prepared, cases: list[str]) -> list[float]:
@@ -26,7 +28,9 @@ def dices(predictor: Predictor, prepared: Prepared, cases: list[str]) -> list[fl
             truth = file.labels(range(file.shape[0]))
         mask = predictor.volume(load_prepared(prepared, case)).label_map.voxels
         pairs = [(mask == k, truth == k) for k in range(1, predictor.task.k + 1)]
-        found.append(float(np.mean([2 * np.sum(p & t) / (np.sum(p) + np.sum(t)) for p, t in pairs])))
+        found.append(
+            float(np.mean([2 * np.sum(p & t) / (np.sum(p) + np.sum(t)) for p, t in pairs]))
+        )
     return found
 
 

@@ -1,9 +1,11 @@
-"""How well a run's own boxes agree with the true ones: mean IoU over the slices of its test scans that hold the structure.
+"""How well a run's own boxes agree with the true ones: mean IoU over the slices of its test scans
+that hold the structure.
 
-    python experiments/boxes.py runs/ct-liver-dev/RUN/run        # needs `fewmask evaluate` or a sweep to have predicted
+    # needs `fewmask evaluate` or a sweep to have predicted
+    python experiments/boxes.py runs/ct-liver-dev/RUN/run
 
-Slices without a box of the model's own are counted beside, not averaged, with how far they lie from an end of the structure; so
-are slices that do not hold the structure and got a box.
+Slices without a box of the model's own are counted beside, not averaged, with how far they lie from
+an end of the structure; so are slices that do not hold the structure and got a box.
 """
 
 import sys
@@ -33,7 +35,9 @@ def main(path: Path) -> None:
             with prepared.case(case) as file:
                 truth = file.labels(range(file.shape[0])) == index + 1
             there = np.flatnonzero(truth.any((1, 2)))
-            for line in read_json(run.predictions / f"{case}.prompts.json", max_bytes=2**28)["slices"]:
+            for line in read_json(run.predictions / f"{case}.prompts.json", max_bytes=2**28)[
+                "slices"
+            ]:
                 own, mask = line["boxes_raw"][index], truth[line["d"]]
                 if mask.any() and own is None:
                     missing.append(min(line["d"] - there[0], there[-1] - line["d"]))
@@ -41,8 +45,13 @@ def main(path: Path) -> None:
                     found.append(iou(np.array(own), box_edges(mask)))
                 else:
                     called, empty = called + (own is not None), empty + 1
-        silent = f"{len(missing)} without a box, at most {max(missing, default=0)} slices from an end"
-        print(f"{name}: IoU {np.mean(found):.3f} over {len(found)} slices, {silent}; {called} of {empty} others have one")
+        silent = (
+            f"{len(missing)} without a box, at most {max(missing, default=0)} slices from an end"
+        )
+        print(
+            f"{name}: IoU {np.mean(found):.3f} over {len(found)} slices, {silent}; {called} of "
+            f"{empty} others have one"
+        )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Does `sam_mix` know which slices hold the structure? Ways its classifier may answer, on training patients set aside.
+"""Does `sam_mix` know which slices hold the structure? Ways its classifier may answer, on training
+patients set aside.
 
     python experiments/classifiers.py runs/ct-liver-dev/prepared 50
 
-The number is that of outlined slices. The twelve patients of ct-liver-dev.toml are training patients of the results; here the
-first three are set aside, then the last three. Each time `sam_mix` learns for 235 steps, with a small untrained SAM in place of
-the compact one, prompted as in the paper; the two meet in the clipping of gradients only. Prints the area under the ROC curve,
+The number is that of outlined slices. The twelve patients of ct-liver-dev.toml are training
+patients of the results; here the first three are set aside, then the last three. Each time
+`sam_mix` learns for 235 steps, with a small untrained SAM in place of the compact one, prompted as
+in the paper; the two meet in the clipping of gradients only. Prints the area under the ROC curve,
 and how many of the slices with and without the structure are called present.
 """
 
@@ -31,7 +33,9 @@ def set_aside(prepared: Prepared, cases: list[str], folder: Path) -> Prepared:
     """The same scans with another split, in a folder of its own."""
     shutil.copytree(prepared.folder, folder, copy_function=os.link)
     (folder / "split.toml").unlink()
-    rest = tuple(case for case in (*prepared.split.train, *prepared.split.test) if case not in cases)
+    rest = tuple(
+        case for case in (*prepared.split.train, *prepared.split.test) if case not in cases
+    )
     write_split(folder / "split.toml", replace(prepared.split, train=rest, test=tuple(cases)))
     return Prepared.open(folder)
 
@@ -60,12 +64,26 @@ def main(path: Path, slices: int) -> None:
             fold = set_aside(prepared, aside, Path(folder) / aside[0])
             for pool in ("average", "attention"):
                 for tag_loss in ("focal", "entropy"):
-                    settings = ("encoder=tiny", "dense_prompt=true", f"tag_loss={tag_loss}", f"pool={pool}")
+                    settings = (
+                        "encoder=tiny",
+                        "dense_prompt=true",
+                        f"tag_loss={tag_loss}",
+                        f"pool={pool}",
+                    )
                     run = Path(folder) / f"{aside[0]}-{pool}-{tag_loss}"
-                    train(TrainRequest(fold.folder, run, slices=slices, steps=STEPS, settings=settings))
+                    train(
+                        TrainRequest(
+                            fold.folder, run, slices=slices, steps=STEPS, settings=settings
+                        )
+                    )
                     scores, present = ask(run, fold)
-                    found, false = (float((scores[present == there] >= 0.5).float().mean()) for there in (1, 0))
-                    told = f"AUC {area(scores, present):.3f}, called present {found:.3f} and {false:.3f}"
+                    found, false = (
+                        float((scores[present == there] >= 0.5).float().mean()) for there in (1, 0)
+                    )
+                    told = (
+                        f"AUC {area(scores, present):.3f}, called present {found:.3f} and "
+                        f"{false:.3f}"
+                    )
                     print(f"{', '.join(aside)}: {pool}, {tag_loss}: {told}", flush=True)
 
 

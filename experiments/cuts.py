@@ -1,10 +1,11 @@
-"""What a cut of the activation is worth where it alone gives the box: `sam_pp` from tags, on its test scans.
+"""What a cut of the activation is worth where it alone gives the box: `sam_pp` from tags, on its
+test scans.
 
     fewmask sweep experiments/ct-liver-dev.toml ...
     python experiments/cuts.py runs/ct-liver-dev/sam_pp-coarse=cam-0s-draw0-seed0-370steps/run
 
-Per part of the peak that is kept: Dice over all slices, mean over scans, and the mean overlap of its boxes with true ones on
-slices that hold the structure. Nothing is trained again. One structure.
+Per part of the peak that is kept: Dice over all slices, mean over scans, and the mean overlap of
+its boxes with true ones on slices that hold the structure. Nothing is trained again. One structure.
 """
 
 import sys
@@ -35,13 +36,19 @@ def main(path: Path) -> None:
                 truth = file.labels(range(file.shape[0]))
                 spacing = file.spacing_mm
             prediction = predictor.volume(load_prepared(prepared, case))
-            dice += [score.dice for score in score_case(case, prediction.label_map.voxels, truth, spacing, prepared.classes)]
+            dice += [
+                score.dice
+                for score in score_case(
+                    case, prediction.label_map.voxels, truth, spacing, prepared.classes
+                )
+            ]
             for line in (prediction.prompts or {"slices": []})["slices"]:
                 own, mask = line["boxes_raw"][0], truth[line["d"]] == 1
                 if mask.any() and own is not None:
                     overlaps.append(iou(np.array(own), box_edges(mask)))
         print(
-            f"cut {cut:.2f}: Dice {np.mean(dice):.3f}, IoU of boxes {np.mean(overlaps):.3f} over {len(overlaps)} slices",
+            f"cut {cut:.2f}: Dice {np.mean(dice):.3f}, IoU of boxes {np.mean(overlaps):.3f} "
+            f"over {len(overlaps)} slices",
             flush=True,
         )
 

@@ -1,10 +1,11 @@
-"""What the gradient feedback of trained `ada_sam` runs does on their test scans, every fourth slice.
+"""What the gradient feedback of trained `ada_sam` runs does on their test scans, every fourth
+slice.
 
     python experiments/feedback.py runs/sam-mix-table/RUN/run ...
 
-Prints the gate; how large the change of the features is beside them; how much of the change is another one when what asks (the
-gradient, or as a control the features) is that of another slice (0 = it is not listened to); and the change of P(present) and,
-in IoU, of the box by feedback.
+Prints the gate; how large the change of the features is beside them; how much of the change is
+another one when what asks (the gradient, or as a control the features) is that of another slice (0
+= it is not listened to); and the change of P(present) and, in IoU, of the box by feedback.
 """
 
 import sys
@@ -27,7 +28,8 @@ def main(path: Path) -> None:
     prepared = run.open_prepared()
     predictor = Predictor.load(path)
     method = predictor.method
-    assert isinstance(method, AdaSam) and method.feedback is not None, f"{path}: not a run of ada_sam with feedback"  # noqa: S101
+    if not isinstance(method, AdaSam) or method.feedback is None:
+        raise SystemExit(f"{path}: not a run of ada_sam with feedback")
     feedback = method.feedback
     sizes, others, tags, overlaps = [], [], [], []
     for case in run.read_split().test:
@@ -41,16 +43,25 @@ def main(path: Path) -> None:
                 corrected = feedback(features, query)
                 look = method._look(corrected, side)
                 change = corrected - features
-                there = query.flatten(1).any(1) & query.roll(1, 0).flatten(1).any(1) & (len(image) > 1)
+                there = (
+                    query.flatten(1).any(1) & query.roll(1, 0).flatten(1).any(1) & (len(image) > 1)
+                )
                 other = feedback(features, query.roll(1, 0)) - corrected
             size = change.flatten(1).norm(dim=1)
             sizes += (size / features.flatten(1).norm(dim=1)).tolist()
             others += (other.flatten(1).norm(dim=1) / size.clamp_min(1e-12))[there].tolist()
-            tags += (torch.sigmoid(look.logits) - torch.sigmoid(first.logits)).abs().flatten().tolist()
-            overlaps += [overlap(a, b) for a, b in zip(first.boxes.flatten(0, 1), look.boxes.flatten(0, 1), strict=True)]
+            tags += (
+                (torch.sigmoid(look.logits) - torch.sigmoid(first.logits)).abs().flatten().tolist()
+            )
+            overlaps += [
+                overlap(a, b)
+                for a, b in zip(first.boxes.flatten(0, 1), look.boxes.flatten(0, 1), strict=True)
+            ]
     print(
-        f"{path.parent.name}: gate {float(feedback.gate.detach()):.3f}, change {np.mean(sizes):.3f} of the features, "
-        f"{np.mean(others):.2f} of it another with another slice's; P(present) moves by {np.mean(tags):.3f}, "
+        f"{path.parent.name}: gate {float(feedback.gate.detach()):.3f}, change "
+        f"{np.mean(sizes):.3f} of the features, "
+        f"{np.mean(others):.2f} of it another with another slice's; P(present) moves by "
+        f"{np.mean(tags):.3f}, "
         f"boxes before and after overlap by {np.nanmean(overlaps):.3f}"
     )
 

@@ -1,8 +1,11 @@
-"""What lies between a run's automatic masks and its bound with true boxes: slices without a mask, or masks that are worse.
+"""What lies between a run's automatic masks and its bound with true boxes: slices without a mask,
+or masks that are worse.
 
-    python experiments/gap.py runs/sam-mix-table/RUN/run        # needs the bound: `fewmask evaluate --oracle-box` or a sweep
+    # needs the bound: `fewmask evaluate --oracle-box` or a sweep
+    python experiments/gap.py runs/sam-mix-table/RUN/run
 
-Dice over the slices of its test scans that hold the structure, on the paper's grid (256 x 256), as `--protocol sam-mix` counts.
+Dice over the slices of its test scans that hold the structure, on the paper's grid (256 x 256), as
+`--protocol sam-mix` counts.
 """
 
 import sys
@@ -10,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fewmask.benchmark.score import ORACLE
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.evaluate.protocols import score_sam_mix
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
-from fewmask.study.score import ORACLE
 
 
 def main(path: Path) -> None:
@@ -25,7 +28,10 @@ def main(path: Path) -> None:
     for index, name in enumerate(prepared.classes, 1):
         dice, silent = [], []
         for case in run.read_split().test:
-            own, bound = (read_labels(folder / f"{case}.nii.gz") for folder in (run.predictions, run.path / ORACLE))
+            own, bound = (
+                read_labels(folder / f"{case}.nii.gz")
+                for folder in (run.predictions, run.path / ORACLE)
+            )
             placement = Placement.of(own.shape, own.spacing_mm, RECIPES["sam-mix-paper"])
             with prepared.case(case) as file:
                 truth = placement.place_mask(file.labels(range(file.shape[0])))
@@ -40,7 +46,10 @@ def main(path: Path) -> None:
             f"{gap[some].sum() / len(gap):.3f} on {some.sum()} slices {what} a mask"
             for some, what in ((quiet, "without"), (~quiet, "with"))
         ]
-        print(f"{name}: {values[:, 0].mean():.3f} automatic, {values[:, 1].mean():.3f} bound; {', '.join(parts)}")
+        print(
+            f"{name}: {values[:, 0].mean():.3f} automatic, {values[:, 1].mean():.3f} bound; "
+            f"{', '.join(parts)}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""What the head of `ada_sam` can tell from the bundled SAM's embedding, frozen: is the structure in the slice?
+"""What the head of `ada_sam` can tell from the bundled SAM's embedding, frozen: is the structure in
+the slice?
 
     python experiments/heads.py runs/ct-liver-dev/prepared
 
-Every third slice of the training scans teaches, every third of the test scans asks; the split is that of ct-liver-dev.toml, where
-both are training patients of the results. The same MLP sees the average of the embedding; or answers at every place and is
-averaged; or looks at places and answers from there, where OUTLINED slices teach the looking. Steps, tagged slices per step and
-schedule are those of `ada_sam` in sam-mix-table.toml. Prints the area under the ROC curve, and how many slices with and without
-the structure are called present, over five seeds.
+Every third slice of the training scans teaches, every third of the test scans asks; the split is
+that of ct-liver-dev.toml, where both are training patients of the results. The same MLP sees the
+average of the embedding; or answers at every place and is averaged; or looks at places and answers
+from there, where OUTLINED slices teach the looking. Steps, tagged slices per step and schedule are
+those of `ada_sam` in sam-mix-table.toml. Prints the area under the ROC curve, and how many slices
+with and without the structure are called present, over five seeds.
 """
 
 import sys
@@ -29,7 +31,7 @@ from fewmask.io.prepared import Prepared
 from fewmask.methods.ada_sam import AdaSam, Config, build
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training.start import find_weights, load_start
+from fewmask.training.pretrained import find_weights, load_pretrained
 
 STEPS, BATCH, EVERY, SEEDS = 155, 4, 3, 5
 OUTLINED, GUIDE = 17, 0.5  # a third of 50 slices, as EVERY is; the weight is ada_sam's own
@@ -63,10 +65,13 @@ def attended(head: nn.Module, embedding: Tensor) -> tuple[Tensor, Tensor]:
 
 def fresh(side: int, head: Literal["places", "pooled"] = "places") -> AdaSam:
     """The method as training starts with it."""
-    method = build(Config(head=head, guide_weight=GUIDE if head == "places" else 0.0), Task(("structure",), side))
+    method = build(
+        Config(head=head, guide_weight=GUIDE if head == "places" else 0.0),
+        Task(("structure",), side),
+    )
     weights = find_weights({"encoder": "compact", "weights": "auto"})
     assert weights is not None  # noqa: S101  the bundled SAM has weights
-    load_start(method, weights)
+    load_pretrained(method, weights)
     return method.eval()
 
 
@@ -74,29 +79,51 @@ def embed(prepared: Prepared, cases: tuple[str, ...]) -> Slices:
     """Every EVERYth slice of these scans."""
     recipe = prepared.recipe
     method = fresh(recipe.size)
-    predictor = Predictor(method, recipe, Task(("structure",), recipe.size), torch.device("cpu"), bf16=True, batch=BATCH)
+    predictor = Predictor(
+        method,
+        recipe,
+        Task(("structure",), recipe.size),
+        torch.device("cpu"),
+        bf16=True,
+        batch=BATCH,
+    )
     embeddings, shares = [], []
     for case in cases:
         volume = load_prepared(prepared, case)
         slices = range(0, volume.shape[0], EVERY)
         placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
         with prepared.case(case) as file:
-            mask = placement.place((file.labels(range(volume.shape[0]))[slices] == 1).astype(np.float32))
+            mask = placement.place(
+                (file.labels(range(volume.shape[0]))[slices] == 1).astype(np.float32)
+            )
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            embeddings += [method.sam.encode(image).float() for _, image in predictor.images(volume, slices)]
-        shares.append(functional.adaptive_avg_pool2d(torch.from_numpy(mask), embeddings[0].shape[-1]))
+            embeddings += [
+                method.sam.encode(image).float() for _, image in predictor.images(volume, slices)
+            ]
+        shares.append(
+            functional.adaptive_avg_pool2d(torch.from_numpy(mask), embeddings[0].shape[-1])
+        )
     share = torch.cat(shares)
     return Slices(torch.cat(embeddings), share.flatten(1).any(1).float(), share)
 
 
 def area(scores: Tensor, present: Tensor) -> float:
-    """Chance that a slice with the structure scores higher than one without; equal ones count half."""
+    """Chance that a slice with the structure scores higher than one without; equal ones
+    count half.
+    """
     above = scores[present == 1][:, None] - scores[present == 0]
     return float((above.sign() + 1).mean() / 2)
 
 
-def learn(see: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]], lr: float, seed: int, known: Slices) -> nn.Module:
-    """A head after training on what is known; where it looks is learned from OUTLINED slices of it."""
+def learn(
+    see: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]],
+    lr: float,
+    seed: int,
+    known: Slices,
+) -> nn.Module:
+    """A head after training on what is known; where it looks is learned from OUTLINED
+    slices of it.
+    """
     torch.manual_seed(seed)
     head = fresh(8 * known.share.shape[-1], "places" if see is attended else "pooled").head.train()
     optimiser = torch.optim.AdamW(head.parameters(), lr)
@@ -104,12 +131,19 @@ def learn(see: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor | None]], lr: 
     outlined = there[torch.randperm(len(there))[:OUTLINED]]
     for index in range(STEPS):
         optimiser.param_groups[0]["lr"] = lr * warm_cosine(Step(index, STEPS), Config().warmup)
-        some, drawn = torch.randint(len(known.present), (BATCH,)), outlined[torch.randint(len(outlined), (BATCH,))]
-        loss = functional.binary_cross_entropy_with_logits(see(head, known.embedding[some])[0], known.present[some])
+        some, drawn = (
+            torch.randint(len(known.present), (BATCH,)),
+            outlined[torch.randint(len(outlined), (BATCH,))],
+        )
+        loss = functional.binary_cross_entropy_with_logits(
+            see(head, known.embedding[some])[0], known.present[some]
+        )
         looks = see(head, known.embedding[drawn])[1]
         if looks is not None:
             mask = (known.share[drawn] > 0).long()  # every place with any of it counts alike
-            loss = loss + GUIDE * attention_guide(looks[:, None], torch.ones(1, 1), mask, torch.ones(len(drawn), 1).long())
+            loss = loss + GUIDE * attention_guide(
+                looks[:, None], torch.ones(1, 1), mask, torch.ones(len(drawn), 1).long()
+            )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -127,11 +161,17 @@ def main(path: Path) -> None:
                 head = learn(see, lr, seed, known)
                 with torch.no_grad():
                     scores = torch.cat([see(head, some)[0] for some in asked.embedding.split(32)])
-                called = [float((scores[asked.present == there] > 0).float().mean()) for there in (1, 0)]
+                called = [
+                    float((scores[asked.present == there] > 0).float().mean()) for there in (1, 0)
+                ]
                 figures.append([area(scores, asked.present), *called])
             mean, spread = np.mean(figures, 0), np.std(figures, 0, ddof=1)
             auc, found, false = (f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True))
-            print(f"{see.__name__}, learning rate {lr}: AUC {auc}, called present {found} and {false}", flush=True)
+            print(
+                f"{see.__name__}, learning rate {lr}: AUC {auc}, called present {found} and "
+                f"{false}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

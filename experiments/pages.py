@@ -1,11 +1,13 @@
-"""Write what the committed rows of the sweeps say: at the end of each method's page, and into the tables of `docs/results.md`.
+"""Write what the committed rows of the sweeps say: at the end of each method's page, and into the
+tables of `docs/results.md`.
 
     python experiments/pages.py
 
-Mean over runs (each the mean over its scans) ± standard deviation over them. In `docs/results.md` tables stand between two marks:
-`<!-- table SWEEP PROTOCOL -->`, `<!-- structures SWEEP PROTOCOL -->` (a line per structure) or
-`<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`. `SWEEP[methods]` is each method as it is, `SWEEP[sam_mix]` one
-method with all its changes. Below a table stands what a reader must know about its scans (`NOTES`).
+Mean over runs (each the mean over its scans) ± standard deviation over them. In `docs/results.md`
+tables stand between two marks: `<!-- table SWEEP PROTOCOL -->`, `<!-- structures SWEEP PROTOCOL
+-->` (a line per structure) or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`.
+`SWEEP[methods]` is each method as it is, `SWEEP[sam_mix]` one method with all its changes. Below a
+table stands what a reader must know about its scans (`NOTES`).
 """
 
 import re
@@ -13,24 +15,28 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+from fewmask.benchmark.compare import differences, group, spread, structures, table
+from fewmask.benchmark.rows import Row, read_rows
+from fewmask.benchmark.score import ORACLE
 from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
 from fewmask.io.text import read_text, read_toml
-from fewmask.study.compare import differences, group, spread, structures, table
-from fewmask.study.rows import Row, read_rows
-from fewmask.study.score import ORACLE
 
 HERE = Path(__file__).parent
 PAGES = HERE.parent / "docs" / "methods"
 RESULTS = HERE.parent / "docs" / "results.md"
 MARKED = re.compile(
-    r"(<!-- (table|differences|structures) ([^\s[]+)(?:\[(\w+)\])? (\S+)(?: ([^>\n]+))? -->\n).*?(<!-- end -->\n)", re.DOTALL
+    r"(<!-- (table|differences|structures) ([^\s[]+)(?:\[(\w+)\])? (\S+)(?: ([^>\n]+))? -->\n)"
+    r".*?(<!-- end -->\n)",
+    re.DOTALL,
 )
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
 NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
 """Data of a sweep -> what to know about its scans."""
 BESIDE = {"tags_as_empty=true"}
-"""Settings that make a method another one, which stands beside it: the U-Net that is given the tags."""
+"""Settings that make a method another one, which stands beside it: the U-Net that is given the
+tags.
+"""
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 
 
@@ -38,28 +44,39 @@ def measured(tables: dict[str, list[Row]], method: str) -> list[list[str]]:
     """A line per sweep, setting, budget and set of scans; automatic masks only."""
     lines = []
     for sweep, rows in tables.items():
-        for setting, runs in group([row for row in rows if row["method"] == method and row["prompts"] != ORACLE]).items():
+        for setting, runs in group(
+            [row for row in rows if row["method"] == method and row["prompts"] != ORACLE]
+        ).items():
             for domain in dict.fromkeys(row["domain"] for row in runs):
                 here = [row for row in runs if row["domain"] == domain]
                 dice = spread(here, "dice")
                 link = f"[{sweep}](../../experiments/{sweep}.toml)"
                 settings = f"`{setting.written}`" if setting.written else ""
                 numbers = [dice.text(3), spread(here, "hd95_mm").text(1)]
-                lines.append([link, settings, setting.budget, setting.time, str(dice.runs), domain, *numbers])
+                lines.append(
+                    [link, settings, setting.budget, setting.time, str(dice.runs), domain, *numbers]
+                )
     return lines
 
 
 def page(text: str, lines: list[list[str]], sweeps: Iterable[str] = ()) -> str:
-    """The page with its measured part, lines of these sweeps, exchanged; without lines it has none."""
+    """The page with its measured part, lines of these sweeps, exchanged; without lines
+    it has none.
+    """
     own = text.partition(MARK)[0].rstrip("\n") + "\n"
     if not lines:
         return own
-    return f"{own}\n{MARK}\n## Measured\n\n{noted(markdown([HEADS, ['---'] * len(HEADS), *lines]), sweeps)}"
+    return (
+        f"{own}\n{MARK}\n## "
+        f"Measured\n\n{noted(markdown([HEADS, ['---'] * len(HEADS), *lines]), sweeps)}"
+    )
 
 
 def noted(told: str, sweeps: Iterable[str]) -> str:
     """A table, and below it what it does not say yet about the scans of these sweeps."""
-    notes = dict.fromkeys(NOTES.get(read_toml(HERE / f"{sweep}.toml")["data"], "") for sweep in sweeps)
+    notes = dict.fromkeys(
+        NOTES.get(read_toml(HERE / f"{sweep}.toml")["data"], "") for sweep in sweeps
+    )
     return told + "".join(f"\n{note}\n" for note in notes if note not in told)
 
 
@@ -69,10 +86,11 @@ def markdown(lines: list[list[str]]) -> str:
 
 
 def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
-    """A line per setting, budget and time: difference in Dice to `against`, 95 % interval, patients in which it is higher.
+    """A line per setting, budget and time: difference in Dice to `against`, 95 % interval, patients
+    in which it is higher.
 
-    Times stand in a column of their own where not all are the same. The last column, if it is needed, names precisions, or
-    strides of windows, that are not the same.
+    Times stand in a column of their own where not all are the same. The last column, if it is
+    needed, names precisions, or strides of windows, that are not the same.
     """
     domains = list(dict.fromkeys(row["domain"] for row in rows))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
@@ -86,15 +104,19 @@ def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
     domains += ["unlike"] if any("unlike" in line for line in lines.values()) else []
     told = 3 if len({time for pair in pairs for time in (pair.a.time, pair.b.time)}) > 1 else 2
     heads = [f"minus `{against}`", "budget", "time"][:told] + domains
-    body = [[*key[:told], *(found.get(domain, "") for domain in domains)] for key, found in lines.items()]
+    body = [
+        [*key[:told], *(found.get(domain, "") for domain in domains)]
+        for key, found in lines.items()
+    ]
     return markdown([heads, ["---"] * len(heads), *body])
 
 
 def chosen(rows: list[Row], part: str | None) -> list[Row]:
-    """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or those of one method.
+    """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or
+    those of one method.
 
-    Methods stand beside each other in the draws that all have at a budget: a mean over draws of which another lacks some would
-    be of other slices.
+    Methods stand beside each other in the draws that all have at a budget: a mean over draws of
+    which another lacks some would be of other slices.
     """
     if part is None:
         return rows
@@ -105,14 +127,18 @@ def chosen(rows: list[Row], part: str | None) -> list[Row]:
     own = {
         setting: runs
         for setting, runs in groups.items()
-        if not setting.settings or setting.settings in BESIDE or (setting.method, setting.budget) not in plain
+        if not setting.settings
+        or setting.settings in BESIDE
+        or (setting.method, setting.budget) not in plain
     }
     draws: dict[str, set[str]] = {}
     for setting, runs in own.items():
         here = {row["draw"] for row in runs}
         if setting.settings not in BESIDE:
             draws[setting.budget] = draws.get(setting.budget, here) & here
-    return [row for setting, runs in own.items() for row in runs if row["draw"] in draws[setting.budget]]
+    return [
+        row for setting, runs in own.items() for row in runs if row["draw"] in draws[setting.budget]
+    ]
 
 
 def results(text: str) -> str:
@@ -133,14 +159,23 @@ def pages() -> dict[Path, str]:
     """Every page with measured parts, as it should be."""
     files = sorted((HERE / "rows").glob("*.csv"))
     tables: dict[str, list[Row]] = {
-        file.stem: list(read_rows(file)) for file in files if (HERE / f"{file.stem}.toml").exists() and "-dev" not in file.stem
+        file.stem: list(read_rows(file))
+        for file in files
+        if (HERE / f"{file.stem}.toml").exists() and "-dev" not in file.stem
     }
 
     def exchanged(path: Path) -> str:
-        own = [sweep for sweep, rows in tables.items() if any(row["method"] == path.stem for row in rows)]
+        own = [
+            sweep
+            for sweep, rows in tables.items()
+            if any(row["method"] == path.stem for row in rows)
+        ]
         return page(read_text(path), measured(tables, path.stem), own)
 
-    return {**{path: exchanged(path) for path in sorted(PAGES.glob("*.md"))}, RESULTS: results(read_text(RESULTS))}
+    return {
+        **{path: exchanged(path) for path in sorted(PAGES.glob("*.md"))},
+        RESULTS: results(read_text(RESULTS)),
+    }
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Are the demo's phantoms a toy? The best plain threshold, and a U-Net that saw five slices, on phantoms of the demo.
+"""Are the demo's phantoms a toy? The best plain threshold, and a U-Net that saw five slices, on
+phantoms of the demo.
 
     python experiments/phantoms.py --work runs/phantoms
 
-Prints Dice per phantom and the means; the threshold is chosen on the truth itself, raw and after a median filter, so it is an
-upper bound of what any threshold can do.
+Prints Dice per phantom and the means; the threshold is chosen on the truth itself, raw and after a
+median filter, so it is an upper bound of what any threshold can do.
 """
 
 import argparse
@@ -14,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from fewmask.benchmark.demo import STEPS, TEST_CASES, TRAIN_CASES
 from fewmask.core.budget import Split
 from fewmask.io.nifti import read_labels, read_volume
 from fewmask.io.prepared import write_split
-from fewmask.prepare.phantom import LABELS, write_phantoms
-from fewmask.study.demo import STEPS, TEST_CASES, TRAIN_CASES
+from fewmask.synth.phantom import LABELS, write_phantoms
 
 
 def best_window(scan: np.ndarray, truth: np.ndarray) -> float:
@@ -33,7 +34,9 @@ def best_window(scan: np.ndarray, truth: np.ndarray) -> float:
 
 def main() -> None:
     """Make phantoms, try thresholds, train a U-Net."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/phantoms"))
     work = parser.parse_args().work
     cases = write_phantoms(work / "scans", TRAIN_CASES + TEST_CASES)
@@ -42,11 +45,24 @@ def main() -> None:
         scan = read_volume(work / "scans" / "images" / f"{case}.nii.gz").intensities()
         truth = read_labels(work / "scans" / "labels" / f"{case}.nii.gz").voxels == LABELS["liver"]
         scores["threshold"].append(best_window(scan, truth))
-        scores["median filter, then threshold"].append(best_window(ndimage.median_filter(scan, 3), truth))
+        scores["median filter, then threshold"].append(
+            best_window(ndimage.median_filter(scan, 3), truth)
+        )
     for name, values in scores.items():
         print(f"{name}: {' '.join(f'{value:.2f}' for value in values)}, mean {np.mean(values):.2f}")
-    write_split(work / "split.toml", Split(tuple(cases[:TRAIN_CASES]), (), tuple(cases[TRAIN_CASES:])))
-    flags = ["--label", f"liver={LABELS['liver']}", "--recipe", "ct", "--masks", "complete", "--tags", "from-masks"]
+    write_split(
+        work / "split.toml", Split(tuple(cases[:TRAIN_CASES]), (), tuple(cases[TRAIN_CASES:]))
+    )
+    flags = [
+        "--label",
+        f"liver={LABELS['liver']}",
+        "--recipe",
+        "ct",
+        "--masks",
+        "complete",
+        "--tags",
+        "from-masks",
+    ]
     prepared, run = work / "prepared", work / "unet-5"
     for words in (
         ["prepare", work / "scans", "--out", prepared, *flags, "--split", work / "split.toml"],

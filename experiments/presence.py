@@ -1,10 +1,13 @@
-"""How well a run tells slices that hold the structure from those that do not: P(present) over the slices of its test scans.
+"""How well a run tells slices that hold the structure from those that do not: P(present) over the
+slices of its test scans.
 
-    python experiments/presence.py RUN [RUN ...]        # needs `fewmask evaluate` or a sweep to have predicted
+    # needs `fewmask evaluate` or a sweep to have predicted
+    python experiments/presence.py RUN [RUN ...]
 
-AUC (the chance that a slice with it gets the higher P), and the 5th, 50th and 95th percentile of P with and without it: an AUC
-near 1 beside a median without it of 0.5 is a head that ranks well and says yes to everything. Then mistakes at P = 0.5, and at
-the P that a slope and an offset of the logit say, fitted to the tags of the training scans. One structure.
+AUC (the chance that a slice with it gets the higher P), and the 5th, 50th and 95th percentile of P
+with and without it: an AUC near 1 beside a median without it of 0.5 is a head that ranks well and
+says yes to everything. Then mistakes at P = 0.5, and at the P that a slope and an offset of the
+logit say, fitted to the tags of the training scans. One structure.
 """
 
 import sys
@@ -53,7 +56,10 @@ def main(path: Path) -> None:
 
     def gather(cases: tuple[str, ...], ask) -> tuple[np.ndarray, np.ndarray]:
         lines = [
-            (line["present"][0], truth[line["d"]]) for case in cases for truth in [there(prepared, case)] for line in ask(case)
+            (line["present"][0], truth[line["d"]])
+            for case in cases
+            for truth in [there(prepared, case)]
+            for line in ask(case)
         ]
         probs, truths = (np.array(part) for part in zip(*lines, strict=True))
         return logit(probs.astype(float).clip(1e-6, 1 - 1e-6)), truths
@@ -62,10 +68,15 @@ def main(path: Path) -> None:
     auc = mannwhitneyu(seen[held], seen[~held]).statistic / (held.sum() * (~held).sum())
     for some, what in ((held, "with"), (~held, "without")):
         quantiles = np.percentile(1 / (1 + np.exp(-seen[some])), [5, 50, 95])
-        print(f"{path.parent.name}: AUC {auc:.3f}, P {what} it " + " ".join(f"{p:.2f}" for p in quantiles))
+        print(
+            f"{path.parent.name}: AUC {auc:.3f}, P {what} it "
+            + " ".join(f"{p:.2f}" for p in quantiles)
+        )
     for name, cut in (("0.5", 0.0), ("tags", fitted(*gather(run.read_split().train, learned)))):
         called, missed = (seen[~held] >= cut).sum(), (seen[held] < cut).sum()
-        wrong = f"{called} of {(~held).sum()} slices without it called, {missed} of {held.sum()} missed"
+        wrong = (
+            f"{called} of {(~held).sum()} slices without it called, {missed} of {held.sum()} missed"
+        )
         print(f"  cut by {name}, P = {1 / (1 + np.exp(-cut)):.2f}: {wrong}")
 
 

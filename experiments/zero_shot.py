@@ -1,11 +1,13 @@
-"""How well a SAM finds real structures it never trained on, from a true box per slice; beside the trivial answers.
+"""How well a SAM finds real structures it never trained on, from a true box per slice; beside the
+trivial answers.
 
     FEWMASK_DATA=... python experiments/zero_shot.py --weights compact
-    FEWMASK_DATA=... python experiments/zero_shot.py --weights none          # the same network, random
+    FEWMASK_DATA=... python experiments/zero_shot.py --weights none  # the same network, random
     python experiments/zero_shot.py --table
 
-One row per weights, structure and case in experiments/rows/zero-shot.csv: mean Dice over up to 8 evenly spaced slices that
-hold the structure, on the network's grid. Trivial answers: the box filled, and the ellipse inscribed in it.
+One row per weights, structure and case in experiments/rows/zero-shot.csv: mean Dice over up to 8
+evenly spaced slices that hold the structure, on the network's grid. Trivial answers: the box
+filled, and the ellipse inscribed in it.
 """
 
 import argparse
@@ -29,10 +31,27 @@ from fewmask.prepare.build import prepare
 from fewmask.prepare.options import PrepareOptions
 
 ROWS = Path(__file__).parent / "rows" / "zero-shot.csv"
-COLUMNS = ["weights", "side", "set", "structure", "case", "slices", "box", "ellipse", "sam", "sam_best"]
+COLUMNS = [
+    "weights",
+    "side",
+    "set",
+    "structure",
+    "case",
+    "slices",
+    "box",
+    "ellipse",
+    "sam",
+    "sam_best",
+]
 SETS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
-    "ct-abdomen": ("ct-liver", {"liver": (6,), "spleen": (1,), "right kidney": (2,), "left kidney": (3,), "aorta": (8,)}),
-    "mr-abdomen": ("mr", {"liver": (1,), "right kidney": (2,), "left kidney": (3,), "spleen": (4,)}),
+    "ct-abdomen": (
+        "ct-liver",
+        {"liver": (6,), "spleen": (1,), "right kidney": (2,), "left kidney": (3,), "aorta": (8,)},
+    ),
+    "mr-abdomen": (
+        "mr",
+        {"liver": (1,), "right kidney": (2,), "left kidney": (3,), "spleen": (4,)},
+    ),
     "mr-left-atrium": ("mr", {"left atrium": (1,)}),
     "mr-hippocampus": ("mr", {"anterior": (1,), "posterior": (2,)}),
 }
@@ -45,7 +64,14 @@ def load(weights: str, encoder: str, side: int) -> Sam:
     sam = build_sam(size_named(encoder), side).eval()
     if weights != "none":
         path = locate(weights)
-        fit_into(sam, {name: t.float() if t.is_floating_point() else t for name, t in load_tensors(path).items()}, path)
+        fit_into(
+            sam,
+            {
+                name: t.float() if t.is_floating_point() else t
+                for name, t in load_tensors(path).items()
+            },
+            path,
+        )
     return sam
 
 
@@ -65,7 +91,11 @@ def ellipse(box: torch.Tensor, side: int) -> torch.Tensor:
 def slices_of(masks: np.ndarray, index: int) -> list[int]:
     """Up to `SLICES` evenly spaced slices that hold the class."""
     found = np.flatnonzero((masks == index).sum((1, 2)) >= LEAST_PX)
-    return sorted(set(found[np.linspace(0, len(found) - 1, SLICES).round().astype(int)])) if len(found) else []
+    return (
+        sorted(set(found[np.linspace(0, len(found) - 1, SLICES).round().astype(int)]))
+        if len(found)
+        else []
+    )
 
 
 @torch.no_grad()
@@ -92,13 +122,19 @@ def score_case(sam: Sam, prepared: Prepared, case: str) -> list[dict[str, Any]]:
         places = [needed.index(d) for d in slices]
         with torch.autocast("cpu", torch.bfloat16):
             logits, scores = sam.decode(embedding[places], boxes, recipe.size)
-        full = torch.nn.functional.interpolate(logits.float(), (recipe.size,) * 2, mode="bilinear") > 0
+        full = (
+            torch.nn.functional.interpolate(logits.float(), (recipe.size,) * 2, mode="bilinear") > 0
+        )
         chosen = full[torch.arange(len(full)), scores.float().argmax(1)]
         found = {
             "box": [dice(a, b) for a, b in zip(box_mask(boxes, recipe.size), truth, strict=True)],
-            "ellipse": [dice(ellipse(box, recipe.size), b) for box, b in zip(boxes, truth, strict=True)],
+            "ellipse": [
+                dice(ellipse(box, recipe.size), b) for box, b in zip(boxes, truth, strict=True)
+            ],
             "sam": [dice(a, b) for a, b in zip(chosen, truth, strict=True)],
-            "sam_best": [max(dice(a, b) for a in three) for three, b in zip(full, truth, strict=True)],
+            "sam_best": [
+                max(dice(a, b) for a in three) for three, b in zip(full, truth, strict=True)
+            ],
         }
         means = {key: f"{np.mean(values):.4f}" for key, values in found.items()}
         rows.append({"structure": name, "case": case, "slices": len(slices), **means})
@@ -115,12 +151,28 @@ def run(weights: str, name: str, encoder: str, side: int, work: Path) -> None:
             continue
         folder = work / kind
         if not (folder / "dataset.json").exists():
-            prepare(data / kind, folder, PrepareOptions(labels=labels, recipe=recipe, masks="complete", jobs=2))
+            prepare(
+                data / kind,
+                folder,
+                PrepareOptions(labels=labels, recipe=recipe, masks="complete", jobs=2),
+            )
         prepared = Prepared.open(folder)
-        rows = [row for case in sorted(prepared.cases)[:CASES] for row in score_case(sam, prepared, case)]
+        rows = [
+            row
+            for case in sorted(prepared.cases)[:CASES]
+            for row in score_case(sam, prepared, case)
+        ]
         ROWS.parent.mkdir(exist_ok=True)
-        append_csv(ROWS, COLUMNS, [{"weights": name, "side": side, "set": kind, **row} for row in rows])
-        print(kind, {s: round(float(np.mean([float(r["sam"]) for r in rows if r["structure"] == s])), 3) for s in labels})
+        append_csv(
+            ROWS, COLUMNS, [{"weights": name, "side": side, "set": kind, **row} for row in rows]
+        )
+        print(
+            kind,
+            {
+                s: round(float(np.mean([float(r["sam"]) for r in rows if r["structure"] == s])), 3)
+                for s in labels
+            },
+        )
 
 
 def read() -> list[dict[str, str]]:
@@ -132,17 +184,27 @@ def read() -> list[dict[str, str]]:
 
 
 def table() -> None:
-    """Markdown: per structure the trivial answers and each set of weights, mean over cases with its interval."""
+    """Markdown: per structure the trivial answers and each set of weights, mean over cases with its
+    interval.
+    """
     rows = read()
     names = list(dict.fromkeys((row["weights"], row["side"]) for row in rows))
-    print("| set | structure | n | box filled | ellipse | " + " | ".join(f"{w}, {s} px" for w, s in names) + " |")
+    print(
+        "| set | structure | n | box filled | ellipse | "
+        + " | ".join(f"{w}, {s} px" for w, s in names)
+        + " |"
+    )
     print("|---" * (5 + len(names)) + "|")
     for kind, structure in dict.fromkeys((row["set"], row["structure"]) for row in rows):
         mine = [row for row in rows if (row["set"], row["structure"]) == (kind, structure)]
         first = [row for row in mine if (row["weights"], row["side"]) == names[0]]
         cells = [f"{np.mean([float(row[key]) for row in first]):.2f}" for key in ("box", "ellipse")]
         for name in names:
-            values = {row["case"]: float(row["sam"]) for row in mine if (row["weights"], row["side"]) == name}
+            values = {
+                row["case"]: float(row["sam"])
+                for row in mine
+                if (row["weights"], row["side"]) == name
+            }
             mean = bootstrap(np.array(list(values.values()))) if values else None
             cells.append(f"{mean.mean:.2f} ({mean.low:.2f} to {mean.high:.2f})" if mean else "-")
         print(f"| {kind} | {structure} | {len(first)} | " + " | ".join(cells) + " |")
@@ -150,18 +212,32 @@ def table() -> None:
 
 def main() -> None:
     """Parse, run or print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="compact", help="a name of `fewmask weights list`, a safetensors file, or none")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--weights",
+        default="compact",
+        help="a name of `fewmask weights list`, a safetensors file, or none",
+    )
     parser.add_argument("--name", help="name in the table; default: the weights' own")
     parser.add_argument("--encoder", default="compact")
-    parser.add_argument("--side", type=int, default=224, help="side in pixels at which SAM sees the slice")
+    parser.add_argument(
+        "--side", type=int, default=224, help="side in pixels at which SAM sees the slice"
+    )
     parser.add_argument("--work", type=Path, default=Path("runs/zero-shot"))
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
         table()
     else:
-        run(arguments.weights, arguments.name or arguments.weights, arguments.encoder, arguments.side, arguments.work)
+        run(
+            arguments.weights,
+            arguments.name or arguments.weights,
+            arguments.encoder,
+            arguments.side,
+            arguments.work,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Small scans for tests of several rooms: a few phantoms, cut down in size, with complete or partial masks."""
+"""Small scans for tests of several rooms: a few phantoms, cut down in size, with complete or
+partial masks.
+"""
 
 from pathlib import Path
 
@@ -28,15 +30,27 @@ def write_scans(folder: Path, count: int = 5) -> list[str]:
         label[6 + index : 18 + index, 8:20, 2:6] = 6
         image[label > 0] += 120
         image[:2] = -1000
-        write_volume(folder / "images" / f"{case}.nii.gz", Volume.from_file_order(np.round(image).astype(np.int16), AFFINE))
+        write_volume(
+            folder / "images" / f"{case}.nii.gz",
+            Volume.from_file_order(np.round(image).astype(np.int16), AFFINE),
+        )
         write_labels(folder / "labels" / f"{case}.nii.gz", LabelMap.from_file_order(label, AFFINE))
     return cases
 
 
 def prepare_scans(folder: Path, count: int = 5, **options: object) -> Prepared:
-    """Scans and their prepared dataset: complete masks, tags from them, the last two cases for testing."""
+    """Scans and their prepared dataset: complete masks, tags from them, the last two cases for
+    testing.
+    """
     cases = write_scans(folder / "scans", count)
     write_split(folder / "split.toml", Split(tuple(cases[:-2]), (), tuple(cases[-2:])))
-    chosen = {"recipe": "ct", "masks": "complete", "tags": "from-masks", "split": folder / "split.toml", "jobs": 1, **options}
+    chosen = {
+        "recipe": "ct",
+        "masks": "complete",
+        "tags": "from-masks",
+        "split": folder / "split.toml",
+        "jobs": 1,
+        **options,
+    }
     prepare(folder / "scans", folder / "prepared", PrepareOptions(labels={"liver": (6,)}, **chosen))  # type: ignore[arg-type]
     return Prepared.open(folder / "prepared")

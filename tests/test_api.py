@@ -1,4 +1,6 @@
-"""The Python door: what it refuses, and that names of files may be text. Its lines in the README are in test_readme.py."""
+"""The Python door: what it refuses, and that names of files may be text. Its lines in the README
+are in test_readme.py.
+"""
 
 import shutil
 from typing import cast

@@ -34,7 +34,9 @@ class DataFolder:
     path: Path
 
     def check(self, labels: Labels | None = None, **options: Any) -> CheckReport:
-        """Every problem of the folder in one pass; writes nothing. `options` are those of `PrepareOptions`."""
+        """Every problem of the folder in one pass; writes nothing. `options` are those of
+        `PrepareOptions`.
+        """
         return check(self.path, _options(labels or {}, options))
 
     def prepare(self, out: str | Path, labels: Labels, **options: Any) -> PrepareSummary:
@@ -45,7 +47,9 @@ class DataFolder:
 def _options(labels: Labels, options: Mapping[str, Any]) -> PrepareOptions:
     """Names of files may be plain text here."""
     files: dict[str, Path | str] = {
-        name: Path(options[name]) for name in ("tags", "reviewed", "split") if options.get(name) not in (None, "from-masks")
+        name: Path(options[name])
+        for name in ("tags", "reviewed", "split")
+        if options.get(name) not in (None, "from-masks")
     }
     if isinstance(options.get("patients"), str):
         files["patients"] = table_or_pattern(options["patients"])
@@ -59,10 +63,11 @@ class LoadedRun:
     predictor: Predicts
 
     def predict(self, scan: str | Path) -> LabelMap:
-        """The mask of a NIfTI scan or of a folder with a DICOM series, on the scan's own grid: class numbers (d, h, w).
+        """The mask of a NIfTI scan or of a folder with a DICOM series, on the scan's own grid:
+        class numbers (d, h, w).
 
-        0 is background, then the classes in the order of `labels`; d runs from the feet up. Raises `BadScan` if it cannot be
-        read, `BadConfig` for a folder of several scans.
+        0 is background, then the classes in the order of `labels`; d runs from the feet up. Raises
+        `BadScan` if it cannot be read, `BadConfig` for a folder of several scans.
         """
         scans = open_scans(Path(scan))
         found = scans.found
@@ -70,7 +75,9 @@ class LoadedRun:
             raise scans.problems[0]
         if len(found) != 1:
             raise BadConfig(
-                f"{len(found)} scans in {scan}", did="nothing was predicted", fix="give one scan, or use `fewmask predict`"
+                f"{len(found)} scans in {scan}",
+                did="nothing was predicted",
+                fix="give one scan, or use `fewmask predict`",
             )
         return self.predictor.volume(next(iter(found.values()))()).label_map
 
@@ -81,19 +88,23 @@ def open(folder: str | Path) -> DataFolder:
 
 
 def train(prepared: str | Path, out: str | Path, **request: Any) -> Path:
-    """Train, or go on with an unfinished run; `request` holds the fields of `TrainRequest`. Returns the run folder."""
+    """Train, or go on with an unfinished run; `request` holds the fields of `TrainRequest`. Returns
+    the run folder.
+    """
     return _train(TrainRequest(prepared=Path(prepared), out=Path(out), **request))
 
 
 def save(mask: LabelMap, path: str | Path, overwrite: bool = False) -> None:
-    """Write a mask as NIfTI (`.nii.gz`, `.nii`) on the grid of its scan. Raises `BadConfig` (F11) where a file is there."""
+    """Write a mask as NIfTI (`.nii.gz`, `.nii`) on the grid of its scan. Raises `BadConfig` (F11)
+    where a file is there.
+    """
     if Path(path).exists() and not overwrite:
         raise BadConfig(
             "there is a file already",
             where=str(path),
             did="nothing was written",
             fix="choose another path, or say overwrite=True",
-            row="F11",
+            code="F11",
         )
     write_labels(Path(path), mask)
 

@@ -1,6 +1,8 @@
-"""SAM written down once more from its paper and appendix (Kirillov et al. 2023), plainly: what conversions are held against.
+"""SAM written down once more from its paper and appendix (Kirillov et al. 2023), plainly: what
+conversions are held against.
 
-Takes a state dict with the official names. Slow, explicit, no fused attention, no shared code with the package.
+Takes a state dict with the official names. Slow, explicit, no fused attention, no shared code with
+the package.
 """
 
 import math
@@ -8,7 +10,16 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, conv_transpose2d, gelu, layer_norm, linear, pad, relu, softmax
+from torch.nn.functional import (
+    conv2d,
+    conv_transpose2d,
+    gelu,
+    layer_norm,
+    linear,
+    pad,
+    relu,
+    softmax,
+)
 
 Weights = Mapping[str, Tensor]
 
@@ -29,24 +40,39 @@ def dense(w: Weights, name: str, x: Tensor) -> Tensor:
 
 
 def windowed_attention(w: Weights, name: str, x: Tensor, heads: int) -> Tensor:
-    """Attention with decomposed relative positions over one window (b, h, w, c), by loops over offsets."""
+    """Attention with decomposed relative positions over one window (b, h, w, c), by loops over
+    offsets.
+    """
     b, h, width, c = x.shape
-    qkv = dense(w, name + ".qkv", x).reshape(b, h * width, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+    qkv = (
+        dense(w, name + ".qkv", x)
+        .reshape(b, h * width, 3, heads, c // heads)
+        .permute(2, 0, 3, 1, 4)
+    )
     q, k, v = qkv[0], qkv[1], qkv[2]
     logits = (q @ k.transpose(-1, -2)) / math.sqrt(c // heads)
     rel_h, rel_w = w[name + ".rel_pos_h"], w[name + ".rel_pos_w"]
     for i in range(h * width):
         for j in range(h * width):
             (yi, xi), (yj, xj) = divmod(i, width), divmod(j, width)
-            logits[:, :, i, j] += q[:, :, i] @ rel_h[yi - yj + h - 1] + q[:, :, i] @ rel_w[xi - xj + width - 1]
+            logits[:, :, i, j] += (
+                q[:, :, i] @ rel_h[yi - yj + h - 1] + q[:, :, i] @ rel_w[xi - xj + width - 1]
+            )
     mixed = softmax(logits, -1) @ v
     return dense(w, name + ".proj", mixed.transpose(1, 2).reshape(b, h, width, c))
 
 
-def encode(w: Weights, image: Tensor, heads: int, window: int, global_layers: tuple[int, ...]) -> Tensor:
+def encode(
+    w: Weights, image: Tensor, heads: int, window: int, global_layers: tuple[int, ...]
+) -> Tensor:
     """Normalised RGB image -> embedding (b, 256, g, g)."""
     patch = w["image_encoder.patch_embed.proj.weight"].shape[-1]
-    x = conv2d(image, w["image_encoder.patch_embed.proj.weight"], w["image_encoder.patch_embed.proj.bias"], stride=patch)
+    x = conv2d(
+        image,
+        w["image_encoder.patch_embed.proj.weight"],
+        w["image_encoder.patch_embed.proj.bias"],
+        stride=patch,
+    )
     x = x.permute(0, 2, 3, 1) + w["image_encoder.pos_embed"]
     layer = 0
     while f"image_encoder.blocks.{layer}.norm1.weight" in w:
@@ -62,7 +88,9 @@ def encode(w: Weights, image: Tensor, heads: int, window: int, global_layers: tu
             for top in range(0, h + more, window):
                 for left in range(0, width + more, window):
                     part = y[:, top : top + window, left : left + window]
-                    out[:, top : top + window, left : left + window] = windowed_attention(w, name + ".attn", part, heads)
+                    out[:, top : top + window, left : left + window] = windowed_attention(
+                        w, name + ".attn", part, heads
+                    )
             y = out[:, :h, :width]
         x = x + y
         y = norm(w, name + ".norm2", x, 1e-6)
@@ -70,17 +98,28 @@ def encode(w: Weights, image: Tensor, heads: int, window: int, global_layers: tu
         layer += 1
     x = x.permute(0, 3, 1, 2)
     x = norm_2d(w, "image_encoder.neck.1", conv2d(x, w["image_encoder.neck.0.weight"]))
-    return norm_2d(w, "image_encoder.neck.3", conv2d(x, w["image_encoder.neck.2.weight"], padding=1))
+    return norm_2d(
+        w, "image_encoder.neck.3", conv2d(x, w["image_encoder.neck.2.weight"], padding=1)
+    )
 
 
 def fourier(w: Weights, points: Tensor) -> Tensor:
     """Points in [0, 1] -> sine and cosine of random frequencies."""
-    turned = 2 * math.pi * (2 * points - 1) @ w["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"]
+    turned = (
+        2
+        * math.pi
+        * (2 * points - 1)
+        @ w["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"]
+    )
     return torch.cat([torch.sin(turned), torch.cos(turned)], -1)
 
 
 def attend(w: Weights, name: str, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    q, k, v = dense(w, name + ".q_proj", q), dense(w, name + ".k_proj", k), dense(w, name + ".v_proj", v)
+    q, k, v = (
+        dense(w, name + ".q_proj", q),
+        dense(w, name + ".k_proj", k),
+        dense(w, name + ".v_proj", v),
+    )
 
     def split(x: Tensor) -> Tensor:
         return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
@@ -91,16 +130,27 @@ def attend(w: Weights, name: str, q: Tensor, k: Tensor, v: Tensor, heads: int) -
 
 
 def mlp3(w: Weights, name: str, x: Tensor) -> Tensor:
-    return dense(w, name + ".layers.2", relu(dense(w, name + ".layers.1", relu(dense(w, name + ".layers.0", x)))))
+    return dense(
+        w,
+        name + ".layers.2",
+        relu(dense(w, name + ".layers.1", relu(dense(w, name + ".layers.0", x)))),
+    )
 
 
 def decode(
     w: Weights, embedding: Tensor, box: Tensor, side: int, heads: int, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """One box (x0, y0, x1, y1) in pixel edges of an image of `side` -> three mask logits and their scores."""
+    """One box (x0, y0, x1, y1) in pixel edges of an image of `side` -> three mask logits and their
+    scores.
+    """
     _, c, g, _ = embedding.shape
     corners = fourier(w, box.reshape(1, 2, 2) / side)
-    corners = corners + torch.cat([w["prompt_encoder.point_embeddings.2.weight"], w["prompt_encoder.point_embeddings.3.weight"]])
+    corners = corners + torch.cat(
+        [
+            w["prompt_encoder.point_embeddings.2.weight"],
+            w["prompt_encoder.point_embeddings.3.weight"],
+        ]
+    )
     if mask is None:
         dense_prompt = w["prompt_encoder.no_mask_embed.weight"].reshape(1, c, 1, 1)
     else:
@@ -108,7 +158,9 @@ def decode(
         x = gelu(norm_2d(w, p + "1", conv2d(mask, w[p + "0.weight"], w[p + "0.bias"], stride=2)))
         x = gelu(norm_2d(w, p + "4", conv2d(x, w[p + "3.weight"], w[p + "3.bias"], stride=2)))
         dense_prompt = conv2d(x, w[p + "6.weight"], w[p + "6.bias"])
-    tokens = torch.cat([w["mask_decoder.iou_token.weight"], w["mask_decoder.mask_tokens.weight"], corners[0]])[None]
+    tokens = torch.cat(
+        [w["mask_decoder.iou_token.weight"], w["mask_decoder.mask_tokens.weight"], corners[0]]
+    )[None]
     keys = (embedding + dense_prompt).flatten(2).transpose(1, 2)
     line = (torch.arange(g) + 0.5) / g
     y, x = torch.meshgrid(line, line, indexing="ij")
@@ -123,20 +175,32 @@ def decode(
             asked = queries + tokens
             queries = queries + attend(w, n + "self_attn", asked, asked, queries, heads)
         queries = norm(w, n + "norm1", queries, 1e-5)
-        queries = queries + attend(w, n + "cross_attn_token_to_image", queries + tokens, keys + where, keys, heads)
+        queries = queries + attend(
+            w, n + "cross_attn_token_to_image", queries + tokens, keys + where, keys, heads
+        )
         queries = norm(w, n + "norm2", queries, 1e-5)
         queries = queries + dense(w, n + "mlp.lin2", relu(dense(w, n + "mlp.lin1", queries)))
         queries = norm(w, n + "norm3", queries, 1e-5)
-        keys = keys + attend(w, n + "cross_attn_image_to_token", keys + where, queries + tokens, queries, heads)
+        keys = keys + attend(
+            w, n + "cross_attn_image_to_token", keys + where, queries + tokens, queries, heads
+        )
         keys = norm(w, n + "norm4", keys, 1e-5)
-    queries = queries + attend(w, t + "final_attn_token_to_image", queries + tokens, keys + where, keys, heads)
+    queries = queries + attend(
+        w, t + "final_attn_token_to_image", queries + tokens, keys + where, keys, heads
+    )
     queries = norm(w, t + "norm_final_attn", queries, 1e-5)
     up = "mask_decoder.output_upscaling."
     grid = keys.transpose(1, 2).reshape(1, c, g, g)
     grid = conv_transpose2d(grid, w[up + "0.weight"], w[up + "0.bias"], stride=2)
     grid = gelu(norm_2d(w, up + "1", grid))
     grid = gelu(conv_transpose2d(grid, w[up + "3.weight"], w[up + "3.bias"], stride=2))
-    weights = torch.stack([mlp3(w, f"mask_decoder.output_hypernetworks_mlps.{i}", queries[:, 1 + i]) for i in range(4)], 1)
+    weights = torch.stack(
+        [
+            mlp3(w, f"mask_decoder.output_hypernetworks_mlps.{i}", queries[:, 1 + i])
+            for i in range(4)
+        ],
+        1,
+    )
     masks = (weights @ grid.flatten(2)).reshape(1, 4, 4 * g, 4 * g)
     scores = mlp3(w, "mask_decoder.iou_prediction_head", queries[:, 0])
     return masks[:, 1:], scores[:, 1:]
@@ -161,7 +225,12 @@ def random_weights(size, seed: int = 0) -> dict[str, Tensor]:  # type: ignore[no
 
 def official_shapes(size) -> dict[str, tuple[int, ...]]:  # type: ignore[no-untyped-def]
     """Names and shapes of an official checkpoint, from the paper's description."""
-    w, o, g, h = size.width, size.out_channels, size.image_size // size.patch, size.width // size.heads
+    w, o, g, h = (
+        size.width,
+        size.out_channels,
+        size.image_size // size.patch,
+        size.width // size.heads,
+    )
     shapes: dict[str, tuple[int, ...]] = {"image_encoder.pos_embed": (1, g, g, w)}
 
     def layer(name: str, out: int, *into: int, bias: bool = True) -> None:
@@ -187,7 +256,9 @@ def official_shapes(size) -> dict[str, tuple[int, ...]]:  # type: ignore[no-unty
     shapes["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"] = (2, o // 2)
     for i in range(4):
         shapes[f"prompt_encoder.point_embeddings.{i}.weight"] = (1, o)
-    shapes["prompt_encoder.not_a_point_embed.weight"] = shapes["prompt_encoder.no_mask_embed.weight"] = (1, o)
+    shapes["prompt_encoder.not_a_point_embed.weight"] = shapes[
+        "prompt_encoder.no_mask_embed.weight"
+    ] = (1, o)
     layer("prompt_encoder.mask_downscaling.0", 4, 1, 2, 2)
     layer("prompt_encoder.mask_downscaling.1", 4)
     layer("prompt_encoder.mask_downscaling.3", 16, 4, 2, 2)
@@ -217,7 +288,9 @@ def official_shapes(size) -> dict[str, tuple[int, ...]]:  # type: ignore[no-unty
     layer("mask_decoder.output_upscaling.1", o // 4)
     shapes["mask_decoder.output_upscaling.3.weight"] = (o // 4, o // 8, 2, 2)
     shapes["mask_decoder.output_upscaling.3.bias"] = (o // 8,)
-    for name, out in [(f"output_hypernetworks_mlps.{i}", o // 8) for i in range(4)] + [("iou_prediction_head", 4)]:
+    for name, out in [(f"output_hypernetworks_mlps.{i}", o // 8) for i in range(4)] + [
+        ("iou_prediction_head", 4)
+    ]:
         layer(f"mask_decoder.{name}.layers.0", o, o)
         layer(f"mask_decoder.{name}.layers.1", o, o)
         layer(f"mask_decoder.{name}.layers.2", out, o)

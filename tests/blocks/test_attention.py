@@ -6,12 +6,14 @@ from transformers.models.sam.configuration_sam import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 from fewmask.blocks.sam.attention import Attention, offsets
-from fewmask.blocks.sam.tokens import resize_positions
+from fewmask.blocks.sam.patch_embed import resize_positions
 
 
 def original(grid: int) -> SamVisionAttention:
     torch.manual_seed(0)
-    config = SamVisionConfig(hidden_size=24, num_attention_heads=3, image_size=8 * grid, patch_size=8, use_rel_pos=True)
+    config = SamVisionConfig(
+        hidden_size=24, num_attention_heads=3, image_size=8 * grid, patch_size=8, use_rel_pos=True
+    )
     attention = SamVisionAttention(config, window_size=0)
     with torch.no_grad():
         for table in (attention.rel_pos_h, attention.rel_pos_w):
@@ -31,7 +33,9 @@ def test_the_same_as_the_original_with_interpolated_tables_too(made_for, grid) -
 
 
 def test_the_same_on_a_grid_that_is_not_square() -> None:
-    """Tables for another number of rows than columns; the original code interpolates each for its own axis."""
+    """Tables for another number of rows than columns; the original code interpolates each for its
+    own axis.
+    """
     old = original(6)
     tokens = torch.randn(1, 6, 3, 24)
     assert torch.allclose(folded(old)(tokens)[0], old(tokens)[0], atol=1e-5)
@@ -44,7 +48,9 @@ def test_gradients_are_the_same() -> None:
     for attention in (old, folded(old)):
         old.zero_grad()
         attention(tokens)[0].square().sum().backward()
-        grads.append([old.rel_pos_h.grad.clone(), old.rel_pos_w.grad.clone(), old.qkv.weight.grad.clone()])
+        grads.append(
+            [old.rel_pos_h.grad.clone(), old.rel_pos_w.grad.clone(), old.qkv.weight.grad.clone()]
+        )
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*grads, strict=True))
 
 

@@ -1,4 +1,6 @@
-"""Official weights mean the same here as where they come from: names, shapes, and every number that comes out."""
+"""Official weights mean the same here as where they come from: names, shapes, and every number that
+comes out.
+"""
 
 from dataclasses import replace
 
@@ -13,7 +15,8 @@ from fewmask.core.errors import BadCheckpoint
 from tests.blocks.reference import decode, encode, official_shapes, random_weights
 
 SMALL = replace(
-    SIZES["vit-b"], name="two", image_size=80, width=24, depth=2, heads=2, window=3, global_layers=(1,), out_channels=32,
+    SIZES["vit-b"], name="two", image_size=80, width=24, depth=2, heads=2, window=3,
+    global_layers=(1,), out_channels=32,
     decoder_heads=4, decoder_mlp=48,
 )  # fmt: skip
 
@@ -29,17 +32,25 @@ def agree(size, atol: float) -> None:  # type: ignore[no-untyped-def]
     sam = loaded(size, weights)
     side = size.image_size
     image = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(1))
-    rgb = (image.expand(-1, 3, -1, -1) - torch.tensor(OFFICIAL_MEAN)[:, None, None]) / torch.tensor(OFFICIAL_STD)[:, None, None]
+    rgb = (image.expand(-1, 3, -1, -1) - torch.tensor(OFFICIAL_MEAN)[:, None, None]) / torch.tensor(
+        OFFICIAL_STD
+    )[:, None, None]
     box = torch.tensor([[0.2, 0.3, 0.7, 0.9]]) * side
-    mask = torch.rand(1, 1, sam.mask_side, sam.mask_side, generator=torch.Generator().manual_seed(2))
+    mask = torch.rand(
+        1, 1, sam.mask_side, sam.mask_side, generator=torch.Generator().manual_seed(2)
+    )
     with torch.no_grad():
         embedding = sam.encode(image)
         wanted = encode(weights, rgb, size.heads, size.window, size.global_layers)
         assert torch.allclose(embedding, wanted, atol=atol), float((embedding - wanted).abs().max())
         for prompt in (None, mask):
             logits, scores = sam.decode(wanted, box, side, prompt)
-            true_logits, true_scores = decode(weights, wanted, box[0], side, size.decoder_heads, prompt)
-            assert torch.allclose(logits, true_logits, atol=atol), float((logits - true_logits).abs().max())
+            true_logits, true_scores = decode(
+                weights, wanted, box[0], side, size.decoder_heads, prompt
+            )
+            assert torch.allclose(logits, true_logits, atol=atol), float(
+                (logits - true_logits).abs().max()
+            )
             assert torch.allclose(scores, true_scores, atol=atol)
 
 

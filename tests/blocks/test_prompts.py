@@ -6,9 +6,22 @@ import pytest
 import torch
 
 from fewmask.blocks.cam import activation_mask, attention_logits, class_activation, class_attention
-from fewmask.blocks.losses import attention_guide, bernoulli_consistency, focal, overlap_iou, soft_dice
+from fewmask.blocks.losses import (
+    attention_guide,
+    bernoulli_consistency,
+    focal,
+    overlap_iou,
+    soft_dice,
+)
 from fewmask.blocks.nets.resnet import ResNet
-from fewmask.blocks.prompts import box_mask, draw_boxes, draw_points, jitter, main_component, mask_boxes
+from fewmask.blocks.prompts import (
+    box_mask,
+    jitter,
+    main_component,
+    mask_boxes,
+    rasterise_boxes,
+    rasterise_points,
+)
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.core.batch import Step
 from fewmask.core.randomness import rng
@@ -49,7 +62,8 @@ def test_box_edges_are_max_plus_one() -> None:
     boxes = mask_boxes(masks)
     assert boxes[0].tolist() == [1, 1, 3, 3] and boxes[1].isnan().all()
     assert torch.equal(
-        box_mask(mask_boxes(grid("....", ".##.", ".##.", "....")[None]), 4)[0], grid("....", ".##.", ".##.", "....")
+        box_mask(mask_boxes(grid("....", ".##.", ".##.", "....")[None]), 4)[0],
+        grid("....", ".##.", ".##.", "...."),
     )
 
 
@@ -65,7 +79,9 @@ def test_largest_component_then_the_hotter() -> None:
 def test_jitter_is_bounded_and_keyed() -> None:
     boxes = torch.tensor([[10.0, 20, 30, 60]])
     moved = torch.cat([jitter(boxes, 64, 0.1, rng(0, "j", i)) for i in range(50)])
-    assert ((moved - boxes).abs() <= torch.tensor([2.0, 4, 2, 4]) + 1e-5).all() and moved.max() <= 64
+    assert (
+        (moved - boxes).abs() <= torch.tensor([2.0, 4, 2, 4]) + 1e-5
+    ).all() and moved.max() <= 64
     assert torch.equal(jitter(boxes, 64, 0.1, rng(0, "j", 1)), moved[1:2])
 
 
@@ -77,9 +93,13 @@ def test_soft_dice_on_four_pixels() -> None:
 
 
 def test_focal_by_hand_and_unknown_left_out() -> None:
-    """At logit 0: entropy ln 2, (1 - .5)^2 = .25; positive weight .25, negative .75: mean .5 * .25 * ln 2."""
+    """At logit 0: entropy ln 2, (1 - .5)^2 = .25; positive weight .25, negative .75: mean .5 * .25
+    * ln 2.
+    """
     logits = torch.zeros(1, 3)
-    assert float(focal(logits, torch.tensor([[1, 0, -1]]))) == pytest.approx(0.5 * 0.25 * math.log(2))
+    assert float(focal(logits, torch.tensor([[1, 0, -1]]))) == pytest.approx(
+        0.5 * 0.25 * math.log(2)
+    )
     assert float(focal(logits, torch.tensor([[-1, -1, -1]]))) == 0
     slope = torch.zeros(1, 2, requires_grad=True)
     focal(slope, torch.tensor([[1, -1]])).backward()
@@ -95,14 +115,18 @@ def test_iou_of_three_masks() -> None:
 def test_consistency_is_zero_at_agreement_and_has_a_gradient() -> None:
     logits = torch.tensor([[0.3, -2.0]], requires_grad=True)
     target = torch.tensor([[0.9, 0.2]])
-    assert float(bernoulli_consistency(logits, torch.sigmoid(logits)).detach()) == pytest.approx(0, abs=1e-6)
+    assert float(bernoulli_consistency(logits, torch.sigmoid(logits)).detach()) == pytest.approx(
+        0, abs=1e-6
+    )
     loss = bernoulli_consistency(logits, target)
     loss.backward()
     assert float(loss.detach()) > 0 and (logits.grad != 0).all()
 
 
 def test_resnet_38() -> None:
-    """BasicBlocks [3, 4, 8, 3]: 36 convolutions in blocks, the stem and the head make 38; stride 32; 23.6 M weights."""
+    """BasicBlocks [3, 4, 8, 3]: 36 convolutions in blocks, the stem and the head make 38; stride
+    32; 23.6 M weights.
+    """
     net = ResNet()
     convs = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size != (1, 1)]
     assert len(convs) + 1 == 38
@@ -114,47 +138,63 @@ def test_resnet_38() -> None:
 def test_ramps() -> None:
     assert [linear_ramp(Step(i, 100), 0.2) for i in (0, 10, 20, 99)] == [0, 0.5, 1, 1]
     assert linear_ramp(Step(0, 100), 0.0) == 1
-    assert warm_cosine(Step(0, 100), 10) == pytest.approx(0.1) and warm_cosine(Step(50, 100), 10) == pytest.approx(0.5)
+    assert warm_cosine(Step(0, 100), 10) == pytest.approx(0.1) and warm_cosine(
+        Step(50, 100), 10
+    ) == pytest.approx(0.5)
 
 
 def test_a_drawn_box_covers_parts_of_pixels() -> None:
-    drawn = draw_boxes(torch.tensor([[1.5, 0.0, 3.0, 1.25], [float("nan")] * 4]), 4)
+    drawn = rasterise_boxes(torch.tensor([[1.5, 0.0, 3.0, 1.25], [float("nan")] * 4]), 4)
     assert drawn[0, 0].tolist() == [[0, 0.5, 1, 0], [0, 0.125, 0.25, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     assert float(drawn[0].sum()) == 1.5 * 1.25 and not drawn[1].any()
 
 
 def test_drawn_points_are_discs_with_a_sign() -> None:
-    drawn = draw_points(torch.tensor([[[2.5, 2.5], [6.5, 6.5]]]), torch.tensor([[1, 0]]), 9)[0, 0]
+    drawn = rasterise_points(torch.tensor([[[2.5, 2.5], [6.5, 6.5]]]), torch.tensor([[1, 0]]), 9)[
+        0, 0
+    ]
     assert float(drawn[2, 2]) == 1 and float(drawn[6, 6]) == -1 and float(drawn[0, 8]) == 0
-    assert int((drawn == 1).sum()) == int((drawn == -1).sum()) == 9  # distance 1.5 reaches all eight neighbours
+    assert (
+        int((drawn == 1).sum()) == int((drawn == -1).sum()) == 9
+    )  # distance 1.5 reaches all eight neighbours
 
 
 def test_attention_by_hand() -> None:
     """One channel on two cells, 0 and ln 4: four times as much on the second; the peak is 1."""
     features = torch.tensor([0.0, math.log(4)]).reshape(1, 1, 1, 2)
-    assert torch.allclose(class_attention(features, torch.ones(1, 1)).flatten(), torch.tensor([0.25, 1.0]))
+    assert torch.allclose(
+        class_attention(features, torch.ones(1, 1)).flatten(), torch.tensor([0.25, 1.0])
+    )
     assert class_attention(torch.full((1, 1, 2, 2), math.nan), torch.ones(1, 1)).max() == 0
 
 
 def test_attention_answers_from_where_it_looks() -> None:
     """Looks of 0 and ln 3 weigh 1/4 and 3/4: finds of 4 and 8 give 7."""
     looks, finds = torch.tensor([0.0, math.log(3)]), torch.tensor([4.0, 8.0])
-    assert float(attention_logits(looks.view(1, 1, 1, 2), finds.view(1, 1, 1, 2))) == pytest.approx(7, abs=1e-5)
+    assert float(attention_logits(looks.view(1, 1, 1, 2), finds.view(1, 1, 1, 2))) == pytest.approx(
+        7, abs=1e-5
+    )
 
 
 def test_the_guide_is_the_cross_entropy_of_two_distributions() -> None:
-    """A structure in the right half of a slice; cells that look 1 : 3 cost ln(4/3), and a constant on all cells nothing."""
+    """A structure in the right half of a slice; cells that look 1 : 3 cost ln(4/3), and a constant
+    on all cells nothing.
+    """
     features = torch.tensor([0.0, math.log(3)]).reshape(1, 1, 1, 2)
     mask = torch.zeros(1, 2, 4, dtype=torch.long)
     mask[:, :, 2:] = 1
     present = torch.tensor([[1]])
     loss = attention_guide(features, torch.ones(1, 1), mask, present)
     assert float(loss) == pytest.approx(math.log(4 / 3), abs=1e-6)
-    assert float(attention_guide(features + 5, torch.ones(1, 1), mask, present)) == pytest.approx(float(loss), abs=1e-5)
+    assert float(attention_guide(features + 5, torch.ones(1, 1), mask, present)) == pytest.approx(
+        float(loss), abs=1e-5
+    )
 
 
 def test_the_guide_lets_the_classifier_learn_where_and_the_tag_still_be_answered() -> None:
-    """Trained on both at once, the map lies on the structure and the mean logit says that it is there."""
+    """Trained on both at once, the map lies on the structure and the mean logit says that it is
+    there.
+    """
     torch.manual_seed(0)
     features = torch.randn(1, 6, 4, 4, requires_grad=True)
     head = torch.nn.Linear(6, 1)

@@ -1,4 +1,6 @@
-"""SAM behind its small door: one prompt set per image, positions where they should be, adapters that start as nothing."""
+"""SAM behind its small door: one prompt set per image, positions where they should be, adapters
+that start as nothing.
+"""
 
 from dataclasses import replace
 
@@ -36,12 +38,18 @@ def test_weights_are_not_practically_zero() -> None:
 def test_each_image_sees_its_own_prompt_only(sam) -> None:
     embedding = sam.encode(images(2))
     boxes = torch.tensor([[4.0, 4, 30, 30], [20.0, 10, 60, 50]])
-    dense = torch.rand(2, 1, sam.mask_side, sam.mask_side, generator=torch.Generator().manual_seed(2))
+    dense = torch.rand(
+        2, 1, sam.mask_side, sam.mask_side, generator=torch.Generator().manual_seed(2)
+    )
     logits, scores = sam.decode(embedding, boxes, SIDE, dense)
     assert logits.shape == (2, 3, 32, 32) and scores.shape == (2, 3)
     for row in range(2):
-        alone, score = sam.decode(embedding[row : row + 1], boxes[row : row + 1], SIDE, dense[row : row + 1])
-        assert torch.allclose(alone[0], logits[row], atol=1e-5) and torch.allclose(score[0], scores[row], atol=1e-5)
+        alone, score = sam.decode(
+            embedding[row : row + 1], boxes[row : row + 1], SIDE, dense[row : row + 1]
+        )
+        assert torch.allclose(alone[0], logits[row], atol=1e-5) and torch.allclose(
+            score[0], scores[row], atol=1e-5
+        )
 
 
 @torch.no_grad()
@@ -55,7 +63,14 @@ def test_prompts_matter(sam) -> None:
     embedding = sam.encode(images(1))
     one, two = torch.tensor([[4.0, 4, 30, 30]]), torch.tensor([[34.0, 34, 60, 60]])
     here, there = (sam.decode(embedding, box, SIDE)[0] for box in (one, two))
-    point = sam.decode(embedding, None, SIDE, None, torch.tensor([[[12.0, 20.0]]]), torch.ones(1, 1, dtype=torch.int64))[0]
+    point = sam.decode(
+        embedding,
+        None,
+        SIDE,
+        None,
+        torch.tensor([[[12.0, 20.0]]]),
+        torch.ones(1, 1, dtype=torch.int64),
+    )[0]
     assert not torch.allclose(here, point)
     dense = sam.decode(embedding, one, SIDE, torch.ones(1, 1, 32, 32))[0]
     assert not torch.allclose(here, there) and not torch.allclose(here, dense)
@@ -63,7 +78,9 @@ def test_prompts_matter(sam) -> None:
 
 @torch.no_grad()
 def test_a_box_at_a_token_centre_has_that_tokens_position() -> None:
-    """Tokens are 8 pixels wide: the position of the point (12, 20) in pixel edges is that of token column 1, row 2."""
+    """Tokens are 8 pixels wide: the position of the point (12, 20) in pixel edges is that of token
+    column 1, row 2.
+    """
     sam = build_sam(TOKENS, SIDE)
     grid = sam._positions(torch.zeros(1, 32, 8, 8))[0, :, 2, 1]
     corner = sam.prompt_encoder._embed_boxes(torch.tensor([[[12.0, 20, 12, 20]]]) - 0.5)[0, 0, 0]
@@ -81,11 +98,18 @@ def test_other_image_sides_are_brought_to_sams_own() -> None:
     assert torch.equal(small, large) and small.shape == (1, 3, 16, 16)
     sam.image_size = 96
     assert sam.encode(images(1)).shape == (1, 32, 12, 12)
-    assert sam.decode(sam.encode(images(1)), torch.tensor([[4.0, 4, 16, 16]]), 64)[0].shape == (1, 3, 48, 48)
+    assert sam.decode(sam.encode(images(1)), torch.tensor([[4.0, 4, 16, 16]]), 64)[0].shape == (
+        1,
+        3,
+        48,
+        48,
+    )
 
 
 def test_official_sizes_have_official_numbers() -> None:
-    """ViT-B's image encoder holds 89.67 M weights (SAM's code base); counted without allocating them."""
+    """ViT-B's image encoder holds 89.67 M weights (SAM's code base); counted without allocating
+    them.
+    """
     with torch.device("meta"):
         encoder = build_sam(SIZES["vit-b"], 1024).image_encoder
     assert round(sum(weight.numel() for weight in encoder.parameters()) / 1e6, 2) == 89.67
@@ -109,7 +133,10 @@ def test_lora_of_vit_b_rank_4_has_147456_weights() -> None:
     with torch.device("meta"):
         sam = build_sam(SIZES["vit-b"], 1024)
         add_lora(sam, 4)
-    assert sum(weight.numel() for weight in sam.image_encoder.parameters() if weight.requires_grad) == 147_456
+    assert (
+        sum(weight.numel() for weight in sam.image_encoder.parameters() if weight.requires_grad)
+        == 147_456
+    )
 
 
 def test_sizes_that_cannot_be_are_refused() -> None:

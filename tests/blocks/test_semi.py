@@ -1,4 +1,6 @@
-"""Terms for unlabelled patches: who is followed, where it counts, and what a labelled half may see of the other."""
+"""Terms for unlabelled patches: who is followed, where it counts, and what a labelled half may see
+of the other.
+"""
 
 import math
 
@@ -9,11 +11,20 @@ from torch import nn
 
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.ramp import sigmoid_ramp
-from fewmask.blocks.semi import Ambiguous, Certain, CrossPseudo, Everywhere, MagicCubes, MeanTeacher, SelfTraining, Term
+from fewmask.blocks.semi import (
+    CrossPseudo,
+    HighEntropyWeighting,
+    LowEntropyWeighting,
+    MagicCubes,
+    MeanTeacher,
+    SelfTraining,
+    SemiObjective,
+    UniformWeighting,
+)
 from fewmask.blocks.semi.bcp import CopyPaste, largest_parts, paste_box
 from fewmask.blocks.semi.magicnet import exchange, give_back, places, shuffle, trade
 from fewmask.blocks.semi.mean_teacher import entropy
-from fewmask.blocks.semi.term import disturb, follow, supervised, teacher_of
+from fewmask.blocks.semi.objective import disturb, follow, supervised, teacher_of
 from fewmask.core.batch import IGNORE, Labelled, Step, Unlabelled
 
 SHAPE = (16, 16, 16)
@@ -54,30 +65,48 @@ def unlabelled(mean: float = 0.0) -> Unlabelled:
     return Unlabelled(mean + torch.randn(2, 1, *SHAPE, generator=torch.Generator().manual_seed(2)))
 
 
-def learn(term: Term, student: VNet, other: Unlabelled, step: Step = LAST) -> dict[str, float]:
+def learn(
+    term: SemiObjective, student: VNet, other: Unlabelled, step: Step = LAST
+) -> dict[str, float]:
     """Losses of the labelled patches and these."""
-    return {name: float(loss.detach()) for name, loss in term.losses(student, labelled(), other, step).losses.items()}
+    return {
+        name: float(loss.detach())
+        for name, loss in term.losses(student, labelled(), other, step).losses.items()
+    }
 
 
-def terms(joint: bool) -> dict[str, tuple[VNet, Term]]:
+def terms(joint: bool) -> dict[str, tuple[VNet, SemiObjective]]:
     """Student and term, made alike."""
     students = [net() for _ in range(6)]
     made = [
-        MeanTeacher(students[0], Everywhere(), 0.1, 0.99, 0.1, True, joint),
-        MeanTeacher(students[1], Everywhere(), 0.1, 0.99, 0.1, False, joint),
-        MeanTeacher(students[2], Certain(2), 0.1, 0.99, 0.1, False, joint),
-        MeanTeacher(students[3], Ambiguous(), 0.1, 0.99, 0.1, False, joint),
+        MeanTeacher(students[0], UniformWeighting(), 0.1, 0.99, 0.1, True, joint),
+        MeanTeacher(students[1], UniformWeighting(), 0.1, 0.99, 0.1, False, joint),
+        MeanTeacher(students[2], LowEntropyWeighting(2), 0.1, 0.99, 0.1, False, joint),
+        MeanTeacher(students[3], HighEntropyWeighting(), 0.1, 0.99, 0.1, False, joint),
         CrossPseudo(net(1), 0.1, joint),
         SelfTraining(students[5], 2, 1.0, joint),
     ]
-    names = ("mean_teacher", "mean_teacher, unlabelled only", "ua_mt", "ac_mt", "cps", "self_training")
-    return {name: (student, term) for name, student, term in zip(names, students, made, strict=True)}
+    names = (
+        "mean_teacher",
+        "mean_teacher, unlabelled only",
+        "ua_mt",
+        "ac_mt",
+        "cps",
+        "self_training",
+    )
+    return {
+        name: (student, term) for name, student, term in zip(names, students, made, strict=True)
+    }
 
 
 @pytest.mark.parametrize("name", terms(False))
 @pytest.mark.parametrize("joint", [False, True])
-def test_what_labels_teach_depends_on_the_other_half_in_a_joint_pass_only(name: str, joint: bool) -> None:
-    """Unlabelled patches from another scanner (all brighter by 3) change the batch's mean, not that of the labelled half."""
+def test_what_labels_teach_depends_on_the_other_half_in_a_joint_pass_only(
+    name: str, joint: bool
+) -> None:
+    """Unlabelled patches from another scanner (all brighter by 3) change the batch's mean, not that
+    of the labelled half.
+    """
     student, term = terms(joint)[name]
     near, far = (learn(term, student, unlabelled(mean))["supervised"] for mean in (0, 3))
     assert (near != far) is joint
@@ -90,15 +119,22 @@ def test_a_pass_of_its_own_teaches_labels_as_vnet_learns_them() -> None:
 
 
 def test_each_half_moves_the_running_statistics() -> None:
-    """Test-time statistics see both: from 0, momentum 0.1, means 1 then 3: 0.1 and 0.1 * 3 + 0.9 * 0.1 = 0.39."""
+    """Test-time statistics see both: from 0, momentum 0.1, means 1 then 3: 0.1 and 0.1 * 3 + 0.9 *
+    0.1 = 0.39.
+    """
     student = net()
     image = torch.ones(2, 1, *SHAPE)
     with torch.no_grad():
         student.first[0].weight.zero_()
         student.first[0].weight[:, 0, 1, 1, 1] = 1  # the middle voxel: the image itself
         student.first[0].bias.zero_()
-    term = MeanTeacher(student, Everywhere(), 0.1, 0.99, 0.0, True, False)
-    term.losses(student, Labelled(image, torch.zeros(2, *SHAPE).long(), torch.zeros(2, 1).long()), Unlabelled(3 * image), LAST)
+    term = MeanTeacher(student, UniformWeighting(), 0.1, 0.99, 0.0, True, False)
+    term.losses(
+        student,
+        Labelled(image, torch.zeros(2, *SHAPE).long(), torch.zeros(2, 1).long()),
+        Unlabelled(3 * image),
+        LAST,
+    )
     norm = student.first[1]
     assert isinstance(norm, nn.BatchNorm3d) and norm.running_mean is not None
     assert norm.running_mean.tolist() == pytest.approx([0.39, 0.39])
@@ -107,20 +143,24 @@ def test_each_half_moves_the_running_statistics() -> None:
 def test_consistency_is_nothing_with_a_teacher_that_sees_the_same() -> None:
     """No noise, and the teacher begins as a copy."""
     student = net()
-    term = MeanTeacher(student, Everywhere(), 0.1, 0.99, 0.0, True, False)
+    term = MeanTeacher(student, UniformWeighting(), 0.1, 0.99, 0.0, True, False)
     assert learn(term, student, unlabelled())["consistency"] == 0
 
 
 def test_consistency_is_the_mean_squared_difference_of_softmaxes() -> None:
-    """Student says (1/2, 1/2) everywhere, teacher (1, 0): mean over classes of 1/4; times 0.1, times the ramp."""
+    """Student says (1/2, 1/2) everywhere, teacher (1, 0): mean over classes of 1/4; times 0.1,
+    times the ramp.
+    """
     student = net()
     for part in (student.last.weight, student.last.bias):
         nn.init.zeros_(part)
-    term = MeanTeacher(student, Everywhere(), 0.1, 0.99, 0.0, False, False)
+    term = MeanTeacher(student, UniformWeighting(), 0.1, 0.99, 0.0, False, False)
     with torch.no_grad():
         term.teacher.last.bias.copy_(torch.tensor([50.0, -50.0]))
     for step in (LAST, Step(0, 10)):
-        assert learn(term, student, unlabelled(), step)["consistency"] == pytest.approx(0.1 * 0.25 * sigmoid_ramp(step))
+        assert learn(term, student, unlabelled(), step)["consistency"] == pytest.approx(
+            0.1 * 0.25 * sigmoid_ramp(step)
+        )
 
 
 def voxels(*probs: list[float]) -> torch.Tensor:
@@ -145,28 +185,56 @@ def test_entropy_is_in_bits_whatever_the_number_of_classes(probs: list[float], b
 
 
 def test_the_sure_and_the_doubtful_voxels() -> None:
-    """The last thresholds are 1 and 0.95: every voxel below one bit is sure, only those near it are in doubt."""
+    """The last thresholds are 1 and 0.95: every voxel below one bit is sure, only those near it are
+    in doubt.
+    """
     probs = voxels([0.99, 0.01], [0.6, 0.4], [0.5, 0.5])
     image = torch.zeros(1, 1, 1, 1, 3)
     h = -(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4))  # 0.971
-    assert h > 0.95 and Ambiguous().where(net(), image, probs, 0.0, LAST).flatten().tolist() == [0, 1, 1]
-    first = Certain(2).where(Fixed(probs), image, probs, 0.0, Step(0, 1000))
+    assert h > 0.95 and HighEntropyWeighting().where(
+        net(), image, probs, 0.0, LAST
+    ).flatten().tolist() == [
+        0,
+        1,
+        1,
+    ]
+    first = LowEntropyWeighting(2).where(Fixed(probs), image, probs, 0.0, Step(0, 1000))
     assert first.flatten().tolist() == [1, 0, 0]  # threshold 0.75 + 0.25 * 0.007
 
 
 def test_a_border_between_two_of_three_classes_is_as_doubtful_as_between_two_of_two() -> None:
-    """0.08, 0.97, 1 and 1.58 bits. As parts of log2(3) they were 0.05, 0.61, 0.63 and 1: of them the last alone in doubt."""
+    """0.08, 0.97, 1 and 1.58 bits. As parts of log2(3) they were 0.05, 0.61, 0.63 and 1: of them
+    the last alone in doubt.
+    """
     probs = voxels([0.99, 0.01, 0.0], [0.6, 0.0, 0.4], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3])
     image = torch.zeros(1, 1, 1, 1, 4)
-    assert Ambiguous().where(net(), image, probs, 0.0, LAST).flatten().tolist() == [0, 1, 1, 1]
-    assert Certain(2).where(Fixed(probs), image, probs, 0.0, Step(0, 1000)).flatten().tolist() == [1, 0, 0, 0]
+    assert HighEntropyWeighting().where(net(), image, probs, 0.0, LAST).flatten().tolist() == [
+        0,
+        1,
+        1,
+        1,
+    ]
+    assert LowEntropyWeighting(2).where(
+        Fixed(probs), image, probs, 0.0, Step(0, 1000)
+    ).flatten().tolist() == [
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
-@pytest.mark.parametrize(("student_says", "teacher_says", "expected"), [(0.0, 50.0, 0.1 * 0.25), (50.0, 0.0, 0.0)])
-def test_ac_mt_counts_where_the_student_is_in_doubt(student_says: float, teacher_says: float, expected: float) -> None:
-    """(1/2, 1/2) against the teacher's (1, 0): mean over classes of 1/4, times 0.1; a sure student hears no teacher in doubt."""
+@pytest.mark.parametrize(
+    ("student_says", "teacher_says", "expected"), [(0.0, 50.0, 0.1 * 0.25), (50.0, 0.0, 0.0)]
+)
+def test_ac_mt_counts_where_the_student_is_in_doubt(
+    student_says: float, teacher_says: float, expected: float
+) -> None:
+    """(1/2, 1/2) against the teacher's (1, 0): mean over classes of 1/4, times 0.1; a sure student
+    hears no teacher in doubt.
+    """
     student = net()
-    term = MeanTeacher(student, Ambiguous(), 0.1, 0.99, 0.0, False, False)
+    term = MeanTeacher(student, HighEntropyWeighting(), 0.1, 0.99, 0.0, False, False)
     for network, logit in ((student, student_says), (term.teacher, teacher_says)):
         nn.init.zeros_(network.last.weight)
         with torch.no_grad():
@@ -176,7 +244,9 @@ def test_ac_mt_counts_where_the_student_is_in_doubt(student_says: float, teacher
 
 
 def test_the_teacher_is_the_plain_average_of_the_first_students_and_has_their_statistics() -> None:
-    """Students 0, 3, 6: after one step 3 (keep 0), after two (3 + 6) / 2; with decay 0.25, 0.25 * 3 + 0.75 * 6."""
+    """Students 0, 3, 6: after one step 3 (keep 0), after two (3 + 6) / 2; with decay 0.25, 0.25 * 3
+    + 0.75 * 6.
+    """
     student = net()
     for decay, expected in ((0.99, 4.5), (0.25, 5.25)):
         nn.init.zeros_(student.last.bias)
@@ -196,11 +266,13 @@ def test_noise_is_clipped_at_two_deviations() -> None:
 
 
 def test_nothing_reviewed_teaches_nothing() -> None:
-    nobody = Labelled(labelled().image, torch.full((2, *SHAPE), IGNORE), torch.ones(2, 1, dtype=torch.long))
+    nobody = Labelled(
+        labelled().image, torch.full((2, *SHAPE), IGNORE), torch.ones(2, 1, dtype=torch.long)
+    )
     assert float(supervised(net()(nobody.image), nobody).detach()) == 0
 
 
-def test_self_training_labels_from_the_second_part_on_and_renews_its_teacher_where_a_part_ends() -> None:
+def test_self_training_labels_from_the_second_part_on_and_renews_its_teacher() -> None:
     student = net()
     term = SelfTraining(student, 2, 1.0, False)
     assert set(learn(term, student, unlabelled(), Step(2, 9))) == {"supervised"}
@@ -227,7 +299,9 @@ class Exact(VNet):
 
 
 def test_pasted_voxels_are_taught_by_the_labels_of_where_they_come_from() -> None:
-    """Grey levels are the classes, so a network that reads them off loses nothing, unless it is told the other patch's labels."""
+    """Grey levels are the classes, so a network that reads them off loses nothing, unless it is
+    told the other patch's labels.
+    """
     _, h, w = torch.meshgrid(*(torch.arange(8),) * 3, indexing="ij")
     mask, other = (w >= 4).long()[None].repeat(2, 1, 1, 1), (h >= 4).long()[None].repeat(2, 1, 1, 1)
     term = CopyPaste(Exact(2, 2), weight=0.5, decay=0.99, first=0.1, side=0.75)
@@ -255,11 +329,15 @@ def test_traded_cubes_come_back_and_shuffled_ones_say_from_where() -> None:
     assert not torch.equal(traded, x) and torch.equal(give_back(traded, owner, 2), x)
     order = torch.tensor([[7, 6, 5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5, 6, 7]])
     moved, where = shuffle(x, order, 2), places((8, 8, 8), 2)
-    assert torch.equal(moved[1], x[1]) and torch.equal(moved[(0, 0, *where[0])], x[(0, 0, *where[7])])
+    assert torch.equal(moved[1], x[1]) and torch.equal(
+        moved[(0, 0, *where[0])], x[(0, 0, *where[7])]
+    )
 
 
 def test_labelled_patches_are_learned_whole_and_with_exchanged_cubes() -> None:
-    """The student is shown the two labelled patches as they are, and all four with cubes of each other."""
+    """The student is shown the two labelled patches as they are, and all four with cubes of each
+    other.
+    """
     shown: list[torch.Tensor] = []
     student = VNet(2, filters=1, dropout=0.0)
     term = MagicCubes(student, 2, 0.1, 0.2, 0.99, 0.0)
@@ -269,12 +347,16 @@ def test_labelled_patches_are_learned_whole_and_with_exchanged_cubes() -> None:
     losses = term.losses(student, patches, Unlabelled(images[2:]), LAST).losses
     whole, mixed = sorted(shown, key=len)
     assert torch.equal(whole, images[:2]) and len(mixed) == 4 and not torch.equal(mixed, images)
-    assert torch.allclose(mixed.sum(0), images.sum(0), atol=1e-5), "at every place the same four cubes"
+    assert torch.allclose(mixed.sum(0), images.sum(0), atol=1e-5), (
+        "at every place the same four cubes"
+    )
     assert not torch.equal(losses["supervised"], losses["mixed"])
 
 
 def test_a_place_is_guessed_from_the_cells_of_its_cube_alone() -> None:
-    """Cube i of every patch is grey level i, and the guess is the level seen: right everywhere, so its loss is nothing."""
+    """Cube i of every patch is grey level i, and the guess is the level seen: right everywhere, so
+    its loss is nothing.
+    """
     image = torch.empty(2, 1, 32, 32, 64)
     for level, place in enumerate(places(image.shape[2:], 2)):
         image[(..., *place)] = level

@@ -1,4 +1,6 @@
-"""One rule for all methods with a SAM: pretrained ViTs keep what they know, everything else learns as a whole."""
+"""One rule for all methods with a SAM: pretrained ViTs keep what they know, everything else learns
+as a whole.
+"""
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ METHODS = ["sam_mix", "ada_sam", "sam_pp", "canvas_sam"]
 
 
 def learns(sam: Sam) -> Tune:
-    """Told from the encoder: adapters are new weights, and the only ones that learn beside the decoder's."""
+    """Told from the encoder: adapters are new weights, and the only ones that learn beside the
+    decoder's.
+    """
     assert all(weight.requires_grad for weight in sam.mask_decoder.parameters())
     names = {name for name, weight in sam.image_encoder.named_parameters() if weight.requires_grad}
     if names and all(name.endswith(("down_q", "down_v", "up_q", "up_v")) for name in names):
@@ -31,7 +35,9 @@ def test_what_is_asked_for_is_done_at_any_size(how: Tune) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_left_alone_a_pretrained_vit_gets_adapters_and_all_else_learns_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_left_alone_a_pretrained_vit_gets_adapters_and_all_else_learns_whole(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(SIZES, SMALL.name, SMALL)
     for settings, expected in (
         ({"encoder": "two"}, "lora"),

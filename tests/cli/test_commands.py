@@ -12,7 +12,12 @@ from fewmask.core.recipe import RECIPES
 
 
 def fewmask(*words: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "fewmask", *map(str, words)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "fewmask", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -33,11 +38,18 @@ def test_doctor_in_json_is_one_object() -> None:
 def test_errors_in_json_are_one_object_too(tmp_path) -> None:
     done = fewmask("--json", "report", str(tmp_path))
     record = json.loads(done.stdout)
-    assert done.returncode == 3 == record["exit_code"] and record["error"] == "BadCheckpoint" and record["fix"]
+    assert (
+        done.returncode == 3 == record["exit_code"]
+        and record["error"] == "BadCheckpoint"
+        and record["fix"]
+    )
     assert done.stderr.startswith("error: not a run folder")
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["train"], ["train", "x", "--out"], ["predict", "a", "b", "--volume", "x"]])
+@pytest.mark.parametrize(
+    "words",
+    [["nonsense"], ["train"], ["train", "x", "--out"], ["predict", "a", "b", "--volume", "x"]],
+)
 def test_wrong_usage_exits_2(words) -> None:
     assert fewmask(*words).returncode == 2
 

@@ -19,7 +19,14 @@ def runs(tmp_path_factory):
     for method, settings in SMALL.items():
         train(
             TrainRequest(
-                prepared.folder, folder / method, method=method, volumes=1, steps=1, amp="off", device="cpu", settings=settings
+                prepared.folder,
+                folder / method,
+                method=method,
+                volumes=1,
+                steps=1,
+                amp="off",
+                device="cpu",
+                settings=settings,
             )
         )
     return folder
@@ -29,11 +36,16 @@ def predict(runs, method: str, *flags: str) -> None:
     import fewmask.cli.predict  # noqa: F401  registers the verb
 
     scan = runs / "scans" / "images" / "case_04.nii.gz"
-    app(["predict", str(runs / method), str(scan), "--out", str(runs / "masks"), *flags], standalone_mode=False)
+    app(
+        ["predict", str(runs / method), str(scan), "--out", str(runs / "masks"), *flags],
+        standalone_mode=False,
+    )
 
 
 @pytest.mark.parametrize(("flags", "most"), [((), 2), (("--windows", "5"), 5)])
-def test_the_network_sees_as_many_windows_at_a_time_as_is_said(runs, monkeypatch, flags, most) -> None:
+def test_the_network_sees_as_many_windows_at_a_time_as_is_said(
+    runs, monkeypatch, flags, most
+) -> None:
     """32 x 32 pixels under windows of 16, half a window apart: 9 of them."""
     asked: list[int] = []
     whole = Predictor.load
@@ -41,7 +53,9 @@ def test_the_network_sees_as_many_windows_at_a_time_as_is_said(runs, monkeypatch
     def watched(*arguments: object) -> Predictor:
         predictor = whole(*arguments)  # type: ignore[arg-type]
         inner = predictor.method.predict
-        monkeypatch.setattr(predictor.method, "predict", lambda image: (asked.append(len(image)), inner(image))[1])
+        monkeypatch.setattr(
+            predictor.method, "predict", lambda image: (asked.append(len(image)), inner(image))[1]
+        )
         return predictor
 
     monkeypatch.setattr(Predictor, "load", watched)

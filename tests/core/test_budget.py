@@ -56,7 +56,9 @@ def test_no_slices_is_a_budget_too() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 6))
 def test_volume_budgets_nest_over_patients(draw: int, n: int, m: int) -> None:
-    small, large = (draw_volumes(list(CANDIDATES), PATIENTS, count, draw).volumes for count in sorted((n, m)))
+    small, large = (
+        draw_volumes(list(CANDIDATES), PATIENTS, count, draw).volumes for count in sorted((n, m))
+    )
     assert large[: len(small)] == small
     assert len({PATIENTS[case] for case in large[:5]}) == min(5, len(large))
 
@@ -76,14 +78,16 @@ def test_split_keeps_patients_apart() -> None:
     Split(("c0", "c1", "c2"), ("c3",), ("c4",)).check(PATIENTS)
     with pytest.raises(BadDataset, match="patient p0 is in train and in test") as caught:
         Split(("c0", "c2"), test=("c1",)).check(PATIENTS)
-    assert caught.value.row == "S01"
+    assert caught.value.code == "S01"
 
 
-@pytest.mark.parametrize("split", [Split(()), Split(("c0", "c0")), Split(("c0",), test=("nobody",))])
+@pytest.mark.parametrize(
+    "split", [Split(()), Split(("c0", "c0")), Split(("c0",), test=("nobody",))]
+)
 def test_impossible_splits(split: Split) -> None:
     with pytest.raises(BadDataset) as caught:
         split.check(PATIENTS)
-    assert caught.value.row == "S04"
+    assert caught.value.code == "S04"
 
 
 def test_in_the_order_of_the_list_as_papers_do() -> None:

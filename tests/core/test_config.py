@@ -84,17 +84,28 @@ def test_bad_records_name_key_and_fix(record: dict[str, object], row: str, words
     with pytest.raises(BadConfig) as caught:
         parse(Config, record)
     assert words in str(caught.value)
-    assert (caught.value.row, caught.value.exit_code) == (row, 2)
+    assert (caught.value.code, caught.value.exit_code) == (row, 2)
     assert caught.value.fix
 
 
 def test_settings() -> None:
-    lines = ["encoder.lr=0.5", "kind=b", "limit=none", "on = true", "sizes=[4, 5]", "window=(0, 1)", "name=1e-4x"]
+    lines = [
+        "encoder.lr=0.5",
+        "kind=b",
+        "limit=none",
+        "on = true",
+        "sizes=[4, 5]",
+        "window=(0, 1)",
+        "name=1e-4x",
+    ]
     config = apply_settings(Config("x", limit=2.0), lines)
     assert config == Config("1e-4x", "b", None, True, (4, 5), (0.0, 1.0), encoder=Encoder(lr=0.5))
 
 
-@pytest.mark.parametrize("line", ["encoder.lr", "=3", "encoder.detph=3", "nothing=3", "kind.x=3", "on=3", "encoder.depth=2.5"])
+@pytest.mark.parametrize(
+    "line",
+    ["encoder.lr", "=3", "encoder.detph=3", "nothing=3", "kind.x=3", "on=3", "encoder.depth=2.5"],
+)
 def test_bad_settings(line: str) -> None:
     with pytest.raises(BadConfig):
         apply_settings(Config("x"), [line])
@@ -124,6 +135,13 @@ def test_the_dataclass_is_the_manual() -> None:
 
 def test_only_what_differs_is_named_and_a_stage_s_settings_by_their_stage() -> None:
     usual = Config("x")
-    saved = json.loads(json.dumps(asdict(replace(usual, on=True, sizes=(3, 4), encoder=Encoder(depth=4)))))
+    saved = json.loads(
+        json.dumps(asdict(replace(usual, on=True, sizes=(3, 4), encoder=Encoder(depth=4))))
+    )
     assert settings_text(changed_settings(saved, usual)) == "on=true sizes=[3,4] encoder.depth=4"
-    assert settings_text(changed_settings(asdict(usual) | {"sizes": [1, 2], "window": [-125.0, 240.0]}, usual)) == ""
+    assert (
+        settings_text(
+            changed_settings(asdict(usual) | {"sizes": [1, 2], "window": [-125.0, 240.0]}, usual)
+        )
+        == ""
+    )

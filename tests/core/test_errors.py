@@ -34,8 +34,12 @@ def test_exit_codes_are_the_contracts() -> None:
 
 
 def test_order_of_the_message() -> None:
-    error = BadScan("what", where=("file a", "file b"), did="nothing was written", fix="do that", row="N20")
-    assert str(error) == "error: what   [N20]\n  file a\n  file b\nnothing was written\nfix: do that"
+    error = BadScan(
+        "what", where=("file a", "file b"), did="nothing was written", fix="do that", code="N20"
+    )
+    assert (
+        str(error) == "error: what   [N20]\n  file a\n  file b\nnothing was written\nfix: do that"
+    )
     assert str(BadScan("what", where="file", did="")) == "error: what\n  file"
 
 
@@ -43,7 +47,7 @@ def test_order_of_the_message() -> None:
 @settings(max_examples=30)
 @given(path=st.text(min_size=1))
 def test_any_path_can_be_shown(kind: type[FewmaskError], path: str) -> None:
-    error = kind(f"cannot read {path}", where=path, fix=path, row="N45")
+    error = kind(f"cannot read {path}", where=path, fix=path, code="N45")
     text = str(error)
     assert text.startswith("error: cannot read ")
     assert text.endswith(f"fix: {path}")

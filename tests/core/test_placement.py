@@ -10,8 +10,12 @@ SIDE = st.integers(1, 40)
 STEP = st.floats(0.25, 4)
 
 
-def _placement(h: int, w: int, size: int, spacing_mm: float = 1.0, voxel_mm: tuple[float, float] = (1.0, 1.0)) -> Placement:
-    return Placement.of((1, h, w), (5.0, *voxel_mm), Recipe(modality="ct", size=size, spacing_mm=spacing_mm))
+def _placement(
+    h: int, w: int, size: int, spacing_mm: float = 1.0, voxel_mm: tuple[float, float] = (1.0, 1.0)
+) -> Placement:
+    return Placement.of(
+        (1, h, w), (5.0, *voxel_mm), Recipe(modality="ct", size=size, spacing_mm=spacing_mm)
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -40,7 +44,9 @@ def test_odd_slices_on_an_even_grid_by_hand() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(SIDE, SIDE, st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_any_parity_is_undone_to_the_bit_where_covered(h: int, w: int, size: int, seed: int) -> None:
+def test_any_parity_is_undone_to_the_bit_where_covered(
+    h: int, w: int, size: int, seed: int
+) -> None:
     image = np.random.default_rng(seed).normal(size=(1, h, w)).astype(np.float32)
     placement = _placement(h, w, size)
     probs = np.stack([np.zeros((1, size, size), np.float32), placement.place(image)], axis=1)
@@ -53,7 +59,9 @@ def test_any_parity_is_undone_to_the_bit_where_covered(h: int, w: int, size: int
 
 @settings(max_examples=100, deadline=None)
 @given(SIDE, SIDE, st.integers(4, 40), STEP, st.integers(0, 2**32 - 1))
-def test_probabilities_sum_to_one_everywhere(h: int, w: int, size: int, step: float, seed: int) -> None:
+def test_probabilities_sum_to_one_everywhere(
+    h: int, w: int, size: int, step: float, seed: int
+) -> None:
     probs = np.random.default_rng(seed).random((1, 3, size, size)).astype(np.float32)
     probs /= probs.sum(1, keepdims=True)
     back = _placement(h, w, size, step).restore(probs)
@@ -72,7 +80,9 @@ def test_outside_the_network_grid_is_background() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(SIDE, SIDE, st.integers(4, 40), STEP)
-def test_constants_stay_constant_and_fill_stands_outside(h: int, w: int, size: int, step: float) -> None:
+def test_constants_stay_constant_and_fill_stands_outside(
+    h: int, w: int, size: int, step: float
+) -> None:
     placed = _placement(h, w, size, step).place(np.full((1, h, w), 0.25, np.float32), fill=0.75)
     inside = _placement(h, w, size, step).place(np.ones((1, h, w), np.float32)) > 0.5
     np.testing.assert_allclose(placed, np.where(inside, 0.25, 0.75), atol=1e-5)
@@ -87,16 +97,28 @@ def test_a_ramp_stays_a_ramp(step: float) -> None:
 
 
 def test_growing_pixels_average() -> None:
-    # Pixels of 2: the new centre lies between two old ones, a triangle 2 wide weighs 1/8, 3/8, 3/8, 1/8.
-    np.testing.assert_allclose(Axis(8, 4, 2.0).forward[1], [0, 0.125, 0.375, 0.375, 0.125, 0, 0, 0][:8])
+    # Pixels of 2: the new centre lies between two old ones, a triangle 2 wide weighs 1/8, 3/8, 3/8,
+    # 1/8.
+    np.testing.assert_allclose(
+        Axis(8, 4, 2.0).forward[1], [0, 0.125, 0.375, 0.375, 0.125, 0, 0, 0][:8]
+    )
     checkers = np.indices((16, 16)).sum(0)[None].astype(np.float32) % 2
     placed = _placement(16, 16, 8, 2.0).place(checkers)
     np.testing.assert_allclose(placed[0, 1:-1, 1:-1], 0.5, atol=1e-6)
 
 
 @settings(max_examples=200, deadline=None)
-@given(SIDE, SIDE, st.integers(1, 300), STEP, st.booleans(), st.lists(st.floats(-50, 400), min_size=4, max_size=4))
-def test_boxes_go_there_and_back(h: int, w: int, size: int, step: float, stretch: bool, box: list[float]) -> None:
+@given(
+    SIDE,
+    SIDE,
+    st.integers(1, 300),
+    STEP,
+    st.booleans(),
+    st.lists(st.floats(-50, 400), min_size=4, max_size=4),
+)
+def test_boxes_go_there_and_back(
+    h: int, w: int, size: int, step: float, stretch: bool, box: list[float]
+) -> None:
     recipe = Recipe(modality="ct", size=size, spacing_mm=step, stretch=stretch)
     placement = Placement.of((3, h, w), (5.0, 1.0, 1.0), recipe)
     there = placement.box_to_target(np.array(box))
@@ -104,10 +126,13 @@ def test_boxes_go_there_and_back(h: int, w: int, size: int, step: float, stretch
 
 
 def test_box_by_hand() -> None:
-    # 10 x 20 slice of 1 mm on 8 x 8 pixels of 2 mm: centres (10, 5) and (4, 4) coincide, edges shrink by two.
+    # 10 x 20 slice of 1 mm on 8 x 8 pixels of 2 mm: centres (10, 5) and (4, 4) coincide, edges
+    # shrink by two.
     placement = _placement(10, 20, 8, 2.0)
     np.testing.assert_allclose(placement.box_to_target(np.array([10.0, 5, 14, 9])), [4, 4, 6, 6])
-    np.testing.assert_allclose(placement.box_to_source(np.array([[0.0, 0, 8, 8]])), [[2, -3, 18, 13]])
+    np.testing.assert_allclose(
+        placement.box_to_source(np.array([[0.0, 0, 8, 8]])), [[2, -3, 18, 13]]
+    )
     assert np.isnan(placement.box_to_source(np.full((1, 4), np.nan))).all()
 
 
@@ -131,7 +156,9 @@ def test_masks_get_no_new_labels(h: int, w: int, size: int, step: float, seed: i
 
 
 def test_stretch_fills_the_square() -> None:
-    placement = Placement.of((1, 100, 50), (1.0, 1.0, 1.0), Recipe(modality="ct", size=25, stretch=True))
+    placement = Placement.of(
+        (1, 100, 50), (1.0, 1.0, 1.0), Recipe(modality="ct", size=25, stretch=True)
+    )
     np.testing.assert_allclose(placement.place(np.ones((1, 100, 50), np.float32)), 1, atol=1e-5)
     np.testing.assert_allclose(placement.box_to_target(np.array([0.0, 0, 50, 100])), [0, 0, 25, 25])
 

@@ -26,7 +26,16 @@ def test_numbers_are_the_same_on_every_machine() -> None:
 
 def test_every_name_matters() -> None:
     seeds = {
-        seed_of(*names) for names in [(0, "a"), (1, "a"), (0, "b"), (0, "a", 0), (0, "a", 1), (0, "a", 0, 0), (0, "a", "0", "x")]
+        seed_of(*names)
+        for names in [
+            (0, "a"),
+            (1, "a"),
+            (0, "b"),
+            (0, "a", 0),
+            (0, "a", 1),
+            (0, "a", 0, 0),
+            (0, "a", "0", "x"),
+        ]
     }
     assert len(seeds) == 7
 

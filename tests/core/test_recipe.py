@@ -53,18 +53,30 @@ def test_every_slice_takes_part_by_default() -> None:
 
 def test_settle_by_hand() -> None:
     # 300 mm at 1.5 mm are 200 px, the next multiple of 32 is 224.
-    settled = Recipe().settle(modality="ct", extent_mm=[300.0] * 5, spacing_mm=[1.5] * 5)
-    assert (settled.modality, settled.spacing_mm, settled.size, settled.settled) == ("ct", 1.5, 224, True)
+    settled = Recipe().resolve(modality="ct", extent_mm=[300.0] * 5, spacing_mm=[1.5] * 5)
+    assert (settled.modality, settled.spacing_mm, settled.size, settled.resolved) == (
+        "ct",
+        1.5,
+        224,
+        True,
+    )
     # 512 mm at 1 mm would need 512 px: made coarser until 256 suffice.
-    assert (coarse := Recipe().settle(modality="mr", extent_mm=[512.0], spacing_mm=[1.0])).size == 256
+    assert (
+        coarse := Recipe().resolve(modality="mr", extent_mm=[512.0], spacing_mm=[1.0])
+    ).size == 256
     assert coarse.spacing_mm == 2.0
-    assert Recipe().settle(modality="mr", extent_mm=[30.0], spacing_mm=[1.0]).size == 64
-    assert RECIPES["ct-liver"].settle(modality="mr", extent_mm=[900.0], spacing_mm=[9.0]) == RECIPES["ct-liver"]
+    assert Recipe().resolve(modality="mr", extent_mm=[30.0], spacing_mm=[1.0]).size == 64
+    assert (
+        RECIPES["ct-liver"].resolve(modality="mr", extent_mm=[900.0], spacing_mm=[9.0])
+        == RECIPES["ct-liver"]
+    )
 
 
 def test_a_smaller_grid_covers_the_same_slices() -> None:
     # 320 mm on 160 px: pixels of 2 mm, whatever pixel size the recipe would have had.
-    smaller = RECIPES["ct-liver"].on_grid(160).settle(modality="ct", extent_mm=[320.0], spacing_mm=[0.7])
+    smaller = (
+        RECIPES["ct-liver"].on_grid(160).resolve(modality="ct", extent_mm=[320.0], spacing_mm=[0.7])
+    )
     assert (smaller.size, smaller.spacing_mm, smaller.window_hu) == (160, 2.0, (-125.0, 240.0))
 
 
@@ -76,8 +88,8 @@ def test_a_grid_that_cannot_be_halved_five_times_is_refused(size: int) -> None:
 
 def test_named_recipes_know_their_names() -> None:
     assert all(name == recipe.name for name, recipe in RECIPES.items())
-    assert RECIPES["sam-mix-paper"].settled
-    assert not RECIPES["auto"].settled
+    assert RECIPES["sam-mix-paper"].resolved
+    assert not RECIPES["auto"].resolved
 
 
 def test_window_by_hand() -> None:
@@ -92,7 +104,9 @@ def test_percentiles_ignore_nan_and_small_scales_survive() -> None:
     image = np.array([[[0, 1e-6, 2e-6, np.nan]]], np.float32)
     low, high = recipe.bounds(image)
     assert (low, high) == pytest.approx((0, 2e-6))
-    np.testing.assert_allclose(recipe.scale(image[..., :3], (low, high)), [[[0, 0.5, 1]]], rtol=1e-6)
+    np.testing.assert_allclose(
+        recipe.scale(image[..., :3], (low, high)), [[[0, 0.5, 1]]], rtol=1e-6
+    )
 
 
 def test_no_contrast_gives_zeros() -> None:
@@ -102,7 +116,9 @@ def test_no_contrast_gives_zeros() -> None:
 
 def test_per_slice_stretch() -> None:
     image = np.array([[[-160, 40]], [[140, 240]], [[240, 240]]], np.float32)
-    np.testing.assert_allclose(RECIPES["sam-mix-paper"].scale(image, (-160.0, 240.0)), [[[0, 1]], [[0, 1]], [[0, 0]]])
+    np.testing.assert_allclose(
+        RECIPES["sam-mix-paper"].scale(image, (-160.0, 240.0)), [[[0, 1]], [[0, 1]], [[0, 0]]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +138,7 @@ def test_per_slice_stretch() -> None:
 def test_impossible_recipes(values: dict[str, object]) -> None:
     with pytest.raises(BadConfig) as caught:
         Recipe(**values)  # type: ignore[arg-type]
-    assert caught.value.row == "C02"
+    assert caught.value.code == "C02"
 
 
 def test_unknown_key_is_named() -> None:
@@ -132,7 +148,13 @@ def test_unknown_key_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"spacing_mm": math.inf}, {"slice_mm": math.inf}, {"slice_mm": -1.0}, {"spacing_mm": math.nan}]
+    "wrong",
+    [
+        {"spacing_mm": math.inf},
+        {"slice_mm": math.inf},
+        {"slice_mm": -1.0},
+        {"spacing_mm": math.nan},
+    ],
 )
 def test_a_spacing_is_a_number_from_0_on(wrong: dict[str, float]) -> None:
     with pytest.raises(BadConfig, match="spacing_mm and slice_mm"):

@@ -1,4 +1,6 @@
-"""nnU-Net's raw layout: what the budget grants, the ignore label for the rest, and our own reader understands it."""
+"""nnU-Net's raw layout: what the budget grants, the ignore label for the rest, and our own reader
+understands it.
+"""
 
 import json
 
@@ -23,7 +25,8 @@ def test_whole_masks_are_whole(prepared, tmp_path) -> None:
     assert raw.cases == ("case_01",) and not raw.ignored
     record = json.loads((raw.folder / "dataset.json").read_text())
     assert record == {
-        "channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "numTraining": 1, "file_ending": ".nii.gz",
+        "channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1}, "numTraining": 1,
+        "file_ending": ".nii.gz",
     }  # fmt: skip
     with prepared.case("case_01") as file:
         labels, scan = file.labels(range(8)), file.volume()
@@ -36,7 +39,10 @@ def test_whole_masks_are_whole(prepared, tmp_path) -> None:
 def test_withheld_slices_are_ignored_not_background(prepared, tmp_path) -> None:
     budget = draw_slices(prepared.candidates(prepared.split.train), prepared.patients, 2, 0)
     raw = write_raw(prepared, budget, tmp_path / "raw")
-    assert raw.ignored and json.loads((raw.folder / "dataset.json").read_text())["labels"]["ignore"] == 2
+    assert (
+        raw.ignored
+        and json.loads((raw.folder / "dataset.json").read_text())["labels"]["ignore"] == 2
+    )
     for case in raw.cases:
         voxels = read_labels(raw.folder / "labelsTr" / f"{case}.nii.gz").voxels
         known = {d for name, d in budget.slices if name == case}
@@ -46,9 +52,14 @@ def test_withheld_slices_are_ignored_not_background(prepared, tmp_path) -> None:
 
 
 def test_our_own_reader_takes_it_back(prepared, tmp_path) -> None:
-    raw = write_raw(prepared, Budget("volumes", 0, volumes=("case_00", "case_02")), tmp_path / "raw")
+    raw = write_raw(
+        prepared, Budget("volumes", 0, volumes=("case_00", "case_02")), tmp_path / "raw"
+    )
     layout = discover(raw.folder)
-    assert layout.kind == "nnunet" and [pair.case for pair in layout.pairs] == ["case_00", "case_02"]
+    assert layout.kind == "nnunet" and [pair.case for pair in layout.pairs] == [
+        "case_00",
+        "case_02",
+    ]
     assert layout.names == {"liver": 1}
 
 

@@ -1,4 +1,6 @@
-"""Patches are a function of (seed, step), hold what the budget grants and nothing else, and small scans are padded."""
+"""Patches are a function of (seed, step), hold what the budget grants and nothing else, and small
+scans are padded.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -7,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from fewmask.core.batch import IGNORE, Feed
+from fewmask.core.batch import IGNORE, BatchSpec
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.data.augment import apply_image, apply_mask
-from fewmask.data.patches import Crop, PatchFeed, cut, draw_crop, draw_middle
+from fewmask.data.patches import Crop, PatchLoader, cut, draw_crop, draw_middle
 from fewmask.io.nifti import write_labels
 from tests.scans import prepare_scans
 
-FEED = Feed(patch=(16, 16, 16), labelled=2, unlabelled=3, turns=True, augment=False)
+FEED = BatchSpec(patch=(16, 16, 16), labelled=2, unlabelled=3, turns=True, augment=False)
 
 
 @pytest.fixture(scope="module")
@@ -29,36 +31,58 @@ def one(case: str) -> Budget:
 
 
 def test_the_same_step_gives_the_same_patches(prepared) -> None:
-    with PatchFeed(prepared, one("case_00"), FEED, 3) as a, PatchFeed(prepared, one("case_00"), FEED, 3) as b:
+    with (
+        PatchLoader(prepared, one("case_00"), FEED, 3) as a,
+        PatchLoader(prepared, one("case_00"), FEED, 3) as b,
+    ):
         b.batch(0), b.batch(7)
         first, again = a.batch(4), b.batch(4)
     assert first.names == again.names
-    assert torch.equal(first.labelled.image, again.labelled.image) and torch.equal(first.labelled.mask, again.labelled.mask)
+    assert torch.equal(first.labelled.image, again.labelled.image) and torch.equal(
+        first.labelled.mask, again.labelled.mask
+    )
     assert torch.equal(first.unlabelled.image, again.unlabelled.image)
 
 
 def test_one_labelled_volume_is_drawn_again_and_the_others_stay_unlabelled(prepared) -> None:
-    with PatchFeed(prepared, one("case_01"), FEED, 0) as feed:
-        batches = [feed.batch(index) for index in range(4)]
-    assert {name.split(":")[0] for batch in batches for name in batch.names["labelled"]} == {"case_01"}
-    assert {name.split(":")[0] for batch in batches for name in batch.names["unlabelled"]} == {"case_00", "case_02"}
-    assert batches[0].labelled.image.shape == (2, 1, 16, 16, 16) and batches[0].unlabelled.image.shape == (3, 1, 16, 16, 16)
+    with PatchLoader(prepared, one("case_01"), FEED, 0) as loader:
+        batches = [loader.batch(index) for index in range(4)]
+    assert {name.split(":")[0] for batch in batches for name in batch.names["labelled"]} == {
+        "case_01"
+    }
+    assert {name.split(":")[0] for batch in batches for name in batch.names["unlabelled"]} == {
+        "case_00",
+        "case_02",
+    }
+    assert batches[0].labelled.image.shape == (2, 1, 16, 16, 16) and batches[
+        0
+    ].unlabelled.image.shape == (3, 1, 16, 16, 16)
 
 
 def test_scans_of_eight_slices_lie_in_the_middle_of_sixteen(prepared) -> None:
-    with PatchFeed(prepared, one("case_00"), Feed(patch=(16, 32, 32), labelled=1, augment=False), 0) as feed:
-        batch = feed.batch(0).labelled
-    assert (batch.mask[0, :4] == IGNORE).all() and (batch.mask[0, 12:] == IGNORE).all() and (batch.mask[0, 4:12] != IGNORE).all()
+    with PatchLoader(
+        prepared, one("case_00"), BatchSpec(patch=(16, 32, 32), labelled=1, augment=False), 0
+    ) as loader:
+        batch = loader.batch(0).labelled
+    assert (
+        (batch.mask[0, :4] == IGNORE).all()
+        and (batch.mask[0, 12:] == IGNORE).all()
+        and (batch.mask[0, 4:12] != IGNORE).all()
+    )
     assert (batch.image[0, 0, :4] == 0).all()
     with prepared.case("case_00") as file:
-        assert np.array_equal(batch.mask[0, 4:12].numpy(), file.labels(range(8))), "same spacing: the mask itself"
+        assert np.array_equal(batch.mask[0, 4:12].numpy(), file.labels(range(8))), (
+            "same spacing: the mask itself"
+        )
 
 
 def test_a_budget_of_slices_knows_these_slices_and_nothing_else(prepared) -> None:
     budget = draw_slices(prepared.candidates(prepared.split.train), prepared.patients, 1, 0)
     ((case, d),) = budget.slices
-    with PatchFeed(prepared, budget, Feed(patch=(16, 16, 16), labelled=2, unlabelled=1, augment=False), 0) as feed:
-        batch = feed.batch(0)
+    with PatchLoader(
+        prepared, budget, BatchSpec(patch=(16, 16, 16), labelled=2, unlabelled=1, augment=False), 0
+    ) as loader:
+        batch = loader.batch(0)
     for mask in batch.labelled.mask:
         known = [row for row in range(16) if (mask[row] != IGNORE).any()]
         assert known == [4 + d], "8 slices in the middle of 16"
@@ -77,7 +101,10 @@ def test_masks_outside_the_budget_change_nothing(prepared, tmp_path) -> None:
         with h5py.File(tmp_path / "copy" / "cases" / f"{case}.h5", "r+") as file:
             file["label"][...] = 1 - file["label"][...]
     copy = Prepared.open(tmp_path / "copy")
-    with PatchFeed(prepared, one("case_00"), FEED, 0) as a, PatchFeed(copy, one("case_00"), FEED, 0) as b:
+    with (
+        PatchLoader(prepared, one("case_00"), FEED, 0) as a,
+        PatchLoader(copy, one("case_00"), FEED, 0) as b,
+    ):
         for index in range(3):
             one_batch, other = a.batch(index), b.batch(index)
             assert torch.equal(one_batch.labelled.mask, other.labelled.mask)
@@ -88,14 +115,21 @@ def test_cut_turns_image_and_mask_alike() -> None:
     volume = torch.arange(2 * 3 * 3).reshape(2, 3, 3).float()
     assert torch.equal(cut(volume, (2, 2, 2), Crop((0, 1, 1)), 0), volume[:, 1:, 1:])
     turned = cut(volume, (1, 2, 2), Crop((0, 0, 0), turns=1, mirror=True), 0)[0]
-    assert turned.tolist() == [[0, 3], [1, 4]], "[[0, 1], [3, 4]] turned by a quarter is [[1, 4], [0, 3]], then mirrored"
+    assert turned.tolist() == [[0, 3], [1, 4]], (
+        "[[0, 1], [3, 4]] turned by a quarter is [[1, 4], [0, 3]], then mirrored"
+    )
 
 
 def test_the_eight_orientations_of_a_square_come_alike_often() -> None:
-    """Of 800 draws 100 each, give or take three times sqrt(800 * 1/8 * 7/8) = 9.4; the scan's own is one of them."""
+    """Of 800 draws 100 each, give or take three times sqrt(800 * 1/8 * 7/8) = 9.4; the scan's own
+    is one of them.
+    """
     rng, volume = np.random.default_rng(0), torch.arange(4).reshape(1, 2, 2)
     found = Counter(
-        tuple(cut(volume, (1, 2, 2), draw_crop((1, 2, 2), (1, 2, 2), True, rng), 0).flatten().tolist()) for _ in range(800)
+        tuple(
+            cut(volume, (1, 2, 2), draw_crop((1, 2, 2), (1, 2, 2), True, rng), 0).flatten().tolist()
+        )
+        for _ in range(800)
     )
     assert len(found) == 8 and (0, 1, 2, 3) in found
     assert min(found.values()) > 72 and max(found.values()) < 128
@@ -109,7 +143,9 @@ def test_without_turns_three_numbers_are_drawn_and_none_for_a_turn() -> None:
 
 
 def test_a_patch_has_its_middle_in_a_structure_each_as_often_as_another() -> None:
-    """One voxel of structure 1 and sixty-four of structure 2: of 400 middles 200 each, give or take three times 10."""
+    """One voxel of structure 1 and sixty-four of structure 2: of 400 middles 200 each, give or take
+    three times 10.
+    """
     rng, mask = np.random.default_rng(0), torch.zeros(8, 10, 12, dtype=torch.uint8)
     mask[1, 2, 3] = 1
     mask[4:8, 4:8, 4:8] = 2
@@ -118,13 +154,19 @@ def test_a_patch_has_its_middle_in_a_structure_each_as_often_as_another() -> Non
     assert 170 < middles.count((1, 2, 3)) < 230
     assert all(mask[middle] == 2 for middle in middles if middle != (1, 2, 3))
     assert {draw_middle(mask, rng, hold=5)[0] for _ in range(50)} == {5}
-    assert draw_middle(mask, rng, hold=2) is None, "slice 2 holds nothing; slice 0, which nobody outlined, neither"
+    assert draw_middle(mask, rng, hold=2) is None, (
+        "slice 2 holds nothing; slice 0, which nobody outlined, neither"
+    )
     assert draw_middle(mask, rng, hold=0) is None
 
 
 def test_the_middle_is_the_patch_s_as_far_as_the_border_allows() -> None:
     rng = np.random.default_rng(0)
-    assert draw_crop((40, 30, 20), (16, 16, 16), False, rng, middle=(20, 3, 19)).corner == (12, 0, 4)
+    assert draw_crop((40, 30, 20), (16, 16, 16), False, rng, middle=(20, 3, 19)).corner == (
+        12,
+        0,
+        4,
+    )
     assert draw_crop((8, 30, 20), (16, 16, 16), False, rng, middle=(3, 15, 10)).corner == (-4, 7, 2)
 
 
@@ -136,8 +178,8 @@ def test_centred_patches_hold_a_structure_and_others_where_they_fall(prepared, k
 
     def share(centred: float) -> float:
         wanted = replace(FEED, patch=(16, 4, 4), turns=False, centred=centred)
-        with PatchFeed(prepared, budget, wanted, 0) as feed:
-            masks = torch.cat([feed.batch(index).labelled.mask for index in range(20)])
+        with PatchLoader(prepared, budget, wanted, 0) as loader:
+            masks = torch.cat([loader.batch(index).labelled.mask for index in range(20)])
         return float((masks == 1).flatten(1).any(1).float().mean())
 
     assert share(1.0) == 1.0 and share(0.0) < share(0.5) < 1.0
@@ -145,16 +187,26 @@ def test_centred_patches_hold_a_structure_and_others_where_they_fall(prepared, k
 
 def test_labels_still_to_be_made_know_where_the_scan_ends(prepared) -> None:
     """Eight slices in the middle of sixteen."""
-    feed_ = Feed(patch=(16, 32, 32), labelled=1, unlabelled=2, turns=True, pseudo="some", augment=False)
-    with PatchFeed(prepared, one("case_00"), feed_, 0) as feed:
-        pseudo = feed.batch(0).unlabelled.pseudo
-    assert (pseudo[:, :4] == IGNORE).all() and (pseudo[:, 4:12] == 0).all() and (pseudo[:, 12:] == IGNORE).all()
+    feed_ = BatchSpec(
+        patch=(16, 32, 32), labelled=1, unlabelled=2, turns=True, pseudo="some", augment=False
+    )
+    with PatchLoader(prepared, one("case_00"), feed_, 0) as loader:
+        pseudo = loader.batch(0).unlabelled.pseudo
+    assert (
+        (pseudo[:, :4] == IGNORE).all()
+        and (pseudo[:, 4:12] == 0).all()
+        and (pseudo[:, 12:] == IGNORE).all()
+    )
 
 
 def test_augmented_patches_move_image_and_mask_alike_and_know_nothing_beyond(prepared) -> None:
-    """A bright image where the mask is 1 stays bright there; corners turned in from beyond the patch are nobody's."""
-    with PatchFeed(prepared, one("case_00"), Feed(patch=(16, 16, 16), labelled=8, augment=True), 0) as feed:
-        batch = feed.batch(0).labelled
+    """A bright image where the mask is 1 stays bright there; corners turned in from beyond the
+    patch are nobody's.
+    """
+    with PatchLoader(
+        prepared, one("case_00"), BatchSpec(patch=(16, 16, 16), labelled=8, augment=True), 0
+    ) as loader:
+        batch = loader.batch(0).labelled
     assert len({draw.rotate_deg for draw in batch.draws}) == 8
     assert (batch.mask[:, 4:12] == IGNORE).any(), "without augmentation all of these rows are known"
     patch = torch.zeros(2, 16, 16)
@@ -168,24 +220,33 @@ def test_augmented_patches_move_image_and_mask_alike_and_know_nothing_beyond(pre
 
 def test_a_held_slice_is_in_the_crop() -> None:
     rng = np.random.default_rng(0)
-    corners = [draw_crop((40, 20, 20), (16, 16, 16), False, rng, hold=30).corner[0] for _ in range(50)]
+    corners = [
+        draw_crop((40, 20, 20), (16, 16, 16), False, rng, hold=30).corner[0] for _ in range(50)
+    ]
     assert min(corners) >= 15 and max(corners) <= 24 and len(set(corners)) > 4
 
 
 def test_nothing_granted_is_refused(prepared) -> None:
     with pytest.raises(BadConfig, match="grants no mask"):
-        PatchFeed(prepared, Budget("slices", 0), FEED, 0)
+        PatchLoader(prepared, Budget("slices", 0), FEED, 0)
 
 
-def test_pseudo_labels_stay_within_the_cache_and_constant_ones_cost_nothing(prepared, tmp_path, monkeypatch) -> None:
-    """A stored one is read again where there is no room; one that is nobody's is a single number."""
+def test_pseudo_labels_stay_within_the_cache_and_constant_ones_cost_nothing(
+    prepared, tmp_path, monkeypatch
+) -> None:
+    """A stored one is read again where there is no room; one that is nobody's is a
+    single number.
+    """
     grid = prepared.case("case_01").__enter__().grid
     write_labels(
-        tmp_path / "case_01.nii.gz", LabelMap(np.ones(grid.orientation.apply(np.zeros(grid.shape)).shape, np.uint8), grid)
+        tmp_path / "case_01.nii.gz",
+        LabelMap(np.ones(grid.orientation.apply(np.zeros(grid.shape)).shape, np.uint8), grid),
     )
     monkeypatch.setattr("fewmask.data.patches._CACHE_BYTES", 0)
-    feed_ = Feed(patch=(16, 32, 32), labelled=1, unlabelled=2, turns=True, pseudo="some", augment=False)
-    with PatchFeed(prepared, one("case_00"), feed_, 0, tmp_path) as feed:
-        assert (feed._made("case_01") == 1).all() and (feed._made("case_02") == IGNORE).all()
-        assert not feed._labels_made and feed._made("case_02").untyped_storage().nbytes() == 1
-        assert feed.batch(0).unlabelled.pseudo.shape == (2, 16, 32, 32)
+    feed_ = BatchSpec(
+        patch=(16, 32, 32), labelled=1, unlabelled=2, turns=True, pseudo="some", augment=False
+    )
+    with PatchLoader(prepared, one("case_00"), feed_, 0, tmp_path) as loader:
+        assert (loader._made("case_01") == 1).all() and (loader._made("case_02") == IGNORE).all()
+        assert not loader._labels_made and loader._made("case_02").untyped_storage().nbytes() == 1
+        assert loader.batch(0).unlabelled.pseudo.shape == (2, 16, 32, 32)

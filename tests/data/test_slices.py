@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from fewmask.core.batch import Feed, Unlabelled, Weak
+from fewmask.core.batch import BatchSpec, Unlabelled, Weak
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import LabelWithheld
-from fewmask.data.gate import MaskGate
-from fewmask.data.slices import SliceFeed
+from fewmask.data.label_guard import LabelGuard
+from fewmask.data.slices import SliceLoader
 from fewmask.io.prepared import Prepared
 from tests.scans import prepare_scans
 
-FEED = Feed(labelled=2, weak=3, unlabelled=2, strong=True)
+FEED = BatchSpec(labelled=2, weak=3, unlabelled=2, strong=True)
 
 
 @pytest.fixture(scope="module")
@@ -30,28 +30,38 @@ def budget_of(prepared: Prepared, n: int = 3) -> Budget:
 
 def tensors(batch) -> list[torch.Tensor]:
     parts = [batch.labelled, batch.weak, batch.unlabelled]
-    return [value for part in parts for f in fields(part) if isinstance(value := getattr(part, f.name), torch.Tensor)]
+    return [
+        value
+        for part in parts
+        for f in fields(part)
+        if isinstance(value := getattr(part, f.name), torch.Tensor)
+    ]
 
 
 def test_a_batch_does_not_depend_on_what_came_before(prepared) -> None:
-    with SliceFeed(prepared, budget_of(prepared), FEED, 7) as a, SliceFeed(prepared, budget_of(prepared), FEED, 7) as b:
+    with (
+        SliceLoader(prepared, budget_of(prepared), FEED, 7) as a,
+        SliceLoader(prepared, budget_of(prepared), FEED, 7) as b,
+    ):
         for index in (0, 1, 2, 5):
             first = a.batch(index)
         again = b.batch(5)
     assert first.names == again.names
     assert all(torch.equal(x, y) for x, y in zip(tensors(first), tensors(again), strict=True))
-    with SliceFeed(prepared, budget_of(prepared), FEED, 8) as other:
+    with SliceLoader(prepared, budget_of(prepared), FEED, 8) as other:
         assert not torch.equal(other.batch(5).labelled.image, first.labelled.image)
 
 
 def test_every_item_comes_once_per_epoch(prepared) -> None:
-    with SliceFeed(prepared, budget_of(prepared), Feed(labelled=2, weak=6), 0) as feed:
-        weak = [name for index in range(4) for name in feed.batch(index).names["weak"]]
+    with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=2, weak=6), 0) as loader:
+        weak = [name for index in range(4) for name in loader.batch(index).names["weak"]]
     assert len(weak) == 24 == 3 * 8 and len(set(weak)) == 24
 
 
 def test_masks_outside_the_budget_cannot_matter(prepared, tmp_path) -> None:
-    """Blank every mask the budget does not grant, in the files themselves: batches stay the same."""
+    """Blank every mask the budget does not grant, in the files themselves: batches stay
+    the same.
+    """
     budget = budget_of(prepared)
     shutil.copytree(prepared.folder, tmp_path / "copy")
     for case in prepared.cases:
@@ -59,21 +69,27 @@ def test_masks_outside_the_budget_cannot_matter(prepared, tmp_path) -> None:
             for d in range(8):
                 if not budget.grants(case, d):
                     file["label"][d] = 1 - file["label"][d]
-    with SliceFeed(prepared, budget, FEED, 0) as a, SliceFeed(Prepared.open(tmp_path / "copy"), budget, FEED, 0) as b:
+    with (
+        SliceLoader(prepared, budget, FEED, 0) as a,
+        SliceLoader(Prepared.open(tmp_path / "copy"), budget, FEED, 0) as b,
+    ):
         for index in range(4):
-            assert all(torch.equal(x, y) for x, y in zip(tensors(a.batch(index)), tensors(b.batch(index)), strict=True))
+            assert all(
+                torch.equal(x, y)
+                for x, y in zip(tensors(a.batch(index)), tensors(b.batch(index)), strict=True)
+            )
 
 
 def test_the_gate_withholds(prepared) -> None:
     budget = budget_of(prepared, 1)
-    gate = MaskGate(prepared, budget)
+    gate = LabelGuard(prepared, budget)
     case, d = budget.slices[0]
     assert gate.labels(case, [d]).any()
     with pytest.raises(LabelWithheld, match="budget"):
         gate.labels(case, [d, (d + 1) % 8])
     test_case = prepared.split.test[0]
     with pytest.raises(LabelWithheld):
-        MaskGate(prepared, Budget("volumes", 0, volumes=(test_case,))).labels(test_case, [3])
+        LabelGuard(prepared, Budget("volumes", 0, volumes=(test_case,))).labels(test_case, [3])
 
 
 def test_weak_and_unlabelled_have_no_mask_field() -> None:
@@ -83,48 +99,60 @@ def test_weak_and_unlabelled_have_no_mask_field() -> None:
 
 def test_tags_say_what_is_where(prepared) -> None:
     """The blob fills slices 2..5: those weak slices are tagged 1, the others 0."""
-    with SliceFeed(prepared, budget_of(prepared), Feed(labelled=1, weak=24), 0) as feed:
-        batch = feed.batch(0)
-        report = feed.report()
+    with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=1, weak=24), 0) as loader:
+        batch = loader.batch(0)
+        report = loader.report()
     for name, present in zip(batch.names["weak"], batch.weak.present[:, 0].tolist(), strict=True):
         assert present == (2 <= int(name.split(":")[1]) <= 5)
-    assert report == {"labelled_slices": 3, "tagged_slices": 24, "tagged_scans": 3, "unknown_slices": 0, "slices": 24}
+    assert report == {
+        "labelled_slices": 3,
+        "tagged_slices": 24,
+        "tagged_scans": 3,
+        "unknown_slices": 0,
+        "slices": 24,
+    }
 
 
 def test_without_tags_only_outlined_slices_are_known(tmp_path) -> None:
     prepared = prepare_scans(tmp_path, tags=None)
-    with SliceFeed(prepared, budget_of(prepared), Feed(labelled=1, weak=2), 0) as feed:
-        batch, report = feed.batch(0), feed.report()
+    with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=1, weak=2), 0) as loader:
+        batch, report = loader.batch(0), loader.report()
     assert batch.weak.present.tolist() == [[1], [1]]
     assert (report["tagged_slices"], report["unknown_slices"]) == (0, 21)
 
 
 def test_labelled_present_is_what_the_mask_shows(prepared) -> None:
-    with SliceFeed(prepared, budget_of(prepared), Feed(labelled=3), 0) as feed:
-        labelled = feed.batch(0).labelled
+    with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=3), 0) as loader:
+        labelled = loader.batch(0).labelled
     assert labelled.present.tolist() == [[int((mask == 1).any())] for mask in labelled.mask]
     assert np.isclose(labelled.image.min(), 0) and labelled.image.max() <= 1
 
 
 def test_closing_files_and_a_full_cache_change_nothing(prepared, monkeypatch) -> None:
     """One open file and no cache give the same batches, and never more than one file is open."""
-    with SliceFeed(prepared, budget_of(prepared), FEED, 0) as feed:
-        expected = [tensors(feed.batch(index)) for index in range(3)]
+    with SliceLoader(prepared, budget_of(prepared), FEED, 0) as loader:
+        expected = [tensors(loader.batch(index)) for index in range(3)]
     monkeypatch.setattr("fewmask.data.slices._OPEN_FILES", 1)
     monkeypatch.setattr("fewmask.data.slices._CACHE_BYTES", 0)
-    with SliceFeed(prepared, budget_of(prepared), FEED, 0) as feed:
+    with SliceLoader(prepared, budget_of(prepared), FEED, 0) as loader:
         for index, want in enumerate(expected):
-            assert all(torch.equal(x, y) for x, y in zip(tensors(feed.batch(index)), want, strict=True))
-            # The thread that makes the next batch may be between closing one file and opening another.
-            assert len(feed._files) <= 1 and not feed._cache
+            assert all(
+                torch.equal(x, y) for x, y in zip(tensors(loader.batch(index)), want, strict=True)
+            )
+            # The thread that makes the next batch may be between closing one file and opening
+            # another.
+            assert len(loader._files) <= 1 and not loader._cache
 
 
 def test_a_budget_of_volumes_feeds_every_slice_of_it(prepared) -> None:
     case = prepared.split.train[1]
-    with SliceFeed(prepared, Budget("volumes", 0, volumes=(case,)), Feed(labelled=8, augment=False), 0) as feed:
-        batch = feed.batch(0)
+    with SliceLoader(
+        prepared, Budget("volumes", 0, volumes=(case,)), BatchSpec(labelled=8, augment=False), 0
+    ) as loader:
+        batch = loader.batch(0)
     assert sorted(batch.names["labelled"]) == [f"{case}:{d}" for d in range(8)]
     shown = {
-        int(name.split(":")[1]): bool(mask.any()) for name, mask in zip(batch.names["labelled"], batch.labelled.mask, strict=True)
+        int(name.split(":")[1]): bool(mask.any())
+        for name, mask in zip(batch.names["labelled"], batch.labelled.mask, strict=True)
     }
     assert shown == {d: 2 <= d <= 5 for d in range(8)}

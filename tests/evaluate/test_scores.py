@@ -21,20 +21,32 @@ def volume(*voxels: tuple[int, int, int], shape: tuple[int, int, int] = (1, 5, 5
     return mask
 
 
-def one(pred: np.ndarray, truth: np.ndarray, spacing=(1.0, 2.0, 1.0), **options: object) -> CaseScore:
+def one(
+    pred: np.ndarray, truth: np.ndarray, spacing=(1.0, 2.0, 1.0), **options: object
+) -> CaseScore:
     return score_case("a", pred, truth, spacing, ["liver"], **options)[0]  # type: ignore[arg-type]
 
 
 def test_two_pixels_two_millimetres_apart() -> None:
-    """Neighbours along h at 2 mm: no overlap, every distance 2 mm; within a 2 mm tolerance all surface agrees."""
+    """Neighbours along h at 2 mm: no overlap, every distance 2 mm; within a 2 mm tolerance all
+    surface agrees.
+    """
     score = one(volume((0, 1, 1)), volume((0, 2, 1)))
-    assert (score.dice, score.hd_mm, score.hd95_mm, score.assd_mm, score.nsd) == (0.0, 2.0, 2.0, 2.0, 1.0)
+    assert (score.dice, score.hd_mm, score.hd95_mm, score.assd_mm, score.nsd) == (
+        0.0,
+        2.0,
+        2.0,
+        2.0,
+        1.0,
+    )
     assert one(volume((0, 1, 1)), volume((0, 2, 1)), nsd_tolerance_mm=1.9).nsd == 0.0
     assert score.volume_error_ml == 0 and score.truth_ml == pytest.approx(0.002)
 
 
 def test_half_overlap_by_hand() -> None:
-    """Prediction x = 1, 2; truth x = 2, 3 (1 mm): Dice 2 * 1 / 4; distances 1, 0 and 0, 1: HD 1, ASSD 0.5."""
+    """Prediction x = 1, 2; truth x = 2, 3 (1 mm): Dice 2 * 1 / 4; distances 1, 0 and 0, 1: HD 1,
+    ASSD 0.5.
+    """
     score = one(volume((0, 2, 1), (0, 2, 2)), volume((0, 2, 2), (0, 2, 3)))
     assert (score.dice, score.hd_mm, score.assd_mm, score.status) == (0.5, 1.0, 0.5, "ok")
 
@@ -42,9 +54,12 @@ def test_half_overlap_by_hand() -> None:
 def test_the_two_hd95_differ_as_stated() -> None:
     """Truth: one voxel; prediction: that voxel and one 4 mm away. Directed sets {0, 4} and {0}.
 
-    Larger of the directed 95th percentiles: 0.95 * 4 = 3.8. Pooled {0, 0, 4}: position 0.95 * 2 = 1.9, so 0.9 * 4 = 3.6.
+    Larger of the directed 95th percentiles: 0.95 * 4 = 3.8. Pooled {0, 0, 4}: position 0.95 * 2 =
+    1.9, so 0.9 * 4 = 3.6.
     """
-    distances = surface_distances(volume((0, 0, 0), (0, 0, 4)) > 0, volume((0, 0, 0)) > 0, (1.0, 1.0, 1.0))
+    distances = surface_distances(
+        volume((0, 0, 0), (0, 0, 4)) > 0, volume((0, 0, 0)) > 0, (1.0, 1.0, 1.0)
+    )
     assert distances.hd95 == pytest.approx(3.8) and distances.hd95_pooled == pytest.approx(3.6)
     assert distances.asd == 2.0 and distances.assd == pytest.approx(4 / 3)
 
@@ -63,12 +78,16 @@ def test_empties_are_counted_not_averaged() -> None:
 
 
 def test_surface_of_a_solid_cube_is_its_shell() -> None:
-    """A 3 x 3 x 3 cube in a 4 x 4 x 4 one that shares a corner: farthest point is the outer corner, sqrt(3) away."""
+    """A 3 x 3 x 3 cube in a 4 x 4 x 4 one that shares a corner: farthest point is the outer corner,
+    sqrt(3) away.
+    """
     pred, truth = np.zeros((6, 6, 6), np.uint8), np.zeros((6, 6, 6), np.uint8)
     pred[1:5, 1:5, 1:5] = 1
     truth[1:4, 1:4, 1:4] = 1
     score = one(pred, truth, (1.0, 1.0, 1.0))
-    assert score.hd_mm == pytest.approx(math.sqrt(3)) and score.dice == pytest.approx(2 * 27 / (64 + 27))
+    assert score.hd_mm == pytest.approx(math.sqrt(3)) and score.dice == pytest.approx(
+        2 * 27 / (64 + 27)
+    )
 
 
 @settings(max_examples=50, deadline=None)
@@ -79,11 +98,18 @@ def test_laws(seed: int, factor: float) -> None:
     a, b = (rng.random((4, 5, 6)) < 0.3 for _ in range(2))
     a[0, 0, 0] = b[1, 1, 1] = True
     spacing = (2.0, 1.0, 0.5)
-    score, swapped = one(a.astype(np.uint8), b.astype(np.uint8), spacing), one(b.astype(np.uint8), a.astype(np.uint8), spacing)
+    score, swapped = (
+        one(a.astype(np.uint8), b.astype(np.uint8), spacing),
+        one(b.astype(np.uint8), a.astype(np.uint8), spacing),
+    )
     for name in ("dice", "nsd", "hd_mm", "hd95_mm", "assd_mm"):
         assert getattr(score, name) == pytest.approx(getattr(swapped, name))
-    turned = one(a.T[::-1].astype(np.uint8).copy(), b.T[::-1].astype(np.uint8).copy(), spacing[::-1])
-    assert turned.hd95_mm == pytest.approx(score.hd95_mm) and turned.assd_mm == pytest.approx(score.assd_mm)
+    turned = one(
+        a.T[::-1].astype(np.uint8).copy(), b.T[::-1].astype(np.uint8).copy(), spacing[::-1]
+    )
+    assert turned.hd95_mm == pytest.approx(score.hd95_mm) and turned.assd_mm == pytest.approx(
+        score.assd_mm
+    )
     scaled = one(a.astype(np.uint8), b.astype(np.uint8), tuple(s * factor for s in spacing))
     assert scaled.assd_mm == pytest.approx(score.assd_mm * factor) and scaled.dice == score.dice
 
@@ -104,7 +130,9 @@ def test_bootstrap_of_equal_values_has_no_width() -> None:
 
 
 def test_bootstrap_of_two_values_spans_them() -> None:
-    """Of 2 resampled from {0, 1} a quarter of means is 0 and a quarter is 1, so the 95 % interval is [0, 1]."""
+    """Of 2 resampled from {0, 1} a quarter of means is 0 and a quarter is 1, so the 95 % interval
+    is [0, 1].
+    """
     interval = bootstrap(np.array([0.0, 1.0]))
     assert (interval.mean, interval.low, interval.high) == (0.5, 0.0, 1.0)
 
@@ -115,7 +143,9 @@ def test_paired_difference_calls_no_winner_too_early() -> None:
     assert not close.decided and (close.n, close.n_higher, close.n_lower) == (6, 3, 3)
     assert clear.decided and str(clear) == "+0.100 (+0.100 to +0.100), higher in 6 of 6"
     few = compare([(patient, 0.1) for patient in "abcde"])
-    assert not few.decided and str(few).endswith("higher in 5 of 5, not decided"), "five agree by chance one time in sixteen"
+    assert not few.decided and str(few).endswith("higher in 5 of 5, not decided"), (
+        "five agree by chance one time in sixteen"
+    )
 
 
 def test_a_patient_s_scans_are_one_value() -> None:

@@ -1,4 +1,6 @@
-"""nnU-Net is driven like a method of ours: same budget, run folder, resume, predictions and scores; the real one where it is."""
+"""nnU-Net is driven like a method of ours: same budget, run folder, resume, predictions and scores;
+the real one where it is.
+"""
 
 import json
 import signal
@@ -8,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from fewmask.benchmark.score import score_run, write_run_report
 from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
 from fewmask.predict import load_predictor
-from fewmask.study.score import score_run, write_run_report
-from fewmask.training import Progress, TrainRequest, external, train
-from fewmask.training.stop import StopAsked
+from fewmask.training import ProgressEvent, TrainRequest, external, train
+from fewmask.training.signals import StopRequest
 from tests.cli.test_commands import fewmask
 from tests.scans import prepare_scans
 
@@ -40,19 +42,36 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def request(prepared, out: Path, **changes) -> TrainRequest:
-    base = {"method": "nnunet", "slices": 2, "steps": 6, "settings": SETTINGS, "device": "cpu", "out": out}
+    base = {
+        "method": "nnunet",
+        "slices": 2,
+        "steps": 6,
+        "settings": SETTINGS,
+        "device": "cpu",
+        "out": out,
+    }
     return TrainRequest(prepared=prepared.folder, **{**base, **changes})
 
 
-def test_trained_asked_scored_and_shown_like_the_others(prepared, tmp_path: Path, stand_in: None) -> None:
-    seen: list[Progress] = []
+def test_trained_asked_scored_and_shown_like_the_others(
+    prepared, tmp_path: Path, stand_in: None
+) -> None:
+    seen: list[ProgressEvent] = []
     path = train(request(prepared, tmp_path / "run"), seen.append)
-    assert [(p.step, p.saved_step) for p in seen] == [(0, 0), (2, 2), (4, 4), (6, 6)] and seen[0].note
+    assert [(p.step, p.saved_step) for p in seen] == [(0, 0), (2, 2), (4, 4), (6, 6)] and seen[
+        0
+    ].note
     run = RunFolder.open(path)
     assert [row["train_loss"] for row in run.read_losses(6)] == ["1.0", "0.5", repr(1 / 3)]
     assert run.read_environment()["nnunet: nnunetv2"] == "0"
-    assert sorted(item.name for item in (path / "nnunet").iterdir()) == ["dataset.json", "log.txt", "plans.json"]
-    assert "planned 2 for 8.0 GB" in (path / "nnunet" / "log.txt").read_text(), "the two cases of the budget, and no other"
+    assert sorted(item.name for item in (path / "nnunet").iterdir()) == [
+        "dataset.json",
+        "log.txt",
+        "plans.json",
+    ]
+    assert "planned 2 for 8.0 GB" in (path / "nnunet" / "log.txt").read_text(), (
+        "the two cases of the budget, and no other"
+    )
     summary = score_run(path)
     assert all(score.dice > 0.5 for score in summary.scores), "the organ is brighter than the rest"
     assert write_run_report(path).exists()
@@ -64,14 +83,20 @@ def test_trained_asked_scored_and_shown_like_the_others(prepared, tmp_path: Path
         score_run(path, oracle_box=True)
 
 
-def test_what_it_plans_for_and_how_it_is_asked_can_be_said(prepared, tmp_path: Path, stand_in: None) -> None:
-    path = train(request(prepared, tmp_path / "run", settings=(*SETTINGS, "memory_gb=1.5", "mirror=false")))
+def test_what_it_plans_for_and_how_it_is_asked_can_be_said(
+    prepared, tmp_path: Path, stand_in: None
+) -> None:
+    path = train(
+        request(prepared, tmp_path / "run", settings=(*SETTINGS, "memory_gb=1.5", "mirror=false"))
+    )
     assert score_run(path).scores
     log = (path / "nnunet" / "log.txt").read_text()
     assert "for 1.5 GB" in log and "asked once" in log and "mirrored" not in log
 
 
-def test_a_failure_shows_its_last_lines_and_the_same_command_goes_on(prepared, tmp_path, stand_in, monkeypatch) -> None:
+def test_a_failure_shows_its_last_lines_and_the_same_command_goes_on(
+    prepared, tmp_path, stand_in, monkeypatch
+) -> None:
     monkeypatch.setenv("STAND_IN_FAILS", "1")
     with pytest.raises(TrainingFailed, match="code 1") as failed:
         train(request(prepared, tmp_path / "run"))
@@ -79,18 +104,20 @@ def test_a_failure_shows_its_last_lines_and_the_same_command_goes_on(prepared, t
     with pytest.raises(BadCheckpoint, match="not finished"):
         load_predictor(tmp_path / "run")
     monkeypatch.delenv("STAND_IN_FAILS")
-    seen: list[Progress] = []
+    seen: list[ProgressEvent] = []
     run = RunFolder.open(train(request(prepared, tmp_path / "run"), seen.append))
     assert [p.step for p in seen] == [0, 4, 6] and len(run.read_losses(6)) == 3
     assert (run.path / "nnunet" / "log.txt").read_text().count("planned") == 1
 
 
-def test_a_signal_ends_it_and_the_same_command_goes_on(prepared, tmp_path, stand_in, monkeypatch) -> None:
-    asked = StopAsked()
+def test_a_signal_ends_it_and_the_same_command_goes_on(
+    prepared, tmp_path, stand_in, monkeypatch
+) -> None:
+    asked = StopRequest()
     monkeypatch.setattr(external, "listen", lambda: nullcontext(asked))
     monkeypatch.setenv("STAND_IN_WAITS", "2")
 
-    def at_epoch(progress: Progress) -> None:
+    def at_epoch(progress: ProgressEvent) -> None:
         asked.signal = signal.SIGTERM if progress.step == 4 else None
 
     with pytest.raises(Interrupted) as stopped:
@@ -111,7 +138,18 @@ def test_whole_epochs_only_and_no_minutes(prepared, tmp_path, stand_in) -> None:
 
 def test_where_it_is_not_set_up_one_line_says_how(prepared, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("FEWMASK_CACHE", str(tmp_path / "cache"))
-    done = fewmask("train", prepared.folder, "--method", "nnunet", "--slices", 2, "--steps", 250, "--out", tmp_path / "run")
+    done = fewmask(
+        "train",
+        prepared.folder,
+        "--method",
+        "nnunet",
+        "--slices",
+        2,
+        "--steps",
+        250,
+        "--out",
+        tmp_path / "run",
+    )
     assert done.returncode == 2 and "fix: fewmask nnunet setup" in done.stderr
     assert fewmask("nnunet", "info").returncode == 2
     assert "steps_per_epoch" in fewmask("info", "nnunet").stdout
@@ -128,7 +166,9 @@ def test_setting_up_is_remembered_only_when_it_came_to_an_end(tmp_path, monkeypa
             raise NoRoom("nnU-Net's environment could not be made")
         return 'a warning\n{"nnunetv2": "2.6.2"}\n'
 
-    monkeypatch.setattr(nnunet.venv, "create", lambda folder, **_: folder.mkdir(parents=True, exist_ok=True))
+    monkeypatch.setattr(
+        nnunet.venv, "create", lambda folder, **_: folder.mkdir(parents=True, exist_ok=True)
+    )
     monkeypatch.setattr(nnunet, "_install", install)
     with pytest.raises(NoRoom):
         nnunet.set_up(lambda line: None)
@@ -158,6 +198,10 @@ def test_export_writes_the_raw_data_set(prepared, tmp_path) -> None:
 def test_the_real_one_learns_two_slices(prepared, tmp_path: Path) -> None:
     if nnunet.installed() is None:
         pytest.skip("nnU-Net is not set up here: fewmask nnunet setup")
-    path = train(request(prepared, tmp_path / "run", steps=20, settings=("steps_per_epoch=10", "memory_gb=1.0")))
+    path = train(
+        request(
+            prepared, tmp_path / "run", steps=20, settings=("steps_per_epoch=10", "memory_gb=1.0")
+        )
+    )
     assert len(RunFolder.open(path).read_losses(20)) == 2
     assert score_run(path).scores

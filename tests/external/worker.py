@@ -1,4 +1,6 @@
-"""Stands in for `nnunet_worker.py` where nnU-Net is not set up: the same verbs, files and lines; it learns one threshold."""
+"""Stands in for `nnunet_worker.py` where nnU-Net is not set up: the same verbs, files and lines; it
+learns one threshold.
+"""
 
 import json
 import os
@@ -31,7 +33,9 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     print("fewmask " + json.dumps({"epoch": first, "loss": None}))
     inside = []
     for path in (raw / "labelsTr").iterdir():
-        image = np.asanyarray(nibabel.load(raw / "imagesTr" / path.name.replace(".nii", "_0000.nii")).dataobj)
+        image = np.asanyarray(
+            nibabel.load(raw / "imagesTr" / path.name.replace(".nii", "_0000.nii")).dataobj
+        )
         inside.append(image[np.asanyarray(nibabel.load(path).dataobj) == 1])
     for epoch in range(first, epochs):
         if os.environ.get("STAND_IN_FAILS") == str(epoch):
@@ -41,17 +45,31 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
         state.write_text(str(epoch + 1))
         print("fewmask " + json.dumps({"epoch": epoch + 1, "loss": 1 / (epoch + 1)}))
     values = np.concatenate(inside)
-    save_file({"bounds": torch.tensor([float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))])}, out)
+    save_file(
+        {
+            "bounds": torch.tensor(
+                [float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))]
+            )
+        },
+        out,
+    )
 
 
-def ask(folder: str, weights: str, configuration: str, mirror: bool, device: str, image: str, out: str) -> None:
+def ask(
+    folder: str, weights: str, configuration: str, mirror: bool, device: str, image: str, out: str
+) -> None:
     assert json.loads((Path(folder) / "plans.json").read_text()) == {"configuration": configuration}
     assert json.loads((Path(folder) / "dataset.json").read_text())["labels"]["background"] == 0
     print("asked", "with mirrored copies" if mirror else "once")
     low, high = load_file(weights)["bounds"]
     scan = nibabel.load(image)
     voxels = np.asanyarray(scan.dataobj)
-    nibabel.save(nibabel.Nifti1Image(((voxels >= float(low)) & (voxels <= float(high))).astype(np.uint8), scan.affine), out)
+    nibabel.save(
+        nibabel.Nifti1Image(
+            ((voxels >= float(low)) & (voxels <= float(high))).astype(np.uint8), scan.affine
+        ),
+        out,
+    )
 
 
 if __name__ == "__main__":

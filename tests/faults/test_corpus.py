@@ -1,4 +1,6 @@
-"""Every row of the corpus is refused or accepted as written, names file and fix, and leaves the input as it was."""
+"""Every row of the corpus is refused or accepted as written, names file and fix, and leaves the
+input as it was.
+"""
 
 import hashlib
 import re
@@ -32,7 +34,7 @@ def test_row(row: Row, tmp_path: Path) -> None:
         error, text = caught.value, str(caught.value)
         assert type(error) is row.error
         assert error.exit_code == row.error.exit_code == 3
-        assert error.row == (row.says or row.id)
+        assert error.code == (row.says or row.id)
         assert all(word in text for word in row.words), text
         assert path.name in text
         assert error.fix
@@ -61,7 +63,9 @@ def test_row_ids_are_unique_and_files_small(tmp_path: Path) -> None:
     assert total < 2 * 2**20
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6),
     st.booleans(),
@@ -94,11 +98,16 @@ def read_row(row: Row, path: Path) -> tuple[str, ...]:
 
 def _state(folder: Path) -> dict[str, tuple[int, str]]:
     files = sorted(path for path in folder.iterdir() if not path.is_symlink() and path.is_file())
-    return {path.name: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files}
+    return {
+        path.name: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in files
+    }
 
 
 def test_the_page_of_errors_is_current() -> None:
-    """docs/errors.md says what is said; numbers of bytes depend on the machine's zlib and are left aside."""
+    """docs/errors.md says what is said; numbers of bytes depend on the machine's zlib and are left
+    aside.
+    """
     from tests.faults.page import PAGE, render
 
     def words(text: str) -> str:

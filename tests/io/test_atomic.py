@@ -85,7 +85,13 @@ def test_clean_parts_removes_only_those_of_the_dead(tmp_path: Path) -> None:
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     assert not is_alive(dead.pid)
-    names = [f".a.{dead.pid}.part", f".b.{os.getpid()}.part", "c.part", ".d.part", f"e.{dead.pid}.part"]
+    names = [
+        f".a.{dead.pid}.part",
+        f".b.{os.getpid()}.part",
+        "c.part",
+        ".d.part",
+        f"e.{dead.pid}.part",
+    ]
     for name in names:
         (tmp_path / name).touch()
     assert clean_parts(tmp_path) == [names[0]]
@@ -100,7 +106,10 @@ def test_killed_while_writing_leaves_the_old_file_whole(tmp_path: Path) -> None:
         "with writing(Path(sys.argv[1])) as temp:\n"
         "    temp.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], env={**os.environ, "PYTHONPATH": _source()})
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")],
+        env={**os.environ, "PYTHONPATH": _source()},
+    )
     assert done.returncode == -signal.SIGKILL
     assert (tmp_path / "a").read_bytes() == b"old"
     assert len(clean_parts(tmp_path)) == 1

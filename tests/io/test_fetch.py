@@ -49,7 +49,11 @@ def server() -> Iterator[type[_Server]]:
 
 def test_a_file_arrives_whole_under_its_name(tmp_path, server) -> None:
     counts: list[int] = []
-    path = fetch(replace(GOOD, address=server.address), tmp_path / "cache", lambda done, total: counts.append(done))
+    path = fetch(
+        replace(GOOD, address=server.address),
+        tmp_path / "cache",
+        lambda done, total: counts.append(done),
+    )
     assert path.read_bytes() == CONTENT and counts[-1] == len(CONTENT)
     assert [item.name for item in path.parent.iterdir()] == ["x.pth"]
     fetch(replace(GOOD, address=server.address), tmp_path / "cache")
@@ -73,18 +77,20 @@ def test_a_server_that_cannot_resume_is_read_from_the_start(tmp_path, server) ->
     assert fetch(replace(GOOD, address=server.address), tmp_path).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("content", [b"<html>log in</html>", CONTENT[:-1] + b"!", CONTENT + b"more"])
+@pytest.mark.parametrize(
+    "content", [b"<html>log in</html>", CONTENT[:-1] + b"!", CONTENT + b"more"]
+)
 def test_wrong_bytes_never_get_the_name(tmp_path, server, content) -> None:
     server.content = content
     with pytest.raises(BadCheckpoint) as caught:
         fetch(replace(GOOD, address=server.address), tmp_path)
-    assert caught.value.row == "W07" and not (tmp_path / "x.pth").exists()
+    assert caught.value.code == "W07" and not (tmp_path / "x.pth").exists()
 
 
 def test_without_network_the_way_by_hand_is_told(tmp_path) -> None:
     with pytest.raises(BadCheckpoint) as caught:
         fetch(replace(GOOD, address="http://127.0.0.1:9/x.pth"), tmp_path)
-    assert "weights import x.pth --name x" in caught.value.fix and caught.value.row == "W07"
+    assert "weights import x.pth --name x" in caught.value.fix and caught.value.code == "W07"
 
 
 def test_the_ledger_is_whole() -> None:
@@ -98,7 +104,9 @@ def test_weights_that_are_not_here_say_how_to_get_them(tmp_path, monkeypatch) ->
     monkeypatch.setenv("FEWMASK_CACHE", str(tmp_path))
     with pytest.raises(BadCheckpoint) as caught:
         locate("sam-vit-b")
-    assert "weights fetch sam-vit-b" in caught.value.fix and "sam_vit_b_01ec64.pth" in caught.value.fix
+    assert (
+        "weights fetch sam-vit-b" in caught.value.fix and "sam_vit_b_01ec64.pth" in caught.value.fix
+    )
     with pytest.raises(BadCheckpoint, match="ledger"):
         entry("sam-vit-x")
     (tmp_path / "weights").mkdir()
@@ -110,4 +118,9 @@ def test_the_page_of_weights_names_them_all() -> None:
     page = (Path(__file__).parents[2] / "docs" / "weights.md").read_text()
     for known in LEDGER:
         line = next(line for line in page.splitlines() if f"`{known.name}`" in line)
-        assert known.address in line and known.sha256 in line and known.licence in line and known.trained_on in line
+        assert (
+            known.address in line
+            and known.sha256 in line
+            and known.licence in line
+            and known.trained_on in line
+        )

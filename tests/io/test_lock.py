@@ -61,7 +61,9 @@ def test_lock_of_a_number_used_again_is_taken_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"host": "another"}, {"pid_space": "another"}])
-def test_lock_that_cannot_be_judged_from_here_holds(tmp_path: Path, changes: dict[str, str]) -> None:
+def test_lock_that_cannot_be_judged_from_here_holds(
+    tmp_path: Path, changes: dict[str, str]
+) -> None:
     _leave(tmp_path, pid=_dead_pid(), **changes)
     with pytest.raises(NoRoom, match="old work"), folder_lock(tmp_path, "new"):
         pytest.fail("taken from a holder elsewhere")
@@ -80,7 +82,11 @@ def test_absent_folder(tmp_path: Path) -> None:
 
 
 def test_waiting_lock_waits_and_gives_up(tmp_path: Path) -> None:
-    with folder_lock(tmp_path, "first"), pytest.raises(NoRoom), waiting_lock(tmp_path, "second", 0.3):
+    with (
+        folder_lock(tmp_path, "first"),
+        pytest.raises(NoRoom),
+        waiting_lock(tmp_path, "second", 0.3),
+    ):
         pytest.fail("held twice")
     order: list[str] = []
 

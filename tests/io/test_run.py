@@ -37,8 +37,14 @@ def run(tmp_path) -> RunFolder:
 
 def test_everything_comes_back(run) -> None:
     again = RunFolder.open(run.path)
-    assert again.read_config() == {"method": "unet", "steps": 9} and again.read_recipe() == {"size": 64}
-    assert again.read_budget() == BUDGET and again.read_split() == SPLIT and again.read_environment() == {"torch": "2"}
+    assert again.read_config() == {"method": "unet", "steps": 9} and again.read_recipe() == {
+        "size": 64
+    }
+    assert (
+        again.read_budget() == BUDGET
+        and again.read_split() == SPLIT
+        and again.read_environment() == {"torch": "2"}
+    )
 
 
 def test_the_last_two_states_are_kept(run) -> None:
@@ -47,7 +53,12 @@ def test_the_last_two_states_are_kept(run) -> None:
     kept = [f"state-{step:08d}.{kind}" for step in (2, 10) for kind in ("json", "safetensors")]
     assert states(run) == kept
     newest = run.latest()
-    assert newest is not None and newest.step == 10 and newest.tensors["w"].tolist() == [10.0] * 3 and newest.lost == 0
+    assert (
+        newest is not None
+        and newest.step == 10
+        and newest.tensors["w"].tolist() == [10.0] * 3
+        and newest.lost == 0
+    )
 
 
 def test_tensors_without_a_record_do_not_count_and_are_cleared(run) -> None:
@@ -66,7 +77,9 @@ def test_tensors_without_a_record_do_not_count_and_are_cleared(run) -> None:
     found = run.latest()
     assert found is not None and found.step == 1 and not found.skipped
     save(run, 3)
-    assert "state-00000002.safetensors" not in states(run) and "state-00000001.safetensors" in states(run)
+    assert "state-00000002.safetensors" not in states(
+        run
+    ) and "state-00000001.safetensors" in states(run)
 
 
 @pytest.mark.parametrize("harm", ["byte", "cut", "gone", "record"])
@@ -83,7 +96,11 @@ def test_w05_a_bad_newest_state_costs_the_steps_since_the_one_before(run, harm) 
     else:
         path.with_suffix(".json").write_text("{")
     found = run.latest()
-    assert found is not None and (found.step, found.lost) == (4, 3) and "state-00000007" in found.skipped[0]
+    assert (
+        found is not None
+        and (found.step, found.lost) == (4, 3)
+        and "state-00000007" in found.skipped[0]
+    )
 
 
 def test_w05_no_good_state_is_an_error_with_both_hashes(run) -> None:
@@ -93,8 +110,13 @@ def test_w05_no_good_state_is_an_error_with_both_hashes(run) -> None:
     with pytest.raises(BadCheckpoint, match="no saved state") as caught:
         run.latest()
     # SHA-256 of the one byte "x", and of what was saved
-    assert "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" in caught.value.where[1]
-    assert run.path.joinpath("state-00000004.json").read_text().split('"sha256": "')[1][:64] in caught.value.where[1]
+    assert (
+        "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881" in caught.value.where[1]
+    )
+    assert (
+        run.path.joinpath("state-00000004.json").read_text().split('"sha256": "')[1][:64]
+        in caught.value.where[1]
+    )
 
 
 def test_losses_of_later_steps_are_cut_off(run) -> None:
@@ -134,7 +156,9 @@ def _save_for_ever(folder: Path) -> None:
 
 
 def test_fifty_kills_while_saving_leave_a_whole_state(tmp_path) -> None:
-    """SIGKILL at random moments: the newest readable state is whole, and never older than one that was seen before."""
+    """SIGKILL at random moments: the newest readable state is whole, and never older than one that
+    was seen before.
+    """
     rng = np.random.default_rng(0)
     context = multiprocessing.get_context("fork")
     seen = 0

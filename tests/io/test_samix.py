@@ -21,7 +21,9 @@ def test_values_are_those_of_the_papers_script(tmp_path):
     with h5py.File(tmp_path / "a.h5") as file:
         stored = file["Slice0/Slice"][:]
         assert stored.dtype == np.float16
-        assert stored.min() == pytest.approx(0.3267, abs=5e-5)  # the range that the spec computed from the released script
+        assert stored.min() == pytest.approx(
+            0.3267, abs=5e-5
+        )  # the range that the spec computed from the released script
         assert stored.max() == pytest.approx(0.3718, abs=5e-5)
         assert file["Slice0"].attrs["ImageLabel"] == 1
 
@@ -66,7 +68,7 @@ def test_faults_are_listed_by_slice(tmp_path):  # H05
     ]
     assert "Segmentation is missing" in found.problems[1].what
     assert "mask is not empty" in found.problems[3].what
-    assert {problem.row for problem in found.problems} == {"H05"}
+    assert {problem.code for problem in found.problems} == {"H05"}
 
 
 def test_label_on_a_dataset_and_numbers_from_one(tmp_path):
@@ -97,4 +99,4 @@ def test_links_are_refused(tmp_path):  # H03
         file["Slice9"] = h5py.SoftLink("/Slice1")
     with pytest.raises(BadDataset) as caught:
         read_samix(tmp_path / "a.h5")
-    assert caught.value.row == "H03"
+    assert caught.value.code == "H03"

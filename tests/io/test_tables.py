@@ -8,7 +8,11 @@ from fewmask.io.tables import append_csv, read_csv, write_csv
 
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    write_csv(path, ["case", "dice"], [{"case": 'a, "b"\nc', "dice": 0.1}, {"case": "d", "dice": None}, {"case": "e"}])
+    write_csv(
+        path,
+        ["case", "dice"],
+        [{"case": 'a, "b"\nc', "dice": 0.1}, {"case": "d", "dice": None}, {"case": "e"}],
+    )
     assert read_csv(path, ["case"]) == [
         {"case": 'a, "b"\nc', "dice": "0.1"},
         {"case": "d", "dice": ""},
@@ -21,7 +25,9 @@ def test_round_trip(tmp_path: Path) -> None:
 
 def test_what_excel_writes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbfcase , first_slice\r\n x1 ,3\r\n\r\n,\r\n")
-    assert read_csv(tmp_path / "a.csv", ["case", "first_slice"]) == [{"case": "x1", "first_slice": "3"}]
+    assert read_csv(tmp_path / "a.csv", ["case", "first_slice"]) == [
+        {"case": "x1", "first_slice": "3"}
+    ]
 
 
 def test_header_alone_gives_no_rows(tmp_path: Path) -> None:

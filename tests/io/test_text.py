@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.io.text import dump_toml, read_json, read_toml, write_json, write_toml
 
-SCALARS = st.text(max_size=12) | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
+SCALARS = (
+    st.text(max_size=12)
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+)
 TABLES = st.recursive(
     st.dictionaries(st.text(max_size=8), SCALARS | st.lists(SCALARS, max_size=3), max_size=4),
-    lambda inner: st.dictionaries(st.text(max_size=8), inner | st.lists(inner, min_size=1, max_size=3), max_size=3),
+    lambda inner: st.dictionaries(
+        st.text(max_size=8), inner | st.lists(inner, min_size=1, max_size=3), max_size=3
+    ),
     max_leaves=12,
 )
 
@@ -35,7 +42,10 @@ def test_toml_looks_as_a_person_would_write_it(tmp_path: Path) -> None:
     }
     write_toml(tmp_path / "b.toml", record)
     text = (tmp_path / "b.toml").read_text()
-    assert text == 'kind = "slices"\ndraw = 0\nslices = [["a", 3]]\n\n[recipe]\nsize = 64\nwindow_hu = [-125.0, 240.0]\n'
+    assert (
+        text == 'kind = "slices"\ndraw = 0\nslices = [["a", 3]]\n\n'
+        "[recipe]\nsize = 64\nwindow_hu = [-125.0, 240.0]\n"
+    )
     assert read_toml(tmp_path / "b.toml")["recipe"]["window_hu"] == [-125.0, 240.0]
 
 
@@ -85,7 +95,7 @@ def test_bad_text_is_refused_with_its_name(tmp_path: Path, name: str) -> None:
     assert time.monotonic() - started < 1
     assert name in str(caught.value)
     assert caught.value.fix
-    assert caught.value.row == "C03"
+    assert caught.value.code == "C03"
 
 
 def test_crlf_is_fine_and_the_kind_is_the_callers(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ import torch
 from torch import nn
 
 from fewmask.core.errors import BadCheckpoint, FewmaskError
-from fewmask.io.weights import flatten_optimiser, load_foreign, load_into, load_tensors, restore_optimiser, save_tensors
+from fewmask.io.weights import (
+    flatten_optimiser,
+    load_foreign,
+    load_into,
+    load_tensors,
+    restore_optimiser,
+    save_tensors,
+)
 
 
 def layer(seed: int = 0) -> nn.Linear:
@@ -23,7 +30,12 @@ def layer(seed: int = 0) -> nn.Linear:
 
 
 def test_round_trip_keeps_bits_types_and_shapes(tmp_path) -> None:
-    tensors = {"a": torch.randn(2, 3).T, "b": torch.tensor([1, 2]), "c": torch.randn(4).bfloat16(), "d": torch.tensor(7.0)}
+    tensors = {
+        "a": torch.randn(2, 3).T,
+        "b": torch.tensor([1, 2]),
+        "c": torch.randn(4).bfloat16(),
+        "d": torch.tensor(7.0),
+    }
     save_tensors(tmp_path / "x.safetensors", tensors)
     back = load_tensors(tmp_path / "x.safetensors")
     assert back.keys() == tensors.keys()
@@ -43,7 +55,7 @@ def test_w01_a_pickle_runs_nothing(tmp_path, wrap) -> None:
     torch.save(wrap(Canary(tmp_path / "canary")), tmp_path / "x.pth")
     with pytest.raises(BadCheckpoint, match="could run code") as caught:
         load_foreign(tmp_path / "x.pth")
-    assert caught.value.row == "W01" and not (tmp_path / "canary").exists()
+    assert caught.value.code == "W01" and not (tmp_path / "canary").exists()
 
 
 def test_w01_a_bare_pickle_runs_nothing(tmp_path) -> None:
@@ -78,14 +90,21 @@ def test_w03_bomb_truncation_and_wrong_kind(tmp_path) -> None:
     (tmp_path / "short.pth").write_bytes((tmp_path / "plain.pth").read_bytes()[:-400])
     (tmp_path / "text.pth").write_text("<html>proxy</html>")
     torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pth"))
-    for name, word in (("bomb", "unfolds to"), ("short", "archive"), ("text", "archive"), ("script", "TorchScript")):
+    for name, word in (
+        ("bomb", "unfolds to"),
+        ("short", "archive"),
+        ("text", "archive"),
+        ("script", "TorchScript"),
+    ):
         with pytest.raises(BadCheckpoint, match=word) as caught:
             load_foreign(tmp_path / f"{name}.pth")
-        assert caught.value.row == "W03"
+        assert caught.value.code == "W03"
 
 
 def test_flipped_bytes_never_give_another_error(tmp_path) -> None:
-    """Each of 120 files with some bytes changed is either read or refused as `BadCheckpoint`; most are refused."""
+    """Each of 120 files with some bytes changed is either read or refused as `BadCheckpoint`; most
+    are refused.
+    """
     torch.save(layer().state_dict(), tmp_path / "x.pth")
     save_tensors(tmp_path / "x.safetensors", layer().state_dict())
     refused = 0
@@ -95,7 +114,9 @@ def test_flipped_bytes_never_give_another_error(tmp_path) -> None:
             rng, broken = np.random.default_rng(seed), whole.copy()
             broken[rng.integers(len(whole), size=3)] = rng.integers(256, size=3)
             (tmp_path / "broken").write_bytes(
-                broken[: rng.integers(1, len(whole))].tobytes() if seed % 4 == 0 else broken.tobytes()
+                broken[: rng.integers(1, len(whole))].tobytes()
+                if seed % 4 == 0
+                else broken.tobytes()
             )
             try:
                 read(tmp_path / "broken")
@@ -111,7 +132,8 @@ def test_w04_a_header_beyond_reason(tmp_path) -> None:
 
 
 def test_w04_overlapping_tensors(tmp_path) -> None:
-    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    entry = b'{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+    header = b'{"a":' + entry + b',"b":' + entry + b"}"
     (tmp_path / "x").write_bytes(len(header).to_bytes(8, "little") + header + b"\0" * 4)
     with pytest.raises(BadCheckpoint, match="damaged"):
         load_tensors(tmp_path / "x")
@@ -120,7 +142,10 @@ def test_w04_overlapping_tensors(tmp_path) -> None:
 def test_w04_the_first_five_differences_are_named_and_nothing_is_loaded(tmp_path) -> None:
     module = layer()
     before = module.weight.detach().clone()
-    wrong = {"weight": torch.full((2, 3), torch.nan), **{f"extra{i}": torch.ones(1) for i in range(6)}}
+    wrong = {
+        "weight": torch.full((2, 3), torch.nan),
+        **{f"extra{i}": torch.ones(1) for i in range(6)},
+    }
     save_tensors(tmp_path / "x", wrong)
     with pytest.raises(BadCheckpoint, match="8 differences") as caught:
         load_into(module, tmp_path / "x")
@@ -130,7 +155,11 @@ def test_w04_the_first_five_differences_are_named_and_nothing_is_loaded(tmp_path
 
 @pytest.mark.parametrize(
     ("weight", "word"),
-    [(torch.ones(3, 2), "is (3, 2), (2, 3)"), (torch.full((2, 3), torch.inf), "NaN or Inf"), (torch.ones(2, 3).long(), "int64")],
+    [
+        (torch.ones(3, 2), "is (3, 2), (2, 3)"),
+        (torch.full((2, 3), torch.inf), "NaN or Inf"),
+        (torch.ones(2, 3).long(), "int64"),
+    ],
 )
 def test_w04_one_wrong_tensor(tmp_path, weight, word) -> None:
     save_tensors(tmp_path / "x", {"weight": weight, "bias": torch.zeros(2)})
@@ -157,7 +186,9 @@ def test_an_optimiser_restored_takes_the_same_next_step() -> None:
 
 
 def test_f09_no_room_for_the_file_leaves_the_old_one(tmp_path) -> None:
-    """A real limit on file size, in a child: the error is ours, the old file stays, no temp file is left."""
+    """A real limit on file size, in a child: the error is ours, the old file stays, no temp file is
+    left.
+    """
     path = tmp_path / "x.safetensors"
     save_tensors(path, {"a": torch.ones(3)})
     before = path.read_bytes()

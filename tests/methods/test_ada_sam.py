@@ -1,4 +1,6 @@
-"""What is special about `ada_sam`: where the gradient comes from, and that the truth can never be part of it at test time."""
+"""What is special about `ada_sam`: where the gradient comes from, and that the truth can never be
+part of it at test time.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -37,12 +39,16 @@ def test_feedback_does_not_depend_on_the_gradients_size_and_ignores_zeros() -> N
         feedback.gate.fill_(1.0)
         features, gradient = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
         changed = feedback(features, gradient)
-        assert torch.allclose(feedback(features, 1e-6 * gradient), changed, atol=1e-4) and not torch.allclose(changed, features)
+        assert torch.allclose(
+            feedback(features, 1e-6 * gradient), changed, atol=1e-4
+        ) and not torch.allclose(changed, features)
         assert torch.equal(feedback(features, torch.zeros_like(gradient)), features)
 
 
 def test_the_gradient_decides_what_is_attended() -> None:
-    """Untrained already: another gradient gives another change, and the change differs from place to place."""
+    """Untrained already: another gradient gives another change, and the change differs from place
+    to place.
+    """
     torch.manual_seed(0)
     feedback = Feedback(32, 64, 4, 8)
     features, gradient = torch.randn(2, 32, 8, 8), torch.randn(2, 32, 8, 8)
@@ -57,15 +63,24 @@ def test_the_gradient_decides_what_is_attended() -> None:
 def test_head_and_gate_have_learning_rates_of_their_own_and_the_gate_does_not_decay() -> None:
     method = make(replace(SMALL, lr=1e-3, head_lr=0.01, gate_lr=0.03))
     rest, head, gate = method.optimiser().param_groups
-    assert gate["lr"] == 0.03 and gate["weight_decay"] == 0 and rest["lr"] == 1e-3 and head["lr"] == 0.01
+    assert (
+        gate["lr"] == 0.03
+        and gate["weight_decay"] == 0
+        and rest["lr"] == 1e-3
+        and head["lr"] == 0.01
+    )
     assert len(gate["params"]) == 1 and gate["params"][0] is method.feedback.gate  # type: ignore[union-attr]
     assert set(map(id, head["params"])) == set(map(id, method.head.parameters()))
-    assert len(rest["params"]) + len(head["params"]) + 1 == sum(weight.requires_grad for weight in method.parameters())
+    assert len(rest["params"]) + len(head["params"]) + 1 == sum(
+        weight.requires_grad for weight in method.parameters()
+    )
     assert len(make(replace(SMALL, feedback=False)).optimiser().param_groups) == 2
 
 
 def test_the_activation_is_grad_cam() -> None:
-    """Against the definition: gradient of the logit with respect to every place, averaged, as channel weights."""
+    """Against the definition: gradient of the logit with respect to every place, averaged, as
+    channel weights.
+    """
     method = make(replace(SMALL, head="pooled", guide_weight=0.0)).eval()
     features = torch.randn(2, 32, 8, 8)
     look = method._look(features, SIDE)
@@ -78,7 +93,9 @@ def test_the_activation_is_grad_cam() -> None:
 
 
 def test_the_head_answers_from_where_it_looks() -> None:
-    """One place of 64 is looked at alone: the logit is what the head finds there, and the map is 1 there and 0 elsewhere."""
+    """One place of 64 is looked at alone: the logit is what the head finds there, and the map is 1
+    there and 0 elsewhere.
+    """
     method = make().eval()
     head = nn.Linear(32, 4)  # two structures: two looks, then two finds
     nn.init.zeros_(head.bias)
@@ -95,7 +112,10 @@ def test_the_head_answers_from_where_it_looks() -> None:
     features[0, 3] = torch.arange(64.0).view(8, 8)
     look = method._look(features, SIDE)
     assert look.logits.tolist() == [[21.0, -56.0]]
-    assert look.heat.sum((2, 3)).tolist() == [[1.0, 1.0]] and look.heat[0, 0, 2, 5] == look.heat[0, 1, 7, 0] == 1
+    assert (
+        look.heat.sum((2, 3)).tolist() == [[1.0, 1.0]]
+        and look.heat[0, 0, 2, 5] == look.heat[0, 1, 7, 0] == 1
+    )
     assert look.boxes[0, 0].tolist() == [5 * SIDE / 8, 2 * SIDE / 8, 6 * SIDE / 8, 3 * SIDE / 8]
 
 
@@ -112,7 +132,9 @@ def test_a_head_that_sees_the_average_cannot_be_guided() -> None:
         make(replace(SMALL, head="pooled"))
 
 
-@pytest.mark.parametrize("settings", [{}, {"guide_weight": 0.0}, {"head": "pooled", "guide_weight": 0.0}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"guide_weight": 0.0}, {"head": "pooled", "guide_weight": 0.0}]
+)
 def test_no_tag_reaches_what_the_head_sees(settings: dict[str, Any]) -> None:
     """Whatever the tags say, the same features are classified: what differs is the loss alone."""
     method = make(replace(SMALL, **settings)).eval()
@@ -132,8 +154,12 @@ def test_no_tag_reaches_what_the_head_sees(settings: dict[str, Any]) -> None:
     assert torch.equal(seen[0], seen[1]) and float(seen[0].detach().abs().sum()) > 0
 
 
-def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_asked_share() -> None:
-    """Invert the outlined masks: with a share of surrogates of 1 nothing changes, with 0 only outlined slices change."""
+def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_asked_share() -> (
+    None
+):
+    """Invert the outlined masks: with a share of surrogates of 1 nothing changes, with 0 only
+    outlined slices change.
+    """
     for share, changes in ((1.0, False), (0.0, True)):
         method = make(replace(SMALL, surrogate_share=share)).eval()
         batch = batch_for(method)
@@ -141,15 +167,24 @@ def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_a
         image = torch.cat([batch.labelled.image, batch.weak.image])
         embedding = method.sam.encode(image).detach()
         boxes = torch.tensor([8.0, 10, 30, 34]).expand(len(image), 2, 4)
-        inverted = type(batch.labelled)(batch.labelled.image, 2 - batch.labelled.mask, batch.labelled.present)
-        one, two = (method._query(embedding, boxes, SIDE, known, Step(0, 10)) for known in (batch.labelled, inverted))
+        inverted = type(batch.labelled)(
+            batch.labelled.image, 2 - batch.labelled.mask, batch.labelled.present
+        )
+        one, two = (
+            method._query(embedding, boxes, SIDE, known, Step(0, 10))
+            for known in (batch.labelled, inverted)
+        )
         n = len(batch.labelled.image)
         assert torch.equal(one[n:], two[n:]) and torch.equal(one[:n], two[:n]) != changes
 
 
-def test_as_a_control_the_features_ask_and_no_gradient_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_a_control_the_features_ask_and_no_gradient_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     method = make(replace(SMALL, feedback_query="features")).eval()
-    monkeypatch.setattr(torch.autograd, "grad", lambda *given, **named: pytest.fail("a gradient was taken"))
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *given, **named: pytest.fail("a gradient was taken")
+    )
     asked: list[tuple[torch.Tensor, ...]] = []
     method.feedback.register_forward_hook(lambda module, given, made: asked.append(given))  # type: ignore[union-attr]
     method.losses(batch_for(method), Step(0, 10))
@@ -173,7 +208,9 @@ def test_predict_takes_gradients_even_where_none_are_recorded() -> None:
 def test_two_looks_cost_one_run_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     method, runs = make(), []
     encode = method.sam.encode
-    monkeypatch.setattr(method.sam, "encode", lambda image: (runs.append(len(image)), encode(image))[1])
+    monkeypatch.setattr(
+        method.sam, "encode", lambda image: (runs.append(len(image)), encode(image))[1]
+    )
     batch = batch_for(method)
     assert batch.labelled is not None and batch.weak is not None
     method.losses(batch, Step(0, 10))
@@ -182,12 +219,18 @@ def test_two_looks_cost_one_run_of_the_encoder(monkeypatch: pytest.MonkeyPatch) 
     assert runs[1:] == [2]
 
 
-def test_feedback_reaches_the_second_activation_and_its_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the correction put in its place: activations and boxes are those of the corrected features, masks of the embedding."""
+def test_feedback_reaches_the_second_activation_and_its_boxes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the correction put in its place: activations and boxes are those of the corrected
+    features, masks of the embedding.
+    """
     method = make().eval()
     seen = []
     look = method._look
-    monkeypatch.setattr(method, "_look", lambda features, side: (seen.append(features), look(features, side))[1])
+    monkeypatch.setattr(
+        method, "_look", lambda features, side: (seen.append(features), look(features, side))[1]
+    )
     monkeypatch.setattr(method.feedback, "forward", lambda features, query: features.flip(-1))
     with torch.no_grad():
         answer = method.predict(slices(2)[0])

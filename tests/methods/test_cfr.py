@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fewmask.blocks.semi import CrossPseudo, MagicCubes, MeanTeacher, SelfTraining, Term
+from fewmask.blocks.semi import CrossPseudo, MagicCubes, MeanTeacher, SelfTraining, SemiObjective
 from fewmask.blocks.semi.bcp import CopyPaste
 from fewmask.core.batch import Batch, Labelled, Step, Task, Unlabelled
 from fewmask.core.errors import BadConfig
@@ -17,10 +17,12 @@ TASK = Task(("left atrium",), 48)
 
 
 def make(term: str, patch: tuple[int, int, int] = (48, 48, 48)) -> Method:
-    return build("cfr", config_from("cfr", {"patch": list(patch), "filters": 2, "term": term}), TASK)
+    return build(
+        "cfr", config_from("cfr", {"patch": list(patch), "filters": 2, "term": term}), TASK
+    )
 
 
-def settings(term: Term) -> dict[str, Any]:
+def settings(term: SemiObjective) -> dict[str, Any]:
     """What a term was made with."""
     return {name: value for name, value in vars(term).items() if not isinstance(value, dict)}
 
@@ -48,7 +50,11 @@ def test_every_method_of_the_shelf_is_a_term_with_its_own_settings(name: str, ki
 def test_cubes_are_learned_beside_sam_s_labels() -> None:
     image = torch.rand(2, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0))
     mask = (image[:, 0] > 0.5).long()
-    batch = Batch(Labelled(image, mask, torch.ones(2, 1, dtype=torch.long)), None, Unlabelled(image, pseudo=mask))
+    batch = Batch(
+        Labelled(image, mask, torch.ones(2, 1, dtype=torch.long)),
+        None,
+        Unlabelled(image, pseudo=mask),
+    )
     losses = make("magicnet").losses(batch, Step(5, 10))
     assert set(losses) == {"supervised", "mixed", "pseudo", "place", "sam"} and all(
         loss.requires_grad for loss in losses.values()
@@ -56,7 +62,9 @@ def test_cubes_are_learned_beside_sam_s_labels() -> None:
 
 
 def test_a_patch_whose_cubes_share_cells_at_the_bottom_is_refused() -> None:
-    """48 voxels are three cells of 16: one and a half for each of two cubes. In 32 voxels three cubes have two cells."""
+    """48 voxels are three cells of 16: one and a half for each of two cubes. In 32 voxels three
+    cubes have two cells.
+    """
     with pytest.raises(BadConfig, match="3 cubes per side"):
         make("magicnet", (32, 48, 48))
     config = config_from("magicnet", {"patch": [32, 48, 32], "filters": 2, "cubes": 2})

@@ -1,4 +1,6 @@
-"""What every method on the shelf keeps (design, section 2); a new file in `methods/` is tested without asking."""
+"""What every method on the shelf keeps (design, section 2); a new file in `methods/` is tested
+without asking.
+"""
 
 import inspect
 from dataclasses import fields, replace
@@ -7,22 +9,38 @@ import pytest
 import torch
 
 from fewmask.core.batch import IGNORE, Batch, Labelled, Probabilities, Step, Task, Unlabelled, Weak
-from fewmask.methods import build, config_class, config_from, is_external, names, taught
+from fewmask.methods import build, config_class, config_from, is_external, names, training_settings
 from fewmask.methods._method import Method
 
 SIDE, CLASSES = 64, ("liver", "spleen")
 VOLUMES = {"patch": [16, 32, 32], "filters": 4, "dropout": 0.1, "lr": 5e-3}
 SMALL = {
     "sam_mix": {"encoder": "tiny", "classifier_width": 8, "lr": 2e-3},
-    "ada_sam": {"encoder": "tiny", "lr": 2e-3, "feedback_side": 4, "feedback_width": 16, "feedback_heads": 2},
+    "ada_sam": {
+        "encoder": "tiny",
+        "lr": 2e-3,
+        "feedback_side": 4,
+        "feedback_width": 16,
+        "feedback_heads": 2,
+    },
     "multimix": {"channels": [8, 16, 16], "lr": 5e-3, "pseudo_confidence": 0.0},
     "sam_pp": {"encoder": "tiny", "channels": [8, 16, 16], "classifier_width": 8, "lr": 2e-3},
     "trans_unet": {"channels": [8, 16, 16], "width": 16, "layers": 2, "heads": 2, "lr": 5e-3},
     "unet": {"channels": [8, 16, 16], "lr": 5e-3},
     **dict.fromkeys(("vnet", "mean_teacher", "ac_mt", "cps", "self_training", "bcp"), VOLUMES),
-    "ua_mt": {**VOLUMES, "dropout": 0.0, "warmup": 1},  # it counts where it is sure: nowhere of three classes while it is fresh
+    "ua_mt": {
+        **VOLUMES,
+        "dropout": 0.0,
+        "warmup": 1,
+    },  # it counts where it is sure: nowhere of three classes while it is fresh
     "magicnet": {**VOLUMES, "patch": [32, 32, 32], "cubes": 2},
-    "canvas_sam": {"encoder": "tiny", "patch": [16, 32, 32], "canvas": 128, "lr": 2e-3, "bezier": "off"},
+    "canvas_sam": {
+        "encoder": "tiny",
+        "patch": [16, 32, 32],
+        "canvas": 128,
+        "lr": 2e-3,
+        "bezier": "off",
+    },
     "cfr": VOLUMES,
     "sfr_plus": VOLUMES,
 }
@@ -32,7 +50,15 @@ VARIANTS = [
     ("sam_mix", {"tune": "lora", "choose": "score", "dense_prompt": True}),
     ("sam_mix", {"pool": "attention"}),
     ("sam_mix", {"tune": "decoder", "component": "union"}),
-    ("sam_mix", {"pseudo_weight": 0.25, "consistency_weight": 0.01, "pseudo_confidence": 0.0, "dense_prompt": True}),
+    (
+        "sam_mix",
+        {
+            "pseudo_weight": 0.25,
+            "consistency_weight": 0.01,
+            "pseudo_confidence": 0.0,
+            "dense_prompt": True,
+        },
+    ),
     ("ada_sam", {"feedback": False}),
     ("ada_sam", {"feedback_query": "features"}),
     ("ada_sam", {"tune": "lora", "surrogate_share": 0.5, "component": "largest"}),
@@ -81,8 +107,12 @@ def slices(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return (0.3 * noise + 0.35 * (mask == 1)[:, None] + 0.6 * (mask == 2)[:, None]).float(), mask
 
 
-def patches(count: int, patch: tuple[int, int, int], seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise with two bright boxes in its first 16 slices, elsewhere for another seed, and their label map."""
+def patches(
+    count: int, patch: tuple[int, int, int], seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Noise with two bright boxes in its first 16 slices, elsewhere for another seed, and their
+    label map.
+    """
     noise = torch.rand(count, 1, *patch, generator=torch.Generator().manual_seed(seed))
     mask = torch.zeros(count, *patch, dtype=torch.long)
     for row in range(count):
@@ -92,7 +122,11 @@ def patches(count: int, patch: tuple[int, int, int], seed: int = 0) -> tuple[tor
 
 
 def images(method: Method, count: int, seed: int = 0) -> torch.Tensor:
-    return slices(count, seed)[0] if method.feed.patch is None else patches(count, method.feed.patch, seed)[0]
+    return (
+        slices(count, seed)[0]
+        if method.batch_spec.patch is None
+        else patches(count, method.batch_spec.patch, seed)[0]
+    )
 
 
 def tagged(count: int) -> Weak:
@@ -106,21 +140,25 @@ def tagged(count: int) -> Weak:
 
 
 def batch_for(method: Method) -> Batch:
-    if method.feed.patch is not None:
-        image, mask = patches(2, method.feed.patch)
+    if method.batch_spec.patch is not None:
+        image, mask = patches(2, method.batch_spec.patch)
         mask = mask.clone()
         mask[:, 0] = IGNORE
-        other, made = patches(2, method.feed.patch, 2)
-        pseudo = None if method.feed.pseudo == "off" else made
-        return Batch(Labelled(image, mask, torch.ones(2, 2, dtype=torch.long)), None, Unlabelled(other, pseudo=pseudo))
-    image, mask = slices(max(2, method.feed.labelled))
+        other, made = patches(2, method.batch_spec.patch, 2)
+        pseudo = None if method.batch_spec.pseudo == "off" else made
+        return Batch(
+            Labelled(image, mask, torch.ones(2, 2, dtype=torch.long)),
+            None,
+            Unlabelled(other, pseudo=pseudo),
+        )
+    image, mask = slices(max(2, method.batch_spec.labelled))
     labelled = Labelled(image, mask, torch.ones(len(image), 2, dtype=torch.long))
     weak = unlabelled = None
-    if method.feed.weak:
-        weak = tagged(method.feed.weak)
-    if method.feed.unlabelled:
-        other = slices(method.feed.unlabelled, 2)[0]
-        unlabelled = Unlabelled(other, (other * 0.8 + 0.1) if method.feed.strong else None)
+    if method.batch_spec.weak:
+        weak = tagged(method.batch_spec.weak)
+    if method.batch_spec.unlabelled:
+        other = slices(method.batch_spec.unlabelled, 2)[0]
+        unlabelled = Unlabelled(other, (other * 0.8 + 0.1) if method.batch_spec.strong else None)
     return Batch(labelled, weak, unlabelled)
 
 
@@ -146,15 +184,24 @@ def test_each_named_loss_alone_moves_a_weight(method: Method) -> None:
     named = [pair for index in (1, 8) for pair in method.losses(batch, Step(index, 10)).items()]
     for name, loss in named:
         slopes = torch.autograd.grad(
-            loss, [p for p in method.parameters() if p.requires_grad], allow_unused=True, retain_graph=True
+            loss,
+            [p for p in method.parameters() if p.requires_grad],
+            allow_unused=True,
+            retain_graph=True,
         )
-        assert any(slope is not None and float(slope.abs().max()) > 0 for slope in slopes), f"{name} moves nothing"
+        assert any(slope is not None and float(slope.abs().max()) > 0 for slope in slopes), (
+            f"{name} moves nothing"
+        )
 
 
 def test_frozen_weights_stay(method: Method) -> None:
     still = {name: weight for name, weight in method.named_parameters() if not weight.requires_grad}
-    frozen = {name: weight.clone() for name, weight in still.items() if ".teacher." not in name}  # a teacher follows
-    moving = {name: weight.clone() for name, weight in method.named_parameters() if weight.requires_grad}
+    frozen = {
+        name: weight.clone() for name, weight in still.items() if ".teacher." not in name
+    }  # a teacher follows
+    moving = {
+        name: weight.clone() for name, weight in method.named_parameters() if weight.requires_grad
+    }
     train(method, 2)
     after = dict(method.named_parameters())
     assert all(torch.equal(after[name], weight) for name, weight in frozen.items())
@@ -192,15 +239,19 @@ def test_same_seed_same_losses(variant: tuple[str, dict]) -> None:
     assert train(make(*variant), 3) == train(make(*variant), 3)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NETWORKS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NETWORKS]
+)
 def test_it_overfits_one_phantom(name: str) -> None:
-    method = make(name, {"warmup": 5} if "warmup" in {f.name for f in fields(config_class(name))} else {})
+    method = make(
+        name, {"warmup": 5} if "warmup" in {f.name for f in fields(config_class(name))} else {}
+    )
     batch = batch_for(method)
     assert batch.labelled is not None
     if batch.weak is not None:
         # As in a data set, the outlined slices are among the tagged ones.
         batch = replace(batch, weak=Weak(batch.labelled.image, batch.labelled.present))
-    train(method, STEPS.get(name, 180 if method.feed.patch is None else 70), batch)
+    train(method, STEPS.get(name, 180 if method.batch_spec.patch is None else 70), batch)
     found = ask(method, batch.labelled.image).probs.argmax(1)
     for index in (1, 2):
         known = batch.labelled.mask != IGNORE
@@ -221,7 +272,7 @@ LATE = {"gate": False, "neighbours": 1.0}
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_is_said_to_matter_only_when_a_scan_is_predicted_teaches_nothing(name: str) -> None:
     record = {field.name: None for field in fields(config_class(name))}
-    late = [key for key in record if key not in taught(name, record)]
+    late = [key for key in record if key not in training_settings(name, record)]
     assert set(late) == set(LATE) & set(record)
     one, other = make(name, {}), make(name, {key: LATE[key] for key in late})
     for method in (one, other) if late else ():

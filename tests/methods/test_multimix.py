@@ -1,4 +1,6 @@
-"""What is special about `multimix`: saliency, what images alone teach, and the classifier's last word."""
+"""What is special about `multimix`: saliency, what images alone teach, and the classifier's last
+word.
+"""
 
 import math
 from dataclasses import replace
@@ -7,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewmask.core.batch import Feed, Step, Task, Unlabelled
+from fewmask.core.batch import BatchSpec, Step, Task, Unlabelled
 from fewmask.methods.multimix import Config, MultiMix, build
 from tests.methods.test_contract import SIDE, batch_for, slices
 
@@ -19,11 +21,17 @@ def make(config: Config = SMALL) -> MultiMix:
     return build(config, Task(("liver", "spleen"), SIDE))
 
 
-def test_saliency_is_the_slope_of_each_tag_with_a_peak_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tags that weigh pixels, the slope is the weight: here by sizes 1, 2, 0, 4 and 5, 0, 0, 0 in every image."""
+def test_saliency_is_the_slope_of_each_tag_with_a_peak_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """For tags that weigh pixels, the slope is the weight: here by sizes 1, 2, 0, 4 and 5, 0, 0, 0
+    in every image.
+    """
     method = make()
     weights = torch.tensor([[[1.0, -2.0], [0.0, 4.0]], [[-5.0, 0.0], [0.0, 0.0]]])
-    monkeypatch.setattr(method, "_look", lambda image: ([], torch.einsum("bhw,khw->bk", image[:, 0], weights)))
+    monkeypatch.setattr(
+        method, "_look", lambda image: ([], torch.einsum("bhw,khw->bk", image[:, 0], weights))
+    )
     maps = method._saliency(torch.rand(3, 1, 2, 2))
     expected = torch.tensor([[[0.25, 0.5], [0.0, 1.0]], [[1.0, 0.0], [0.0, 0.0]]])
     assert torch.equal(maps, expected.expand(3, 2, 2, 2)) and not maps.requires_grad
@@ -36,31 +44,52 @@ def test_an_image_that_no_tag_depends_on_has_no_saliency(monkeypatch: pytest.Mon
 
 
 def test_masks_teach_the_classifier_nothing() -> None:
-    """The saliency is made of the classifier's weights, so a gradient through it would move them."""
+    """The saliency is made of the classifier's weights, so a gradient through it would
+    move them.
+    """
     method = make()
     losses = method.losses(batch_for(method), Step(0, 10))
     (losses["dice"] + losses["ce"] + losses["consistency"]).backward()
     assert method.classifier.weight.grad is None
-    assert all(weight.grad is not None and weight.grad.any() for weight in method.bridge.blocks[0].conv1.parameters())
+    assert all(
+        weight.grad is not None and weight.grad.any()
+        for weight in method.bridge.blocks[0].conv1.parameters()
+    )
 
 
 def test_outlined_slices_do_not_say_how_common_a_structure_is() -> None:
-    """Tagged slices alone teach the classifier where there are any; without them the outlined ones do."""
+    """Tagged slices alone teach the classifier where there are any; without them the outlined ones
+    do.
+    """
     method = make().eval()
     batch = batch_for(method)
     assert batch.labelled is not None and batch.weak is not None
-    absent = replace(batch, labelled=replace(batch.labelled, present=torch.zeros_like(batch.labelled.present)))
-    assert method.losses(absent, Step(0, 10))["classify"] == method.losses(batch, Step(0, 10))["classify"]
+    absent = replace(
+        batch, labelled=replace(batch.labelled, present=torch.zeros_like(batch.labelled.present))
+    )
+    assert (
+        method.losses(absent, Step(0, 10))["classify"]
+        == method.losses(batch, Step(0, 10))["classify"]
+    )
     alone, alone_absent = replace(batch, weak=None), replace(absent, weak=None)
-    assert method.losses(alone_absent, Step(0, 10))["classify"] != method.losses(alone, Step(0, 10))["classify"]
+    assert (
+        method.losses(alone_absent, Step(0, 10))["classify"]
+        != method.losses(alone, Step(0, 10))["classify"]
+    )
 
 
-def test_consistency_is_the_divergence_of_the_strong_view_from_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain view: 1/4 and 3/4 in both pixels; strong view: the same in one, 1/2 and 1/2 in the other. The mean halves it."""
+def test_consistency_is_the_divergence_of_the_strong_view_from_the_plain_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Plain view: 1/4 and 3/4 in both pixels; strong view: the same in one, 1/2 and 1/2 in the
+    other. The mean halves it.
+    """
     method = make(replace(SMALL, pseudo_weight=0.0, consistency_weight=0.1))
     slope = torch.tensor(math.log(3), requires_grad=True)
     monkeypatch.setattr(method, "_look", lambda image: ([], torch.zeros(len(image), 1)))
-    monkeypatch.setattr(method, "_decode", lambda image, _: torch.cat([torch.zeros_like(image), slope * image], 1))
+    monkeypatch.setattr(
+        method, "_decode", lambda image, _: torch.cat([torch.zeros_like(image), slope * image], 1)
+    )
     plain, strong = torch.ones(1, 1, 1, 2), torch.tensor([[[[1.0, 0.0]]]])
     losses = method._unlabelled_losses(Unlabelled(plain, strong))
     assert list(losses) == ["consistency"]
@@ -69,16 +98,23 @@ def test_consistency_is_the_divergence_of_the_strong_view_from_the_plain_one(mon
 
 
 def test_only_the_strong_view_learns_from_consistency(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With strong logits (0, a s) in one pixel the slope is s (sigmoid(a s) - plain's share), at a = 0 and s = 1: 1/2 - 3/4."""
+    """With strong logits (0, a s) in one pixel the slope is s (sigmoid(a s) - plain's share), at a
+    = 0 and s = 1: 1/2 - 3/4.
+    """
     method = make(replace(SMALL, pseudo_weight=0.0, consistency_weight=1.0))
-    given = {1.0: torch.tensor(math.log(3), requires_grad=True), 2.0: torch.tensor(0.0, requires_grad=True)}
+    given = {
+        1.0: torch.tensor(math.log(3), requires_grad=True),
+        2.0: torch.tensor(0.0, requires_grad=True),
+    }
     monkeypatch.setattr(method, "_look", lambda image: ([], torch.zeros(len(image), 1)))
 
     def decode(image: Tensor, _: list[Tensor]) -> Tensor:
         return torch.stack([torch.zeros(()), given[image.item()]]).view(1, 2, 1, 1)
 
     monkeypatch.setattr(method, "_decode", decode)
-    losses = method._unlabelled_losses(Unlabelled(torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 2.0)))
+    losses = method._unlabelled_losses(
+        Unlabelled(torch.full((1, 1, 1, 1), 1.0), torch.full((1, 1, 1, 1), 2.0))
+    )
     losses["consistency"].backward()
     assert given[1.0].grad is None and given[2.0].grad.item() == pytest.approx(-0.25)
 
@@ -86,12 +122,16 @@ def test_only_the_strong_view_learns_from_consistency(monkeypatch: pytest.Monkey
 def test_views_that_agree_cost_nothing() -> None:
     method = make()
     image = slices(2)[0]
-    assert method._unlabelled_losses(Unlabelled(image, image))["consistency"].item() == pytest.approx(0, abs=1e-7)
+    assert method._unlabelled_losses(Unlabelled(image, image))[
+        "consistency"
+    ].item() == pytest.approx(0, abs=1e-7)
     assert method._unlabelled_losses(Unlabelled(image, 1 - image))["consistency"].item() > 1e-5
 
 
 def test_pseudo_labels_count_from_their_confidence_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """P of the plain views 0.9 (yes), 0.6 (unsure), 0.2 (no); the strong views all say 3/4. Unsure ones count 0 in the mean."""
+    """P of the plain views 0.9 (yes), 0.6 (unsure), 0.2 (no); the strong views all say 3/4. Unsure
+    ones count 0 in the mean.
+    """
     method = make(replace(SMALL, pseudo_weight=0.5, consistency_weight=0.0))
     monkeypatch.setattr(method, "_look", lambda image: ([], image[:, 0, 0]))
     monkeypatch.setattr(method, "_decode", lambda image, _: torch.zeros(len(image), 2, 1, 1))
@@ -99,15 +139,21 @@ def test_pseudo_labels_count_from_their_confidence_on(monkeypatch: pytest.Monkey
     strong = torch.full((3, 1, 1, 1), math.log(3))
     losses = method._unlabelled_losses(Unlabelled(plain, strong))
     assert list(losses) == ["pseudo"]
-    assert losses["pseudo"].item() == pytest.approx(0.5 * (math.log(4 / 3) + 0 + math.log(4)) / 3, abs=1e-6)
+    assert losses["pseudo"].item() == pytest.approx(
+        0.5 * (math.log(4 / 3) + 0 + math.log(4)) / 3, abs=1e-6
+    )
 
 
 def test_without_both_terms_no_slice_is_asked_for() -> None:
-    assert make(replace(SMALL, pseudo_weight=0.0, consistency_weight=0.0)).feed == Feed(labelled=4, weak=4)
+    assert make(replace(SMALL, pseudo_weight=0.0, consistency_weight=0.0)).batch_spec == BatchSpec(
+        labelled=4, weak=4
+    )
 
 
 def test_a_class_that_the_classifier_denies_goes_to_the_background() -> None:
-    """Liver is affirmed, spleen denied: spleen's share is background's, liver's stays; without the gate nothing moves."""
+    """Liver is affirmed, spleen denied: spleen's share is background's, liver's stays; without the
+    gate nothing moves.
+    """
     method = make().eval()
     torch.nn.init.zeros_(method.classifier.weight)
     method.classifier.bias.data = torch.tensor([0.0, -0.01])  # P = 0.5 is not denied

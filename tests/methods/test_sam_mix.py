@@ -1,4 +1,6 @@
-"""What is special about `sam_mix`: with attention pooling outlines teach where to look, tags what is there."""
+"""What is special about `sam_mix`: with attention pooling outlines teach where to look, tags what
+is there.
+"""
 
 from dataclasses import replace
 
@@ -22,7 +24,11 @@ def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float
     method = make(replace(SMALL, guide_weight=guide_weight, pool="attention"))
     _, logits = method._classify(torch.randn(4, 1, SIDE, SIDE))
     logits.sum().backward()
-    assert method.finds is not None and method.finds.weight.grad is not None and method.finds.weight.grad.any()
+    assert (
+        method.finds is not None
+        and method.finds.weight.grad is not None
+        and method.finds.weight.grad.any()
+    )
     looks = method.classifier.head.weight.grad
     assert (looks is not None and bool(looks.any())) == (guide_weight == 0)
 

@@ -22,7 +22,9 @@ class Nothing:
     promptable = False
 
     def volume(self, volume: Volume) -> Prediction:
-        return Prediction(LabelMap(np.zeros(volume.shape, np.uint8), volume.grid), None, 0, notes=("a note",))
+        return Prediction(
+            LabelMap(np.zeros(volume.shape, np.uint8), volume.grid), None, 0, notes=("a note",)
+        )
 
     def volume_with_boxes(self, volume, boxes):  # type: ignore[no-untyped-def]
         raise NotImplementedError
@@ -35,11 +37,15 @@ def scans(tmp_path):
 
 
 def test_masks_that_no_model_drew_are_neither_replaced_nor_joined(scans, tmp_path) -> None:
-    """Beside the scans, in the input, or in any folder: a person's outlines cannot be made again."""
+    """Beside the scans, in the input, or in any folder: a person's outlines cannot be
+    made again.
+    """
     before = read_labels(scans / "labels" / "case_00.nii.gz").voxels
     with pytest.raises(BadConfig, match="inside the input folder"):
         predict_folder(Nothing(), scans, scans / "labels")
-    with pytest.raises(BadConfig, match="3 masks in the output folder are not as fewmask drew them"):
+    with pytest.raises(
+        BadConfig, match="3 masks in the output folder are not as fewmask drew them"
+    ):
         predict_folder(Nothing(), scans / "images", scans / "labels")
     assert np.array_equal(read_labels(scans / "labels" / "case_00.nii.gz").voxels, before)
 
@@ -52,7 +58,9 @@ def test_a_mask_that_a_person_corrected_is_kept(scans, tmp_path) -> None:
     stored = bytearray(gzip.decompress(path.read_bytes()))
     stored[-1] = 1
     path.write_bytes(gzip.compress(bytes(stored)))
-    with pytest.raises(BadConfig, match="1 masks in the output folder are not as fewmask drew them"):
+    with pytest.raises(
+        BadConfig, match="1 masks in the output folder are not as fewmask drew them"
+    ):
         predict_folder(Nothing(), scans, tmp_path / "masks")
     assert read_labels(path).voxels.sum() == 1
 
@@ -69,40 +77,56 @@ def test_scans_that_cannot_be_told_apart_are_refused_aloud(scans, tmp_path) -> N
     images = scans / "images"
     shutil.copy(images / "case_00.nii.gz", images / "CASE_00.nii.gz")
     summary = predict_folder(Nothing(), scans, tmp_path / "masks")
-    assert summary.written == ["case_01", "case_02"] and [line["row"] for line in summary.refused] == ["N43"]
+    assert summary.written == ["case_01", "case_02"] and [
+        line["code"] for line in summary.refused
+    ] == ["N43"]
     assert summary.notes == ["case_01: a note", "case_02: a note"]
 
 
 def test_a_dicom_folder_among_scans_is_one_more_scan(scans, tmp_path) -> None:
     voxels = np.arange(5 * 3 * 4, dtype=np.int16).reshape(5, 3, 4)
     write_series(scans / "images" / "case_dicom", voxels)
-    assert predict_folder(Nothing(), scans, tmp_path / "a").written == ["case_00", "case_01", "case_02", "case_dicom"]
+    assert predict_folder(Nothing(), scans, tmp_path / "a").written == [
+        "case_00",
+        "case_01",
+        "case_02",
+        "case_dicom",
+    ]
     for name in ("one", "two"):
         write_series(tmp_path / "series" / name, voxels)
     assert predict_folder(Nothing(), tmp_path / "series", tmp_path / "b").written == ["one", "two"]
     again = make_second(tmp_path / "series" / "one", voxels)
-    assert [line["row"] for line in predict_folder(Nothing(), tmp_path / "series", tmp_path / "c").refused] == ["D04"]
-    chosen = predict_folder(Nothing(), tmp_path / "series" / "one", tmp_path / "d", options=PrepareOptions(series=again))
+    assert [
+        line["code"]
+        for line in predict_folder(Nothing(), tmp_path / "series", tmp_path / "c").refused
+    ] == ["D04"]
+    chosen = predict_folder(
+        Nothing(), tmp_path / "series" / "one", tmp_path / "d", options=PrepareOptions(series=again)
+    )
     assert chosen.written == ["one"]
 
 
-def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(scans, tmp_path) -> None:
+def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(
+    scans, tmp_path
+) -> None:
     class Small(Nothing):
         def volume(self, volume: Volume) -> Prediction:
             seen.append(volume)
             if len(seen) == 2:
-                raise NoRoom("too large", row="F20")
+                raise NoRoom("too large", code="F20")
             return super().volume(volume)
 
     seen: list[Volume] = []
     summary = predict_folder(Small(), scans, tmp_path / "masks")
-    assert summary.written == ["case_00", "case_02"] and [line["row"] for line in summary.refused] == ["F20"]
+    assert summary.written == ["case_00", "case_02"] and [
+        line["code"] for line in summary.refused
+    ] == ["F20"]
 
 
 def test_when_nothing_comes_of_it_the_reason_is_the_reason(scans, tmp_path) -> None:
     class Tiny(Nothing):
         def volume(self, volume: Volume) -> Prediction:
-            raise NoRoom("too large", fix="use a larger machine", row="F20")
+            raise NoRoom("too large", fix="use a larger machine", code="F20")
 
     with pytest.raises(NoRoom, match="error: too large"):
         predict_folder(Tiny(), scans / "images" / "case_00.nii.gz", tmp_path / "masks")
@@ -115,7 +139,9 @@ def test_patients_whose_folders_look_alike_keep_their_own_masks(tmp_path) -> Non
     voxels = np.arange(5 * 3 * 4, dtype=np.int16).reshape(5, 3, 4)
     for patient in ("patient_07", "patient_08"):
         write_series(tmp_path / patient / "DICOM", voxels)
-        assert predict_folder(Nothing(), tmp_path / patient, tmp_path / "masks").written == [patient]
+        assert predict_folder(Nothing(), tmp_path / patient, tmp_path / "masks").written == [
+            patient
+        ]
 
 
 def test_trouble_with_masks_is_none_of_predicts_and_unread_files_are_named(scans, tmp_path) -> None:

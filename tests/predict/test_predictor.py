@@ -1,4 +1,6 @@
-"""Whole scans through a method whose answer is known: masks land on the scanner's grid, whatever its orientation."""
+"""Whole scans through a method whose answer is known: masks land on the scanner's grid, whatever
+its orientation.
+"""
 
 import itertools
 
@@ -6,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewmask.core.batch import Feed, Probabilities, Task
+from fewmask.core.batch import BatchSpec, Probabilities, Task
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import Volume
 from fewmask.io.nifti import read_labels
@@ -16,9 +18,11 @@ from fewmask.predict.folder import write_prediction
 
 
 class Bright(Method):
-    """Says "structure" wherever the placed image is above one half, and prompts itself with the middle half of the image."""
+    """Says "structure" wherever the placed image is above one half, and prompts itself with the
+    middle half of the image.
+    """
 
-    feed = Feed()
+    batch_spec = BatchSpec()
     promptable = True
 
     def losses(self, batch, step):
@@ -55,11 +59,15 @@ RECIPE = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=16)
 
 
 def predictor(recipe: Recipe = RECIPE) -> Predictor:
-    return Predictor(Bright(), recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False, batch=2)
+    return Predictor(
+        Bright(), recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False, batch=2
+    )
 
 
 def scan(axes: tuple[int, int, int], flips: tuple[int, int, int]) -> tuple[Volume, np.ndarray]:
-    """The same patient stored in another file order; also the world positions of its bright voxels."""
+    """The same patient stored in another file order; also the world positions of its
+    bright voxels.
+    """
     patient = np.zeros(SHAPE, np.int16)  # (S, P, L)
     patient[1:3, 4:7, 5:9] = 100
     to_world = np.array([[0, 0, -1, 40.0], [0, -1, 0, 30.0], [2.5, 0, 0, -7.0], [0, 0, 0, 1]])
@@ -95,7 +103,9 @@ def test_written_mask_has_the_scans_grid(tmp_path) -> None:
 
 
 def test_prompts_are_reported_on_the_scans_pixels() -> None:
-    """12 x 16 pixels sit centred in 16 x 16, so rows shift by 2 and the box (4, 4, 12, 12) becomes (4, 2, 12, 10)."""
+    """12 x 16 pixels sit centred in 16 x 16, so rows shift by 2 and the box (4, 4, 12, 12) becomes
+    (4, 2, 12, 10).
+    """
     volume, _ = scan((0, 1, 2), (0, 0, 0))
     prompts = predictor().volume(volume).prompts
     assert [line["d"] for line in prompts["slices"]] == [0, 1, 2, 3, 4]
@@ -119,11 +129,13 @@ def test_coarser_network_grid_keeps_the_place() -> None:
 
 
 class Levels(Method):
-    """Says the class whose grey level, a thirteenth more per class, is nearest; by slices or by patches."""
+    """Says the class whose grey level, a thirteenth more per class, is nearest; by slices or by
+    patches.
+    """
 
     def __init__(self, patch):
         super().__init__()
-        self.feed = Feed(patch=patch)
+        self.batch_spec = BatchSpec(patch=patch)
 
     def losses(self, batch, step):
         raise NotImplementedError
@@ -138,7 +150,9 @@ class Levels(Method):
 
 @pytest.mark.parametrize("patch", [None, (16, 16, 16)])
 def test_thirteen_organs_keep_their_numbers(patch, tmp_path) -> None:
-    """Organ k is a bar of its own in rows 2k and 2k + 1, and stays organ k on a scan that is stored upside down."""
+    """Organ k is a bar of its own in rows 2k and 2k + 1, and stays organ k on a scan that is stored
+    upside down.
+    """
     organs = np.zeros((10, 28, 20), np.uint8)
     organs[2:8, :, 3:15] = np.repeat(np.arange(14), 2)[None, :, None]
     affine = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -147,7 +161,9 @@ def test_thirteen_organs_keep_their_numbers(patch, tmp_path) -> None:
     volume = Volume.from_file_order(np.round(upside_down * (100 / 13)).astype(np.int16), affine)
     task = Task(tuple(f"organ {number}" for number in range(1, 14)), 32)
     recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=32)
-    prediction = Predictor(Levels(patch), recipe, task, torch.device("cpu"), bf16=False, batch=2).volume(volume)
+    prediction = Predictor(
+        Levels(patch), recipe, task, torch.device("cpu"), bf16=False, batch=2
+    ).volume(volume)
     write_prediction(tmp_path, "case", prediction)
     back = read_labels(tmp_path / "case.nii.gz")
     assert np.array_equal(back.voxels, organs)
@@ -155,7 +171,9 @@ def test_thirteen_organs_keep_their_numbers(patch, tmp_path) -> None:
 
 
 class Doubtful(Bright):
-    """Answers for the whole slice if it judges it present: the slice's mean grey level is its P(present)."""
+    """Answers for the whole slice if it judges it present: the slice's mean grey level is its
+    P(present).
+    """
 
     neighbours = 2.0
     asked: int = 0
@@ -169,33 +187,50 @@ class Doubtful(Bright):
         box = torch.where(present[..., None], torch.tensor([0.0, 0, size, size]), torch.nan)
         there = present[:, 0, None, None].float().expand(b, size, size)
         probs = torch.stack([1 - there, there], 1)
-        return Probabilities(probs, image.mean((2, 3)), box, torch.zeros(b, 1, 2, 2), torch.zeros(b, 1, dtype=torch.long))
+        return Probabilities(
+            probs,
+            image.mean((2, 3)),
+            box,
+            torch.zeros(b, 1, 2, 2),
+            torch.zeros(b, 1, dtype=torch.long),
+        )
 
 
 @pytest.mark.parametrize(
-    ("neighbours", "expected", "asked"), [(0.0, [0, 1, 0, 1, 1, 0, 1, 0, 0], 9), (2.0, [0, 1, 1, 1, 1, 0, 0, 0, 0], 11)]
+    ("neighbours", "expected", "asked"),
+    [(0.0, [0, 1, 0, 1, 1, 0, 1, 0, 0], 9), (2.0, [0, 1, 1, 1, 1, 0, 0, 0, 0], 11)],
 )
-def test_neighbours_overrule_a_slice_and_only_that_is_asked_again(neighbours, expected, asked) -> None:
-    """Log-odds of 0.9 are 2.2, of 0.3 -0.85, of 0.02 -3.9: the gap is filled, the lone slice of 0.7 is not believed."""
+def test_neighbours_overrule_a_slice_and_only_that_is_asked_again(
+    neighbours, expected, asked
+) -> None:
+    """Log-odds of 0.9 are 2.2, of 0.3 -0.85, of 0.02 -3.9: the gap is filled, the lone slice of 0.7
+    is not believed.
+    """
     levels = [0.02, 0.9, 0.3, 0.9, 0.9, 0.02, 0.7, 0.02, 0.02]
     voxels = np.stack([np.full((16, 16), round(100 * level), np.int16) for level in levels])
     method = Doubtful()
     method.neighbours = neighbours
     recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=16)
-    asking = Predictor(method, recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False, batch=2)
+    asking = Predictor(
+        method, recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False, batch=2
+    )
     found = asking.volume(Volume.from_file_order(voxels.transpose(2, 1, 0), np.eye(4)))
     masks = found.label_map.voxels
-    assert masks.any((1, 2)).astype(int).tolist() == expected == masks.all((1, 2)).astype(int).tolist()
+    assert (
+        masks.any((1, 2)).astype(int).tolist() == expected == masks.all((1, 2)).astype(int).tolist()
+    )
     assert method.asked == asked
     assert found.prompts is not None
-    assert [line["boxes_raw"][0] is not None for line in found.prompts["slices"]] == [bool(n) for n in expected]
+    assert [line["boxes_raw"][0] is not None for line in found.prompts["slices"]] == [
+        bool(n) for n in expected
+    ]
     assert [line["d"] for line in found.prompts["slices"]] == list(range(9))
 
 
 class Blocks(Bright):
     """The same in 3D, and how many windows it was asked for at a time."""
 
-    feed = Feed(patch=(2, 8, 8))
+    batch_spec = BatchSpec(patch=(2, 8, 8))
     promptable = False
 
     def __init__(self):
@@ -208,13 +243,19 @@ class Blocks(Bright):
         return Probabilities(torch.stack([1 - bright, bright], 1))
 
 
-@pytest.mark.parametrize(("windows", "asked"), [(None, [2, 2, 2]), (1, [1] * 6), (4, [4, 2]), (9, [6])])
+@pytest.mark.parametrize(
+    ("windows", "asked"), [(None, [2, 2, 2]), (1, [1] * 6), (4, [4, 2]), (9, [6])]
+)
 def test_windows_are_asked_for_as_many_at_a_time_as_is_said(windows, asked) -> None:
-    """12 x 16 pixels under windows of 8, half a window apart: 2 x 3 of them per row of slices, 4 rows of 2 slices."""
+    """12 x 16 pixels under windows of 8, half a window apart: 2 x 3 of them per row of slices, 4
+    rows of 2 slices.
+    """
     volume, array = scan((0, 1, 2), (0, 0, 0))
     found = Predictor(Blocks(), RECIPE, Task(("organ",), 16), torch.device("cpu"), bf16=False)
     if windows is not None:
         found.windows = windows
     labels = found.volume(volume).label_map
     assert found.method.asked == asked * 4
-    assert np.array_equal(volume.grid.orientation.undo(labels.voxels), (array > 50).astype(np.uint8))
+    assert np.array_equal(
+        volume.grid.orientation.undo(labels.voxels), (array > 50).astype(np.uint8)
+    )

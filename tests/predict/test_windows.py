@@ -1,4 +1,6 @@
-"""Windows cover every voxel, agree with the whole volume where the answer is local, and leave in order."""
+"""Windows cover every voxel, agree with the whole volume where the answer is local, and leave in
+order.
+"""
 
 import pytest
 import torch
@@ -14,13 +16,17 @@ def answer(windows: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 8), (21, 19, 10), (5, 30, 6)])
-@pytest.mark.parametrize("windows", [Windows((8, 8, 8)), Windows((8, 8, 8), (3, 5, 2), gaussian=True, batch=3)])
+@pytest.mark.parametrize(
+    "windows", [Windows((8, 8, 8)), Windows((8, 8, 8), (3, 5, 2), gaussian=True, batch=3)]
+)
 def test_a_local_answer_comes_back_as_it_is(shape, windows) -> None:
     volume = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     blocks = list(slide(volume, windows, answer))
     whole = torch.cat(blocks, 1)
     assert whole.shape == (2, *shape)
-    assert torch.allclose(whole[1], volume, atol=1e-5) and torch.allclose(whole.sum(0), torch.ones(shape), atol=1e-5)
+    assert torch.allclose(whole[1], volume, atol=1e-5) and torch.allclose(
+        whole.sum(0), torch.ones(shape), atol=1e-5
+    )
 
 
 def test_memory_is_a_row_of_windows() -> None:
@@ -29,7 +35,9 @@ def test_memory_is_a_row_of_windows() -> None:
 
 
 def test_overlap_is_averaged_by_hand() -> None:
-    """Three voxels in depth, windows of two, answers 0.2 and 0.6: the middle voxel is their mean."""
+    """Three voxels in depth, windows of two, answers 0.2 and 0.6: the middle voxel is
+    their mean.
+    """
     calls = iter([0.2, 0.6])
 
     def constant(windows: torch.Tensor) -> torch.Tensor:
@@ -44,10 +52,14 @@ def test_a_volume_placed_and_restored_in_slabs() -> None:
     recipe = Recipe("half", modality="mr", spacing_mm=2.0, slice_mm=2.0, size=64)
     placement = VolumePlacement.of((21, 10, 12), (1.0, 1.0, 1.0), recipe)
     assert placement.shape == (11, 5, 6)
-    d, h, w = torch.meshgrid(torch.arange(21.0), torch.arange(10.0), torch.arange(12.0), indexing="ij")
+    d, h, w = torch.meshgrid(
+        torch.arange(21.0), torch.arange(10.0), torch.arange(12.0), indexing="ij"
+    )
     volume = (0.02 * d + 0.01 * h + 0.005 * w).numpy()
     placed = placement.place(volume)[None]
     for d in (0, 7, 20):
         rows = placement.rows_for(d)
-        back = placement.restore(placed[:, rows.start : rows.stop], rows.start, range(d, d + 1))[0, 0]
+        back = placement.restore(placed[:, rows.start : rows.stop], rows.start, range(d, d + 1))[
+            0, 0
+        ]
         assert abs(back[2:-2, 2:-2] - volume[d, 2:-2, 2:-2]).max() < 0.025

@@ -1,4 +1,6 @@
-"""A prepared dataset: what is kept, what is refused, what is re-used, and that the input is never touched."""
+"""A prepared dataset: what is kept, what is refused, what is re-used, and that the input is never
+touched.
+"""
 
 import csv
 import gzip
@@ -35,7 +37,9 @@ def hashes(folder: Path) -> dict[str, tuple[str, int]]:
 
 
 def options(**changes: object) -> PrepareOptions:
-    return PrepareOptions(**{"labels": LIVER, "recipe": "ct", "masks": "complete", "jobs": 1, **changes})  # type: ignore[arg-type]
+    return PrepareOptions(
+        **{"labels": LIVER, "recipe": "ct", "masks": "complete", "jobs": 1, **changes}
+    )  # type: ignore[arg-type]
 
 
 def test_store_holds_the_scan_exactly(tmp_path) -> None:
@@ -44,12 +48,25 @@ def test_store_holds_the_scan_exactly(tmp_path) -> None:
     mask = read_labels(tmp_path / "scans" / "labels" / "case_01.nii.gz")
     with prepared.case("case_01") as file:
         stored = file.volume()
-        assert stored.voxels.dtype == scan.voxels.dtype and np.array_equal(stored.voxels, scan.voxels)
-        assert np.array_equal(stored.grid.affine, scan.grid.affine) and file.spacing_mm == (5.0, 3.0, 3.0)
+        assert stored.voxels.dtype == scan.voxels.dtype and np.array_equal(
+            stored.voxels, scan.voxels
+        )
+        assert np.array_equal(stored.grid.affine, scan.grid.affine) and file.spacing_mm == (
+            5.0,
+            3.0,
+            3.0,
+        )
         assert np.array_equal(file.labels([3, 0]), (mask.voxels[[3, 0]] == 6).astype(np.uint8))
     row = prepared.cases["case_01"]
-    assert row.present == {"liver": [2, 3, 4, 5]} and row.counts == {"6": 12 * 12 * 4} and row.shape == (8, 32, 32)
-    assert prepared.recipe.settled and (prepared.recipe.spacing_mm, prepared.recipe.size) == (3.0, 64)
+    assert (
+        row.present == {"liver": [2, 3, 4, 5]}
+        and row.counts == {"6": 12 * 12 * 4}
+        and row.shape == (8, 32, 32)
+    )
+    assert prepared.recipe.resolved and (prepared.recipe.spacing_mm, prepared.recipe.size) == (
+        3.0,
+        64,
+    )
 
 
 def test_input_is_untouched_and_second_time_is_reuse(tmp_path) -> None:
@@ -60,7 +77,10 @@ def test_input_is_untouched_and_second_time_is_reuse(tmp_path) -> None:
     second = prepare(tmp_path / "scans", tmp_path / "out", options())
     assert (first.built, first.reused, second.built, second.reused) == (3, 0, 0, 3)
     assert hashes(tmp_path / "out" / "cases") == cases and hashes(tmp_path / "scans") == before
-    write_volume(tmp_path / "scans" / "images" / "case_02.nii.gz", read_volume(tmp_path / "scans" / "images" / "case_01.nii.gz"))
+    write_volume(
+        tmp_path / "scans" / "images" / "case_02.nii.gz",
+        read_volume(tmp_path / "scans" / "images" / "case_01.nii.gz"),
+    )
     assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
 
 
@@ -91,7 +111,9 @@ def test_parallel_equals_serial(tmp_path) -> None:
     for name, jobs in (("one", 1), ("two", 2)):
         prepare(tmp_path / "scans", tmp_path / name, options(jobs=jobs))
     assert Prepared.open(tmp_path / "one").digest == Prepared.open(tmp_path / "two").digest
-    assert (tmp_path / "one" / "dataset.json").read_bytes() == (tmp_path / "two" / "dataset.json").read_bytes()
+    assert (tmp_path / "one" / "dataset.json").read_bytes() == (
+        tmp_path / "two" / "dataset.json"
+    ).read_bytes()
 
 
 def test_bad_cases_are_listed_and_the_others_are_the_same(tmp_path) -> None:
@@ -104,19 +126,30 @@ def test_bad_cases_are_listed_and_the_others_are_the_same(tmp_path) -> None:
     mask = read_labels(labels / "case_00.nii.gz")
     moved = mask.grid.affine.copy()
     moved[2, 3] += 40
-    write_labels(labels / "x_grid.nii.gz", LabelMap.from_file_order(mask.grid.orientation.undo(mask.voxels), moved))
+    write_labels(
+        labels / "x_grid.nii.gz",
+        LabelMap.from_file_order(mask.grid.orientation.undo(mask.voxels), moved),
+    )
     summary = prepare(tmp_path / "scans", tmp_path / "mixed", options())
-    assert {line["case"]: line["row"] for line in summary.refused} == {"x_cut": "N01", "x_grid": "M03"}
+    assert {line["case"]: line["code"] for line in summary.refused} == {
+        "x_cut": "N01",
+        "x_grid": "M03",
+    }
     assert all(line["fix"] for line in summary.refused)
     for case in ("case_00", "case_01", "case_02"):
         assert (tmp_path / "clean" / "cases" / f"{case}.h5").read_bytes() == (
             tmp_path / "mixed" / "cases" / f"{case}.h5"
         ).read_bytes()
     report = check(tmp_path / "scans", options())
-    assert {problem["case"]: problem["row"] for problem in report.problems} == {"x_cut": "N01", "x_grid": "M03"}
+    assert {problem["case"]: problem["code"] for problem in report.problems} == {
+        "x_cut": "N01",
+        "x_grid": "M03",
+    }
     assert [case.outlined for case in report.cases] == [4, 4, 4]
     mended = copy_header(tmp_path / "scans", "x_grid", tmp_path / "fixed")
-    assert np.allclose(read_labels(mended).grid.affine, read_volume(images / "x_grid.nii.gz").grid.affine)
+    assert np.allclose(
+        read_labels(mended).grid.affine, read_volume(images / "x_grid.nii.gz").grid.affine
+    )
 
 
 def test_nothing_is_written_into_or_over_what_is_not_ours(tmp_path) -> None:
@@ -138,10 +171,16 @@ def test_a_label_that_is_nowhere_is_named(tmp_path) -> None:
 
 
 def test_unknown_is_not_background(tmp_path) -> None:
-    """Partial masks: reviewed are the outlined slices and those the person lists; complete masks: all."""
+    """Partial masks: reviewed are the outlined slices and those the person lists; complete masks:
+    all.
+    """
     write_scans(tmp_path / "scans", 2)
     (tmp_path / "reviewed.csv").write_text("case,first_slice,last_slice\ncase_00,0,1\n")
-    prepare(tmp_path / "scans", tmp_path / "out", options(masks="partial", reviewed=tmp_path / "reviewed.csv"))
+    prepare(
+        tmp_path / "scans",
+        tmp_path / "out",
+        options(masks="partial", reviewed=tmp_path / "reviewed.csv"),
+    )
     prepared = Prepared.open(tmp_path / "out")
     assert prepared.reviewed == {"case_00": frozenset(range(6)), "case_01": frozenset({2, 3, 4, 5})}
     assert not prepared.cases["case_00"].complete and prepared.split.test == ()
@@ -152,7 +191,10 @@ def test_unknown_is_not_background(tmp_path) -> None:
 def test_tags_count_along_the_files_own_axis(tmp_path) -> None:
     """A scan stored from head to feet: slice 0 of the file is d = 7."""
     write_scans(tmp_path / "scans", 2)
-    for name, read, write in (("images", read_volume, write_volume), ("labels", read_labels, write_labels)):
+    for name, read, write in (
+        ("images", read_volume, write_volume),
+        ("labels", read_labels, write_labels),
+    ):
         path = tmp_path / "scans" / name / "case_01.nii.gz"
         thing = read(path)
         array = thing.grid.orientation.undo(thing.voxels)[:, :, ::-1]
@@ -160,7 +202,9 @@ def test_tags_count_along_the_files_own_axis(tmp_path) -> None:
         affine[:3, 3] += 7 * affine[:3, 2]
         affine[:3, 2] *= -1
         write(path, type(thing).from_file_order(np.ascontiguousarray(array), affine))
-    (tmp_path / "tags.csv").write_text("case,first_slice,last_slice\ncase_00,1,5\ncase_01,2,6\nother,0,1\n")
+    (tmp_path / "tags.csv").write_text(
+        "case,first_slice,last_slice\ncase_00,1,5\ncase_01,2,6\nother,0,1\n"
+    )
     summary = prepare(tmp_path / "scans", tmp_path / "out", options(tags=tmp_path / "tags.csv"))
     prepared = Prepared.open(tmp_path / "out")
     assert prepared.tags == {"case_00": {"liver": (1, 5)}, "case_01": {"liver": (1, 5)}}
@@ -170,7 +214,12 @@ def test_tags_count_along_the_files_own_axis(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "words"),
-    [("case_00,3,99", "0..7"), ("case_00,5,3", "first before last"), ("case_00,x,3", "0..7"), ("case_00,4,5", "outside its tag")],
+    [
+        ("case_00,3,99", "0..7"),
+        ("case_00,5,3", "first before last"),
+        ("case_00,x,3", "0..7"),
+        ("case_00,4,5", "outside its tag"),
+    ],
 )
 def test_bad_tags_are_refused_by_line(tmp_path, line, words) -> None:
     write_scans(tmp_path / "scans", 2)
@@ -185,17 +234,23 @@ def test_one_patient_in_two_parts_is_refused(tmp_path) -> None:
     write_split(tmp_path / "split.toml", Split(("case_00", "case_01"), (), ("case_02",)))
     (tmp_path / "patients.csv").write_text("case,patient\ncase_00,a\ncase_01,b\ncase_02,a\n")
     with pytest.raises(BadDataset, match="patient a is in"):
-        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml", patients=tmp_path / "patients.csv"))
+        prepare(
+            tmp_path / "scans",
+            tmp_path / "out",
+            options(split=tmp_path / "split.toml", patients=tmp_path / "patients.csv"),
+        )
 
 
 def test_the_same_scan_under_two_names_is_refused_across_parts(tmp_path) -> None:
     write_scans(tmp_path / "scans", 3)
     for name in ("images", "labels"):
-        shutil.copy(tmp_path / "scans" / name / "case_00.nii.gz", tmp_path / "scans" / name / "copy.nii.gz")
+        shutil.copy(
+            tmp_path / "scans" / name / "case_00.nii.gz", tmp_path / "scans" / name / "copy.nii.gz"
+        )
     write_split(tmp_path / "split.toml", Split(("case_00", "case_01"), (), ("case_02", "copy")))
     with pytest.raises(BadDataset, match="two parts") as caught:
         prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
-    assert caught.value.row == "N44" and "case_00 (train) = copy (test)" in str(caught.value)
+    assert caught.value.code == "N44" and "case_00 (train) = copy (test)" in str(caught.value)
 
 
 def test_drawn_split_keeps_twins_and_patients_together(tmp_path) -> None:
@@ -219,7 +274,9 @@ def test_ranges() -> None:
 
 
 def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
-    """F05: a script without a main guard kills its own workers; the cases are then read in this process."""
+    """F05: a script without a main guard kills its own workers; the cases are then read in this
+    process.
+    """
     cases = write_scans(tmp_path / "scans", 3)
     script = tmp_path / "script.py"
     script.write_text(
@@ -229,7 +286,9 @@ def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
         "options = PrepareOptions(labels={'liver': (6,)}, jobs=2)\n"
         "print('built', prepare(here / 'scans', here / 'prepared', options).built)\n"
     )
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert f"built {len(cases)}" in done.stdout
 
@@ -247,17 +306,25 @@ def two_organs(tmp_path):
 
 
 def test_another_order_of_classes_is_another_dataset(two_organs, tmp_path) -> None:
-    """Cases hold class numbers: used again under the other order, organs would have swapped names."""
+    """Cases hold class numbers: used again under the other order, organs would have
+    swapped names.
+    """
     for labels in ({"liver": (6,), "kidney": (2,)}, {"kidney": (2,), "liver": (6,)}):
         summary = prepare(two_organs, tmp_path / "out", options(labels=labels))
         assert (summary.built, summary.reused) == (2, 0)
-        assert Prepared.open(tmp_path / "out").cases["case_00"].present == {"liver": [2, 3, 4, 5], "kidney": [0]}
+        assert Prepared.open(tmp_path / "out").cases["case_00"].present == {
+            "liver": [2, 3, 4, 5],
+            "kidney": [0],
+        }
 
 
 def test_what_a_data_set_calls_its_values_belongs_to_the_masks(two_organs, tmp_path) -> None:
     (two_organs / "images").rename(two_organs / "imagesTr")
     (two_organs / "labels").rename(two_organs / "labelsTr")
-    for names, slices in (({"1": "a", "2": "b", "6": "liver"}, [2, 3, 4, 5]), ({"1": "a", "2": "liver", "6": "b"}, [0])):
+    for names, slices in (
+        ({"1": "a", "2": "b", "6": "liver"}, [2, 3, 4, 5]),
+        ({"1": "a", "2": "liver", "6": "b"}, [0]),
+    ):
         write_json(two_organs / "dataset.json", {"labels": names})
         prepare(two_organs, tmp_path / "out", options(labels={"liver": ("liver",)}))
         assert Prepared.open(tmp_path / "out").cases["case_00"].outlined == slices
@@ -282,7 +349,11 @@ def test_the_voxels_of_a_pair_are_looked_at_too(tmp_path) -> None:
 
 
 def test_the_digest_says_what_masks_mean_and_how_large_voxels_are(two_organs, tmp_path) -> None:
-    ways = [options(), options(labels={"liver": (2,)}), options(read=ReadOptions(spacing_mm=(1.5, 1.5, 5.0)))]
+    ways = [
+        options(),
+        options(labels={"liver": (2,)}),
+        options(read=ReadOptions(spacing_mm=(1.5, 1.5, 5.0))),
+    ]
     digests = set()
     for index, way in enumerate(ways):
         prepare(two_organs, tmp_path / str(index), way)
@@ -296,11 +367,16 @@ def test_nothing_new_leaves_every_file_alone(tmp_path, monkeypatch) -> None:
     prepare(tmp_path / "scans", tmp_path / "out", options(tags="from-masks"))
     before, there = hashes(tmp_path / "out"), []
     manifest = tmp_path / "out" / "dataset.json"
-    again = prepare(tmp_path / "scans", tmp_path / "out", options(tags="from-masks"), lambda *_: there.append(manifest.exists()))
+    again = prepare(
+        tmp_path / "scans",
+        tmp_path / "out",
+        options(tags="from-masks"),
+        lambda *_: there.append(manifest.exists()),
+    )
     assert again.reused == 3 and there == [True] * 3
-    assert {path: value for path, value in hashes(tmp_path / "out").items() if "lock" not in path} == {
-        path: value for path, value in before.items() if "lock" not in path
-    }
+    assert {
+        path: value for path, value in hashes(tmp_path / "out").items() if "lock" not in path
+    } == {path: value for path, value in before.items() if "lock" not in path}
 
 
 def test_a_dataset_outlives_a_mistake_in_the_next_command(tmp_path) -> None:
@@ -313,7 +389,9 @@ def test_a_dataset_outlives_a_mistake_in_the_next_command(tmp_path) -> None:
 
 
 def test_a_mistake_costs_no_scan_its_reading(tmp_path) -> None:
-    """A new outline and a wrong split in one command: the right one then reads the changed scan alone."""
+    """A new outline and a wrong split in one command: the right one then reads the changed scan
+    alone.
+    """
     write_scans(tmp_path / "scans", 3)
     prepare(tmp_path / "scans", tmp_path / "out", options())
     repaint(tmp_path / "scans" / "labels" / "case_01.nii.gz")
@@ -327,14 +405,22 @@ def test_a_mistake_costs_no_scan_its_reading(tmp_path) -> None:
     assert (summary.built, summary.reused) == (1, 2)
     assert not (tmp_path / "out" / "earlier.json").exists()
     again = prepare(tmp_path / "scans", tmp_path / "anew", options())
-    assert again.built == 3 and Prepared.open(tmp_path / "anew").digest == Prepared.open(tmp_path / "out").digest
+    assert (
+        again.built == 3
+        and Prepared.open(tmp_path / "anew").digest == Prepared.open(tmp_path / "out").digest
+    )
 
 
 def test_what_was_taken_back_is_read_again(tmp_path) -> None:
-    """The table from before tells of the mask as it is once more; the case file holds the one in between."""
+    """The table from before tells of the mask as it is once more; the case file holds the one in
+    between.
+    """
     write_scans(tmp_path / "scans", 2)
     prepare(tmp_path / "scans", tmp_path / "out", options())
-    digest, path = Prepared.open(tmp_path / "out").digest, tmp_path / "scans" / "labels" / "case_01.nii.gz"
+    digest, path = (
+        Prepared.open(tmp_path / "out").digest,
+        tmp_path / "scans" / "labels" / "case_01.nii.gz",
+    )
     times, first = path.stat(), path.read_bytes()
     repaint(path)
     write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
@@ -350,15 +436,17 @@ def test_a_drive_that_is_gone_does_not_shrink_a_dataset(tmp_path, monkeypatch) -
     write_scans(tmp_path / "scans", 3)
     prepare(tmp_path / "scans", tmp_path / "out", options())
     before = Prepared.open(tmp_path / "out")
-    monkeypatch.setattr(build, "stamp_of", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    monkeypatch.setattr(
+        build, "stamp_of", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error"))
+    )
     with pytest.raises(NoRoom, match="no case can be used") as caught:
         prepare(tmp_path / "scans", tmp_path / "out", options())
-    assert caught.value.row == "N47"
+    assert caught.value.code == "N47"
     whole = build.read_pair
 
     def some(pair, *rest):  # type: ignore[no-untyped-def]
         if pair.case == "case_02":
-            raise NoRoom("Input/output error", fix="reconnect the drive", row="N47")
+            raise NoRoom("Input/output error", fix="reconnect the drive", code="N47")
         return whole(pair, *rest)
 
     monkeypatch.undo()
@@ -378,30 +466,41 @@ def test_what_a_killed_process_left_is_no_foreign_file(tmp_path) -> None:
     assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 2
 
 
-def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(tmp_path, monkeypatch) -> None:
+def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(
+    tmp_path, monkeypatch
+) -> None:
     write_scans(tmp_path / "scans", 4)
     whole = build.read_pair
 
     def some(pair, *rest):  # type: ignore[no-untyped-def]
         if pair.case in ("case_01", "case_02"):
-            raise NoRoom("no", row={"case_01": "N47", "case_02": "F20"}[pair.case])
+            raise NoRoom("no", code={"case_01": "N47", "case_02": "F20"}[pair.case])
         return whole(pair, *rest)
 
     monkeypatch.setattr(build, "read_pair", some)
     summary = prepare(tmp_path / "scans", tmp_path / "out", options())
-    assert summary.built == 2 and [line["row"] for line in summary.refused] == ["N47", "F20"]
-    monkeypatch.setattr(build, "write_case", lambda *_: (_ for _ in ()).throw(NoRoom("the disk is full", row="F01")))
+    assert summary.built == 2 and [line["code"] for line in summary.refused] == ["N47", "F20"]
+    monkeypatch.setattr(
+        build,
+        "write_case",
+        lambda *_: (_ for _ in ()).throw(NoRoom("the disk is full", code="F01")),
+    )
     with pytest.raises(NoRoom, match="disk is full"):
         prepare(tmp_path / "scans", tmp_path / "new", options())
 
 
 def test_what_lies_beyond_the_grid_is_said(tmp_path) -> None:
-    """392 mm of grid reach 6.5 pixels of 30 mm to each side of the middle, columns 10 to 21: the liver begins at 6 and at 7."""
+    """392 mm of grid reach 6.5 pixels of 30 mm to each side of the middle, columns 10 to 21: the
+    liver begins at 6 and at 7.
+    """
     write_scans(tmp_path / "scans", 2)
     wide = options(recipe="ct-liver", read=ReadOptions(spacing_mm=(30.0, 30.0, 5.0)))
     notes = prepare(tmp_path / "scans", tmp_path / "out", wide).notes
     assert any("of what is outlined lies beyond the network's grid" in note for note in notes)
-    assert not any("lies beyond" in note for note in prepare(tmp_path / "scans", tmp_path / "whole", options()).notes)
+    assert not any(
+        "lies beyond" in note
+        for note in prepare(tmp_path / "scans", tmp_path / "whole", options()).notes
+    )
 
 
 def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:
@@ -414,16 +513,21 @@ def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:
         ((1.0, 1.0, 1.0), ""),
     ):
         notes = check(tmp_path / "scans", options(read=ReadOptions(spacing_mm=spacing))).notes
-        assert [word for word in ("coronal", "sagittal") if any(f"a {word} scan?" in note for note in notes)] == [said] * bool(
-            said
-        )
+        assert [
+            word
+            for word in ("coronal", "sagittal")
+            if any(f"a {word} scan?" in note for note in notes)
+        ] == [said] * bool(said)
 
 
 def test_masks_of_a_type_that_is_not_read_are_named(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     assert not any("not read" in note for note in check(tmp_path / "scans", options()).notes)
     (tmp_path / "scans" / "labels" / "case_01.seg.nrrd").write_bytes(b"NRRD0005")
-    assert any("not read: case_01.seg.nrrd; save scans" in note for note in check(tmp_path / "scans", options()).notes)
+    assert any(
+        "not read: case_01.seg.nrrd; save scans" in note
+        for note in check(tmp_path / "scans", options()).notes
+    )
 
 
 def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:

@@ -1,4 +1,6 @@
-"""Layouts, pairing by case id, and what in a folder is never opened. Files here are empty: discovery opens none."""
+"""Layouts, pairing by case id, and what in a folder is never opened. Files here are empty:
+discovery opens none.
+"""
 
 import json
 import os
@@ -25,7 +27,7 @@ def shown(layout: Layout) -> dict[str, str | None]:
 
 
 def rows(layout: Layout) -> list[str]:
-    return [problem.row for problem in layout.problems]
+    return [problem.code for problem in layout.problems]
 
 
 def test_plain(tmp_path):
@@ -64,7 +66,9 @@ def test_an_affix_that_could_mean_two_scans_pairs_nothing(tmp_path):
 
 def test_hidden_file_in_one_folder_shifts_nothing(tmp_path):  # M16, N49
     names = [f"{part}/c{n}.nii.gz" for part in ("images", "labels") for n in range(5)]
-    layout = discover(lay(tmp_path, *names, "labels/._c0.nii.gz", "images/.DS_Store", "labels/Thumbs.db"))
+    layout = discover(
+        lay(tmp_path, *names, "labels/._c0.nii.gz", "images/.DS_Store", "labels/Thumbs.db")
+    )
     assert shown(layout) == {f"c{n}": f"c{n}.nii.gz" for n in range(5)}
     assert layout.ignored == 3
     assert any("3 hidden" in note for note in layout.notes)
@@ -72,7 +76,13 @@ def test_hidden_file_in_one_folder_shifts_nothing(tmp_path):  # M16, N49
 
 def test_masks_without_scan_are_listed_with_nearest_names(tmp_path):  # M15
     layout = discover(
-        lay(tmp_path, "images/liver_012.nii", "images/liver_013.nii", "labels/liver_12.nii", "labels/liver_013.nii")
+        lay(
+            tmp_path,
+            "images/liver_012.nii",
+            "images/liver_013.nii",
+            "labels/liver_12.nii",
+            "labels/liver_013.nii",
+        )
     )
     assert shown(layout) == {"liver_012": None, "liver_013": "liver_013.nii"}
     text = str(layout.problems[0])
@@ -87,7 +97,10 @@ def test_packed_and_unpacked_twin(tmp_path):  # N42
     assert "a.nii.gz" in str(layout.problems[0])
 
 
-@pytest.mark.parametrize("names", [("Case.nii", "case.nii"), ("\u00e9.nii", "e\u0301.nii"), ("a.nii.gz", "a_0000.nii.gz")])
+@pytest.mark.parametrize(
+    "names",
+    [("Case.nii", "case.nii"), ("\u00e9.nii", "e\u0301.nii"), ("a.nii.gz", "a_0000.nii.gz")],
+)
 def test_names_that_mean_the_same_case(tmp_path, names):  # N43
     layout = discover(lay(tmp_path, *(f"images/{name}" for name in names), "images/other.nii"))
     assert shown(layout) == {"other": None}
@@ -96,9 +109,18 @@ def test_names_that_mean_the_same_case(tmp_path, names):  # N43
 
 def test_lits_in_sub_folders(tmp_path):
     layout = discover(
-        lay(tmp_path, "batch1/volume-0.nii", "batch1/volume-10.nii", "batch2/segmentation-10.nii", "batch2/segmentation-0.nii")
+        lay(
+            tmp_path,
+            "batch1/volume-0.nii",
+            "batch1/volume-10.nii",
+            "batch2/segmentation-10.nii",
+            "batch2/segmentation-0.nii",
+        )
     )
-    assert (layout.kind, shown(layout)) == ("lits", {"volume-0": "segmentation-0.nii", "volume-10": "segmentation-10.nii"})
+    assert (layout.kind, shown(layout)) == (
+        "lits",
+        {"volume-0": "segmentation-0.nii", "volume-10": "segmentation-10.nii"},
+    )
 
 
 def test_totalsegmentator(tmp_path):
@@ -219,7 +241,9 @@ def test_odd_names_that_are_fine(tmp_path, name):  # N45
     assert shown(layout) == {name: f"{name}.nii"}
 
 
-@pytest.mark.parametrize("name", ["doe^jane", "scan_20240131", "ct-31.01.1959", "MRN_88213", "0012345678"])
+@pytest.mark.parametrize(
+    "name", ["doe^jane", "scan_20240131", "ct-31.01.1959", "MRN_88213", "0012345678"]
+)
 def test_names_that_may_identify_are_warned_of_and_not_repeated(tmp_path, name):
     layout = discover(lay(tmp_path, f"images/{name}.nii"))
     assert len(layout.pairs) == 1
@@ -227,7 +251,9 @@ def test_names_that_may_identify_are_warned_of_and_not_repeated(tmp_path, name):
     assert not any(name in note for note in layout.notes)
 
 
-@pytest.mark.parametrize("name", ["s0011", "hippocampus_123", "ct_00", "la_06SR5RBREL16DQ6M8LWS", "volume-130"])
+@pytest.mark.parametrize(
+    "name", ["s0011", "hippocampus_123", "ct_00", "la_06SR5RBREL16DQ6M8LWS", "volume-130"]
+)
 def test_names_of_public_sets_are_no_warning(tmp_path, name):
     assert discover(lay(tmp_path, f"images/{name}.nii")).notes == ()
 
@@ -235,7 +261,10 @@ def test_names_of_public_sets_are_no_warning(tmp_path, name):
 def test_empty_and_foreign_folders(tmp_path):
     with pytest.raises(BadDataset) as caught:
         discover(tmp_path)
-    assert all(word in str(caught.value) for word in ("the folder is empty", "images/case_01.nii.gz", "LiTS", "DICOM", "fix:"))
+    assert all(
+        word in str(caught.value)
+        for word in ("the folder is empty", "images/case_01.nii.gz", "LiTS", "DICOM", "fix:")
+    )
     with pytest.raises(BadDataset, match="no scans found") as caught:
         discover(lay(tmp_path / "n", "a.nrrd", "b.mha"))
     assert ".mha, .nrrd are not read" in str(caught.value)
@@ -263,7 +292,7 @@ def test_unreadable_folder_is_a_problem_of_its_own(tmp_path, monkeypatch):  # N4
     monkeypatch.setattr(os, "scandir", scandir)
     layout = discover(tmp_path)
     assert shown(layout) == {"a": None}
-    assert [(problem.row, problem.exit_code) for problem in layout.problems] == [("N47", 4)]
+    assert [(problem.code, problem.exit_code) for problem in layout.problems] == [("N47", 4)]
 
 
 def test_real_scans():

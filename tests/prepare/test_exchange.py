@@ -14,7 +14,9 @@ def test_export_then_import(tmp_path) -> None:
     prepared = prepare_scans(tmp_path)
     cases = cases_of(prepared, "train")
     assert len(cases) == 3
-    assert export_prepared(prepared, tmp_path / "out.h5", cases) == 24  # 3 cases x 8 reviewed slices
+    assert (
+        export_prepared(prepared, tmp_path / "out.h5", cases) == 24
+    )  # 3 cases x 8 reviewed slices
     with h5py.File(tmp_path / "out.h5") as file:
         assert file["Slice0/Slice"].shape == (256, 256)
         labels = [int(file[f"Slice{i}"].attrs["ImageLabel"]) for i in range(8)]

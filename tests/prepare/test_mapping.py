@@ -44,7 +44,7 @@ def test_lines():
 def test_nonsense(lines):
     with pytest.raises(BadConfig) as caught:
         parse_labels(lines)
-    assert caught.value.row == "C02"
+    assert caught.value.code == "C02"
     assert caught.value.fix
 
 
@@ -68,14 +68,17 @@ def test_large_values():
 
 def test_names():
     names = {"Kidney": 2, "cyst": 3, "one": 1, "liver": 6}
-    assert map_labels(SMALL, {"organ": ("kidney", "liver")}, names).voxels.tolist() == [[[0, 0], [1, 0]], [[0, 0], [0, 1]]]
+    assert map_labels(SMALL, {"organ": ("kidney", "liver")}, names).voxels.tolist() == [
+        [[0, 0], [1, 0]],
+        [[0, 0], [0, 1]],
+    ]
     with pytest.raises(BadDataset, match="'livr'") as caught:
         map_labels(SMALL, {"organ": ("livr",)}, names)
-    assert caught.value.row == "M08"
+    assert caught.value.code == "M08"
     assert caught.value.fix == "--label organ=liver"
     with pytest.raises(BadDataset) as caught:  # once by name, once by value
         map_labels(SMALL, {"a": ("liver",), "b": (6,)}, names)
-    assert caught.value.row == "M17"
+    assert caught.value.code == "M17"
     with pytest.raises(BadDataset, match="'liver'"):
         map_labels(SMALL, {"liver": ("liver",)}, {})
 
@@ -98,7 +101,7 @@ def test_zero_and_255():  # M07
     mask = np.array([[[0, 255]]], np.uint8)
     with pytest.raises(BadDataset) as caught:
         map_labels(mask, {"liver": (1,)}, {}, "m.nii")
-    assert (caught.value.row, caught.value.fix) == ("M07", "--label liver=255")
+    assert (caught.value.code, caught.value.fix) == ("M07", "--label liver=255")
     assert map_labels(mask, {"liver": (255,)}, {}).voxels.tolist() == [[[0, 1]]]
 
 
@@ -119,9 +122,14 @@ def test_asked_for_but_nowhere():
 
 def test_parts():
     left, right = np.array([[[1, 0, 0]]], np.uint8), np.array([[[0, 0, 255]]], np.uint8)
-    mapped = map_parts({"kidney_left": left, "kidney_right": right}, {"right": ("kidney_right",), "left": ("Kidney_left",)})
+    mapped = map_parts(
+        {"kidney_left": left, "kidney_right": right},
+        {"right": ("kidney_right",), "left": ("Kidney_left",)},
+    )
     assert mapped.voxels.tolist() == [[[2, 0, 1]]]
-    mapped = map_parts({"kidney_left": left, "kidney_right": right}, {"kidney": ("kidney_right", "kidney_left")})
+    mapped = map_parts(
+        {"kidney_left": left, "kidney_right": right}, {"kidney": ("kidney_right", "kidney_left")}
+    )
     assert mapped.voxels.tolist() == [[[1, 0, 1]]]
 
 
@@ -129,7 +137,7 @@ def test_parts_that_overlap():  # M17
     a, b = np.array([[[1, 1, 0]]], np.uint8), np.array([[[0, 1, 1]]], np.uint8)
     with pytest.raises(BadDataset) as caught:
         map_parts({"a": a, "b": b}, {"liver": ("a",), "tumour": ("b",)}, "s0011")
-    assert caught.value.row == "M17"
+    assert caught.value.code == "M17"
     assert "structures of liver and tumour overlap in 1 voxels" in str(caught.value)
     assert map_parts({"a": a, "b": b}, {"liver": ("a", "b")}).voxels.tolist() == [[[1, 1, 1]]]
 
@@ -137,7 +145,7 @@ def test_parts_that_overlap():  # M17
 def test_part_that_is_not_there():
     with pytest.raises(BadDataset) as caught:
         part_names({"kidney": ("kidney",)}, ["liver", "kidney_left", "kidney_right"])
-    assert caught.value.row == "M08"
+    assert caught.value.code == "M08"
     assert "kidney_left" in str(caught.value)
     with pytest.raises(BadDataset):
         part_names({"liver": (1,)}, ["liver"])

@@ -1,4 +1,6 @@
-"""The page: what a hostile or odd run does to it, and whether the outlines are where the masks are."""
+"""The page: what a hostile or odd run does to it, and whether the outlines are where
+the masks are.
+"""
 
 import base64
 import html
@@ -36,7 +38,9 @@ BLACK = np.zeros((20, 20, 3), np.uint8)
 
 
 def test_outline_follows_the_mask() -> None:
-    """A 10 x 10 square in a picture of the same size: its border, two pixels wide, and nothing else, is coloured."""
+    """A 10 x 10 square in a picture of the same size: its border, two pixels wide, and nothing
+    else, is coloured.
+    """
     picture, mask = BLACK.copy(), np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True
     outline(picture, mask, TRUTH, "solid")
@@ -58,7 +62,11 @@ def test_an_empty_mask_draws_nothing() -> None:
 def test_a_box_is_drawn_at_its_edges_and_clipped_to_the_picture() -> None:
     picture = BLACK.copy()
     draw_box(picture, (4.0, 6.0, 30.0, 12.0), BOX)
-    assert (picture[6, 4:20] == BOX).all() and (picture[12, 4:20] == BOX).all() and (picture[6:13, 4] == BOX).all()
+    assert (
+        (picture[6, 4:20] == BOX).all()
+        and (picture[12, 4:20] == BOX).all()
+        and (picture[6:13, 4] == BOX).all()
+    )
     assert not picture[8:11, 6:18].any()
 
 
@@ -101,9 +109,15 @@ def test_no_prompt_no_story(tmp_path) -> None:
     prompts = {"classes": ["liver"], "slices": [line]}
     recipe = _recipe(tmp_path)
     assert make_story("a", prompts, volume, pred, truth, recipe) is None
-    prompts["slices"] = [{**line, "boxes_raw": [[8.0, 8.0, 24.0, 24.0]], "heat": [[[0.1, 0.9], [0.2, 0.3]]]}]
+    prompts["slices"] = [
+        {**line, "boxes_raw": [[8.0, 8.0, 24.0, 24.0]], "heat": [[[0.1, 0.9], [0.2, 0.3]]]}
+    ]
     story = make_story("a", prompts, volume, pred, truth, recipe)
-    assert story is not None and len(story.pictures) == 4 and "P(liver) = 0.20" in story.pictures[1].caption
+    assert (
+        story is not None
+        and len(story.pictures) == 4
+        and "P(liver) = 0.20" in story.pictures[1].caption
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +126,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prepared]:
     folder = tmp_path_factory.mktemp("report")
     prepared = prepare_scans(folder)
     run = train(
-        TrainRequest(prepared.folder, folder / "run", method="unet", slices=2, steps=1, amp="off", settings=("channels=(8,8)",))
+        TrainRequest(
+            prepared.folder,
+            folder / "run",
+            method="unet",
+            slices=2,
+            steps=1,
+            amp="off",
+            settings=("channels=(8,8)",),
+        )
     )
     (run / "predictions").mkdir()
     return run, prepared
@@ -128,7 +150,11 @@ class _Reader(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+        self.addresses += [
+            value or ""
+            for name, value in attrs
+            if name in ("src", "href", "action", "data", "srcset")
+        ]
 
 
 def test_a_page_about_left_atria_says_that_they_were_cropped(finished) -> None:
@@ -139,10 +165,16 @@ def test_a_page_about_left_atria_says_that_they_were_cropped(finished) -> None:
     pages = []
     for name in ("ct", "left-atrium-half"):
         write_json(run / "recipe.json", RECIPES[name].as_dict())
-        pages.append(write_report(RunFolder.open(run), prepared, [], lambda case: volume, lambda case: truth).read_text())
+        pages.append(
+            write_report(
+                RunFolder.open(run), prepared, [], lambda case: volume, lambda case: truth
+            ).read_text()
+        )
     (run / "recipe.json").write_bytes(kept)
     assert [NOTES["la-2018"] in page for page in pages] == [False, True]
-    assert pages[1].index(NOTES["la-2018"]) < pages[1].index("Every tested scan"), "below the sentence, not at the end"
+    assert pages[1].index(NOTES["la-2018"]) < pages[1].index("Every tested scan"), (
+        "below the sentence, not at the end"
+    )
 
 
 def test_a_hostile_name_stays_text_and_nothing_is_loaded(finished) -> None:
@@ -150,19 +182,33 @@ def test_a_hostile_name_stays_text_and_nothing_is_loaded(finished) -> None:
     hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     note = '"><iframe src="https://example.org">'
     row = replace(prepared.cases["case_03"], notes=(note,))
-    odd = replace(prepared, cases={**prepared.cases, "case_03": row}, refused=({"case": hostile, "what": "bad <b>bold</b>"},))
+    odd = replace(
+        prepared,
+        cases={**prepared.cases, "case_03": row},
+        refused=({"case": hostile, "what": "bad <b>bold</b>"},),
+    )
     volume, pred, truth = _scan_and_masks()
     write_labels(run / "predictions" / "case_03.nii.gz", pred)
     scores = score_case("case_03", pred.voxels, truth.voxels, truth.spacing_mm, ("liver",))
     scores = [replace(score, label=hostile) for score in scores]
-    page = write_report(RunFolder.open(run), odd, scores, lambda case: volume, lambda case: truth).read_text()
+    page = write_report(
+        RunFolder.open(run), odd, scores, lambda case: volume, lambda case: truth
+    ).read_text()
     reader = _Reader()
     reader.feed(page)
     assert not {"script", "iframe", "link", "object", "embed", "form", "b"} & set(reader.tags)
-    assert reader.addresses and all(address.startswith("data:image/jpeg;base64,") for address in reader.addresses)
-    assert "&lt;script&gt;alert(1)" in page and "default-src &#39;none&#39;" not in page and "default-src 'none'" in page
+    assert reader.addresses and all(
+        address.startswith("data:image/jpeg;base64,") for address in reader.addresses
+    )
+    assert (
+        "&lt;script&gt;alert(1)" in page
+        and "default-src &#39;none&#39;" not in page
+        and "default-src 'none'" in page
+    )
     assert str(run) not in page and str(prepared.folder) not in page
-    pictures = [Image.open(io.BytesIO(base64.b64decode(a.partition(",")[2]))) for a in reader.addresses]
+    pictures = [
+        Image.open(io.BytesIO(base64.b64decode(a.partition(",")[2]))) for a in reader.addresses
+    ]
     assert all(picture.width == 360 for picture in pictures)
     assert len(page) < 200_000
 
@@ -175,8 +221,11 @@ def test_numbers_on_the_page_are_the_scores(finished) -> None:
     empty = np.zeros_like(pred.voxels)
     scores = score_case("case_03", pred.voxels, truth.voxels, truth.spacing_mm, ("liver",))
     scores += score_case("case_04", empty, truth.voxels, truth.spacing_mm, ("liver",))
-    page = write_report(RunFolder.open(run), prepared, scores, lambda case: volume, lambda case: truth).read_text()
-    # truth 4 * 256 = 1024, prediction 1024 - 256 - 16 = 752, overlap 752: 2 * 752 / 1776 = 0.847; the other is missed: mean 0.42
+    page = write_report(
+        RunFolder.open(run), prepared, scores, lambda case: volume, lambda case: truth
+    ).read_text()
+    # truth 4 * 256 = 1024, prediction 1024 - 256 - 16 = 752, overlap 752: 2 * 752 / 1776 = 0.847;
+    # the other is missed: mean 0.42
     assert "Liver: Dice 0.42 (95 % interval" in page and "1 missed, 0 spurious" in page
     assert "<td>0.847</td>" in page and "<td>0.000</td>" in page
     wall = re.findall(r"<h3>(case_0\d)", page)
@@ -185,7 +234,9 @@ def test_numbers_on_the_page_are_the_scores(finished) -> None:
 
 
 def test_the_sentence_counts_like_a_person(finished) -> None:
-    """Two structures of the same scans share their number; of others each has its own; one is no plural."""
+    """Two structures of the same scans share their number; of others each has its own; one is no
+    plural.
+    """
     run, prepared = finished
     config = RunFolder.open(run).read_config()
     _, pred, truth = _scan_and_masks()
@@ -194,18 +245,28 @@ def test_the_sentence_counts_like_a_person(finished) -> None:
     config["provided"] |= {"tagged_scans": 1}
 
     def sentence(scores: list[CaseScore]) -> str:
-        return _sentence(summarise(scores, prepared.patients), config, prepared, RunFolder.open(run))
+        return _sentence(
+            summarise(scores, prepared.patients), config, prepared, RunFolder.open(run)
+        )
 
-    assert ", Spleen: Dice 0.85" in sentence(both) and "on 1 scan the model never saw" in sentence(both)
+    assert ", Spleen: Dice 0.85" in sentence(both) and "on 1 scan the model never saw" in sentence(
+        both
+    )
     more = [*both, replace(liver[0], case="case_04")]
-    assert re.search(r"Liver: [^,]* on 2, Spleen: [^,]* on 1 scans the model never saw", sentence(more))
+    assert re.search(
+        r"Liver: [^,]* on 2, Spleen: [^,]* on 1 scans the model never saw", sentence(more)
+    )
     assert "the image tags of 1 scan;" in sentence(both)
 
 
 def page_of(run: Path, prepared: Prepared) -> str:
     """The page of a run without scores, as it is read."""
     volume, _, truth = _scan_and_masks()
-    return html.unescape(write_report(RunFolder.open(run), prepared, [], lambda case: volume, lambda case: truth).read_text())
+    return html.unescape(
+        write_report(
+            RunFolder.open(run), prepared, [], lambda case: volume, lambda case: truth
+        ).read_text()
+    )
 
 
 def command_on(page: str) -> list[str]:
@@ -218,47 +279,80 @@ def command_on(page: str) -> list[str]:
 def test_the_command_says_every_setting_that_is_not_default(finished) -> None:
     run, prepared = finished
     words = command_on(page_of(run, prepared))
-    assert words[words.index("--set") :] == ["--set", "channels=[8,8]", "--out", "RUN"] and "--in-order" not in words
-    again = TrainRequest(prepared.folder, run, method="unet", slices=2, settings=("channels=[8,8]",))
+    assert (
+        words[words.index("--set") :] == ["--set", "channels=[8,8]", "--out", "RUN"]
+        and "--in-order" not in words
+    )
+    again = TrainRequest(
+        prepared.folder, run, method="unet", slices=2, settings=("channels=[8,8]",)
+    )
     (stage,) = plan_stages(again)
     assert stage.config == config_from("unet", RunFolder.open(run).read_config()["config"])
 
 
 def test_the_command_says_that_volumes_were_taken_in_order(finished, tmp_path: Path) -> None:
-    """Both draw a case of three: of a draw that takes another one than the list's first, the budget tells which way it was."""
+    """Both draw a case of three: of a draw that takes another one than the list's first, the budget
+    tells which way it was.
+    """
     _, prepared = finished
     base = TrainRequest(
-        prepared.folder, tmp_path / "a", method="unet", volumes=1, steps=1, amp="off", settings=("channels=(8,8)",)
+        prepared.folder,
+        tmp_path / "a",
+        method="unet",
+        volumes=1,
+        steps=1,
+        amp="off",
+        settings=("channels=(8,8)",),
     )
     first = draw_budget(replace(base, in_order=True), prepared).volumes
-    draw = next(n for n in (0, 3, 6, 9) if draw_budget(replace(base, draw=n), prepared).volumes != first)
+    draw = next(
+        n for n in (0, 3, 6, 9) if draw_budget(replace(base, draw=n), prepared).volumes != first
+    )
     for folder, in_order in (("a", True), ("b", False)):
         run = train(replace(base, out=tmp_path / folder, draw=draw, in_order=in_order))
         assert ("--in-order" in command_on(page_of(run, prepared))) == in_order
 
 
 @pytest.mark.parametrize("method", ["cfr", "sfr_plus"])
-def test_a_method_with_stages_says_where_its_sam_started(finished, tmp_path: Path, method: str) -> None:
-    """Its own config names no weights: those of the stage with the SAM do, by their name and not by the folder they lay in."""
+def test_a_method_with_stages_says_where_its_sam_started(
+    finished, tmp_path: Path, method: str
+) -> None:
+    """Its own config names no weights: those of the stage with the SAM do, by their name and not by
+    the folder they lay in.
+    """
     run, prepared = finished
     shutil.copytree(run, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
-    whole = config_from(method, {"term": "none", "finetune": {"canvas": 256, "weights": "home/jane/own.safetensors"}})
-    write_json(folder.path / "config.json", {**folder.read_config(), "method": method, "config": asdict(whole)})
+    whole = config_from(
+        method,
+        {"term": "none", "finetune": {"canvas": 256, "weights": "home/jane/own.safetensors"}},
+    )
+    write_json(
+        folder.path / "config.json",
+        {**folder.read_config(), "method": method, "config": asdict(whole)},
+    )
     assert "not known: the run's folder finetune is gone" in page_of(folder.path, prepared)
     (folder.path / "finetune").mkdir()
     pretrained = {"name": "home/jane/own.safetensors", "sha256": "ab" * 32}
     earlier = {"config": asdict(whole.finetune), "pretrained": pretrained, "steps": 7}
     write_json(folder.path / "finetune" / "config.json", earlier)
     page = page_of(folder.path, prepared)
-    assert "pretrained weights own.safetensors (SHA-256 abababababab)" in page and "the method has no SAM" not in page
+    assert (
+        "pretrained weights own.safetensors (SHA-256 abababababab)" in page
+        and "the method has no SAM" not in page
+    )
     settings = [word for word in command_on(page) if "=" in word]
-    assert settings == ["term=none", "finetune.weights=own.safetensors", "finetune.canvas=256"] and "home/jane" not in page
+    assert (
+        settings == ["term=none", "finetune.weights=own.safetensors", "finetune.canvas=256"]
+        and "home/jane" not in page
+    )
     assert "<dd>finetune: 7 steps, then 1 step, seed 0" in page.replace("\n", "")
 
 
 def test_masks_that_nobody_drew_are_told(finished, tmp_path: Path) -> None:
-    """Of three scans two were sure enough: the page says by whom, how many, how sure; made in every step, that too."""
+    """Of three scans two were sure enough: the page says by whom, how many, how sure; made in every
+    step, that too.
+    """
     run, prepared = finished
     shutil.copytree(run, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
@@ -268,13 +362,22 @@ def test_masks_that_nobody_drew_are_told(finished, tmp_path: Path) -> None:
     (folder.path / "pseudo").mkdir()
     write_csv(folder.path / "pseudo" / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
     for pseudo, told in (
-        ("stored", "2 of 3 scans without outlines (finetune, its own mean confidence per scan 0.70 to 0.99)"),
+        (
+            "stored",
+            "2 of 3 scans without outlines (finetune, its own mean confidence per scan 0.70 to "
+            "0.99)",
+        ),
         ("online", "every unlabelled patch, in every step (finetune)"),
     ):
         patch = {"patch": (32, 64, 64), "finetune": {"patch": (32, 64, 64)}}
         whole = config_from("cfr", {"pseudo": pseudo, **patch})
-        write_json(folder.path / "config.json", {**folder.read_config(), "method": "cfr", "config": asdict(whole)})
-        assert f"<dt>Labelled by a model, then learned from</dt><dd>{told}</dd>" in page_of(folder.path, prepared)
+        write_json(
+            folder.path / "config.json",
+            {**folder.read_config(), "method": "cfr", "config": asdict(whole)},
+        )
+        assert f"<dt>Labelled by a model, then learned from</dt><dd>{told}</dd>" in page_of(
+            folder.path, prepared
+        )
 
 
 def test_a_page_says_whether_masks_came_from_prompts(finished, tmp_path: Path) -> None:
@@ -283,11 +386,15 @@ def test_a_page_says_whether_masks_came_from_prompts(finished, tmp_path: Path) -
     folder = RunFolder(tmp_path / "run")
     for path in folder.predictions.iterdir():
         path.unlink()
-    assert "Prompts at test time" not in page_of(folder.path, prepared), "no mask yet: nothing is known"
+    assert "Prompts at test time" not in page_of(folder.path, prepared), (
+        "no mask yet: nothing is known"
+    )
     write_labels(folder.predictions / "case_03.nii.gz", _scan_and_masks()[1])
     assert "none: masks come from the scan alone" in page_of(folder.path, prepared)
     line = {"d": 3, "present": [0.9], "boxes_raw": [None], "heat": None, "no_prompt": [1]}
-    write_json(folder.predictions / "case_03.prompts.json", {"classes": ["liver"], "slices": [line]})
+    write_json(
+        folder.predictions / "case_03.prompts.json", {"classes": ["liver"], "slices": [line]}
+    )
     page = page_of(folder.path, prepared)
     assert "automatic: the model's own" in page and "1 slice (their mask is empty)" in page
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewmask.synth.prompt import blur_mask, choose_targets, contrast, draw_points
+from fewmask.synth.prompt import blur_mask, choose_targets, contrast, sample_points
 from fewmask.synth.scene import REGIONS, Scenes, draw_scenes
 
 
@@ -18,7 +18,11 @@ def scenes() -> Scenes:
 
 def test_images_are_images(scenes) -> None:
     assert scenes.image.shape == (16, 1, 96, 96) and scenes.regions.shape == (16, 96, 96)
-    assert float(scenes.image.min()) >= 0 and float(scenes.image.max()) <= 1 and bool(torch.isfinite(scenes.image).all())
+    assert (
+        float(scenes.image.min()) >= 0
+        and float(scenes.image.max()) <= 1
+        and bool(torch.isfinite(scenes.image).all())
+    )
     assert float(scenes.image.flatten(1).std(1).min()) > 0.01, "an image without contrast"
 
 
@@ -62,12 +66,14 @@ def test_targets_are_regions_of_the_asked_size(scenes) -> None:
     for row, mask in zip(targets.rows, targets.mask, strict=True):
         seen = set(scenes.regions[row][mask].tolist())
         root = min(seen)
-        assert root > 0 and all(number == root or int(scenes.parents[row, number]) == root for number in seen)
+        assert root > 0 and all(
+            number == root or int(scenes.parents[row, number]) == root for number in seen
+        )
 
 
 def test_points_lie_in_their_mask(scenes) -> None:
     targets = choose_targets(scenes, 2, 0.001, generator(6))
-    points = draw_points(targets.mask, 5, generator(7))
+    points = sample_points(targets.mask, 5, generator(7))
     x, y = (points - 0.5).long().unbind(-1)
     assert bool(targets.mask[torch.arange(len(points))[:, None], y, x].all())
 

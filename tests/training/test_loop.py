@@ -1,4 +1,6 @@
-"""The loop without a child process: numbers that are none, signals, locks, requests that cannot be met."""
+"""The loop without a child process: numbers that are none, signals, locks, requests that cannot be
+met.
+"""
 
 import math
 import os
@@ -10,17 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from fewmask.core.batch import Batch, Feed, Labelled, Step
+from fewmask.core.batch import Batch, BatchSpec, Labelled, Step
 from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.io.lock import folder_lock
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_tensors
 from fewmask.methods._method import Method
 from fewmask.methods.unet import UNet2d
-from fewmask.training import Progress, TrainRequest, train
+from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training.hardware import choose_bf16, choose_device, mean_step
 from fewmask.training.loop import _build, take_step
-from fewmask.training.machine import choose_bf16, choose_device, mean_step
-from fewmask.training.stop import listen
+from fewmask.training.signals import listen
 from tests.scans import prepare_scans
 
 CPU = torch.device("cpu")
@@ -33,7 +35,14 @@ def prepared(tmp_path_factory) -> Path:
 
 def request(prepared: Path, out: Path, **changes: object) -> TrainRequest:
     chosen = {
-        **{"method": "unet", "slices": 3, "steps": 6, "amp": "off", "device": "cpu", "save_steps": 2},
+        **{
+            "method": "unet",
+            "slices": 3,
+            "steps": 6,
+            "amp": "off",
+            "device": "cpu",
+            "save_steps": 2,
+        },
         "settings": ("channels=[4,4]", "labelled=2"),
     }
     return TrainRequest(prepared=prepared, out=out, **{**chosen, **changes})  # type: ignore[arg-type]
@@ -42,7 +51,7 @@ def request(prepared: Path, out: Path, **changes: object) -> TrainRequest:
 class Line(Method):
     """One weight w, loss = slope * w; the slope can be made to be anything."""
 
-    feed = Feed(labelled=1)
+    batch_spec = BatchSpec(labelled=1)
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +59,10 @@ class Line(Method):
         self.value, self.slope, self.after = 0.0, 1.0, 0
 
     def losses(self, batch: Batch, step: Step) -> dict[str, torch.Tensor]:
-        return {"a": (self.slope * (self.w - self.w.detach()).sum()) + self.value, "b": 0 * self.w.sum()}
+        return {
+            "a": (self.slope * (self.w - self.w.detach()).sum()) + self.value,
+            "b": 0 * self.w.sum(),
+        }
 
     def predict(self, image: torch.Tensor):
         raise NotImplementedError
@@ -66,7 +78,13 @@ class Line(Method):
 
 
 def line_step(method: Line, optimiser: torch.optim.Optimizer) -> float:
-    batch = Batch(Labelled(torch.zeros(1, 1, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long)))
+    batch = Batch(
+        Labelled(
+            torch.zeros(1, 1, 4, 4),
+            torch.zeros(1, 4, 4, dtype=torch.long),
+            torch.zeros(1, 1, dtype=torch.long),
+        )
+    )
     return take_step(method, optimiser, batch, Step(0, 10), CPU, False, [0.5])[1]
 
 
@@ -78,7 +96,9 @@ def test_a_step_is_rate_times_schedule_times_clipped_slope() -> None:
     assert method.w.item() == pytest.approx(0.75, abs=1e-6) and method.after == 1
 
 
-@pytest.mark.parametrize(("value", "slope"), [(math.nan, 1.0), (math.inf, 1.0), (0.0, math.nan), (0.0, math.inf)])
+@pytest.mark.parametrize(
+    ("value", "slope"), [(math.nan, 1.0), (math.inf, 1.0), (0.0, math.nan), (0.0, math.inf)]
+)
 def test_f17_neither_a_bad_loss_nor_a_bad_slope_reaches_the_weights(value, slope) -> None:
     method = Line()
     method.value, method.slope = value, slope
@@ -97,7 +117,9 @@ def poison(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
     monkeypatch.setattr(UNet2d, "losses", losses)
 
 
-def test_f17_stops_at_once_and_names_slices_rate_and_gradient(prepared, tmp_path, monkeypatch) -> None:
+def test_f17_stops_at_once_and_names_slices_rate_and_gradient(
+    prepared, tmp_path, monkeypatch
+) -> None:
     out = tmp_path / "run"
     poison(monkeypatch, 5)
     with pytest.raises(TrainingFailed, match="a loss is not a number at step 5") as caught:
@@ -108,16 +130,22 @@ def test_f17_stops_at_once_and_names_slices_rate_and_gradient(prepared, tmp_path
     assert caught.value.exit_code == 1 and "step 4" in caught.value.did
     last = RunFolder.open(out).latest()
     assert last is not None and last.step == 4
-    assert all(bool(torch.isfinite(t).all()) for t in last.tensors.values() if t.is_floating_point())
+    assert all(
+        bool(torch.isfinite(t).all()) for t in last.tensors.values() if t.is_floating_point()
+    )
     monkeypatch.undo()
     train(request(prepared, out))
     train(request(prepared, tmp_path / "whole"))
-    assert (out / "weights.safetensors").read_bytes() == (tmp_path / "whole" / "weights.safetensors").read_bytes()
+    assert (out / "weights.safetensors").read_bytes() == (
+        tmp_path / "whole" / "weights.safetensors"
+    ).read_bytes()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_f02_a_signal_ends_after_the_step_with_all_saved(prepared, tmp_path, number, code) -> None:
-    def tell(state: Progress) -> None:
+    def tell(state: ProgressEvent) -> None:
         if state.step == 3:
             os.kill(os.getpid(), number)
 
@@ -167,23 +195,29 @@ def test_f03_a_detached_run_is_deaf_to_sighup_and_threads_get_no_handlers() -> N
     assert not problems
 
 
-def test_killed_between_last_state_and_weights_only_the_weights_are_written(prepared, tmp_path) -> None:
+def test_killed_between_last_state_and_weights_only_the_weights_are_written(
+    prepared, tmp_path
+) -> None:
     out = tmp_path / "run"
     train(request(prepared, out))
     whole = (out / "weights.safetensors").read_bytes()
     (out / "weights.safetensors").unlink()
-    told: list[Progress] = []
+    told: list[ProgressEvent] = []
     train(request(prepared, out), told.append)
     assert not told and (out / "weights.safetensors").read_bytes() == whole
 
 
 def test_losses_are_one_row_per_step_and_progress_counts(prepared, tmp_path) -> None:
-    told: list[Progress] = []
+    told: list[ProgressEvent] = []
     train(request(prepared, tmp_path / "run"), told.append)
-    assert [state.step for state in told] == [1, 2, 3, 4, 5, 6] and [state.saved_step for state in told] == [0, 2, 2, 4, 4, 6]
+    assert [state.step for state in told] == [1, 2, 3, 4, 5, 6] and [
+        state.saved_step for state in told
+    ] == [0, 2, 2, 4, 4, 6]
     assert told[-1].seconds_left == 0 and told[-1].losses.keys() == {"ce", "dice"}
     rows = RunFolder.open(tmp_path / "run").read_losses(99)
-    assert [(row["step"], row["ce"]) for row in rows] == [(str(s.step - 1), repr(s.losses["ce"])) for s in told]
+    assert [(row["step"], row["ce"]) for row in rows] == [
+        (str(s.step - 1), repr(s.losses["ce"])) for s in told
+    ]
 
 
 @pytest.mark.parametrize(
@@ -197,13 +231,15 @@ def test_losses_are_one_row_per_step_and_progress_counts(prepared, tmp_path) -> 
         ({"draw": 3}, "budget"),
     ],
 )
-def test_c06_another_request_is_shown_as_a_difference(prepared, tmp_path_factory, changes, word) -> None:
+def test_c06_another_request_is_shown_as_a_difference(
+    prepared, tmp_path_factory, changes, word
+) -> None:
     out = tmp_path_factory.getbasetemp() / "c06"
     if not out.exists():
         train(request(prepared, out))
     with pytest.raises(BadConfig) as caught:
         train(request(prepared, out, **changes))
-    assert caught.value.row == "C06" and any(word in line for line in caught.value.where)
+    assert caught.value.code == "C06" and any(word in line for line in caught.value.where)
 
 
 def test_what_is_settled_on_the_machine_is_kept_on_resume(prepared, tmp_path) -> None:
@@ -220,7 +256,9 @@ def test_timing_first_does_not_change_the_run(prepared, tmp_path) -> None:
     train(request(prepared, tmp_path / "timed", steps=None, minutes=1e-4))
     steps = RunFolder.open(tmp_path / "timed").read_config()["steps"]
     train(request(prepared, tmp_path / "counted", steps=steps))
-    one, two = (load_tensors(tmp_path / name / "weights.safetensors") for name in ("timed", "counted"))
+    one, two = (
+        load_tensors(tmp_path / name / "weights.safetensors") for name in ("timed", "counted")
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
@@ -274,7 +312,7 @@ def test_f08_a_gpu_that_is_not_there() -> None:
 def test_bf16_only_where_it_pays(monkeypatch) -> None:
     """A clock that steps count: float32 takes 1 s, bfloat16 0.5 s, then 0.95 s."""
     now = [0.0]
-    monkeypatch.setattr("fewmask.training.machine.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fewmask.training.hardware.time.perf_counter", lambda: now[0])
 
     def stepper(fast: float):
         def step(bf16: bool) -> None:
@@ -287,9 +325,11 @@ def test_bf16_only_where_it_pays(monkeypatch) -> None:
 
 
 def test_a_busy_moment_does_not_choose_bf16(monkeypatch) -> None:
-    """Both take 0.1 s; every second step in float32 is held up by 5 s, which would make bfloat16 look 26 times as fast."""
+    """Both take 0.1 s; every second step in float32 is held up by 5 s, which would make bfloat16
+    look 26 times as fast.
+    """
     now, count = [0.0], [0]
-    monkeypatch.setattr("fewmask.training.machine.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fewmask.training.hardware.time.perf_counter", lambda: now[0])
 
     def step(bf16: bool) -> None:
         count[0] += not bf16
@@ -299,9 +339,11 @@ def test_a_busy_moment_does_not_choose_bf16(monkeypatch) -> None:
 
 
 def test_the_time_of_a_step_is_the_mean_over_the_run(monkeypatch) -> None:
-    """A third at 2 s, the rest at 8 s: of ten places three lie in the first third. The first of each pair is held up by 100 s."""
+    """A third at 2 s, the rest at 8 s: of ten places three lie in the first third. The first of
+    each pair is held up by 100 s.
+    """
     now = [0.0]
-    monkeypatch.setattr("fewmask.training.machine.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("fewmask.training.hardware.time.perf_counter", lambda: now[0])
 
     def step(index: int) -> None:
         now[0] += (100.0 if index % 2 == 0 else 0.0) + (2.0 if index < 333 else 8.0)

@@ -1,9 +1,11 @@
-"""Pre-training: every part learns, a killed one goes on to the same bits, and it gets better at what it trains for."""
+"""Pre-training: every part learns, a killed one goes on to the same bits, and it gets better at
+what it trains for.
+"""
 
 import pytest
 import torch
 
-from fewmask.blocks.losses import promptable
+from fewmask.blocks.losses import sam_mask_losses
 from fewmask.blocks.sam import build_sam, size_named
 from fewmask.core.batch import Step
 from fewmask.core.errors import BadConfig
@@ -17,22 +19,33 @@ CPU = torch.device("cpu")
 
 
 def test_the_best_of_three_masks_is_taught() -> None:
-    """Mask 1 is right, so focal and Dice are nearly 0 whatever the others are; scores are held against all three IoUs."""
+    """Mask 1 is right, so focal and Dice are nearly 0 whatever the others are; scores are held
+    against all three IoUs.
+    """
     mask = torch.zeros(1, 8, 8)
     mask[:, 2:6, 2:6] = 1
     logits = torch.stack([-20 * torch.ones(8, 8), 40 * mask[0] - 20, 20 * torch.ones(8, 8)])[None]
-    losses = promptable(logits, torch.tensor([[0.0, 1.0, 0.25]]), mask)
+    losses = sam_mask_losses(logits, torch.tensor([[0.0, 1.0, 0.25]]), mask)
     assert all(float(loss) < 1e-3 for loss in losses.values())
-    # The full mask has IoU 16 / 64 = 0.25; a score of 1.25 there is wrong by 1, and the mean over three masks is 1/3.
-    assert float(promptable(logits, torch.tensor([[0.0, 1.0, 1.25]]), mask)["score"]) == pytest.approx(1 / 3)
+    # The full mask has IoU 16 / 64 = 0.25; a score of 1.25 there is wrong by 1, and the mean over
+    # three masks is 1/3.
+    assert float(
+        sam_mask_losses(logits, torch.tensor([[0.0, 1.0, 1.25]]), mask)["score"]
+    ) == pytest.approx(1 / 3)
 
 
 def test_every_part_of_sam_gets_a_gradient_from_some_prompt() -> None:
     torch.manual_seed(0)
     sam = build_sam(size_named("tiny"))
     for index in range(24):
-        sum(answer_losses(sam, draw_questions(TINY, Step(index, 24), CPU, sam.patch)).values()).backward()  # type: ignore[union-attr]
-    dead = [name for name, weight in sam.named_parameters() if weight.grad is None or not bool(weight.grad.any())]
+        sum(
+            answer_losses(sam, draw_questions(TINY, Step(index, 24), CPU, sam.patch)).values()
+        ).backward()  # type: ignore[union-attr]
+    dead = [
+        name
+        for name, weight in sam.named_parameters()
+        if weight.grad is None or not bool(weight.grad.any())
+    ]
     assert dead == []
 
 
@@ -47,7 +60,11 @@ def test_a_step_with_nothing_to_ask_draws_again(monkeypatch) -> None:
 
     monkeypatch.setattr("fewmask.training.pretrain.choose_targets", choose)
     asked = draw_questions(TINY, Step(0, 4), CPU, 8)
-    assert len(calls) == 3 and torch.equal(asked.image, calls[2]) and not torch.equal(calls[1], calls[2])
+    assert (
+        len(calls) == 3
+        and torch.equal(asked.image, calls[2])
+        and not torch.equal(calls[1], calls[2])
+    )
 
 
 def test_an_interrupted_pretraining_ends_in_the_same_bits(tmp_path) -> None:
@@ -64,14 +81,24 @@ def test_an_interrupted_pretraining_ends_in_the_same_bits(tmp_path) -> None:
             raise Stop
 
     with pytest.raises(Stop):
-        pretrain(TINY, tmp_path / "cut", device="cpu", save_minutes=0.0, score_every=2, progress=stop)
+        pretrain(
+            TINY, tmp_path / "cut", device="cpu", save_minutes=0.0, score_every=2, progress=stop
+        )
     again = load_tensors(pretrain(TINY, tmp_path / "cut", device="cpu", score_every=2))
-    assert all(torch.equal(whole[name], again[name]) for name in whole) and whole.keys() == again.keys()
+    assert (
+        all(torch.equal(whole[name], again[name]) for name in whole)
+        and whole.keys() == again.keys()
+    )
     assert all(tensor.dtype == torch.float16 for tensor in again.values())
     assert (tmp_path / "whole" / "scores.csv").read_text().count("\n") == 3
 
 
 def test_another_request_is_refused(tmp_path) -> None:
-    pretrain(PretrainConfig(size="tiny", steps=1, pixels=256 * 256), tmp_path, device="cpu", score_every=9)
+    pretrain(
+        PretrainConfig(size="tiny", steps=1, pixels=256 * 256),
+        tmp_path,
+        device="cpu",
+        score_every=9,
+    )
     with pytest.raises(BadConfig, match="another request"):
         pretrain(PretrainConfig(size="tiny", steps=2, pixels=256 * 256), tmp_path, device="cpu")

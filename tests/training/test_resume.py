@@ -1,4 +1,6 @@
-"""A run killed at any of these points and gone on with ends in the same bits as one left alone (faults, 5.6)."""
+"""A run killed at any of these points and gone on with ends in the same bits as one left alone
+(faults, 5.6).
+"""
 
 import hashlib
 import os
@@ -10,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from fewmask.benchmark.score import score_run
 from fewmask.core.errors import BadConfig
 from fewmask.io.run import RunFolder
-from fewmask.study.score import score_run
 from fewmask.training import TrainRequest, train
 from tests.scans import prepare_scans
 
@@ -29,14 +31,40 @@ def prepared(tmp_path_factory) -> Path:
 def command(prepared: Path, out: Path) -> list[str]:
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     return [
-        *(sys.executable, "-m", "fewmask", "train", str(prepared), "--out", str(out), "--slices", "3", "--steps", str(STEPS)),
-        *("--encoder", "tiny", "--amp", "off", "--threads", "1", "--save-steps", "3", "--device", "cpu", *settings),
+        *(
+            sys.executable,
+            "-m",
+            "fewmask",
+            "train",
+            str(prepared),
+            "--out",
+            str(out),
+            "--slices",
+            "3",
+            "--steps",
+            str(STEPS),
+        ),
+        *(
+            "--encoder",
+            "tiny",
+            "--amp",
+            "off",
+            "--threads",
+            "1",
+            "--save-steps",
+            "3",
+            "--device",
+            "cpu",
+            *settings,
+        ),
     ]
 
 
 def run(prepared: Path, out: Path, fault: str = "") -> int:
     environment = {**os.environ, "FEWMASK_FAULT": fault}
-    return subprocess.run(command(prepared, out), env=environment, capture_output=True, check=False).returncode
+    return subprocess.run(
+        command(prepared, out), env=environment, capture_output=True, check=False
+    ).returncode
 
 
 def go_on(prepared: Path, out: Path) -> None:
@@ -59,7 +87,9 @@ def expected(prepared, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("point", ["step:1", "step:5", "in-save:6"])
-def test_killed_and_gone_on_with_it_ends_in_the_same_bits(prepared, tmp_path, expected, point) -> None:
+def test_killed_and_gone_on_with_it_ends_in_the_same_bits(
+    prepared, tmp_path, expected, point
+) -> None:
     out = tmp_path / "run"
     assert run(prepared, out, f"kill@{point}") == -signal.SIGKILL
     assert not (out / "weights.safetensors").exists()
@@ -71,7 +101,10 @@ def test_another_seed_gives_other_bits(prepared, tmp_path, expected) -> None:
     """The control: the comparison above can fail."""
     out = tmp_path / "run"
     train(request(prepared, out, seed=1))
-    assert hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest() != expected["weights.safetensors"]
+    assert (
+        hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
+        != expected["weights.safetensors"]
+    )
 
 
 def test_a_damaged_newest_state_falls_back_to_the_one_before(prepared, tmp_path, expected) -> None:
@@ -81,7 +114,11 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(prepared, tmp_path,
     assert newest.name == "state-00000006.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
     checkpoint = RunFolder.open(out).latest()
-    assert checkpoint is not None and checkpoint.step == 3 and "state-00000006" in checkpoint.skipped[0]
+    assert (
+        checkpoint is not None
+        and checkpoint.step == 3
+        and "state-00000006" in checkpoint.skipped[0]
+    )
     go_on(prepared, out)
     assert digests(out) == expected
 
@@ -116,5 +153,12 @@ def test_other_files_are_left_alone(prepared, tmp_path) -> None:
 
 
 def request(prepared: Path, out: Path, **changes: object) -> TrainRequest:
-    chosen = {"slices": 3, "steps": 2, "encoder": "tiny", "settings": ("classifier_width=8",), "amp": "off", "device": "cpu"}
+    chosen = {
+        "slices": 3,
+        "steps": 2,
+        "encoder": "tiny",
+        "settings": ("classifier_width=8",),
+        "amp": "off",
+        "device": "cpu",
+    }
     return TrainRequest(prepared=prepared, out=out, **{**chosen, **changes})  # type: ignore[arg-type]

@@ -1,4 +1,6 @@
-"""CFR's stages: each in its own run folder, labels made once and for unlabelled scans only, resumed where they stopped."""
+"""CFR's stages: each in its own run folder, labels made once and for unlabelled scans only, resumed
+where they stopped.
+"""
 
 import csv
 import os
@@ -10,17 +12,23 @@ import torch
 
 from fewmask.core.batch import IGNORE
 from fewmask.core.errors import BadConfig, Interrupted
-from fewmask.data.patches import PatchFeed
+from fewmask.data.patches import PatchLoader
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training import Progress, TrainRequest, draw_budget, loop, train
+from fewmask.training import ProgressEvent, TrainRequest, draw_budget, loop, train
 from fewmask.training.stages import check_plan, online_labels, plan_stages
 from tests.scans import prepare_scans
 
-SMALL = ("patch=(16,32,32)", "filters=4", "finetune.encoder='tiny'", "finetune.patch=(16,32,32)", "finetune.canvas=128")
+SMALL = (
+    "patch=(16,32,32)",
+    "filters=4",
+    "finetune.encoder='tiny'",
+    "finetune.patch=(16,32,32)",
+    "finetune.canvas=128",
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,21 +37,34 @@ def prepared(tmp_path_factory):
 
 
 def request(prepared, out, *settings, **changes) -> TrainRequest:
-    base = {"method": "cfr", "volumes": 1, "steps": 3, "device": "cpu", "amp": "off", "settings": (*SMALL, *settings), "out": out}
+    base = {
+        "method": "cfr",
+        "volumes": 1,
+        "steps": 3,
+        "device": "cpu",
+        "amp": "off",
+        "settings": (*SMALL, *settings),
+        "out": out,
+    }
     return TrainRequest(prepared=prepared.folder, **{**base, **changes})
 
 
 def test_cfr_fine_tunes_labels_and_trains_again(prepared, tmp_path) -> None:
-    seen: list[Progress] = []
+    seen: list[ProgressEvent] = []
     run = RunFolder.open(train(request(prepared, tmp_path / "run"), seen.append))
     (labelled,) = run.read_budget().volumes
     others = sorted(set(prepared.split.train) - {labelled})
     made = sorted(path.name for path in (run.path / "pseudo").glob("*.nii.gz"))
     assert made == sorted(f"{case}{kind}.nii.gz" for case in others for kind in ("", ".confidence"))
     assert "mm, more than 2.5 mm" in seen[0].note and seen[3].note.startswith("finetune: 1 of 3")
-    assert run.read_config()["method"] == "cfr" and RunFolder.open(run.path / "finetune").read_config()["method"] == "canvas_sam"
+    assert (
+        run.read_config()["method"] == "cfr"
+        and RunFolder.open(run.path / "finetune").read_config()["method"] == "canvas_sam"
+    )
     assert {"supervised", "consistency", "sam"} <= set(run.read_losses(3)[0])
-    assert not any("sam" in name for name in Predictor.load(run.path).method.state_dict()), "SAM is gone at test time"
+    assert not any("sam" in name for name in Predictor.load(run.path).method.state_dict()), (
+        "SAM is gone at test time"
+    )
     scan = load_prepared(prepared, others[0])
     assert np.array_equal(
         Predictor.load(run.path / "finetune").volume(scan).label_map.voxels,
@@ -54,7 +75,7 @@ def test_cfr_fine_tunes_labels_and_trains_again(prepared, tmp_path) -> None:
 def test_stopped_between_its_stages_it_goes_on_to_the_same_weights(prepared, tmp_path) -> None:
     whole = RunFolder.open(train(request(prepared, tmp_path / "whole")))
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: ProgressEvent) -> None:
         if progress.note.startswith("finetune: 2"):
             raise Interrupted("stopped")
 
@@ -65,18 +86,27 @@ def test_stopped_between_its_stages_it_goes_on_to_the_same_weights(prepared, tmp
     made = {path: path.stat().st_mtime_ns for path in pseudo.glob("*.nii.gz")}
     again = RunFolder.open(train(request(prepared, tmp_path / "run")))
     assert again.weights.read_bytes() == whole.weights.read_bytes()
-    assert len(made) == 4 and made.items() <= {path: path.stat().st_mtime_ns for path in pseudo.glob("*.nii.gz")}.items()
-    assert (pseudo / "confidence.csv").read_bytes() == (whole.path / "pseudo" / "confidence.csv").read_bytes()
+    assert (
+        len(made) == 4
+        and made.items()
+        <= {path: path.stat().st_mtime_ns for path in pseudo.glob("*.nii.gz")}.items()
+    )
+    assert (pseudo / "confidence.csv").read_bytes() == (
+        whole.path / "pseudo" / "confidence.csv"
+    ).read_bytes()
 
 
 def test_a_signal_while_scans_are_labelled_stops_after_the_scan_at_hand(prepared, tmp_path) -> None:
-    def send(progress: Progress) -> None:
+    def send(progress: ProgressEvent) -> None:
         if progress.note.startswith("finetune: 1"):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match="after labelling 1 of 3 scans") as stopped:
         train(request(prepared, tmp_path / "run"), send)
-    assert stopped.value.exit_code == 143 and len(list((tmp_path / "run" / "pseudo").glob("*.nii.gz"))) == 2
+    assert (
+        stopped.value.exit_code == 143
+        and len(list((tmp_path / "run" / "pseudo").glob("*.nii.gz"))) == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,13 +122,17 @@ def test_a_signal_while_scans_are_labelled_stops_after_the_scan_at_hand(prepared
 )
 def test_stopped_within_a_training_it_goes_on_to_the_same_bits(prepared, tmp_path, method) -> None:
     """In the fifth of nine steps, saved after the third; of several trainings in each."""
-    settings = {"cfr": SMALL, "sfr_plus": SMALL, "magicnet": ("patch=(32,32,32)", "filters=4", "cubes=2")}.get(method, SMALL[:2])
+    settings = {
+        "cfr": SMALL,
+        "sfr_plus": SMALL,
+        "magicnet": ("patch=(32,32,32)", "filters=4", "cubes=2"),
+    }.get(method, SMALL[:2])
     asked = {"method": method, "settings": settings, "steps": 9, "save_steps": 3}
     whole = RunFolder.open(train(request(prepared, tmp_path / "whole", **asked)))
     broken = request(prepared, tmp_path / "run", **asked)
     seen: list[int] = []
 
-    def stop(progress: Progress) -> None:
+    def stop(progress: ProgressEvent) -> None:
         if progress.losses and progress.step == 5:
             seen.append(progress.saved_step)
             if len(seen) % 2:  # every other time it has gone on from its save
@@ -113,44 +147,74 @@ def test_stopped_within_a_training_it_goes_on_to_the_same_bits(prepared, tmp_pat
 
 
 def test_a_first_stage_that_another_run_has_trained_is_taken_from_there(prepared, tmp_path) -> None:
-    tuning = tuple(setting.removeprefix("finetune.") for setting in SMALL if setting.startswith("finetune."))
-    alone = RunFolder(train(request(prepared, tmp_path / "sam" / "run", method="canvas_sam", settings=tuning)))
+    tuning = tuple(
+        setting.removeprefix("finetune.") for setting in SMALL if setting.startswith("finetune.")
+    )
+    alone = RunFolder(
+        train(request(prepared, tmp_path / "sam" / "run", method="canvas_sam", settings=tuning))
+    )
     whole = RunFolder(train(request(prepared, tmp_path / "whole")))
-    seen: list[Progress] = []
-    run = RunFolder(train(request(prepared, tmp_path / "sam" / "cfr" / "run", twins=tmp_path / "sam"), seen.append))
+    seen: list[ProgressEvent] = []
+    run = RunFolder(
+        train(
+            request(prepared, tmp_path / "sam" / "cfr" / "run", reuse_from=tmp_path / "sam"),
+            seen.append,
+        )
+    )
     assert str(alone.path) in seen[0].note and not seen[0].losses
     assert run.weights.read_bytes() == whole.weights.read_bytes()
     tuned = RunFolder(run.path / "finetune")
-    assert tuned.read_losses(3) == alone.read_losses(3) and tuned.weights.read_bytes() == alone.weights.read_bytes()
+    assert (
+        tuned.read_losses(3) == alone.read_losses(3)
+        and tuned.weights.read_bytes() == alone.weights.read_bytes()
+    )
 
 
-def test_a_run_that_another_one_has_trained_but_for_what_matters_in_prediction_is_taken_from_there(prepared, tmp_path) -> None:
+def test_a_run_that_another_one_has_trained_but_for_what_matters_in_prediction_is_taken_from_there(
+    prepared, tmp_path
+) -> None:
     base = {"method": "multimix", "volumes": None, "slices": 2, "steps": 2}
     small = ("channels=(8,16,16)",)
     one = RunFolder(train(request(prepared, tmp_path / "one", **base | {"settings": small})))
-    seen: list[Progress] = []
-    asked = request(prepared, tmp_path / "two", **base | {"settings": (*small, "gate=false"), "twins": tmp_path})
+    seen: list[ProgressEvent] = []
+    asked = request(
+        prepared,
+        tmp_path / "two",
+        **base | {"settings": (*small, "gate=false"), "reuse_from": tmp_path},
+    )
     run = RunFolder.open(train(asked, seen.append))
     assert seen[0].note == f"trained already, taken from {one.path}" and not seen[0].losses
-    assert run.weights.read_bytes() == one.weights.read_bytes() and run.read_losses(3) == one.read_losses(3)
+    assert run.weights.read_bytes() == one.weights.read_bytes() and run.read_losses(
+        3
+    ) == one.read_losses(3)
     assert not run.read_config()["config"]["gate"] and one.read_config()["config"]["gate"]
-    train(request(prepared, tmp_path / "three", **base | {"settings": (*small, "lr=0.01"), "twins": tmp_path}), seen.append)
+    train(
+        request(
+            prepared,
+            tmp_path / "three",
+            **base | {"settings": (*small, "lr=0.01"), "reuse_from": tmp_path},
+        ),
+        seen.append,
+    )
     assert seen[1].losses, "another learning rate is another training"
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"steps": 2}, {"volumes": 2}, {"draw": 1}])
 def test_another_training_is_nobodys_twin(prepared, tmp_path, change) -> None:
     train(request(prepared, tmp_path / "one", until="finetune"))
-    seen: list[Progress] = []
-    train(request(prepared, tmp_path / "other", until="finetune", twins=tmp_path, **change), seen.append)
+    seen: list[ProgressEvent] = []
+    train(
+        request(prepared, tmp_path / "other", until="finetune", reuse_from=tmp_path, **change),
+        seen.append,
+    )
     assert seen[0].losses
 
 
 def test_a_training_of_other_code_is_nobodys_twin(prepared, tmp_path) -> None:
     one = RunFolder(train(request(prepared, tmp_path / "one", until="finetune")))
     write_json(one.path / "environment.json", one.read_environment() | {"code": "older"})
-    seen: list[Progress] = []
-    train(request(prepared, tmp_path / "other", until="finetune", twins=tmp_path), seen.append)
+    seen: list[ProgressEvent] = []
+    train(request(prepared, tmp_path / "other", until="finetune", reuse_from=tmp_path), seen.append)
     assert seen[0].losses
 
 
@@ -161,7 +225,11 @@ def test_until_stops_after_the_fine_tuning(prepared, tmp_path) -> None:
     with pytest.raises(BadConfig, match="no stage 'pretrain'"):
         train(request(prepared, tmp_path / "run", until="pretrain"))
     with pytest.raises(BadConfig, match="no stage"):
-        train(request(prepared, tmp_path / "vnet", method="vnet", settings=SMALL[:2], until="finetune"))
+        train(
+            request(
+                prepared, tmp_path / "vnet", method="vnet", settings=SMALL[:2], until="finetune"
+            )
+        )
 
 
 def test_online_labels_are_made_in_every_step(prepared, tmp_path) -> None:
@@ -170,9 +238,14 @@ def test_online_labels_are_made_in_every_step(prepared, tmp_path) -> None:
     assert not (run.path / "pseudo").exists()
     assert {"supervised", "sam"} <= set(run.read_losses(3)[0])
     label = online_labels(run.path, plan_stages(asked)[-1], torch.device("cpu"))
-    with PatchFeed(prepared, run.read_budget(), Predictor.load(run.path).method.feed, 0) as feed:
-        pseudo = label(feed.batch(0)).unlabelled.pseudo
-    beyond = [(pseudo[:, rows] == IGNORE).float().mean().item() for rows in (slice(4), slice(4, 12), slice(12, None))]
+    with PatchLoader(
+        prepared, run.read_budget(), Predictor.load(run.path).method.batch_spec, 0
+    ) as loader:
+        pseudo = label(loader.batch(0)).unlabelled.pseudo
+    beyond = [
+        (pseudo[:, rows] == IGNORE).float().mean().item()
+        for rows in (slice(4), slice(4, 12), slice(12, None))
+    ]
     assert beyond == [1.0, 0.0, 1.0], "eight slices in the middle of sixteen"
 
 
@@ -189,9 +262,15 @@ def test_online_labels_are_made_in_every_step(prepared, tmp_path) -> None:
         ("mean_teacher", (), {"volumes": 4}, True),
     ],
 )
-def test_a_budget_that_leaves_nothing_to_label_is_refused(prepared, tmp_path, method, settings, budget, left) -> None:
-    """Four training scans of four patients; slices come from one patient after another, so four of them touch every scan."""
-    asked = TrainRequest(prepared.folder, tmp_path / "run", method=method, settings=settings, **budget)
+def test_a_budget_that_leaves_nothing_to_label_is_refused(
+    prepared, tmp_path, method, settings, budget, left
+) -> None:
+    """Four training scans of four patients; slices come from one patient after another, so four of
+    them touch every scan.
+    """
+    asked = TrainRequest(
+        prepared.folder, tmp_path / "run", method=method, settings=settings, **budget
+    )
     plan, drawn = plan_stages(asked), draw_budget(asked, prepared)
     if left:
         check_plan(plan, prepared, drawn)
@@ -204,17 +283,29 @@ def test_a_budget_that_leaves_nothing_to_label_is_refused(prepared, tmp_path, me
 
 
 def test_fine_tuning_alone_may_have_every_scan(prepared, tmp_path) -> None:
-    asked = TrainRequest(prepared.folder, tmp_path / "run", method="cfr", volumes=4, until="finetune")
+    asked = TrainRequest(
+        prepared.folder, tmp_path / "run", method="cfr", volumes=4, until="finetune"
+    )
     check_plan(plan_stages(asked), prepared, draw_budget(asked, prepared))
 
 
 def encoders(prepared, method: str, *settings: str) -> list[str]:
-    asked = TrainRequest(prepared.folder, prepared.folder, method=method, volumes=1, encoder="vit-b", settings=settings)
+    asked = TrainRequest(
+        prepared.folder,
+        prepared.folder,
+        method=method,
+        volumes=1,
+        encoder="vit-b",
+        settings=settings,
+    )
     return [stage.config.encoder for stage in plan_stages(asked) if stage.method == "canvas_sam"]
 
 
 def test_the_encoder_is_that_of_the_stage_with_a_sam(prepared) -> None:
-    assert encoders(prepared, "cfr") == ["vit-b"] and encoders(prepared, "sfr_plus") == ["vit-b", "vit-b"]
+    assert encoders(prepared, "cfr") == ["vit-b"] and encoders(prepared, "sfr_plus") == [
+        "vit-b",
+        "vit-b",
+    ]
     assert encoders(prepared, "canvas_sam") == ["vit-b"]
     assert encoders(prepared, "cfr", "finetune.encoder=tiny") == ["tiny"], "--set has the last word"
     with pytest.raises(BadConfig, match="vnet has no encoder"):
@@ -230,47 +321,85 @@ def test_the_encoder_is_that_of_the_stage_with_a_sam(prepared) -> None:
         ("cfr", ("finetune.patch=(16,32,48)",), "32 x 48", "--set finetune.turns=false"),
         ("sfr_plus", ("patch=(16,40,40)",), "multiples of 16", "--set patch="),
         ("cfr", ("pseudo=online", "pseudo_weight=0"), "pseudo_weight=0", "leave pseudo_weight out"),
-        ("cfr", ("pseudo=online", "patch=(32,64,64)"), "patches of", "--set finetune.patch=(32,64,64)"),
+        (
+            "cfr",
+            ("pseudo=online", "patch=(32,64,64)"),
+            "patches of",
+            "--set finetune.patch=(32,64,64)",
+        ),
         ("cfr", ("turns=false",), "left and right", "--set finetune.turns=false"),
         ("cfr", ("finetune_share=1.0",), "no time", "use a number between 0 and 1"),
         ("cfr", ("unlabelled=0", "term='none'"), "unlabelled=0", "--set unlabelled=2"),
     ],
 )
-def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(prepared, tmp_path, method, settings, what, fix) -> None:
+def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(
+    prepared, tmp_path, method, settings, what, fix
+) -> None:
     with pytest.raises(BadConfig, match=what) as refused:
-        train(TrainRequest(prepared.folder, tmp_path / "run", method=method, volumes=1, steps=1, settings=settings))
+        train(
+            TrainRequest(
+                prepared.folder,
+                tmp_path / "run",
+                method=method,
+                volumes=1,
+                steps=1,
+                settings=settings,
+            )
+        )
     assert refused.value.fix.startswith(fix) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("sure", "expected"), [(0.0, 1), (0.1, 1), (1.1, 0)])
-def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(prepared, tmp_path, monkeypatch, sure, expected) -> None:
+def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(
+    prepared, tmp_path, monkeypatch, sure, expected
+) -> None:
     """Both networks go on from where they were."""
     started: list[str] = []
     load = loop.load_into
-    monkeypatch.setattr(loop, "load_into", lambda method, path: (started.append(path.parent.name), load(method, path)))
+    monkeypatch.setattr(
+        loop,
+        "load_into",
+        lambda method, path: (started.append(path.parent.name), load(method, path)),
+    )
     seen: list[str] = []
     asked = request(prepared, tmp_path / "run", f"sure={sure}", method="sfr_plus")
     run = RunFolder.open(train(asked, lambda progress: seen.append(progress.note)))
     said = [note for note in seen if "sure enough" in note]
-    assert [note.split(" (")[0] for note in said] == [f"retrain: {3 * expected} of 3 scans are sure enough to teach"] * bool(sure)
+    assert [note.split(" (")[0] for note in said] == [
+        f"retrain: {3 * expected} of 3 scans are sure enough to teach"
+    ] * bool(sure)
     with (run.path / "sure" / "confidence.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3 and {int(row["labelled"]) for row in rows} == {expected}
-    taught = {name for row in RunFolder.open(run.path / "update").read_losses(3) for name, value in row.items() if value}
+    taught = {
+        name
+        for row in RunFolder.open(run.path / "update").read_losses(3)
+        for name, value in row.items()
+        if value
+    }
     assert ("pseudo" in taught) == bool(expected)
     assert len(list((run.path / "unsure").glob("*.nii.gz"))) == (0 if expected else 6)
     assert started == ["finetune", "retrain"]
-    first, again = (RunFolder.open(run.path / stage).read_config()["config"] for stage in ("finetune", "update"))
+    first, again = (
+        RunFolder.open(run.path / stage).read_config()["config"] for stage in ("finetune", "update")
+    )
     assert [first[rate] / again[rate] for rate in ("lr", "head_lr")] == pytest.approx([10, 10])
 
 
 def test_a_weight_for_labels_that_no_training_leaves_is_refused(prepared, tmp_path) -> None:
-    tuning = [setting.removeprefix("finetune.") for setting in SMALL if setting.startswith("finetune.")]
-    for method, settings in (("canvas_sam", (*tuning, "pseudo_weight=1")), ("cfr", (*SMALL, "finetune.pseudo_weight=1"))):
+    tuning = [
+        setting.removeprefix("finetune.") for setting in SMALL if setting.startswith("finetune.")
+    ]
+    for method, settings in (
+        ("canvas_sam", (*tuning, "pseudo_weight=1")),
+        ("cfr", (*SMALL, "finetune.pseudo_weight=1")),
+    ):
         with pytest.raises(BadConfig, match="is the first here"):
             train(request(prepared, tmp_path / method, method=method, settings=settings))
 
 
 def test_labels_below_the_trust_are_left_out(prepared, tmp_path) -> None:
     run = RunFolder.open(train(request(prepared, tmp_path / "run", "trust=1.0", "term='none'")))
-    assert all(float(row["sam"]) < 1e-3 for row in run.read_losses(3)), "an untrained SAM is sure of no voxel"
+    assert all(float(row["sam"]) < 1e-3 for row in run.read_losses(3)), (
+        "an untrained SAM is sure of no voxel"
+    )

@@ -13,17 +13,26 @@ Choose = Literal["least", "score"]
 """Which of SAM's masks is taught: the least wrong one, or the one with the best score."""
 
 
-def soft_dice(probs: Float[Tensor, "*n h w"], mask: Float[Tensor, "*n h w"], smooth: float = 1.0) -> Float[Tensor, "*n"]:
-    """1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per image (decision D11); both empty gives 0."""
+def soft_dice(
+    probs: Float[Tensor, "*n h w"], mask: Float[Tensor, "*n h w"], smooth: float = 1.0
+) -> Float[Tensor, "*n"]:
+    """1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per image (decision D11); both empty
+    gives 0.
+    """
     probs, mask = probs.float(), mask.float()
     overlap = (probs * mask).sum((-2, -1))
     return 1 - (2 * overlap + smooth) / (probs.sum((-2, -1)) + mask.sum((-2, -1)) + smooth)
 
 
 def focal(
-    logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"], alpha: float = 0.25, gamma: float = 2.0
+    logits: Float[Tensor, "b k"],
+    present: Int[Tensor, "b k"],
+    alpha: float = 0.25,
+    gamma: float = 2.0,
 ) -> Float[Tensor, ""]:
-    """Binary focal loss (Lin et al. 2017), mean over the entries somebody tagged; 0 if nobody tagged any."""
+    """Binary focal loss (Lin et al. 2017), mean over the entries somebody tagged; 0 if nobody
+    tagged any.
+    """
     known = present != UNKNOWN
     target = present.clamp_min(0).float()
     logits = logits.float()
@@ -33,18 +42,26 @@ def focal(
     return (weight * (1 - right) ** gamma * entropy * known).sum() / known.sum().clamp_min(1)
 
 
-def overlap_iou(logits: Float[Tensor, "n m h w"], mask: Float[Tensor, "n h w"]) -> Float[Tensor, "n m"]:
-    """IoU of the thresholded masks with the truth, the target of SAM's scores; both empty counts 1. No gradient."""
+def overlap_iou(
+    logits: Float[Tensor, "n m h w"], mask: Float[Tensor, "n h w"]
+) -> Float[Tensor, "n m"]:
+    """IoU of the thresholded masks with the truth, the target of SAM's scores; both empty counts 1.
+    No gradient.
+    """
     with torch.no_grad():
         hard, truth = logits > 0, (mask > 0.5)[:, None]
         both, either = (hard & truth).sum((-2, -1)).float(), (hard | truth).sum((-2, -1)).float()
         return torch.where(either > 0, both / either.clamp_min(1), torch.ones_like(both))
 
 
-def bernoulli_consistency(logits: Float[Tensor, "*n h w"], target: Float[Tensor, "*n h w"]) -> Float[Tensor, ""]:
-    """KL(target || prediction) of per-pixel Bernoullis, mean; `target` are probabilities without gradient.
+def bernoulli_consistency(
+    logits: Float[Tensor, "*n h w"], target: Float[Tensor, "*n h w"]
+) -> Float[Tensor, ""]:
+    """KL(target || prediction) of per-pixel Bernoullis, mean; `target` are probabilities without
+    gradient.
 
-    What the ancestor's KL term meant: as released (softmax over one channel) it is identically zero (spec 1.5).
+    What the ancestor's KL term meant: as released (softmax over one channel) it is identically zero
+    (spec 1.5).
     """
     target = target.detach().float()
     cross = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="mean")
@@ -52,7 +69,7 @@ def bernoulli_consistency(logits: Float[Tensor, "*n h w"], target: Float[Tensor,
     return cross - own
 
 
-def promptable(
+def sam_mask_losses(
     logits: Float[Tensor, "n m h w"],
     scores: Float[Tensor, "n m"],
     mask: Float[Tensor, "n h w"],
@@ -61,15 +78,22 @@ def promptable(
 ) -> dict[str, Float[Tensor, ""]]:
     """`ce` and `dice` of one of m masks, and `score`, the squared error of all m predicted IoUs.
 
-    The taught mask is the least wrong one (Kirillov et al. 2023, section 3 and appendix A) or, with `score`, the one with the
-    best score (decision D9); the choice carries no gradient. All masks together are taught with the share `others`. SAM's
-    recipe has 20 focal in place of the cross-entropy: from random weights that stays at "nothing is anything" several times
-    longer (docs/results.md).
+    The taught mask is the least wrong one (Kirillov et al. 2023, section 3 and appendix A) or, with
+    `score`, the one with the best score (decision D9); the choice carries no gradient. All masks
+    together are taught with the share `others`. SAM's recipe has 20 focal in place of the
+    cross-entropy: from random weights that stays at "nothing is anything" several times longer
+    (docs/results.md).
     """
     target = mask[:, None].expand_as(logits).float()
-    entropy = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="none").mean((2, 3))
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits.float(), target, reduction="none"
+    ).mean((2, 3))
     dice = soft_dice(torch.sigmoid(logits.float()), target)
-    taught = ((entropy + dice) if choose == "least" else -scores.float()).detach().argmin(1, keepdim=True)
+    taught = (
+        ((entropy + dice) if choose == "least" else -scores.float())
+        .detach()
+        .argmin(1, keepdim=True)
+    )
     error = (scores.float() - overlap_iou(logits, mask.float())) ** 2
 
     def share(loss: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
@@ -78,24 +102,34 @@ def promptable(
     return {"ce": share(entropy), "dice": share(dice), "score": error.mean()}
 
 
-def label_map(logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"]) -> dict[str, Float[Tensor, ""]]:
-    """`ce` and `dice` (mean over images and structures, background left out) of a softmax over classes."""
+def dice_ce(
+    logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"]
+) -> dict[str, Float[Tensor, ""]]:
+    """`ce` and `dice` (mean over images and structures, background left out) of a softmax over
+    classes.
+    """
     logits = logits.float()
     one_hot = functional.one_hot(mask, logits.shape[1]).movedim(-1, 1)
     dice = soft_dice(torch.softmax(logits, 1)[:, 1:], one_hot[:, 1:].float()).mean()
     return {"ce": functional.cross_entropy(logits, mask), "dice": dice}
 
 
-def voxel_map(logits: Float[Tensor, "b c *space"], mask: Int[Tensor, "b *space"]) -> dict[str, Float[Tensor, ""]]:
-    """`ce` and `dice` over reviewed voxels (not `IGNORE`), for patches that may hold no structure at all; 0 if none is reviewed.
+def masked_dice_ce(
+    logits: Float[Tensor, "b c *space"], mask: Int[Tensor, " b *space"]
+) -> dict[str, Float[Tensor, ""]]:
+    """`ce` and `dice` over reviewed voxels (not `IGNORE`), for patches that may hold no structure
+    at all; 0 if none is reviewed.
 
-    Dice per class over the whole batch, background included, squared in the denominator, then averaged (spec CFR, section 3;
-    there ignored voxels enter the denominator, here they do not: decision 4).
+    Dice per class over the whole batch, background included, squared in the denominator, then
+    averaged (spec CFR, section 3; there ignored voxels enter the denominator, here they do not:
+    decision 4).
     """
     known = mask != IGNORE
     logits = logits.float()
     target = torch.where(known, mask, 0)
-    entropy = (functional.cross_entropy(logits, target, reduction="none") * known).sum() / known.sum().clamp_min(1)
+    entropy = (
+        functional.cross_entropy(logits, target, reduction="none") * known
+    ).sum() / known.sum().clamp_min(1)
     one_hot = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
     probs = torch.softmax(logits, 1) * known[:, None]
     axes = (0, *range(2, logits.ndim))
@@ -105,21 +139,30 @@ def voxel_map(logits: Float[Tensor, "b c *space"], mask: Int[Tensor, "b *space"]
 
 
 def attention_guide(
-    features: Float[Tensor, "b c gh gw"], weight: Float[Tensor, "k c"], mask: Int[Tensor, "b h w"], present: Int[Tensor, "b k"]
+    features: Float[Tensor, "b c gh gw"],
+    weight: Float[Tensor, "k c"],
+    mask: Int[Tensor, "b h w"],
+    present: Int[Tensor, "b k"],
 ) -> Float[Tensor, ""]:
-    """Cross-entropy between where a structure lies and where its class row looks, mean over structures that are there; ours.
+    """Cross-entropy between where a structure lies and where its class row looks, mean over
+    structures that are there; ours.
 
-    Both are distributions over the cells of the map: the outline's share of each cell, and the softmax of weight . features. A
-    constant added to all cells changes nothing, so the image-level logit, their mean, is free to answer the tag.
+    Both are distributions over the cells of the map: the outline's share of each cell, and the
+    softmax of weight . features. A constant added to all cells changes nothing, so the image-level
+    logit, their mean, is free to answer the tag.
     """
     rows, classes = torch.nonzero(present == 1, as_tuple=True)
     looks = torch.einsum("nchw,nc->nhw", features[rows].float(), weight[classes].float()).flatten(1)
     inside = (mask[rows] == (classes + 1)[:, None, None]).float()[:, None]
-    share = functional.adaptive_avg_pool2d(inside, (features.shape[2], features.shape[3])).flatten(1)
+    share = functional.adaptive_avg_pool2d(inside, (features.shape[2], features.shape[3])).flatten(
+        1
+    )
     share = share / share.sum(1, keepdim=True).clamp_min(1e-12)
     return -(share * torch.log_softmax(looks, 1)).sum(1).mean()
 
 
 def tag_entropy(logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]) -> Float[Tensor, ""]:
-    """Plain cross-entropy of image tags over the entries somebody tagged: the focal loss without focus or balance."""
+    """Plain cross-entropy of image tags over the entries somebody tagged: the focal loss without
+    focus or balance.
+    """
     return 2 * focal(logits, present, 0.5, 0.0)

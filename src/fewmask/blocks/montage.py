@@ -1,4 +1,6 @@
-"""Slices of a patch <-> square canvases, an exact inverse for any patch (CFR's concatenation; spec CFR, section 2)."""
+"""Slices of a patch <-> square canvases, an exact inverse for any patch (CFR's concatenation; spec
+CFR, section 2).
+"""
 
 import math
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from fewmask.core.errors import BadConfig
 
 @dataclass(frozen=True)
 class Montage:
-    """Where the d slices of a patch (d, h, w) lie: row by row in slice order, on as many canvases as they need.
+    """Where the d slices of a patch (d, h, w) lie: row by row in slice order, on as many canvases
+    as they need.
 
-    Tiles are spread evenly over the canvas; nothing is resized, no slice is dropped. Gutters are a pixel or two where tiles fill
-    the canvas, wide where they do not: 16 slices of 32 px on 448 px lie 80 px apart. The release reaches 1026 px with its 114 px
-    tiles and cuts the border away; here 9 tiles of 112 px fit 1024 by themselves.
+    Tiles are spread evenly over the canvas; nothing is resized, no slice is dropped. Gutters are a
+    pixel or two where tiles fill the canvas, wide where they do not: 16 slices of 32 px on 448 px
+    lie 80 px apart. The release reaches 1026 px with its 114 px tiles and cuts the border away;
+    here 9 tiles of 112 px fit 1024 by themselves.
     """
 
     patch: tuple[int, int, int]
@@ -28,10 +32,11 @@ class Montage:
         """Refuse slices that are larger than the canvas."""
         if max(self.patch[1:]) > self.canvas or min(self.patch) < 1:
             raise BadConfig(
-                f"slices of {self.patch[1]} x {self.patch[2]} px do not fit a canvas of {self.canvas} px",
+                f"slices of {self.patch[1]} x {self.patch[2]} px do not fit a canvas of "
+                f"{self.canvas} px",
                 did="nothing was started",
                 fix="use a smaller patch or a larger canvas",
-                row="C02",
+                code="C02",
             )
 
     @property
@@ -48,10 +53,15 @@ class Montage:
         """Canvas, first row and first column of slice `index`."""
         n = self.per_row
         which, place = divmod(index, n * n)
-        y, x = ((2 * at + 1) * self.canvas // n - side for at, side in zip(divmod(place, n), self.patch[1:], strict=True))
+        y, x = (
+            (2 * at + 1) * self.canvas // n - side
+            for at, side in zip(divmod(place, n), self.patch[1:], strict=True)
+        )
         return which, y // 2, x // 2
 
-    def stitch(self, patches: Shaped[Tensor, "b d h w"], fill: float = 0.0) -> Shaped[Tensor, "bm s s"]:
+    def stitch(
+        self, patches: Shaped[Tensor, "b d h w"], fill: float = 0.0
+    ) -> Shaped[Tensor, "bm s s"]:
         """The canvases of each patch, one after the other; `fill` between and after the tiles.
 
         Raises `ValueError` for patches of another shape: no slice is left out.
@@ -66,9 +76,13 @@ class Montage:
         return out.flatten(0, 1)
 
     def unstitch(self, canvases: Float[Tensor, "bm c s s"]) -> Float[Tensor, "b c d h w"]:
-        """The slices of each patch; canvases of another side (mask logits) are interpolated to this one first."""
+        """The slices of each patch; canvases of another side (mask logits) are interpolated to this
+        one first.
+        """
         if canvases.shape[-1] != self.canvas:
-            canvases = functional.interpolate(canvases, (self.canvas, self.canvas), mode="bilinear", align_corners=False)
+            canvases = functional.interpolate(
+                canvases, (self.canvas, self.canvas), mode="bilinear", align_corners=False
+            )
         _, h, w = self.patch
         whole = canvases.unflatten(0, (-1, self.canvases))
         tiles = []

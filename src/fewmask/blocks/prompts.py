@@ -12,7 +12,9 @@ Rule = Literal["largest", "union"]
 
 
 def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
-    """The tight box of each mask (right and lower edges are max + 1, decision D6); NaN for an empty mask."""
+    """The tight box of each mask (right and lower edges are max + 1, decision D6); NaN for an empty
+    mask.
+    """
     edges = []
     for line in (mask.any(1), mask.any(2)):  # columns, rows
         first = line.int().argmax(1)
@@ -22,11 +24,17 @@ def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
     return torch.where(mask.flatten(1).any(1, keepdim=True), boxes, torch.nan)
 
 
-def main_component(mask: Bool[Tensor, "n h w"], heat: Float[Tensor, "n h w"], rule: Rule = "largest") -> Bool[Tensor, "n h w"]:
-    """Each mask's largest 4-connected component (tie: the hotter one, decision D5); `union` keeps everything."""
+def main_component(
+    mask: Bool[Tensor, "n h w"], heat: Float[Tensor, "n h w"], rule: Rule = "largest"
+) -> Bool[Tensor, "n h w"]:
+    """Each mask's largest 4-connected component (tie: the hotter one, decision D5); `union` keeps
+    everything.
+    """
     if rule == "union":
         return mask
-    kept = [_largest(one.cpu().numpy(), hot.cpu().numpy()) for one, hot in zip(mask, heat, strict=True)]
+    kept = [
+        _largest(one.cpu().numpy(), hot.cpu().numpy()) for one, hot in zip(mask, heat, strict=True)
+    ]
     return torch.from_numpy(np.stack(kept)).to(mask.device)
 
 
@@ -37,11 +45,16 @@ def _largest(mask: np.ndarray, heat: np.ndarray) -> np.ndarray:
     sizes = ndimage.sum_labels(mask, pieces, range(1, count + 1))
     means = ndimage.mean(heat, pieces, range(1, count + 1))
     best = max(range(count), key=lambda piece: (sizes[piece], means[piece]))
-    return pieces == best + 1
+    result: np.ndarray = pieces == best + 1
+    return result
 
 
-def jitter(boxes: Float[Tensor, "n 4"], side: int, amount: float, rng: np.random.Generator) -> Float[Tensor, "n 4"]:
-    """Move each edge by up to `amount` of the box's width or height, uniformly, and clip to the image."""
+def jitter(
+    boxes: Float[Tensor, "n 4"], side: int, amount: float, rng: np.random.Generator
+) -> Float[Tensor, "n 4"]:
+    """Move each edge by up to `amount` of the box's width or height, uniformly, and clip to the
+    image.
+    """
     extent = torch.stack([boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]] * 2, dim=1)
     move = torch.from_numpy(rng.uniform(-amount, amount, tuple(boxes.shape))).to(boxes)
     return (boxes + move * extent).clamp(0, side)
@@ -55,19 +68,25 @@ def box_mask(boxes: Float[Tensor, "n 4"], side: int) -> Bool[Tensor, "n side sid
     return inside_y[:, :, None] & inside_x[:, None, :]
 
 
-def draw_boxes(boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n 1 side side"]:
+def rasterise_boxes(boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n 1 side side"]:
     """The part of each pixel that its box covers; 0 for a NaN box."""
     edge = torch.arange(side, device=boxes.device)
 
     def cover(low: Tensor, high: Tensor) -> Float[Tensor, "n side"]:
-        return (torch.minimum(high[:, None], edge + 1) - torch.maximum(low[:, None], edge)).clamp(0, 1)
+        return (torch.minimum(high[:, None], edge + 1) - torch.maximum(low[:, None], edge)).clamp(
+            0, 1
+        )
 
     x0, y0, x1, y1 = boxes.unbind(1)
     return torch.nan_to_num(cover(y0, y1)[:, None, :, None] * cover(x0, x1)[:, None, None, :])
 
 
-def draw_points(points: Float[Tensor, "n p 2"], labels: Int[Tensor, "n p"], side: int) -> Float[Tensor, "n 1 side side"]:
-    """Discs of 1.5 pixels around points (x, y): +1 for points inside the structure, -1 for points outside."""
+def rasterise_points(
+    points: Float[Tensor, "n p 2"], labels: Int[Tensor, "n p"], side: int
+) -> Float[Tensor, "n 1 side side"]:
+    """Discs of 1.5 pixels around points (x, y): +1 for points inside the structure, -1 for points
+    outside.
+    """
     centre = torch.arange(side, device=points.device) + 0.5
     dx, dy = centre - points[..., :1], centre - points[..., 1:]
     disc = (dy[..., :, None] ** 2 + dx[..., None, :] ** 2 <= 1.5**2).float()
@@ -75,5 +94,7 @@ def draw_points(points: Float[Tensor, "n p 2"], labels: Int[Tensor, "n p"], side
 
 
 def centre_box(side: int) -> Float[Tensor, "4"]:
-    """The central half of the image (the released notebook's stand-in for a missing prompt, decision D7)."""
+    """The central half of the image (the released notebook's stand-in for a missing prompt,
+    decision D7).
+    """
     return torch.tensor([side / 4, side / 4, 3 * side / 4, 3 * side / 4])

@@ -1,4 +1,6 @@
-"""The command line: one file per verb, each short, no logic. Heavy imports wait inside the verbs."""
+"""The command line: one file per verb, each short, no logic. Heavy imports wait inside
+the verbs.
+"""
 
 from fewmask.cli.app import main
 

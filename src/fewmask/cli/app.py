@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 from fewmask.core.errors import FewmaskError
 from fewmask.version import __version__
 
@@ -36,7 +36,8 @@ VERBS = (
 
 app = typer.Typer(
     name="fewmask",
-    help="A few masks in, every mask out: segment CT and MR scans from a handful of outlined slices.\n\n"
+    help="A few masks in, every mask out: segment CT and MR scans from a handful of outlined "
+    "slices.\n\n"
     "\b\nExamples:\n  fewmask demo\n  fewmask train prepared --slices 5 --out run",
     no_args_is_help=True,
     add_completion=False,
@@ -49,7 +50,9 @@ app = typer.Typer(
 @app.callback()
 def flags(
     context: typer.Context,
-    json: bool = typer.Option(False, "--json", help="Print one JSON object on stdout and all talk on stderr."),
+    json: bool = typer.Option(
+        False, "--json", help="Print one JSON object on stdout and all console on stderr."
+    ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
 ) -> None:
@@ -57,7 +60,7 @@ def flags(
     if version:
         typer.echo(__version__)
         raise typer.Exit
-    context.obj = Talk(json, debug)
+    context.obj = Console(json, debug)
 
 
 def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -67,7 +70,9 @@ def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[.
         what = (function.__doc__ or "").strip()
         # \b keeps click from joining the lines of an example.
         text = f"Examples:\n\n\b\n  {examples[0]}\n  {examples[1]}\n\n{what}"
-        return app.command(name=function.__name__, help=text, short_help=what.split(". ")[0].rstrip("."))(function)
+        return app.command(
+            name=function.__name__, help=text, short_help=what.split(". ")[0].rstrip(".")
+        )(function)
 
     return register
 
@@ -96,7 +101,7 @@ def _leave(error: FewmaskError, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     if "--json" in sys.argv:
-        Talk(json=True, debug=debug).result(error.as_dict())
+        Console(json=True, debug=debug).result(error.as_dict())
     print(error, file=sys.stderr)
     _exit(error.exit_code)
 

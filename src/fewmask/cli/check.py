@@ -4,9 +4,9 @@ from pathlib import Path
 
 import typer
 
-from fewmask.cli import reading
+from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 from fewmask.core.errors import BadConfig, BadDataset
 
 
@@ -14,46 +14,72 @@ from fewmask.core.errors import BadConfig, BadDataset
 def check(
     context: typer.Context,
     data: Path = typer.Argument(..., help="Folder of scans and masks."),
-    label: list[str] = reading.LABEL,
+    label: list[str] = options.LABEL,
     recipe: str = typer.Option("auto", help="Recipe whose bounds the contents are held against."),
     jobs: int = typer.Option(2, min=1, help="Processes."),
-    trust: str | None = reading.TRUST,
-    assume: str | None = reading.ASSUME,
-    volume: int | None = reading.VOLUME,
-    spacing: str | None = reading.SPACING,
-    fix_nonfinite: bool = reading.NONFINITE,
-    series: str | None = reading.SERIES,
-    keep: str | None = reading.KEEP,
-    follow_links: bool = reading.LINKS,
-    copy_header: str | None = typer.Option(None, help="Case whose mask is copied under its scan's geometry, into --out."),
+    trust: str | None = options.TRUST,
+    assume: str | None = options.ASSUME,
+    volume: int | None = options.VOLUME,
+    spacing: str | None = options.SPACING,
+    fix_nonfinite: bool = options.NONFINITE,
+    series: str | None = options.SERIES,
+    keep: str | None = options.KEEP,
+    follow_links: bool = options.LINKS,
+    copy_header: str | None = typer.Option(
+        None, help="Case whose mask is copied under its scan's geometry, into --out."
+    ),
     out: Path | None = typer.Option(None, help="Folder for --copy-header."),
 ) -> None:
     """List every problem of a data folder in one pass. Writes nothing."""
     from fewmask.prepare.check import check as run_check
     from fewmask.prepare.check import copy_header as run_copy
 
-    talk: Talk = context.obj
-    reading.existing(data, "folder")
+    console: Console = context.obj
+    options.existing(data, "folder")
     if copy_header is not None:
         if out is None:
-            raise BadConfig("--copy-header needs --out", did="nothing was written", fix="--out data_fixed", row="C02")
+            raise BadConfig(
+                "--copy-header needs --out",
+                did="nothing was written",
+                fix="--out data_fixed",
+                code="C02",
+            )
         path = run_copy(data, copy_header, out)
-        talk.say(f"wrote {path}")
-        talk.result({"written": path})
+        console.say(f"wrote {path}")
+        console.result({"written": path})
         return
-    read = reading.read_options(trust, assume, volume, spacing, fix_nonfinite)
-    options = reading.prepare_options(label, keep, recipe=recipe, jobs=jobs, read=read, series=series, follow_links=follow_links)
-    report = run_check(data, options)
-    talk.say(f"layout {report.layout}, {len(report.cases)} usable scans")
+    read = options.read_options(trust, assume, volume, spacing, fix_nonfinite)
+    wanted = options.prepare_options(
+        label, keep, recipe=recipe, jobs=jobs, read=read, series=series, follow_links=follow_links
+    )
+    report = run_check(data, wanted)
+    console.say(f"layout {report.layout}, {len(report.cases)} usable scans")
     for case in report.cases:
-        shape, spacing_mm = " x ".join(map(str, case.shape)), " x ".join(f"{s:.3g}" for s in case.spacing_mm)
+        shape, spacing_mm = (
+            " x ".join(map(str, case.shape)),
+            " x ".join(f"{s:.3g}" for s in case.spacing_mm),
+        )
         values = ", ".join(f"{v}: {n}" for v, n in list(case.values.items())[:8])
-        talk.say(f"  {case.case:24} {case.kind}  {shape} (d, h, w)  {spacing_mm} mm  {case.outlined} slices outlined  {values}")
+        console.say(
+            f"  {case.case:24} {case.kind}  {shape} (d, h, w)  {spacing_mm} mm  "
+            f"{case.outlined} slices outlined  {values}"
+        )
     for note in report.notes:
-        talk.say(f"note: {note}")
+        console.say(f"note: {note}")
     for problem in report.problems:
-        talk.warn("\n" + reading.explain(problem))
-    talk.result({"layout": report.layout, "cases": report.cases, "notes": report.notes, "problems": report.problems})
+        console.warn("\n" + options.explain(problem))
+    console.result(
+        {
+            "layout": report.layout,
+            "cases": report.cases,
+            "notes": report.notes,
+            "problems": report.problems,
+        }
+    )
     if report.problems:
-        raise BadDataset(f"{len(report.problems)} problems found, listed above", where=str(data), did="nothing was written")
-    talk.say("no problems found")
+        raise BadDataset(
+            f"{len(report.problems)} problems found, listed above",
+            where=str(data),
+            did="nothing was written",
+        )
+    console.say("no problems found")

@@ -5,39 +5,53 @@ from typing import cast
 
 import typer
 
-from fewmask.cli import reading
+from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 
 
-@verb(("fewmask compare run-a run-b --against unet", "fewmask compare experiments/rows/ct-liver.csv --protocol sam-mix"))
+@verb(
+    (
+        "fewmask compare run-a run-b --against unet",
+        "fewmask compare experiments/rows/ct-liver.csv --protocol sam-mix",
+    )
+)
 def compare(
     context: typer.Context,
     runs: list[Path] = typer.Argument(..., help="Scored run folders, or tables of a sweep."),
     against: str | None = typer.Option(
         None,
-        help="Paired differences to this method (with settings, as the table names it; 'vnet, 400 steps' to choose a time).",
+        help=(
+            "Paired differences to this method (with settings, as the table names it; 'vnet, 400 "
+            "steps' to choose a time)."
+        ),
     ),
     protocol: str = typer.Option(
-        "default", help="default (volumes, mm), sam-mix (256 grid, positive slices, pixels) or la-2018 (voxels)."
+        "default",
+        help=(
+            "default (volumes, mm), sam-mix (256 grid, positive slices, pixels) or la-2018 "
+            "(voxels)."
+        ),
     ),
     structures: bool = typer.Option(False, "--structures", help="Also Dice of every structure."),
     values: bool = typer.Option(False, "--values", help="Also every single value."),
 ) -> None:
-    """Table of runs: means over draws and seeds with their spread, bounds marked, and paired differences."""
+    """Table of runs: means over draws and seeds with their spread, bounds marked, and paired
+    differences.
+    """
+    from fewmask.benchmark import compare as tables
+    from fewmask.benchmark.rows import read_rows
     from fewmask.evaluate.protocols import PROTOCOLS, Protocol
-    from fewmask.study import compare as tables
-    from fewmask.study.rows import read_rows
 
-    talk: Talk = context.obj
-    reading.one_of("--protocol", protocol, PROTOCOLS)
+    console: Console = context.obj
+    options.one_of("--protocol", protocol, PROTOCOLS)
     named = cast(Protocol, protocol)
-    rows = [row for path in runs for row in read_rows(reading.existing(path, "run or table"))]
-    talk.say(tables.table(rows, named))
+    rows = [row for path in runs for row in read_rows(options.existing(path, "run or table"))]
+    console.say(tables.table(rows, named))
     if structures:
-        talk.say("\n" + tables.structures(rows, named))
+        console.say("\n" + tables.structures(rows, named))
     if values:
-        talk.say("\n" + tables.values(rows))
+        console.say("\n" + tables.values(rows))
     pairs = tables.differences(rows, against, named) if against else []
-    talk.say("".join(f"\n- {pair}" for pair in pairs))
-    talk.result({"runs": tables.per_run(rows)[1], "differences": pairs})
+    console.say("".join(f"\n- {pair}" for pair in pairs))
+    console.result({"runs": tables.per_run(rows)[1], "differences": pairs})

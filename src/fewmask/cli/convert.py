@@ -5,31 +5,46 @@ from typing import get_args
 
 import typer
 
-from fewmask.cli import reading
+from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 from fewmask.core.errors import BadConfig
 
 
-@verb(("fewmask convert slices.h5 --out scans --spacing '0.8 0.8 5'", "fewmask convert prepared --out slices.h5 --part train"))
+@verb(
+    (
+        "fewmask convert slices.h5 --out scans --spacing '0.8 0.8 5'",
+        "fewmask convert prepared --out slices.h5 --part train",
+    )
+)
 def convert(
     context: typer.Context,
-    source: Path = typer.Argument(..., help="A SAM-Mix HDF5 file, a folder of HDF5 volumes, or a prepared dataset."),
+    source: Path = typer.Argument(
+        ..., help="A SAM-Mix HDF5 file, a folder of HDF5 volumes, or a prepared dataset."
+    ),
     out: Path = typer.Option(..., help="Folder for images/ and labels/, or the HDF5 file."),
-    spacing: str | None = typer.Option(None, help="Voxel size in mm: width, height, distance of slices, e.g. '0.8 0.8 5'."),
-    order: str | None = typer.Option(None, help="Axes of HDF5 volumes: dhw (slices first, as ACDC) or whd (slices last)."),
-    part: str | None = typer.Option(None, help="Part of a prepared dataset's split: train (if nothing is said), val or test."),
+    spacing: str | None = typer.Option(
+        None, help="Voxel size in mm: width, height, distance of slices, e.g. '0.8 0.8 5'."
+    ),
+    order: str | None = typer.Option(
+        None, help="Axes of HDF5 volumes: dhw (slices first, as ACDC) or whd (slices last)."
+    ),
+    part: str | None = typer.Option(
+        None, help="Part of a prepared dataset's split: train (if nothing is said), val or test."
+    ),
 ) -> None:
-    """Bring the literature's HDF5 files in (SAM-Mix, left atrium, SSL4MIS), or write SAM-Mix's from a prepared dataset."""
+    """Bring the literature's HDF5 files in (SAM-Mix, left atrium, SSL4MIS), or write SAM-Mix's from
+    a prepared dataset.
+    """
     from fewmask.io.prepared import Prepared
     from fewmask.io.ssl4mis import Order
     from fewmask.prepare.exchange import cases_of, export_prepared, import_samix, import_volumes
 
-    talk: Talk = context.obj
-    reading.existing(source, "file or folder")
-    reading.one_of("--part", part, ("train", "val", "test"))
-    reading.one_of("--order", order, get_args(Order))
-    spacing_mm = reading.read_options(None, None, None, spacing, False).spacing_mm
+    console: Console = context.obj
+    options.existing(source, "file or folder")
+    options.one_of("--part", part, ("train", "val", "test"))
+    options.one_of("--order", order, get_args(Order))
+    spacing_mm = options.read_options(None, None, None, spacing, False).spacing_mm
     dataset = (source / "dataset.json").exists()
     volumes = source.is_dir() and not dataset
     for flag, value, read, where in (
@@ -38,21 +53,32 @@ def convert(
         ("--spacing", spacing, not dataset, "HDF5 files"),
     ):
         if value is not None and not read:
-            raise BadConfig(f"{flag} is for {where}", where=str(source), did="nothing was written", fix="leave it out", row="C02")
+            raise BadConfig(
+                f"{flag} is for {where}",
+                where=str(source),
+                did="nothing was written",
+                fix="leave it out",
+                code="C02",
+            )
     if volumes:
         cases = import_volumes(source, out, spacing_mm, order)  # type: ignore[arg-type]
         split = f" --split {out / 'split.toml'}" if (out / "split.toml").exists() else ""
-        talk.say(f"wrote {len(cases)} scans to {out}\nnext: fewmask prepare {out} --out prepared --label NAME=1{split}")
-        talk.result({"out": out, "cases": cases})
+        console.say(
+            f"wrote {len(cases)} scans to {out}\nnext: fewmask prepare {out} --out prepared "
+            f"--label NAME=1{split}"
+        )
+        console.result({"out": out, "cases": cases})
         return
     if dataset:
         prepared = Prepared.open(source)
         count = export_prepared(prepared, out, cases_of(prepared, part or "train"))
-        talk.say(f"wrote {count} slices to {out}")
-        talk.result({"out": out, "slices": count})
+        console.say(f"wrote {count} slices to {out}")
+        console.result({"out": out, "slices": count})
         return
     done = import_samix(source, out, spacing_mm)
     for note in done.notes:
-        talk.say(f"note: {note}")
-    talk.say(f"wrote {done.slices} slices as case {done.case} to {out}\nnext: fewmask check {out}")
-    talk.result({"out": out, **vars(done)})
+        console.say(f"note: {note}")
+    console.say(
+        f"wrote {done.slices} slices as case {done.case} to {out}\nnext: fewmask check {out}"
+    )
+    console.result({"out": out, **vars(done)})

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 
 
 @verb(("fewmask demo", "fewmask demo --out /tmp/demo --method unet"))
@@ -16,13 +16,22 @@ def demo(
     seed: int = typer.Option(0, help="Which phantoms, and initialisation."),
     steps: int | None = typer.Option(None, min=1, help="Training steps."),
 ) -> None:
-    """Run the main job on made-up scans with known truth: raw NIfTI to masks, scores and a report. Needs no data."""
+    """Run the main job on made-up scans with known truth: raw NIfTI to masks, scores and a report.
+    Needs no data.
+    """
+    from fewmask.benchmark.demo import STEPS, run_demo
     from fewmask.cli.train import show_progress
-    from fewmask.study.demo import STEPS, run_demo
 
-    talk: Talk = context.obj
-    result = run_demo(out, seed=seed, steps=steps or STEPS, method=method, say=talk.say, progress=show_progress(talk))
-    talk.say(f"report {result.report}")
-    talk.say(f"95 % interval {result.low:.2f} to {result.high:.2f} over the test scans")
-    talk.say(f"Dice {result.dice:.2f}")
-    talk.result(vars(result))
+    console: Console = context.obj
+    result = run_demo(
+        out,
+        seed=seed,
+        steps=steps or STEPS,
+        method=method,
+        say=console.say,
+        progress=show_progress(console),
+    )
+    console.say(f"report {result.report}")
+    console.say(f"95 % interval {result.low:.2f} to {result.high:.2f} over the test scans")
+    console.say(f"Dice {result.dice:.2f}")
+    console.result(vars(result))

@@ -9,16 +9,26 @@ from pathlib import Path
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 from fewmask.core.errors import NoRoom
 
-_NEEDED = ("torch", "numpy", "scipy", "nibabel", "pydicom", "h5py", "transformers", "monai", "safetensors")
+_NEEDED = (
+    "torch",
+    "numpy",
+    "scipy",
+    "nibabel",
+    "pydicom",
+    "h5py",
+    "transformers",
+    "monai",
+    "safetensors",
+)
 
 
 @verb(("fewmask doctor", "fewmask --json doctor"))
 def doctor(context: typer.Context) -> None:
     """Say what this machine has, and what is missing."""
-    talk: Talk = context.obj
+    console: Console = context.obj
     missing = []
     found = {"python": platform.python_version()}
     for name in _NEEDED:
@@ -27,15 +37,25 @@ def doctor(context: typer.Context) -> None:
         except PackageNotFoundError:
             missing.append(name)
     for name, text in found.items():
-        talk.say(f"{name:14} {text}")
+        console.say(f"{name:14} {text}")
     machine = {} if missing else _machine()
     for key, value in machine.items():
-        talk.say(f"{key:14} {value}")
-    talk.result({"versions": found, "missing": missing, "machine": machine})
+        console.say(f"{key:14} {value}")
+    console.result({"versions": found, "missing": missing, "machine": machine})
     if missing or sys.version_info < (3, 11, 4):
-        lines = [f"missing: {', '.join(missing)}"] if missing else [f"Python {found['python']}; 3.11.4 or newer is needed"]
-        raise NoRoom("this installation is not whole", where=lines, did="", fix="pip install fewmask", row="F21")
-    talk.say("all is well")
+        lines = (
+            [f"missing: {', '.join(missing)}"]
+            if missing
+            else [f"Python {found['python']}; 3.11.4 or newer is needed"]
+        )
+        raise NoRoom(
+            "this installation is not whole",
+            where=lines,
+            did="",
+            fix="pip install fewmask",
+            code="F21",
+        )
+    console.say("all is well")
 
 
 def _machine() -> dict[str, str]:
@@ -44,7 +64,11 @@ def _machine() -> dict[str, str]:
     from fewmask.io.memory import available_bytes
 
     memory = available_bytes()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none; training runs on the CPU"
+    gpu = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else "none; training runs on the CPU"
+    )
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "threads": str(torch.get_num_threads()),

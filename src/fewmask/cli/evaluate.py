@@ -6,55 +6,76 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fewmask.cli import reading
+from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 from fewmask.core.errors import BadConfig
 
 if TYPE_CHECKING:
-    from fewmask.study.score import ScoreSummary
+    from fewmask.benchmark.score import ScoreSummary
 
 
 @verb(("fewmask evaluate run --oracle-box", "fewmask evaluate masks truth --label liver=6"))
 def evaluate(
     context: typer.Context,
     pred: Path = typer.Argument(..., help="A run folder (its test scans are scored), or masks."),
-    truth: Path | None = typer.Argument(None, help="True label maps of the same file names; not for a run folder."),
-    label: list[str] = reading.LABEL,
-    oracle_box: bool = typer.Option(False, "--oracle-box", help="Add the bound: the same model prompted with true boxes."),
-    protocol: str = typer.Option("default", help="default, sam-mix (256 grid, pixels) or la-2018 (voxels)."),
-    out: Path | None = typer.Option(None, help="Table of scores; for a run folder always its metrics.csv."),
+    truth: Path | None = typer.Argument(
+        None, help="True label maps of the same file names; not for a run folder."
+    ),
+    label: list[str] = options.LABEL,
+    oracle_box: bool = typer.Option(
+        False, "--oracle-box", help="Add the bound: the same model prompted with true boxes."
+    ),
+    protocol: str = typer.Option(
+        "default", help="default, sam-mix (256 grid, pixels) or la-2018 (voxels)."
+    ),
+    out: Path | None = typer.Option(
+        None, help="Table of scores; for a run folder always its metrics.csv."
+    ),
 ) -> None:
-    """Score masks against truth: per volume, in millimetres, empties counted, with patient-bootstrap intervals."""
+    """Score masks against truth: per volume, in millimetres, empties counted, with
+    patient-bootstrap intervals.
+    """
+    from fewmask.benchmark.score import protocol_lines, score_folders, score_run
     from fewmask.evaluate.protocols import NOTES, PROTOCOLS
     from fewmask.prepare.mapping import parse_labels
-    from fewmask.study.score import protocol_lines, score_folders, score_run
 
-    talk: Talk = context.obj
-    reading.existing(pred, "folder")
-    reading.one_of("--protocol", protocol, PROTOCOLS)
+    console: Console = context.obj
+    options.existing(pred, "folder")
+    options.one_of("--protocol", protocol, PROTOCOLS)
     if truth is None:
-        summary = score_run(pred, oracle_box=oracle_box, say=talk.step)
-        talk.say(f"scores in {pred / 'metrics.csv'}")
+        summary = score_run(pred, oracle_box=oracle_box, say=console.step)
+        console.say(f"scores in {pred / 'metrics.csv'}")
     else:
         if oracle_box:
             raise BadConfig(
-                "--oracle-box needs the model", did="nothing was started", fix="fewmask evaluate RUN --oracle-box", row="C02"
+                "--oracle-box needs the model",
+                did="nothing was started",
+                fix="fewmask evaluate RUN --oracle-box",
+                code="C02",
             )
-        summary = score_folders(pred, reading.existing(truth, "folder"), parse_labels(label) or None, out)
-    _show(talk, summary)
+        summary = score_folders(
+            pred, options.existing(truth, "folder"), parse_labels(label) or None, out
+        )
+    _show(console, summary)
     lines = []
     if protocol != "default":
         cases = {score.case for score in summary.scores}
         lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol, cases)
         for line in lines:
-            talk.say(
-                "  ".join(f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}" for key, value in line.items())
+            console.say(
+                "  ".join(
+                    f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
+                    for key, value in line.items()
+                )
             )
     if protocol in NOTES:
-        talk.say(NOTES[protocol])
-        talk.say("The protocol has windows 4, 18, 18 voxels apart (predict --stride 4,18,18); without that, half a window.")
-    talk.result(
+        console.say(NOTES[protocol])
+        console.say(
+            "The protocol has windows 4, 18, 18 voxels apart (predict --stride 4,18,18); "
+            "without that, half a window."
+        )
+    console.result(
         {
             "summaries": summary.summaries,
             "scores": summary.scores,
@@ -63,25 +84,38 @@ def evaluate(
             "protocol": lines,
         }
     )
-    reading.partly(summary.refused, len({score.case for score in summary.scores}), "they were not scored")
+    options.partly(
+        summary.refused, len({score.case for score in summary.scores}), "they were not scored"
+    )
 
 
-def _show(talk: Talk, summary: "ScoreSummary") -> None:
+def _show(console: Console, summary: "ScoreSummary") -> None:
     order = {s.label: place for place, s in reversed(list(enumerate(summary.summaries)))}
     wide = max((len(label) for label in order), default=0)
     for score in sorted(summary.scores, key=lambda s: (s.prompts, order[s.label], s.case)):
-        numbers = f"Dice {score.dice:.3f}  NSD {score.nsd:.3f}  HD95 {score.hd95_mm:.1f} mm  ASSD {score.assd_mm:.1f} mm"
+        numbers = (
+            f"Dice {score.dice:.3f}  NSD {score.nsd:.3f}  HD95 {score.hd95_mm:.1f} mm  ASSD "
+            f"{score.assd_mm:.1f} mm"
+        )
         numbers = "" if math.isnan(score.dice) else numbers
         status = "" if score.status == "ok" else score.status
-        talk.say(f"  {score.case:24} {score.label:{wide}} {score.prompts:10} {numbers}  {status}".rstrip())
+        console.say(
+            f"  {score.case:24} {score.label:{wide}} {score.prompts:10} "
+            f"{numbers}  {status}".rstrip()
+        )
     for s in summary.summaries:
         d = s.dice
-        talk.say(
+        console.say(
             f"{s.label} ({s.prompts}): Dice {d.mean:.3f} ({d.low:.3f} to {d.high:.3f}), n {s.n}, "
             f"missed {s.n_missed}, spurious {s.n_spurious}, both empty {s.n_both_empty}"
         )
     if summary.unpredicted:
-        names = ", ".join(summary.unpredicted[:5]) + (" ..." if len(summary.unpredicted) > 5 else "")
-        talk.say(f"note: truths without a mask, which count for nothing: {len(summary.unpredicted)} ({names})")
+        names = ", ".join(summary.unpredicted[:5]) + (
+            " ..." if len(summary.unpredicted) > 5 else ""
+        )
+        console.say(
+            f"note: truths without a mask, which count for nothing: {len(summary.unpredicted)} "
+            f"({names})"
+        )
     for line in summary.refused:
-        talk.warn("\n" + reading.explain(line))
+        console.warn("\n" + options.explain(line))

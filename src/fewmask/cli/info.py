@@ -7,20 +7,23 @@ from typing import Any
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 from fewmask.core.errors import BadConfig
 
 
 @verb(("fewmask info run", "fewmask info sam_mix"))
 def info(
-    context: typer.Context, thing: str = typer.Argument(..., help="A run, prepared dataset, scan, weights file, or method.")
+    context: typer.Context,
+    thing: str = typer.Argument(
+        ..., help="A run, prepared dataset, scan, weights file, or method."
+    ),
 ) -> None:
     """Say what something is and what matters about it."""
-    talk: Talk = context.obj
+    console: Console = context.obj
     record = _look(Path(thing)) if Path(thing).exists() else _method(thing)
     for key, value in record.items():
-        talk.say(f"{key:18} {value}")
-    talk.result(record)
+        console.say(f"{key:18} {value}")
+    console.result(record)
 
 
 def _look(path: Path) -> dict[str, Any]:
@@ -47,7 +50,9 @@ def _look(path: Path) -> dict[str, Any]:
             "notes": list(volume.notes),
         }
     raise BadConfig(
-        f"not a run, prepared dataset, scan or weights: {path}", did="", fix="see `fewmask check` for folders of scans"
+        f"not a run, prepared dataset, scan or weights: {path}",
+        did="",
+        fix="see `fewmask check` for folders of scans",
     )
 
 
@@ -88,11 +93,18 @@ def _method(name: str) -> dict[str, Any]:
     from fewmask.methods import config_class, names
 
     if name not in names():
-        raise BadConfig(f"no file, folder or method is called {name!r}", did="", fix=f"methods: {', '.join(names())}", row="C01")
+        raise BadConfig(
+            f"no file, folder or method is called {name!r}",
+            did="",
+            fix=f"methods: {', '.join(names())}",
+            code="C01",
+        )
     lines = {"kind": "method"}
     for key, kind, default, sentence in describe(config_class(name)):
         if is_dataclass(default):
             lines[f"{key}.NAME"] = sentence
         else:
-            lines[f"{key} = {default!r}"] = f"{sentence} {kind.capitalize()}." if kind.startswith("one of") else sentence
+            lines[f"{key} = {default!r}"] = (
+                f"{sentence} {kind.capitalize()}." if kind.startswith("one of") else sentence
+            )
     return lines

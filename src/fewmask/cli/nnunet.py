@@ -5,12 +5,17 @@ from pathlib import Path
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.reading import existing, one_of
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
+from fewmask.cli.options import existing, one_of
 from fewmask.core.errors import BadConfig
 
 
-@verb(("fewmask nnunet setup", "fewmask nnunet export prepared --slices 50 --out nnUNet_raw/Dataset001_liver"))
+@verb(
+    (
+        "fewmask nnunet setup",
+        "fewmask nnunet export prepared --slices 50 --out nnUNet_raw/Dataset001_liver",
+    )
+)
 def nnunet(
     context: typer.Context,
     action: str = typer.Argument(..., help="setup, info, or export PREPARED."),
@@ -20,33 +25,47 @@ def nnunet(
     volumes: int | None = typer.Option(None, help="How many whole masks are in it, instead."),
     draw: int = typer.Option(0, help="Which masks are in the budget."),
 ) -> None:
-    """The real nnU-Net: make its environment (needs the network once), or write its raw data set to run it elsewhere."""
-    talk: Talk = context.obj
+    """The real nnU-Net: make its environment (needs the network once), or write its raw data set to
+    run it elsewhere.
+    """
+    console: Console = context.obj
     one_of("action", action, ("setup", "info", "export"))
     if action == "export":
-        _export(talk, prepared, out, slices, volumes, draw)
+        _export(console, prepared, out, slices, volumes, draw)
         return
     from fewmask.external.nnunet import require, set_up
 
-    found = set_up(talk.say) if action == "setup" else require()
+    found = set_up(console.say) if action == "setup" else require()
     for name, version in found.items():
-        talk.say(f"{name:10} {version}")
-    talk.result(found)
+        console.say(f"{name:10} {version}")
+    console.result(found)
 
 
-def _export(talk: Talk, prepared: Path | None, out: Path | None, slices: int | None, volumes: int | None, draw: int) -> None:
+def _export(
+    console: Console,
+    prepared: Path | None,
+    out: Path | None,
+    slices: int | None,
+    volumes: int | None,
+    draw: int,
+) -> None:
     from fewmask.data.nnunet import write_raw
     from fewmask.io.prepared import Prepared
     from fewmask.training import TrainRequest, draw_budget
 
     if prepared is None or out is None:
         example = "fewmask nnunet export prepared --slices 50 --out nnUNet_raw/Dataset001_liver"
-        raise BadConfig("export what, and where to?", did="nothing was written", fix=example, row="C02")
+        raise BadConfig(
+            "export what, and where to?", did="nothing was written", fix=example, code="C02"
+        )
     existing(prepared, "folder")
     opened = Prepared.open(prepared)
-    request = TrainRequest(prepared=prepared, out=out, method="nnunet", slices=slices, volumes=volumes, draw=draw)
-    raw = write_raw(opened, draw_budget(request, opened), out)
-    talk.say(
-        f"{len(raw.cases)} scans in {raw.folder}" + ("; slices nobody outlined carry the ignore label" if raw.ignored else "")
+    request = TrainRequest(
+        prepared=prepared, out=out, method="nnunet", slices=slices, volumes=volumes, draw=draw
     )
-    talk.result({"out": raw.folder, "cases": list(raw.cases), "ignored": raw.ignored})
+    raw = write_raw(opened, draw_budget(request, opened), out)
+    console.say(
+        f"{len(raw.cases)} scans in {raw.folder}"
+        + ("; slices nobody outlined carry the ignore label" if raw.ignored else "")
+    )
+    console.result({"out": raw.folder, "cases": list(raw.cases), "ignored": raw.ignored})

@@ -5,9 +5,9 @@ from typing import Any
 
 import typer
 
-from fewmask.cli import reading
+from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 
 
 @verb(
@@ -20,33 +20,48 @@ def prepare(
     context: typer.Context,
     data: Path = typer.Argument(..., help="Folder of scans and masks; it is never written to."),
     out: Path = typer.Option(..., help="Folder for the prepared dataset."),
-    label: list[str] = reading.LABEL,
-    recipe: str = typer.Option("auto", help="auto, ct-liver, ct, mr, left-atrium, left-atrium-half or sam-mix-paper."),
-    size: int = typer.Option(0, help="Side of the networks' slices in pixels: 160 is faster than 224, and coarser."),
-    masks: str = typer.Option("partial", help="partial: slices without outline are unknown. complete: they are truly empty."),
-    tags: str | None = typer.Option(None, help="Table case,class,first_slice,last_slice; or from-masks (complete masks only)."),
-    reviewed: Path | None = typer.Option(
-        None, help="Table case,first_slice,last_slice of slices reviewed and found empty (exported; no method learns from them)."
+    label: list[str] = options.LABEL,
+    recipe: str = typer.Option(
+        "auto", help="auto, ct-liver, ct, mr, left-atrium, left-atrium-half or sam-mix-paper."
     ),
-    patients: str | None = typer.Option(None, help="Table case,patient; or a regular expression with one group."),
+    size: int = typer.Option(
+        0, help="Side of the networks' slices in pixels: 160 is faster than 224, and coarser."
+    ),
+    masks: str = typer.Option(
+        "partial",
+        help="partial: slices without outline are unknown. complete: they are truly empty.",
+    ),
+    tags: str | None = typer.Option(
+        None, help="Table case,class,first_slice,last_slice; or from-masks (complete masks only)."
+    ),
+    reviewed: Path | None = typer.Option(
+        None,
+        help=(
+            "Table case,first_slice,last_slice of slices reviewed and found empty (exported; no "
+            "method learns from them)."
+        ),
+    ),
+    patients: str | None = typer.Option(
+        None, help="Table case,patient; or a regular expression with one group."
+    ),
     split: Path | None = typer.Option(None, help="Split file (lists train, val, test)."),
     jobs: int = typer.Option(2, min=1, help="Processes."),
-    trust: str | None = reading.TRUST,
-    assume: str | None = reading.ASSUME,
-    volume: int | None = reading.VOLUME,
-    spacing: str | None = reading.SPACING,
-    fix_nonfinite: bool = reading.NONFINITE,
-    series: str | None = reading.SERIES,
-    keep: str | None = reading.KEEP,
-    follow_links: bool = reading.LINKS,
+    trust: str | None = options.TRUST,
+    assume: str | None = options.ASSUME,
+    volume: int | None = options.VOLUME,
+    spacing: str | None = options.SPACING,
+    fix_nonfinite: bool = options.NONFINITE,
+    series: str | None = options.SERIES,
+    keep: str | None = options.KEEP,
+    follow_links: bool = options.LINKS,
 ) -> None:
     """Find, pair, check and store scans and masks, once, for all methods."""
     from fewmask.prepare.build import prepare as run_prepare
     from fewmask.prepare.options import table_or_pattern
 
-    talk: Talk = context.obj
-    reading.existing(data, "folder")
-    options = reading.prepare_options(
+    console: Console = context.obj
+    options.existing(data, "folder")
+    wanted = options.prepare_options(
         label,
         keep,
         recipe=recipe,
@@ -57,21 +72,29 @@ def prepare(
         patients=table_or_pattern(patients) if patients else None,
         split=split,
         jobs=jobs,
-        read=reading.read_options(trust, assume, volume, spacing, fix_nonfinite),
+        read=options.read_options(trust, assume, volume, spacing, fix_nonfinite),
         series=series,
         follow_links=follow_links,
     )
     summary = run_prepare(
-        data, out, options, lambda done, total, case: talk.step(f"{done} of {total} scans: {case}", done == total)
+        data,
+        out,
+        wanted,
+        lambda done, total, case: console.step(f"{done} of {total} scans: {case}", done == total),
     )
     for note in summary.notes:
-        talk.say(f"note: {note}")
+        console.say(f"note: {note}")
     for line in summary.refused:
-        talk.warn("\n" + reading.explain(line))
-    talk.say(f"prepared {summary.built} scans, re-used {summary.reused}, refused {len(summary.refused)}: {summary.prepared}")
-    talk.result(vars(summary))
-    reading.partly(summary.refused, summary.built + summary.reused, "the prepared dataset holds the others")
+        console.warn("\n" + options.explain(line))
+    console.say(
+        f"prepared {summary.built} scans, re-used {summary.reused}, refused "
+        f"{len(summary.refused)}: {summary.prepared}"
+    )
+    console.result(vars(summary))
+    options.partly(
+        summary.refused, summary.built + summary.reused, "the prepared dataset holds the others"
+    )
 
 
 def _file_or_word(text: str | None, word: str, what: str) -> Any:
-    return text if text is None or text == word else reading.existing(Path(text), what)
+    return text if text is None or text == word else options.existing(Path(text), what)

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 
 
 @verb(("fewmask report run", "fewmask --json report run"))
@@ -13,13 +13,17 @@ def report(
     context: typer.Context,
     run: Path = typer.Argument(..., help="Run folder with predictions."),
     show_burned_in: bool = typer.Option(
-        False, "--show-burned-in", help="Show scans with text in their pixels; it may name a person."
+        False,
+        "--show-burned-in",
+        help="Show scans with text in their pixels; it may name a person.",
     ),
 ) -> None:
-    """Write one HTML page: the result in a sentence, every scan worst first, how masks came about, why to believe it."""
-    from fewmask.study.score import write_run_report
+    """Write one HTML page: the result in a sentence, every scan worst first, how masks came about,
+    why to believe it.
+    """
+    from fewmask.benchmark.score import write_run_report
 
-    talk: Talk = context.obj
+    console: Console = context.obj
     path = write_run_report(run, show_burned_in)
-    talk.say(str(path))
-    talk.result({"report": path})
+    console.say(str(path))
+    console.result({"report": path})

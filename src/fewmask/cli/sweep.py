@@ -4,53 +4,71 @@ from pathlib import Path
 
 import typer
 
-from fewmask.cli import reading
+from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
 from fewmask.cli.train import show_progress
 from fewmask.core.errors import BadConfig, PartlyDone
 
 
-@verb(("fewmask sweep experiments/ct-liver.toml --data scans", "fewmask sweep experiments/ct-liver.toml --data scans --part 2/4"))
+@verb(
+    (
+        "fewmask sweep experiments/ct-liver.toml --data scans",
+        "fewmask sweep experiments/ct-liver.toml --data scans --part 2/4",
+    )
+)
 def sweep(
     context: typer.Context,
     plan: Path = typer.Argument(..., help="Sweep file."),
-    data: Path = typer.Option(..., envvar="FEWMASK_DATA", help="Folder to which the file's paths are relative."),
+    data: Path = typer.Option(
+        ..., envvar="FEWMASK_DATA", help="Folder to which the file's paths are relative."
+    ),
     work: Path | None = typer.Option(None, help="Folder for the runs; default: runs/NAME."),
-    rows: Path | None = typer.Option(None, help="Table of finished runs; default: rows/NAME.csv beside the file."),
-    part: str = typer.Option("1/1", help="i/n: every n-th run from the i-th on, for several machines."),
-    device: str | None = typer.Option(None, help="cpu, cuda, cuda:1; default: a GPU if there is one."),
+    rows: Path | None = typer.Option(
+        None, help="Table of finished runs; default: rows/NAME.csv beside the file."
+    ),
+    part: str = typer.Option(
+        "1/1", help="i/n: every n-th run from the i-th on, for several machines."
+    ),
+    device: str | None = typer.Option(
+        None, help="cpu, cuda, cuda:1; default: a GPU if there is one."
+    ),
     threads: int | None = typer.Option(None, min=1, help="CPU threads."),
     dry: bool = typer.Option(False, "--dry", help="List the runs and stop."),
 ) -> None:
-    """Train, predict and score a table of runs. Goes on where it was stopped; several processes may share one sweep."""
+    """Train, predict and score a table of runs. Goes on where it was stopped; several processes may
+    share one sweep.
+    """
+    from fewmask.benchmark.compare import per_run
+    from fewmask.benchmark.rows import read_rows
+    from fewmask.benchmark.sweep import plan_runs, read_plan, run_sweep
     from fewmask.io.tables import write_csv
-    from fewmask.study.compare import per_run
-    from fewmask.study.rows import read_rows
-    from fewmask.study.sweep import plan_runs, read_plan, run_sweep
 
-    talk: Talk = context.obj
-    asked = read_plan(reading.existing(plan, "sweep file"))
+    console: Console = context.obj
+    asked = read_plan(options.existing(plan, "sweep file"))
     i, n = _part(part)
     names = [run.name for run in plan_runs(asked)[i - 1 :: n]]
     if dry:
-        talk.say("\n".join(names))
-        talk.result({"runs": names})
+        console.say("\n".join(names))
+        console.result({"runs": names})
         return
     work = work or Path("runs") / plan.stem
     rows = rows or plan.parent / "rows" / f"{plan.stem}.csv"
     summary = run_sweep(
-        asked, reading.existing(data, "folder"), work, rows, part=(i, n), device=device, threads=threads,
-        say=talk.say, progress=show_progress(talk),
+        asked, options.existing(data, "folder"), work, rows, part=(i, n), device=device,
+        threads=threads,
+        say=console.say, progress=show_progress(console),
     )  # fmt: skip
     write_csv(work / "sweep.csv", *per_run(read_rows(rows)))
-    talk.say(
-        f"{len(summary.done)} runs done, {len(summary.there)} were there, {len(summary.elsewhere)} in work elsewhere, "
-        f"{len(summary.failed)} failed; {rows}, one line per run in {work / 'sweep.csv'}\nnext: fewmask compare {rows}"
+    console.say(
+        f"{len(summary.done)} runs done, {len(summary.there)} were there, "
+        f"{len(summary.elsewhere)} in work elsewhere, "
+        f"{len(summary.failed)} failed; {rows}, one line per run in "
+        f"{work / 'sweep.csv'}\nnext: fewmask compare {rows}"
     )
-    talk.result({**vars(summary), "rows": rows})
+    console.result({**vars(summary), "rows": rows})
     for line in summary.failed:
-        talk.warn("\n" + reading.explain(line))
+        console.warn("\n" + options.explain(line))
     if summary.failed:
         raise PartlyDone(
             f"{len(summary.failed)} of {len(names)} runs failed, the others are done",
@@ -63,5 +81,10 @@ def sweep(
 def _part(text: str) -> tuple[int, int]:
     i, _, n = text.partition("/")
     if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
-        raise BadConfig(f"--part {text!r} is not i/n", did="nothing was started", fix="--part 1/4 to --part 4/4", row="C02")
+        raise BadConfig(
+            f"--part {text!r} is not i/n",
+            did="nothing was started",
+            fix="--part 1/4 to --part 4/4",
+            code="C02",
+        )
     return int(i), int(n)

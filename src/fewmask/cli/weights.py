@@ -5,8 +5,8 @@ from pathlib import Path
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.reading import one_of
-from fewmask.cli.talk import Talk
+from fewmask.cli.console import Console
+from fewmask.cli.options import one_of
 from fewmask.core.errors import BadConfig
 
 
@@ -14,58 +14,74 @@ from fewmask.core.errors import BadConfig
 def weights(
     context: typer.Context,
     action: str = typer.Argument(..., help="list, fetch NAME, import PATH, or info PATH."),
-    what: str | None = typer.Argument(None, help="A name of the ledger (fetch), or a file or folder (import, info)."),
+    what: str | None = typer.Argument(
+        None, help="A name of the ledger (fetch), or a file or folder (import, info)."
+    ),
     name: str | None = typer.Option(None, help="Name to give imported weights."),
 ) -> None:
-    """SAM weights: list those known, fetch or import them, say what a file is. Of these only `fetch` touches the network."""
-    talk: Talk = context.obj
+    """SAM weights: list those known, fetch or import them, say what a file is. Of these only
+    `fetch` touches the network.
+    """
+    console: Console = context.obj
     one_of("action", action, ("list", "fetch", "import", "info"))
     if action == "list":
-        _list(talk)
+        _list(console)
         return
     if what is None:
         raise BadConfig(
-            f"{action} what?", did="nothing was started", fix=f"fewmask weights {action} sam-vit-b, or a path", row="C02"
+            f"{action} what?",
+            did="nothing was started",
+            fix=f"fewmask weights {action} sam-vit-b, or a path",
+            code="C02",
         )
-    {"fetch": _fetch, "import": _import, "info": _info}[action](talk, what, name)
+    {"fetch": _fetch, "import": _import, "info": _info}[action](console, what, name)
 
 
-def _list(talk: Talk) -> None:
-    from fewmask.study.shelf import list_weights
+def _list(console: Console) -> None:
+    from fewmask.benchmark.weights_import import list_weights
 
     rows = list_weights()
     for row in rows:
         where = "here" if row["here"] else "not here"
-        talk.say(f"{row['name']:14} {row['encoder']:8} {row['mib']:5} MiB  {where:9} {row['licence']:11} {row['trained on']}")
-    talk.result({"weights": rows})
+        console.say(
+            f"{row['name']:14} {row['encoder']:8} {row['mib']:5} MiB  {where:9} "
+            f"{row['licence']:11} {row['trained on']}"
+        )
+    console.result({"weights": rows})
 
 
-def _fetch(talk: Talk, what: str, name: str | None) -> None:
+def _fetch(console: Console, what: str, name: str | None) -> None:
     from fewmask.io.fetch import fetch
     from fewmask.io.ledger import cache, entry
 
     wanted = entry(what)
     mib = 2**20
-    talk.say(f"fetching {wanted.address}, {wanted.bytes // mib} MiB")
-    path = fetch(wanted, cache(), lambda done, total: talk.step(f"{done // mib} of {total // mib} MiB", done == total))
-    _import(talk, str(path), name or wanted.name)
+    console.say(f"fetching {wanted.address}, {wanted.bytes // mib} MiB")
+    path = fetch(
+        wanted,
+        cache(),
+        lambda done, total: console.step(f"{done // mib} of {total // mib} MiB", done == total),
+    )
+    _import(console, str(path), name or wanted.name)
     path.unlink()
 
 
-def _import(talk: Talk, what: str, name: str | None) -> None:
-    from fewmask.study.shelf import import_weights
+def _import(console: Console, what: str, name: str | None) -> None:
+    from fewmask.benchmark.weights_import import import_weights
 
     done = import_weights(Path(what), name)
-    talk.say(f"{done.name}: {done.numbers / 1e6:.1f} M weights in {done.path}")
-    talk.say(f"next: fewmask train PREPARED --encoder {done.encoder} --set weights={done.name} ...")
-    talk.result(vars(done))
+    console.say(f"{done.name}: {done.numbers / 1e6:.1f} M weights in {done.path}")
+    console.say(
+        f"next: fewmask train PREPARED --encoder {done.encoder} --set weights={done.name} ..."
+    )
+    console.result(vars(done))
 
 
-def _info(talk: Talk, what: str, name: str | None) -> None:
+def _info(console: Console, what: str, name: str | None) -> None:
+    from fewmask.benchmark.weights_import import describe_weights
     from fewmask.io.ledger import locate
-    from fewmask.study.shelf import describe_weights
 
     record = describe_weights(Path(what) if Path(what).exists() else locate(what))
     for key, value in record.items():
-        talk.say(f"{key:18} {value}")
-    talk.result(record)
+        console.say(f"{key:18} {value}")
+    console.result(record)

@@ -1,4 +1,6 @@
-"""What a method is fed and what it answers. Unlabelled and weak batches have no mask field: a mask cannot reach them."""
+"""What a method is fed and what it answers. Unlabelled and weak batches have no mask field: a mask
+cannot reach them.
+"""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,7 +20,9 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class Draw:
-    """One random decision about one image, as a value: applied to image and mask alike, logged, replayed."""
+    """One random decision about one image, as a value: applied to image and mask alike, logged,
+    replayed.
+    """
 
     rotate_deg: float = 0.0
     zoom: float = 1.0
@@ -38,15 +42,19 @@ class Labelled:
 
     image: Float[Tensor, "b 1 *space"]
     """In [0, 1]."""
-    mask: Int[Tensor, "b *space"]
-    """Class index, 0 = background; in slices every pixel is known, in patches `IGNORE` marks voxels that are not."""
+    mask: Int[Tensor, " b *space"]
+    """Class index, 0 = background; in slices every pixel is known, in patches `IGNORE` marks voxels
+    that are not.
+    """
     present: Int[Tensor, "b k"]
     """1 if the class is in the mask (computed after placing and augmenting), else 0."""
     draws: tuple[Draw, ...] = ()
 
     def to(self, device: torch.device) -> "Labelled":
         """The same on another device."""
-        return Labelled(self.image.to(device), self.mask.to(device), self.present.to(device), self.draws)
+        return Labelled(
+            self.image.to(device), self.mask.to(device), self.present.to(device), self.draws
+        )
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,13 @@ class Unlabelled:
 
     image: Float[Tensor, "b 1 *space"]
     strong: Float[Tensor, "b 1 *space"] | None = None
-    """The same slices under a stronger intensity draw (same geometry), when the feed asks for it."""
+    """The same slices under a stronger intensity draw (same geometry), when the feed asks for it.
+    """
     draws: tuple[Draw, ...] = ()
-    pseudo: Int[Tensor, "b *space"] | None = None
-    """What an earlier stage of the method made of them (class index, `IGNORE` beyond the scan); never a person's mask."""
+    pseudo: Int[Tensor, " b *space"] | None = None
+    """What an earlier stage of the method made of them (class index, `IGNORE` beyond the scan);
+    never a person's mask.
+    """
 
     def to(self, device: torch.device) -> "Unlabelled":
         """The same on another device."""
@@ -93,12 +104,15 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device."""
-        moved = {name: part.to(device) if (part := getattr(self, name)) else None for name in ("labelled", "weak", "unlabelled")}
+        moved = {
+            name: part.to(device) if (part := getattr(self, name)) else None
+            for name in ("labelled", "weak", "unlabelled")
+        }
         return Batch(**moved, names=self.names)
 
 
 @dataclass(frozen=True)
-class Feed:
+class BatchSpec:
     """What a method wants per step: how many items of each stream, and how they are augmented."""
 
     patch: tuple[int, int, int] | None = None
@@ -113,7 +127,9 @@ class Feed:
     strong: bool = False
     """Also give the strong view of unlabelled slices."""
     pseudo: Literal["off", "some", "only"] = "off"
-    """Also give the labels that an earlier stage left for unlabelled patches: to those that have any, or draw only those."""
+    """Also give the labels that an earlier stage left for unlabelled patches: to those that have
+    any, or draw only those.
+    """
     augment: bool = True
 
 

@@ -10,22 +10,30 @@ from fewmask.core.randomness import permutation
 
 @dataclass(frozen=True)
 class Split:
-    """Case ids by part. `patients` maps a case to its patient (default: itself); no patient may stand in two parts."""
+    """Case ids by part. `patients` maps a case to its patient (default: itself); no patient may
+    stand in two parts.
+    """
 
     train: tuple[str, ...]
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
     def check(self, patients: Mapping[str, str]) -> None:
-        """Raise `BadDataset` on duplicates, cases that are not there, an empty training part, or a patient in two parts."""
+        """Raise `BadDataset` on duplicates, cases that are not there, an empty training part, or a
+        patient in two parts.
+        """
         seen: dict[str, str] = {}
         for part in ("train", "val", "test"):
             cases: tuple[str, ...] = getattr(self, part)
             absent = [case for case in cases if case not in patients]
             if absent:
-                raise BadDataset(f"split names cases that are not there: {', '.join(absent[:5])}", where=part, row="S04")
+                raise BadDataset(
+                    f"split names cases that are not there: {', '.join(absent[:5])}",
+                    where=part,
+                    code="S04",
+                )
             if len(set(cases)) != len(cases):
-                raise BadDataset("split names a case twice", where=part, row="S04")
+                raise BadDataset("split names a case twice", where=part, code="S04")
             for case in cases:
                 other = seen.setdefault(patients[case], part)
                 if other != part:
@@ -33,15 +41,17 @@ class Split:
                         f"patient {patients[case]} is in {other} and in {part}",
                         where=f"case {case}",
                         fix="put all scans of one patient in one part of split.toml",
-                        row="S01",
+                        code="S01",
                     )
         if not self.train:
-            raise BadDataset("split has no training case", row="S04")
+            raise BadDataset("split has no training case", code="S04")
 
 
 @dataclass(frozen=True)
 class Budget:
-    """The masks that training may see. `slices` are (case, d) pairs; `volumes` are whole cases. Nothing else has a mask."""
+    """The masks that training may see. `slices` are (case, d) pairs; `volumes` are whole cases.
+    Nothing else has a mask.
+    """
 
     kind: Literal["slices", "volumes"]
     draw: int
@@ -62,37 +72,67 @@ class Budget:
         return frozenset(self.slices)
 
 
-def draw_slices(candidates: Mapping[str, Sequence[int]], patients: Mapping[str, str], n: int, draw: int) -> Budget:
-    """n positive slices, round-robin over patients in an order keyed by `draw`; a smaller n is a prefix of a larger (0: none).
+def draw_slices(
+    candidates: Mapping[str, Sequence[int]], patients: Mapping[str, str], n: int, draw: int
+) -> Budget:
+    """n positive slices, round-robin over patients in an order keyed by `draw`; a smaller n is a
+    prefix of a larger (0: none).
 
     `candidates` holds, per training case, the d of every reviewed slice with a structure in it.
     """
     by_patient: dict[str, list[tuple[str, int]]] = {}
     for case in sorted(candidates):
-        by_patient.setdefault(patients[case], []).extend((case, d) for d in sorted(candidates[case]))
+        by_patient.setdefault(patients[case], []).extend(
+            (case, d) for d in sorted(candidates[case])
+        )
     names = sorted(name for name, slices in by_patient.items() if slices)
     available = sum(map(len, by_patient.values()))
     if n == 0:
         return Budget("slices", draw)  # methods that learn from tags alone
     _check_count(n, available, "slices")
     order = [names[i] for i in permutation(len(names), draw, "budget-patients")]
-    queues = {p: [by_patient[p][i] for i in permutation(len(by_patient[p]), draw, "budget-slices", p)] for p in order}
-    ordered = [queues[p][turn] for turn in range(max(map(len, queues.values()))) for p in order if turn < len(queues[p])]
+    queues = {
+        p: [by_patient[p][i] for i in permutation(len(by_patient[p]), draw, "budget-slices", p)]
+        for p in order
+    }
+    ordered = [
+        queues[p][turn]
+        for turn in range(max(map(len, queues.values())))
+        for p in order
+        if turn < len(queues[p])
+    ]
     return Budget("slices", draw, slices=tuple(ordered[:n]))
 
 
-def draw_volumes(candidates: Sequence[str], patients: Mapping[str, str], n: int, draw: int, in_order: bool = False) -> Budget:
-    """n completely reviewed cases, at most one per patient until all patients have one; nested as `draw_slices`.
+def draw_volumes(
+    candidates: Sequence[str],
+    patients: Mapping[str, str],
+    n: int,
+    draw: int,
+    in_order: bool = False,
+) -> Budget:
+    """n completely reviewed cases, at most one per patient until all patients have one; nested as
+    `draw_slices`.
 
-    With `in_order` the list's own order counts, as in the papers ("the first n are labelled"): draw 0 takes the first n, draw 1
-    the next n, and so on, from the beginning again where the list ends.
+    With `in_order` the list's own order counts, as in the papers ("the first n are labelled"): draw
+    0 takes the first n, draw 1 the next n, and so on, from the beginning again where the list ends.
     """
     if in_order:
         _check_count(n, len(candidates), "volumes")
-        return Budget("volumes", draw, volumes=tuple(candidates[(draw * n + i) % len(candidates)] for i in range(n)))
-    ordered = draw_slices({case: [0] for case in candidates}, patients, len(candidates), draw) if candidates else None
+        return Budget(
+            "volumes",
+            draw,
+            volumes=tuple(candidates[(draw * n + i) % len(candidates)] for i in range(n)),
+        )
+    ordered = (
+        draw_slices({case: [0] for case in candidates}, patients, len(candidates), draw)
+        if candidates
+        else None
+    )
     _check_count(n, len(candidates), "volumes")
-    return Budget("volumes", draw, volumes=tuple(case for case, _ in ordered.slices[:n]) if ordered else ())
+    return Budget(
+        "volumes", draw, volumes=tuple(case for case, _ in ordered.slices[:n]) if ordered else ()
+    )
 
 
 def _check_count(n: int, available: int, kind: str) -> None:
@@ -103,5 +143,5 @@ def _check_count(n: int, available: int, kind: str) -> None:
             fix=f"use --{kind} with a number from 1 to {available}"
             if available
             else "outline at least one slice, or see `fewmask check`",
-            row="C02",
+            code="C02",
         )

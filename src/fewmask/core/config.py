@@ -1,4 +1,6 @@
-"""Frozen dataclasses as configs: parsed strictly, changed by `--set a.b=c`, written back as plain data."""
+"""Frozen dataclasses as configs: parsed strictly, changed by `--set a.b=c`, written back as plain
+data.
+"""
 
 import ast
 import difflib
@@ -17,7 +19,9 @@ T = TypeVar("T")
 
 
 def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
-    """Build the dataclass `cls` from plain data; unknown keys and wrong types raise `BadConfig` naming the nearest key."""
+    """Build the dataclass `cls` from plain data; unknown keys and wrong types raise `BadConfig`
+    naming the nearest key.
+    """
     hints = typing.get_type_hints(cls)
     known = {f.name for f in fields(cls) if f.init}  # type: ignore[arg-type]
     for key in record:
@@ -27,17 +31,29 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
                 where=f"known keys: {', '.join(sorted(known))}",
                 did="nothing was started",
                 fix=_nearest(key, known),
-                row="C01",
+                code="C01",
             )
     values = {key: _convert(value, hints[key], f"{place}.{key}") for key, value in record.items()}
     for f in fields(cls):  # type: ignore[arg-type]
-        if f.init and f.name not in values and f.default is MISSING and f.default_factory is MISSING:
-            raise BadConfig(f"{place} lacks the key {f.name!r}", did="nothing was started", fix=f"add {f.name}", row="C02")
+        if (
+            f.init
+            and f.name not in values
+            and f.default is MISSING
+            and f.default_factory is MISSING
+        ):
+            raise BadConfig(
+                f"{place} lacks the key {f.name!r}",
+                did="nothing was started",
+                fix=f"add {f.name}",
+                code="C02",
+            )
     return cls(**values)
 
 
 def changed_settings(saved: Mapping[str, Any], usual: Any) -> dict[str, Any]:
-    """Settings of a saved config that differ from those of the dataclass `usual`; those of a stage as `finetune.canvas`."""
+    """Settings of a saved config that differ from those of the dataclass `usual`; those of a stage
+    as `finetune.canvas`.
+    """
     return dict(_differ(saved, json.loads(json.dumps(asdict(usual))), ""))
 
 
@@ -56,23 +72,41 @@ def settings_text(changed: Mapping[str, Any]) -> str:
 
 
 def apply_settings(config: T, settings: Iterable[str], place: str = "config") -> T:
-    """`config` changed by lines such as `lr=0.001` or `encoder.depth=4` (`--set`); values are written as in TOML or Python."""
+    """`config` changed by lines such as `lr=0.001` or `encoder.depth=4` (`--set`); values are
+    written as in TOML or Python.
+    """
     for line in settings:
         key, equals, text = line.partition("=")
         if not equals or not key.strip():
-            raise BadConfig(f"--set {line!r} is not of the form key=value", did="nothing was started", row="C02")
+            raise BadConfig(
+                f"--set {line!r} is not of the form key=value",
+                did="nothing was started",
+                code="C02",
+            )
         config = _set(config, key.strip().split("."), text.strip(), place)
     return config
 
 
 def describe(cls: type) -> list[tuple[str, str, Any, str]]:
-    """(name, type, default, sentence) of every field, read from the string under the field: the dataclass is the manual."""
-    sentences = {name: text for one in reversed(cls.__mro__[:-1]) for name, text in _field_sentences(one).items()}
+    """(name, type, default, sentence) of every field, read from the string under the field: the
+    dataclass is the manual.
+    """
+    sentences = {
+        name: text
+        for one in reversed(cls.__mro__[:-1])
+        for name, text in _field_sentences(one).items()
+    }
     hints = typing.get_type_hints(cls)
-    return [(f.name, _type_name(hints[f.name]), _default(f), sentences.get(f.name, "")) for f in fields(cls) if f.init]
+    return [
+        (f.name, _type_name(hints[f.name]), _default(f), sentences.get(f.name, ""))
+        for f in fields(cls)
+        if f.init
+    ]
 
 
-def _differ(saved: Mapping[str, Any], usual: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
+def _differ(
+    saved: Mapping[str, Any], usual: Mapping[str, Any], above: str
+) -> Iterator[tuple[str, Any]]:
     for name, value in saved.items():
         if isinstance(value, Mapping):
             yield from _differ(value, usual.get(name) or {}, f"{above}{name}.")
@@ -84,22 +118,31 @@ def _set(config: Any, path: list[str], text: str, place: str) -> Any:
     name = path[0]
     known = {f.name for f in fields(config)}
     if name not in known:
-        raise BadConfig(f"unknown key {name!r} in {place}", did="nothing was started", fix=_nearest(name, known), row="C01")
+        raise BadConfig(
+            f"unknown key {name!r} in {place}",
+            did="nothing was started",
+            fix=_nearest(name, known),
+            code="C01",
+        )
     if len(path) > 1:
         inner = getattr(config, name)
         if not is_dataclass(inner):
-            raise BadConfig(f"{place}.{name} has no parts", did="nothing was started", row="C01")
+            raise BadConfig(f"{place}.{name} has no parts", did="nothing was started", code="C01")
         return replace(config, **{name: _set(inner, path[1:], text, f"{place}.{name}")})
     hint = typing.get_type_hints(type(config))[name]
     return replace(config, **{name: _read(text, hint, f"{place}.{name}")})
 
 
 def _read(text: str, hint: Any, place: str) -> Any:
-    """What was written, as a value of this type; `none` is a word where a word is wanted (`weights=none`)."""
+    """What was written, as a value of this type; `none` is a word where a word is wanted
+    (`weights=none`).
+    """
     try:
         return _convert(_literal(text), hint, place)
     except BadConfig:
-        if hint is str or (typing.get_origin(hint) is typing.Literal and text in typing.get_args(hint)):
+        if hint is str or (
+            typing.get_origin(hint) is typing.Literal and text in typing.get_args(hint)
+        ):
             return text
         raise
 
@@ -120,7 +163,10 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
     elif origin is tuple and isinstance(value, list | tuple):
         inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(inner) == len(value):
-            return tuple(_convert(v, h, f"{place}[{i}]") for i, (v, h) in enumerate(zip(value, inner, strict=True)))
+            return tuple(
+                _convert(v, h, f"{place}[{i}]")
+                for i, (v, h) in enumerate(zip(value, inner, strict=True))
+            )
     elif origin is list and isinstance(value, list):
         return [_convert(v, arguments[0], f"{place}[{i}]") for i, v in enumerate(value)]
     elif origin is dict and isinstance(value, Mapping):
@@ -136,7 +182,10 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
     elif (isinstance(hint, type) and type(value) is hint) or (hint is type(None) and value is None):
         return value
     raise BadConfig(
-        f"{place} = {value!r} is not {_type_name(hint)}", did="nothing was started", fix=f"give {_type_name(hint)}", row="C02"
+        f"{place} = {value!r} is not {_type_name(hint)}",
+        did="nothing was started",
+        fix=f"give {_type_name(hint)}",
+        code="C02",
     )
 
 
@@ -157,7 +206,13 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 def _type_name(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-    names = {float: "a finite number", int: "a whole number", str: "a text", bool: "true or false", type(None): "none"}
+    names = {
+        float: "a finite number",
+        int: "a whole number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "none",
+    }
     return names.get(hint, str(hint).replace("typing.", ""))
 
 
@@ -177,7 +232,12 @@ def _field_sentences(cls: type) -> dict[str, str]:
     for node in typing.cast(ast.ClassDef, body).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             name = node.target.id
-        elif name and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        elif (
+            name
+            and isinstance(node, ast.Expr)
+            and isinstance(node.value, ast.Constant)
+            and isinstance(node.value.value, str)
+        ):
             sentences[name] = " ".join(node.value.value.split())
             name = ""
         else:

@@ -1,4 +1,6 @@
-"""One exception class per kind of user error; the text always says what, where, what we did, and the fix."""
+"""One exception class per kind of user error; the text always says what, where, what we did, and
+the fix.
+"""
 
 from collections.abc import Sequence
 
@@ -6,13 +8,10 @@ from collections.abc import Sequence
 class FewmaskError(Exception):
     """A problem the user can act on.
 
-    Parameters
-    ----------
-    what: what is wrong, in one sentence without a full stop.
-    where: lines that name the file, field, slice or voxel, and show what was got and what was wanted.
-    did: what we did instead.
-    fix: one command or one edit that mends it.
-    row: name of the fault in the corpus (`N20`, `M03`, ...), shown in brackets.
+    Parameters ---------- what: what is wrong, in one sentence without a full stop. where: lines
+    that name the file, field, slice or voxel, and show what was got and what was wanted. did: what
+    we did instead. fix: one command or one edit that mends it. code: name of the fault in the
+    corpus (`N20`, `M03`, ...), shown in brackets.
     """
 
     exit_code = 1
@@ -24,18 +23,18 @@ class FewmaskError(Exception):
         where: str | Sequence[str] = (),
         did: str = "no file was changed",
         fix: str = "",
-        row: str = "",
+        code: str = "",
     ) -> None:
         super().__init__(what)
         self.what = what
         self.where = (where,) if isinstance(where, str) else tuple(where)
         self.did = did
         self.fix = fix
-        self.row = row
+        self.code = code
 
     def __str__(self) -> str:
         """The whole message, as printed on stderr."""
-        head = f"error: {self.what}" + (f"   [{self.row}]" if self.row else "")
+        head = f"error: {self.what}" + (f"   [{self.code}]" if self.code else "")
         tail = [self.did] if self.did else []
         if self.fix:
             tail.append(f"fix: {self.fix}")
@@ -49,7 +48,7 @@ class FewmaskError(Exception):
             "where": list(self.where),
             "did": self.did,
             "fix": self.fix,
-            "row": self.row,
+            "code": self.code,
             "exit_code": self.exit_code,
         }
 

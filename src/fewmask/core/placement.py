@@ -1,8 +1,9 @@
 """From the scanner's slices to the network's square grid and back.
 
-Every axis is resampled on its own, so a placement is two small matrices: placed = rows @ slice @ columns.T. With equal
-spacing they only select and pad, and `restore(place(x))` is x to the bit wherever the grid covers the slice. When pixels
-grow, the matrices average (a triangle as wide as the new pixel), so nothing aliases.
+Every axis is resampled on its own, so a placement is two small matrices: placed = rows @ slice @
+columns.T. With equal spacing they only select and pad, and `restore(place(x))` is x to the bit
+wherever the grid covers the slice. When pixels grow, the matrices average (a triangle as wide as
+the new pixel), so nothing aliases.
 """
 
 import math
@@ -23,7 +24,8 @@ _Move = Callable[[np.ndarray], np.ndarray]
 class Axis:
     """One axis: source pixel u lies at network pixel (u - source_centre) / step + target_centre.
 
-    With equal spacing the centres may lie half a pixel apart, so that pixels fall on pixels and nothing is interpolated.
+    With equal spacing the centres may lie half a pixel apart, so that pixels fall on pixels and
+    nothing is interpolated.
     """
 
     source: int
@@ -38,24 +40,36 @@ class Axis:
 
     def to_target(self, u: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
         """Pixel-centre coordinate on the source grid -> on the network grid."""
-        return np.asarray((np.asarray(u, float) - self._source_centre) / self.step + (self.target - 1) / 2)
+        return np.asarray(
+            (np.asarray(u, float) - self._source_centre) / self.step + (self.target - 1) / 2
+        )
 
     def to_source(self, v: Float[np.ndarray, "*n"] | float) -> Float[np.ndarray, "*n"]:
         """Pixel-centre coordinate on the network grid -> on the source grid."""
-        return np.asarray((np.asarray(v, float) - (self.target - 1) / 2) * self.step + self._source_centre)
+        return np.asarray(
+            (np.asarray(v, float) - (self.target - 1) / 2) * self.step + self._source_centre
+        )
 
     @cached_property
     def forward(self) -> Float[np.ndarray, "target source"]:
-        """Weights of source pixels in each network pixel; rows of pixels outside the source are zero."""
+        """Weights of source pixels in each network pixel; rows of pixels outside the source are
+        zero.
+        """
         return _weights(self.to_source(np.arange(self.target, dtype=float)), self.source, self.step)
 
     @cached_property
     def backward(self) -> Float[np.ndarray, "source target"]:
-        """Weights of network pixels in each source pixel; rows of pixels the network does not cover are zero."""
-        return _weights(self.to_target(np.arange(self.source, dtype=float)), self.target, 1 / self.step)
+        """Weights of network pixels in each source pixel; rows of pixels the network does not cover
+        are zero.
+        """
+        return _weights(
+            self.to_target(np.arange(self.source, dtype=float)), self.target, 1 / self.step
+        )
 
-    def nearest(self) -> tuple[Integer[np.ndarray, "target"], np.ndarray]:
-        """For each network pixel the nearest source pixel, and whether it lies inside the source."""
+    def nearest(self) -> tuple[Integer[np.ndarray, " target"], np.ndarray]:
+        """For each network pixel the nearest source pixel, and whether it lies inside
+        the source.
+        """
         at = self.to_source(np.arange(self.target, dtype=float))
         index = np.floor(at + 0.5).astype(int)
         return index.clip(0, self.source - 1), (index >= 0) & (index < self.source)
@@ -69,39 +83,62 @@ class Placement:
     columns: Axis
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe) -> "Placement":
-        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a settled recipe; centres coincide."""
+    def of(
+        cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
+    ) -> "Placement":
+        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a settled
+        recipe; centres coincide.
+        """
         _, h, w = shape
         if recipe.stretch:
             return cls(Axis(h, recipe.size, h / recipe.size), Axis(w, recipe.size, w / recipe.size))
         steps = [recipe.spacing_mm / side for side in spacing_mm[1:]]
-        return cls(*(Axis(n, recipe.size, step) for n, step in zip((h, w), map(_snap, steps), strict=True)))
+        return cls(
+            *(Axis(n, recipe.size, step) for n, step in zip((h, w), map(_snap, steps), strict=True))
+        )
 
     @property
     def covered(self) -> Bool[np.ndarray, "h w"]:
         """Pixels of the scanner's slice that the network's grid reaches."""
         return np.outer(self.rows.backward.sum(1) > 0, self.columns.backward.sum(1) > 0)
 
-    def place(self, image: Float[np.ndarray, "n h w"], fill: float = 0.0) -> Float[np.ndarray, "n size size"]:
+    def place(
+        self, image: Float[np.ndarray, "n h w"], fill: float = 0.0
+    ) -> Float[np.ndarray, "n size size"]:
         """Images onto the network grid; `fill` where the scan does not reach."""
-        placed = np.matmul(np.matmul(self.rows.forward, image.astype(np.float32)), self.columns.forward.T)
+        placed = np.matmul(
+            np.matmul(self.rows.forward, image.astype(np.float32)), self.columns.forward.T
+        )
         if fill:
-            placed += np.float32(fill) * (1 - np.outer(self.rows.forward.sum(1), self.columns.forward.sum(1)))
-        return placed.astype(np.float32)
+            placed += np.float32(fill) * (
+                1 - np.outer(self.rows.forward.sum(1), self.columns.forward.sum(1))
+            )
+        result: Float[np.ndarray, "n size size"] = placed.astype(np.float32)
+        return result
 
     def place_mask(self, mask: Integer[np.ndarray, "n h w"]) -> Integer[np.ndarray, "n size size"]:
         """Labels onto the network grid, nearest neighbour; 0 where the scan does not reach."""
         (y, inside_y), (x, inside_x) = self.rows.nearest(), self.columns.nearest()
-        return mask[:, y][:, :, x] * (inside_y[:, None] & inside_x[None, :]).astype(mask.dtype)
+        result: Integer[np.ndarray, "n size size"] = mask[:, y][:, :, x] * (
+            inside_y[:, None] & inside_x[None, :]
+        ).astype(mask.dtype)
+        return result
 
     def restore(self, probs: Float[np.ndarray, "n k size size"]) -> Float[np.ndarray, "n k h w"]:
-        """Probabilities back to the scanner's slices; background (k = 0) is 1 where the network grid does not reach."""
-        back = np.matmul(np.matmul(self.rows.backward, probs.astype(np.float32)), self.columns.backward.T)
+        """Probabilities back to the scanner's slices; background (k = 0) is 1 where the network
+        grid does not reach.
+        """
+        back = np.matmul(
+            np.matmul(self.rows.backward, probs.astype(np.float32)), self.columns.backward.T
+        )
         back[:, 0] += 1 - np.outer(self.rows.backward.sum(1), self.columns.backward.sum(1))
-        return back
+        result: Float[np.ndarray, "n k h w"] = back
+        return result
 
     def box_to_source(self, box: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
-        """Boxes (x0, y0, x1, y1) in pixel edges (0 = left edge of the first pixel) -> the same on the scanner's slice."""
+        """Boxes (x0, y0, x1, y1) in pixel edges (0 = left edge of the first pixel) -> the same on
+        the scanner's slice.
+        """
         return self._move_box(box, self.rows.to_source, self.columns.to_source)
 
     def box_to_target(self, box: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
@@ -109,31 +146,46 @@ class Placement:
         return self._move_box(box, self.rows.to_target, self.columns.to_target)
 
     @staticmethod
-    def _move_box(box: Float[np.ndarray, "*n 4"], move_y: _Move, move_x: _Move) -> Float[np.ndarray, "*n 4"]:
+    def _move_box(
+        box: Float[np.ndarray, "*n 4"], move_y: _Move, move_x: _Move
+    ) -> Float[np.ndarray, "*n 4"]:
         edges = np.asarray(box, float) - 0.5
-        moved = [move_x(edges[..., 0]), move_y(edges[..., 1]), move_x(edges[..., 2]), move_y(edges[..., 3])]
+        moved = [
+            move_x(edges[..., 0]),
+            move_y(edges[..., 1]),
+            move_x(edges[..., 2]),
+            move_y(edges[..., 3]),
+        ]
         return np.stack(moved, axis=-1) + 0.5
 
 
 @dataclass(frozen=True)
 class VolumePlacement:
-    """A whole scan (d, h, w) <-> the voxels of methods that work in 3D: each axis resampled, nothing cut."""
+    """A whole scan (d, h, w) <-> the voxels of methods that work in 3D: each axis resampled,
+    nothing cut.
+    """
 
     axes: tuple[Axis, Axis, Axis]
 
     @classmethod
-    def of(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe) -> "VolumePlacement":
-        """Placement of a scan under a settled recipe. Raises `BadConfig` for recipes that stretch slices."""
+    def of(
+        cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
+    ) -> "VolumePlacement":
+        """Placement of a scan under a settled recipe. Raises `BadConfig` for recipes that stretch
+        slices.
+        """
         if recipe.stretch:
             raise BadConfig(
                 f"recipe {recipe.name!r} stretches slices, which leaves a volume without a spacing",
                 did="nothing was started",
                 fix="prepare with --recipe ct or mr for methods that work in 3D",
-                row="C02",
+                code="C02",
             )
         wanted = (recipe.slice_mm or spacing_mm[0], recipe.spacing_mm, recipe.spacing_mm)
         steps = [_snap(new / old) for new, old in zip(wanted, spacing_mm, strict=True)]
-        d, h, w = (Axis(n, math.ceil(n / step - 1e-6), step) for n, step in zip(shape, steps, strict=True))
+        d, h, w = (
+            Axis(n, math.ceil(n / step - 1e-6), step) for n, step in zip(shape, steps, strict=True)
+        )
         return cls((d, h, w))
 
     @property
@@ -151,16 +203,21 @@ class VolumePlacement:
     def place_mask(self, mask: Integer[np.ndarray, "d h w"]) -> Integer[np.ndarray, "a b c"]:
         """Labels in the network's voxels, nearest neighbour."""
         d, h, w = (axis.nearest()[0] for axis in self.axes)
-        return mask[d][:, h][:, :, w]
+        result: Integer[np.ndarray, "a b c"] = mask[d][:, h][:, :, w]
+        return result
 
     def row_of(self, d: int) -> int:
         """The network's slice in which slice d of the scan lies."""
-        return int(np.clip(round(float(self.axes[0].to_target(float(d)))), 0, self.axes[0].target - 1))
+        return int(
+            np.clip(round(float(self.axes[0].to_target(float(d)))), 0, self.axes[0].target - 1)
+        )
 
     def place_slices(
         self, mask: Integer[np.ndarray, "n h w"], slices: Sequence[int], unknown: int
     ) -> Integer[np.ndarray, "a b c"]:
-        """Labels of single slices of the scan where they lie in the network's voxels, `unknown` everywhere else."""
+        """Labels of single slices of the scan where they lie in the network's voxels, `unknown`
+        everywhere else.
+        """
         h, w = (axis.nearest()[0] for axis in self.axes[1:])
         placed = np.full(self.shape, unknown, mask.dtype)
         placed[[self.row_of(d) for d in slices]] = mask[:, h][:, :, w]
@@ -171,12 +228,17 @@ class VolumePlacement:
         used = np.flatnonzero(self.axes[0].backward[d])
         return range(int(used[0]), int(used[-1]) + 1)
 
-    def restore(self, probs: Float[np.ndarray, "k n b c"], first: int, slices: range) -> Float[np.ndarray, "k m h w"]:
-        """Probabilities of these slices of the scan, from the network's slices `first` onwards that they are made of."""
+    def restore(
+        self, probs: Float[np.ndarray, "k n b c"], first: int, slices: range
+    ) -> Float[np.ndarray, "k m h w"]:
+        """Probabilities of these slices of the scan, from the network's slices `first` onwards that
+        they are made of.
+        """
         d, h, w = (axis.backward for axis in self.axes)
         rows = d[slices.start : slices.stop, first : first + probs.shape[1]]
         part = np.einsum("md,kdhw->kmhw", rows, probs.astype(np.float32))
-        return np.matmul(np.matmul(h, part), w.T)
+        result: Float[np.ndarray, "k m h w"] = np.matmul(np.matmul(h, part), w.T)
+        return result
 
 
 def _snap(step: float) -> float:
@@ -184,11 +246,16 @@ def _snap(step: float) -> float:
     return 1.0 if abs(step - 1) < 1e-4 else step
 
 
-def _weights(at: Float[np.ndarray, "target"], source: int, step: float) -> Float[np.ndarray, "target source"]:
+def _weights(
+    at: Float[np.ndarray, " target"], source: int, step: float
+) -> Float[np.ndarray, "target source"]:
     width = max(1.0, step)
     distance = np.abs(at[:, None] - np.arange(source)[None, :]) / width
     weight = np.maximum(0.0, 1 - distance)
-    # Near the border the triangle hangs over the edge: renormalise there, but give nothing to pixels whose centre is outside.
+    # Near the border the triangle hangs over the edge: renormalise there, but give nothing to
+    # pixels whose centre is outside.
     total = weight.sum(1, keepdims=True)
     inside = ((at >= -0.5 - 1e-9) & (at <= source - 0.5 + 1e-9))[:, None]
-    return np.where(inside & (total > 0), weight / np.where(total > 0, total, 1), 0).astype(np.float32)
+    return np.where(inside & (total > 0), weight / np.where(total > 0, total, 1), 0).astype(
+        np.float32
+    )

@@ -1,4 +1,6 @@
-"""Randomness as a function of names, never of history: the same names give the same numbers, in any order, on any worker."""
+"""Randomness as a function of names, never of history: the same names give the same numbers, in any
+order, on any worker.
+"""
 
 import hashlib
 
@@ -6,7 +8,9 @@ import numpy as np
 
 
 def seed_of(seed: int, stream: str, *names: str | int) -> int:
-    """A 64-bit seed from a run seed, the name of a stream and any further names (epoch, step, case id)."""
+    """A 64-bit seed from a run seed, the name of a stream and any further names (epoch, step, case
+    id).
+    """
     text = "\x1f".join([str(int(seed)), stream, *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 

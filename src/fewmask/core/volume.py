@@ -1,7 +1,8 @@
 """Scans and label maps: voxels in (d, h, w) together with the grid of the file they came from.
 
-d runs inferior to superior, h anterior to posterior, w right to left (patient), whatever the order in the file. The world is
-RAS millimetres, as in NIfTI. `Grid` is the file's own array, so that a mask can be written back exactly onto it.
+d runs inferior to superior, h anterior to posterior, w right to left (patient), whatever the order
+in the file. The world is RAS millimetres, as in NIfTI. `Grid` is the file's own array, so that a
+mask can be written back exactly onto it.
 """
 
 import itertools
@@ -30,11 +31,17 @@ class Grid:
     def __post_init__(self) -> None:
         """Refuse what no scan can have: an empty axis, a non-finite or singular affine."""
         if len(self.shape) != 3 or min(self.shape) < 1:
-            raise BadScan(f"grid of shape {self.shape}: three axes of at least one voxel are needed", row="N12")
+            raise BadScan(
+                f"grid of shape {self.shape}: three axes of at least one voxel are needed",
+                code="N12",
+            )
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
-            raise BadScan("affine is not a finite 4 x 4 matrix", row="N19")
-        if not np.array_equal(self.affine[3], (0, 0, 0, 1)) or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12:
-            raise BadScan("affine is singular or has a last row other than 0 0 0 1", row="N19")
+            raise BadScan("affine is not a finite 4 x 4 matrix", code="N19")
+        if (
+            not np.array_equal(self.affine[3], (0, 0, 0, 1))
+            or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12
+        ):
+            raise BadScan("affine is singular or has a last row other than 0 0 0 1", code="N19")
 
     @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -47,10 +54,13 @@ class Grid:
         """World positions of the eight corner voxels' centres."""
         index = np.array([[*corner, 1] for corner in itertools.product((0, 1), repeat=3)], float)
         index[:, :3] *= np.array(self.shape, float) - 1
-        return (index @ self.affine.T)[:, :3]
+        result: Float[np.ndarray, "8 3"] = (index @ self.affine.T)[:, :3]
+        return result
 
     def distance_voxels(self, other: "Grid") -> float:
-        """Largest distance between corresponding corners, in units of this grid's smallest voxel side."""
+        """Largest distance between corresponding corners, in units of this grid's smallest voxel
+        side.
+        """
         return float(np.abs(self.corners_mm - other.corners_mm).max() / min(self.spacing_mm))
 
     @cached_property
@@ -71,21 +81,28 @@ class Grid:
 
 @dataclass(frozen=True)
 class Orientation:
-    """Which file axis becomes d, h and w, and which of them run backwards; only permutes and flips, so exactly invertible."""
+    """Which file axis becomes d, h and w, and which of them run backwards; only permutes and flips,
+    so exactly invertible.
+    """
 
     axes: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
 
     @classmethod
     def of(cls, affine: Float[np.ndarray, "4 4"]) -> "Orientation":
-        """Assign file axes to world axes so that the summed cosines are largest; the slice axis is the one nearest superior."""
+        """Assign file axes to world axes so that the summed cosines are largest; the slice axis is
+        the one nearest superior.
+        """
         cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
         slice_axis = int(np.abs(cosines[2]).argmax())
         first, second = (axis for axis in range(3) if axis != slice_axis)
         straight = abs(cosines[1, first]) + abs(cosines[0, second])
         crossed = abs(cosines[1, second]) + abs(cosines[0, first])
         axes = (slice_axis, first, second) if straight > crossed else (slice_axis, second, first)
-        flips = tuple(bool(cosines[world, axis] * sign < 0) for axis, (world, sign) in zip(axes, _CANONICAL, strict=True))
+        flips = tuple(
+            bool(cosines[world, axis] * sign < 0)
+            for axis, (world, sign) in zip(axes, _CANONICAL, strict=True)
+        )
         return cls(axes, flips)  # type: ignore[arg-type]
 
     def apply(self, array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "d h w"]:
@@ -114,7 +131,10 @@ class _OnGrid:
         """Check that the voxels are the grid's voxels, re-ordered."""
         wanted = tuple(self.grid.shape[axis] for axis in self.grid.orientation.axes)
         if self.voxels.shape != wanted:
-            raise BadScan(f"voxels are {self.voxels.shape} in (d, h, w), but the grid gives {wanted}", row="M01")
+            raise BadScan(
+                f"voxels are {self.voxels.shape} in (d, h, w), but the grid gives {wanted}",
+                code="M01",
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -133,7 +153,9 @@ class _OnGrid:
         """Maps voxel (d, h, w, 1) to RAS mm."""
         turn = np.zeros((4, 4))
         turn[3, 3] = 1
-        for row, (axis, flip) in enumerate(zip(self.grid.orientation.axes, self.grid.orientation.flips, strict=True)):
+        for row, (axis, flip) in enumerate(
+            zip(self.grid.orientation.axes, self.grid.orientation.flips, strict=True)
+        ):
             turn[axis, row] = -1 if flip else 1
             turn[axis, 3] = self.grid.shape[axis] - 1 if flip else 0
         return self.grid.affine @ turn
@@ -162,9 +184,11 @@ class Volume(_OnGrid):
         """Check grid, dtype and scaling."""
         super().__post_init__()
         if self.voxels.dtype.kind not in "iuf":
-            raise BadScan(f"voxel type {self.voxels.dtype} is not a grey value", row="N27")
+            raise BadScan(f"voxel type {self.voxels.dtype} is not a grey value", code="N27")
         if not (math.isfinite(self.slope) and math.isfinite(self.inter) and self.slope != 0):
-            raise BadScan(f"scaling slope {self.slope}, inter {self.inter} cannot be applied", row="N37")
+            raise BadScan(
+                f"scaling slope {self.slope}, inter {self.inter} cannot be applied", code="N37"
+            )
 
     @classmethod
     def from_file_order(
@@ -197,12 +221,16 @@ class LabelMap(_OnGrid):
         """Check grid and that labels are whole, non-negative numbers."""
         super().__post_init__()
         if self.voxels.dtype.kind not in "iu":
-            raise BadScan(f"labels of type {self.voxels.dtype}: whole numbers are needed", row="M06")
+            raise BadScan(
+                f"labels of type {self.voxels.dtype}: whole numbers are needed", code="M06"
+            )
         if self.voxels.size and self.voxels.dtype.kind == "i" and int(self.voxels.min()) < 0:
-            raise BadScan(f"negative label {int(self.voxels.min())}", row="M08")
+            raise BadScan(f"negative label {int(self.voxels.min())}", code="M08")
 
     @classmethod
-    def from_file_order(cls, array: Integer[np.ndarray, "i j k"], affine: Float[np.ndarray, "4 4"]) -> "LabelMap":
+    def from_file_order(
+        cls, array: Integer[np.ndarray, "i j k"], affine: Float[np.ndarray, "4 4"]
+    ) -> "LabelMap":
         """From an array in the file's own axis order."""
         i, j, k = array.shape
         grid = Grid((i, j, k), np.asarray(affine, float))
@@ -213,7 +241,9 @@ class LabelMap(_OnGrid):
         return [int(d) for d in np.flatnonzero(self.voxels.any(axis=(1, 2)))]
 
 
-def scale_voxels(voxels: Shaped[np.ndarray, "*any"], slope: float, inter: float) -> Float[np.ndarray, "*any"]:
+def scale_voxels(
+    voxels: Shaped[np.ndarray, "*any"], slope: float, inter: float
+) -> Float[np.ndarray, "*any"]:
     """Stored voxels to intensities: float32, computed without a float64 copy."""
     out = voxels.astype(np.float32)
     if slope != 1.0:

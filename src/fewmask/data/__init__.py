@@ -2,21 +2,29 @@
 
 from pathlib import Path
 
-from fewmask.core.batch import Feed
+from fewmask.core.batch import BatchSpec
 from fewmask.core.budget import Budget
-from fewmask.data.feed import Batches
-from fewmask.data.patches import PatchFeed
-from fewmask.data.slices import SliceFeed
+from fewmask.data.loader import Loader
+from fewmask.data.patches import PatchLoader
+from fewmask.data.slices import SliceLoader
 from fewmask.io.prepared import Prepared
 
 
-def open_feed(
-    prepared: Prepared, budget: Budget, feed: Feed, seed: int, pseudo: Path | None = None, trust: float = 0.0
-) -> Batches:
-    """Slices or patches, as the method wants; `pseudo` is a folder of an earlier stage's labels, those below `trust` left out.
+def open_loader(
+    prepared: Prepared,
+    budget: Budget,
+    batch_spec: BatchSpec,
+    seed: int,
+    pseudo: Path | None = None,
+    trust: float = 0.0,
+) -> Loader:
+    """Slices or patches, as the method wants; `pseudo` is a folder of an earlier stage's labels,
+    those below `trust` left out.
 
     Raises `BadConfig` if the budget grants nothing that the method needs.
     """
     return (
-        SliceFeed(prepared, budget, feed, seed) if feed.patch is None else PatchFeed(prepared, budget, feed, seed, pseudo, trust)
+        SliceLoader(prepared, budget, batch_spec, seed)
+        if batch_spec.patch is None
+        else PatchLoader(prepared, budget, batch_spec, seed, pseudo, trust)
     )

@@ -15,7 +15,9 @@ _NOTHING = Draw()
 
 
 def draw(rng: np.random.Generator) -> Draw:
-    """A weak draw: up to 15 degrees, zoom 0.8-1.25, shift 8 %, mild contrast and noise. No flips: organs have sides."""
+    """A weak draw: up to 15 degrees, zoom 0.8-1.25, shift 8 %, mild contrast and noise. No flips:
+    organs have sides.
+    """
     return Draw(
         rotate_deg=float(rng.uniform(-15, 15)),
         zoom=float(math.exp(rng.uniform(-0.223, 0.223))),
@@ -41,10 +43,14 @@ def strengthen(weak: Draw, rng: np.random.Generator) -> Draw:
 
 
 def apply_image(image: Float[Tensor, "n h w"], one: Draw) -> Float[Tensor, "n h w"]:
-    """Geometry (bilinear, zero outside), then contrast and noise; result clipped to [0, 1]. All slices of a patch alike."""
+    """Geometry (bilinear, zero outside), then contrast and noise; result clipped to [0, 1]. All
+    slices of a patch alike.
+    """
     if one == _NOTHING:
         return image
-    moved = functional.grid_sample(image[None], _grid(one, image.shape[-2:]), mode="bilinear", align_corners=False)[0]
+    moved = functional.grid_sample(
+        image[None], _grid(one, image.shape[-2:]), mode="bilinear", align_corners=False
+    )[0]
     shown = moved.clamp(0, 1) ** one.gamma * one.gain + one.offset
     if one.noise:
         generator = torch.Generator().manual_seed(one.noise_seed)
@@ -52,12 +58,19 @@ def apply_image(image: Float[Tensor, "n h w"], one: Draw) -> Float[Tensor, "n h 
     return shown.clamp(0, 1)
 
 
-def apply_mask(mask: Integer[Tensor, "*n h w"], one: Draw, outside: int = 0) -> Integer[Tensor, "*n h w"]:
+def apply_mask(
+    mask: Integer[Tensor, "*n h w"], one: Draw, outside: int = 0
+) -> Integer[Tensor, "*n h w"]:
     """The same geometry, nearest neighbour; background or another value `outside`."""
     if one == _NOTHING:
         return mask
     slices = mask.reshape(1, -1, *mask.shape[-2:]).float() - outside
-    moved = functional.grid_sample(slices, _grid(one, mask.shape[-2:]), mode="nearest", align_corners=False) + outside
+    moved = (
+        functional.grid_sample(
+            slices, _grid(one, mask.shape[-2:]), mode="nearest", align_corners=False
+        )
+        + outside
+    )
     return moved.round().to(mask.dtype).reshape(mask.shape)
 
 

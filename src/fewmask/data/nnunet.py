@@ -1,4 +1,6 @@
-"""nnU-Net's raw data set from a prepared one: the scans of a budget, and of their masks what the budget grants."""
+"""nnU-Net's raw data set from a prepared one: the scans of a budget, and of their masks what the
+budget grants.
+"""
 
 import json
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from jaxtyping import UInt8
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
-from fewmask.data.gate import MaskGate
+from fewmask.data.label_guard import LabelGuard
 from fewmask.io.atomic import write_text
 from fewmask.io.nifti import write_labels, write_volume
 from fewmask.io.prepared import Prepared
@@ -27,19 +29,28 @@ class RawDataset:
 
 
 def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
-    """Write `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz` and `dataset.json` for every case with a granted mask.
+    """Write `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz` and `dataset.json` for every case
+    with a granted mask.
 
-    Label maps hold class indices; slices that the budget does not grant hold the ignore label (number of classes + 1), which
-    nnU-Net leaves out of its loss. Masks come through the gate. Raises `BadConfig` for an empty budget or a used folder.
+    Label maps hold class indices; slices that the budget does not grant hold the ignore label
+    (number of classes + 1), which nnU-Net leaves out of its loss. Masks come through the gate.
+    Raises `BadConfig` for an empty budget or a used folder.
     """
-    gate = MaskGate(prepared, budget)
+    gate = LabelGuard(prepared, budget)
     granted: dict[str, list[int]] = {}
     for case, d in gate.granted():
         granted.setdefault(case, []).append(d)
     if not granted:
-        raise BadConfig("the budget grants no mask", did="nothing was written", fix="use --slices or --volumes", row="C02")
+        raise BadConfig(
+            "the budget grants no mask",
+            did="nothing was written",
+            fix="use --slices or --volumes",
+            code="C02",
+        )
     if folder.exists() and any(folder.iterdir()):
-        raise BadConfig("the folder holds other files", where=str(folder), did="nothing was written", row="F11")
+        raise BadConfig(
+            "the folder holds other files", where=str(folder), did="nothing was written", code="F11"
+        )
     ignore, ignored = len(prepared.classes) + 1, False
     for case, slices in sorted(granted.items()):
         with prepared.case(case) as file:

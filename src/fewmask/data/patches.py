@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from fewmask.core.batch import IGNORE, Batch, Draw, Feed, Labelled, Unlabelled
+from fewmask.core.batch import IGNORE, Batch, BatchSpec, Draw, Labelled, Unlabelled
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import VolumePlacement
 from fewmask.core.randomness import rng
 from fewmask.data.augment import apply_image, apply_mask, draw
-from fewmask.data.feed import Ahead, count_provided, items_of_step
-from fewmask.data.gate import MaskGate
+from fewmask.data.label_guard import LabelGuard
+from fewmask.data.loader import Prefetcher, count_provided, sample_indices
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 
@@ -48,10 +48,11 @@ def draw_crop(
     hold: int | None = None,
     middle: Voxel | None = None,
 ) -> Crop:
-    """A random place of the patch in the scan; with `hold` slice `hold` is in it. A scan that is smaller lies in the middle.
+    """A random place of the patch in the scan; with `hold` slice `hold` is in it. A scan that is
+    smaller lies in the middle.
 
-    With `middle` that voxel is the patch's middle, or as near to it as the scan's border allows. With `turns` the eight
-    orientations of a square are equally likely.
+    With `middle` that voxel is the patch's middle, or as near to it as the scan's border allows.
+    With `turns` the eight orientations of a square are equally likely.
     """
     corner = []
     for axis, (n, side) in enumerate(zip(shape, patch, strict=True)):
@@ -68,12 +69,16 @@ def draw_crop(
     d, h, w = corner
     if not turns:
         return Crop((d, h, w))
-    # The literature's code mirrors after every turn: four of the eight orientations only, and the scan's own is not among them.
+    # The literature's code mirrors after every turn: four of the eight orientations only, and the
+    # scan's own is not among them.
     return Crop((d, h, w), int(generator.integers(4)), bool(generator.integers(2)))
 
 
-def draw_middle(mask: UInt8[Tensor, "d h w"], generator: np.random.Generator, hold: int | None = None) -> Voxel | None:
-    """A voxel of a structure, each structure of the mask as likely as another; with `hold` of slice `hold`.
+def draw_middle(
+    mask: UInt8[Tensor, "d h w"], generator: np.random.Generator, hold: int | None = None
+) -> Voxel | None:
+    """A voxel of a structure, each structure of the mask as likely as another; with `hold` of slice
+    `hold`.
 
     None if there is no structure.
     """
@@ -101,48 +106,68 @@ def cut(volume: Tensor, patch: Voxel, crop: Crop, fill: int) -> Tensor:
     return out.flip(1) if crop.mirror else out
 
 
-class PatchFeed:
+class PatchLoader:
     """Labelled and unlabelled patches over the training part of a prepared dataset.
 
-    Labelled patches come from the budget's volumes, or hold one of its slices; one volume is enough, since it is drawn again
-    and again. Unlabelled patches come from all scans without a granted mask, or from all if every scan has one.
+    Labelled patches come from the budget's volumes, or hold one of its slices; one volume is
+    enough, since it is drawn again and again. Unlabelled patches come from all scans without a
+    granted mask, or from all if every scan has one.
     """
 
     def __init__(
-        self, prepared: Prepared, budget: Budget, feed: Feed, seed: int, pseudo: Path | None = None, trust: float = 0.0
+        self,
+        prepared: Prepared,
+        budget: Budget,
+        loader: BatchSpec,
+        seed: int,
+        pseudo: Path | None = None,
+        trust: float = 0.0,
     ) -> None:
         """Raises `BadConfig` if the budget grants nothing or the method wants slices.
 
-        `pseudo` holds label maps `CASE.nii.gz` that an earlier stage made, with their confidence; voxels below `trust` in [0, 1]
-        are left out. Scans without one are all `IGNORE`, or are not drawn if the feed wants only those with one. Without the
-        folder, labels that a feed wants are still to be made: 0 in the scan, `IGNORE` beyond it.
+        `pseudo` holds label maps `CASE.nii.gz` that an earlier stage made, with their confidence;
+        voxels below `trust` in [0, 1] are left out. Scans without one are all `IGNORE`, or are not
+        drawn if the loader wants only those with one. Without the folder, labels that a loader
+        wants are still to be made: 0 in the scan, `IGNORE` beyond it.
         """
-        if feed.patch is None:
-            raise BadConfig("the method wants slices, not patches", did="nothing was started", row="C02")
-        self._prepared, self._feed, self._seed, self._patch = prepared, feed, seed, feed.patch
-        self._gate = MaskGate(prepared, budget)
+        if loader.patch is None:
+            raise BadConfig(
+                "the method wants slices, not patches", did="nothing was started", code="C02"
+            )
+        self._prepared, self._feed, self._seed, self._patch = prepared, loader, seed, loader.patch
+        self._gate = LabelGuard(prepared, budget)
         self._granted: dict[str, list[int]] = {}
         for case, d in self._gate.granted():
             self._granted.setdefault(case, []).append(d)
-        if feed.labelled and not self._granted:
-            raise BadConfig("the budget grants no mask", did="nothing was started", fix="use --slices or --volumes", row="C02")
+        if loader.labelled and not self._granted:
+            raise BadConfig(
+                "the budget grants no mask",
+                did="nothing was started",
+                fix="use --slices or --volumes",
+                code="C02",
+            )
         slices = [(case, d) for case, granted in self._granted.items() for d in granted]
         self._whole = budget.kind == "volumes"
-        self._labelled: list[Place] = [(case, None) for case in self._granted] if self._whole else list(slices)
+        self._labelled: list[Place] = (
+            [(case, None) for case in self._granted] if self._whole else list(slices)
+        )
         rest = [case for case in prepared.split.train if case not in self._granted]
         self._pseudo, self._trust = pseudo, trust
         pool = rest or prepared.split.train
-        if feed.pseudo == "only":
-            pool = [case for case in pool if pseudo is not None and (pseudo / f"{case}.nii.gz").exists()]
+        if loader.pseudo == "only":
+            pool = [
+                case for case in pool if pseudo is not None and (pseudo / f"{case}.nii.gz").exists()
+            ]
         self._unlabelled: list[Place] = [(case, None) for case in pool]
         self._placements = {
-            case: VolumePlacement.of(row.shape, row.spacing_mm, prepared.recipe) for case, row in prepared.cases.items()
+            case: VolumePlacement.of(row.shape, row.spacing_mm, prepared.recipe)
+            for case, row in prepared.cases.items()
         }
         self._images: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
         self._labels_made: dict[str, Tensor] = {}
         self._bytes = 0
-        self._ahead = Ahead(self._make)
+        self._ahead = Prefetcher(self._make)
 
     def report(self) -> dict[str, int]:
         """What a person provided."""
@@ -156,11 +181,16 @@ class PatchFeed:
         """Stop the background thread."""
         self._ahead.close()
 
-    def __enter__(self) -> "PatchFeed":
-        """The open feed."""
+    def __enter__(self) -> "PatchLoader":
+        """The open loader."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         self.close()
 
@@ -168,15 +198,21 @@ class PatchFeed:
         labelled = unlabelled = None
         names: dict[str, tuple[str, ...]] = {}
         if self._feed.labelled:
-            crops, draws = self._places("labelled", self._labelled, self._feed.labelled, index, self._feed.centred)
+            crops, draws = self._places(
+                "labelled", self._labelled, self._feed.labelled, index, self._feed.centred
+            )
             masks = self._cut_masks(self._mask, crops, draws)
             classes = torch.arange(1, len(self._prepared.classes) + 1)
             present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
             labelled = Labelled(self._cut_images(crops, draws), masks, present, draws)
             names["labelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         if self._feed.unlabelled and self._unlabelled:
-            crops, draws = self._places("unlabelled", self._unlabelled, self._feed.unlabelled, index)
-            pseudo = None if self._feed.pseudo == "off" else self._cut_masks(self._made, crops, draws)
+            crops, draws = self._places(
+                "unlabelled", self._unlabelled, self._feed.unlabelled, index
+            )
+            pseudo = (
+                None if self._feed.pseudo == "off" else self._cut_masks(self._made, crops, draws)
+            )
             unlabelled = Unlabelled(self._cut_images(crops, draws), None, draws, pseudo)
             names["unlabelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         return Batch(labelled, None, unlabelled, names)
@@ -184,36 +220,62 @@ class PatchFeed:
     def _places(
         self, stream: str, pool: Sequence[Place], count: int, index: int, centred: float = 0.0
     ) -> tuple[list[tuple[str, Crop]], tuple[Draw, ...]]:
-        """Where the patches of a step lie, and how they are augmented; `centred` is for streams whose masks are granted."""
+        """Where the patches of a step lie, and how they are augmented; `centred` is for streams
+        whose masks are granted.
+        """
         crops, draws = [], []
-        for place, (case, d) in enumerate(items_of_step(pool, count, self._seed, stream, index)):
+        for place, (case, d) in enumerate(sample_indices(pool, count, self._seed, stream, index)):
             placement = self._placements[case]
             hold = None if d is None else placement.row_of(d)
             generator = rng(self._seed, "crop", stream, index, place)
             middle = None
             if centred and generator.random() < centred:
                 middle = draw_middle(self._mask(case), generator, hold)
-            crops.append((case, draw_crop(placement.shape, self._patch, self._feed.turns, generator, hold, middle)))
-            draws.append(draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw())
+            crops.append(
+                (
+                    case,
+                    draw_crop(
+                        placement.shape, self._patch, self._feed.turns, generator, hold, middle
+                    ),
+                )
+            )
+            draws.append(
+                draw(rng(self._seed, "augment", stream, index, place))
+                if self._feed.augment
+                else Draw()
+            )
         return crops, tuple(draws)
 
-    def _cut_images(self, crops: Sequence[tuple[str, Crop]], draws: Sequence[Draw]) -> Float[Tensor, "b 1 d h w"]:
+    def _cut_images(
+        self, crops: Sequence[tuple[str, Crop]], draws: Sequence[Draw]
+    ) -> Float[Tensor, "b 1 d h w"]:
         patches = [cut(self._image(case), self._patch, crop, 0) for case, crop in crops]
-        return torch.stack([apply_image(patch, one)[None] for patch, one in zip(patches, draws, strict=True)])
+        return torch.stack(
+            [apply_image(patch, one)[None] for patch, one in zip(patches, draws, strict=True)]
+        )
 
     def _cut_masks(
-        self, mask: Callable[[str], Tensor], crops: Sequence[tuple[str, Crop]], draws: Sequence[Draw]
+        self,
+        mask: Callable[[str], Tensor],
+        crops: Sequence[tuple[str, Crop]],
+        draws: Sequence[Draw],
     ) -> Int[Tensor, "b d h w"]:
         patches = [cut(mask(case), self._patch, crop, IGNORE) for case, crop in crops]
-        return torch.stack([apply_mask(patch, one, IGNORE) for patch, one in zip(patches, draws, strict=True)]).long()
+        return torch.stack(
+            [apply_mask(patch, one, IGNORE) for patch, one in zip(patches, draws, strict=True)]
+        ).long()
 
     def _image(self, case: str) -> Float[Tensor, "d h w"]:
         """A placed scan in [0, 1]."""
         if case in self._images:
             return self._images[case]
         with self._prepared.case(case) as file:
-            scaled = self._prepared.recipe.scale(file.intensities(range(file.shape[0])), self._prepared.bounds(case))
-        return self._keep(self._images, case, torch.from_numpy(self._placements[case].place(scaled)))
+            scaled = self._prepared.recipe.scale(
+                file.intensities(range(file.shape[0])), self._prepared.bounds(case)
+            )
+        return self._keep(
+            self._images, case, torch.from_numpy(self._placements[case].place(scaled))
+        )
 
     def _mask(self, case: str) -> UInt8[Tensor, "d h w"]:
         """The placed mask of a labelled scan; `IGNORE` where the budget grants nothing."""
@@ -235,14 +297,20 @@ class PatchFeed:
         placement = self._placements[case]
         path = None if self._pseudo is None else self._pseudo / f"{case}.nii.gz"
         if path is None or not path.exists():
-            return torch.tensor(0 if path is None else IGNORE, dtype=torch.uint8).expand(placement.shape)
+            return torch.tensor(0 if path is None else IGNORE, dtype=torch.uint8).expand(
+                placement.shape
+            )
         volume = read_labels(path).voxels.astype(np.uint8)
         if self._trust:
-            sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(255 * self._trust)
+            sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(
+                255 * self._trust
+            )
             volume = np.where(sure, volume, IGNORE).astype(np.uint8)
         return self._keep(self._labels_made, case, torch.from_numpy(placement.place_mask(volume)))
 
-    def _keep(self, store: dict[str, Tensor], case: str, placed: Shaped[Tensor, "d h w"]) -> Shaped[Tensor, "d h w"]:
+    def _keep(
+        self, store: dict[str, Tensor], case: str, placed: Shaped[Tensor, "d h w"]
+    ) -> Shaped[Tensor, "d h w"]:
         """The same, held in memory as long as there is room, which changes nothing but time."""
         if self._bytes + placed.nbytes <= _CACHE_BYTES:
             self._bytes += placed.nbytes

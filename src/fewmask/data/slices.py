@@ -1,4 +1,6 @@
-"""Batches of slices as a pure function of (seed, step): no order of events can change what step 17 sees."""
+"""Batches of slices as a pure function of (seed, step): no order of events can change what step 17
+sees.
+"""
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -8,14 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fewmask.core.batch import UNKNOWN, Batch, Draw, Feed, Labelled, Unlabelled, Weak
+from fewmask.core.batch import UNKNOWN, Batch, BatchSpec, Draw, Labelled, Unlabelled, Weak
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import Placement
 from fewmask.core.randomness import rng
 from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
-from fewmask.data.feed import Ahead, count_provided, items_of_step
-from fewmask.data.gate import MaskGate
+from fewmask.data.label_guard import LabelGuard
+from fewmask.data.loader import Prefetcher, count_provided, sample_indices
 from fewmask.io.case import CaseFile
 from fewmask.io.prepared import Prepared
 
@@ -26,37 +28,49 @@ _OPEN_FILES = 64
 """Cases kept open at a time: systems allow about a thousand files."""
 
 
-class SliceFeed:
+class SliceLoader:
     """Labelled, weak and unlabelled streams over the training part of a prepared dataset."""
 
-    def __init__(self, prepared: Prepared, budget: Budget, feed: Feed, seed: int) -> None:
+    def __init__(self, prepared: Prepared, budget: Budget, loader: BatchSpec, seed: int) -> None:
         """Raises `BadConfig` if the budget grants nothing."""
-        self._prepared, self._feed, self._seed = prepared, feed, seed
-        self._gate = MaskGate(prepared, budget)
-        every = [(case, d) for case in prepared.split.train for d in prepared.recipe.slices(prepared.cases[case].shape[0])]
+        self._prepared, self._feed, self._seed = prepared, loader, seed
+        self._gate = LabelGuard(prepared, budget)
+        every = [
+            (case, d)
+            for case in prepared.split.train
+            for d in prepared.recipe.slices(prepared.cases[case].shape[0])
+        ]
         labelled = self._gate.granted()
         self._known = self._tags(every, labelled)
         self._pools: Mapping[str, list[Item]] = {
             "labelled": labelled,
-            "weak": [item for item in every if any(value != UNKNOWN for value in self._known[item])],
+            "weak": [
+                item for item in every if any(value != UNKNOWN for value in self._known[item])
+            ],
             "unlabelled": every,
         }
-        if feed.labelled and not labelled:
-            raise BadConfig("the budget grants no mask", did="nothing was started", fix="use --slices or --volumes", row="C02")
-        if not feed.labelled and not self._pools["weak"]:
+        if loader.labelled and not labelled:
+            raise BadConfig(
+                "the budget grants no mask",
+                did="nothing was started",
+                fix="use --slices or --volumes",
+                code="C02",
+            )
+        if not loader.labelled and not self._pools["weak"]:
             raise BadConfig(
                 "the method learns from image tags only, and there are none",
                 did="nothing was started",
                 fix="fewmask prepare ... --tags tags.csv",
-                row="C02",
+                code="C02",
             )
         self._files: dict[str, CaseFile] = {}
         self._placements = {
-            case: Placement.of(row.shape, row.spacing_mm, prepared.recipe) for case, row in prepared.cases.items()
+            case: Placement.of(row.shape, row.spacing_mm, prepared.recipe)
+            for case, row in prepared.cases.items()
         }
         self._cache: dict[Item, Tensor] = {}
         self._masks: dict[Item, Tensor] = {}
-        self._ahead = Ahead(self._make)
+        self._ahead = Prefetcher(self._make)
 
     def report(self) -> dict[str, int]:
         """What a person provided."""
@@ -73,19 +87,30 @@ class SliceFeed:
             file.close()
         self._files.clear()
 
-    def __enter__(self) -> "SliceFeed":
-        """The open feed."""
+    def __enter__(self) -> "SliceLoader":
+        """The open loader."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         self.close()
 
     def _make(self, index: int) -> Batch:
         names: dict[str, tuple[str, ...]] = {}
         parts: dict[str, Labelled | Weak | Unlabelled] = {}
-        for stream, make in (("labelled", self._labelled), ("weak", self._weak), ("unlabelled", self._unlabelled)):
-            items = items_of_step(self._pools[stream], getattr(self._feed, stream), self._seed, stream, index)
+        for stream, make in (
+            ("labelled", self._labelled),
+            ("weak", self._weak),
+            ("unlabelled", self._unlabelled),
+        ):
+            items = sample_indices(
+                self._pools[stream], getattr(self._feed, stream), self._seed, stream, index
+            )
             if items:
                 draws = [self._draw(stream, index, place) for place in range(len(items))]
                 parts[stream] = make(items, draws, index)
@@ -93,10 +118,14 @@ class SliceFeed:
         return Batch(**parts, names=names)  # type: ignore[arg-type]
 
     def _draw(self, stream: str, index: int, place: int) -> Draw:
-        return draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw()
+        return (
+            draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw()
+        )
 
     def _labelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Labelled:
-        masks = torch.stack([apply_mask(self._mask(item), one) for item, one in zip(items, draws, strict=True)])
+        masks = torch.stack(
+            [apply_mask(self._mask(item), one) for item, one in zip(items, draws, strict=True)]
+        )
         classes = torch.arange(1, len(self._prepared.classes) + 1)
         present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
         return Labelled(self._images(items, draws), masks, present, tuple(draws))
@@ -106,17 +135,30 @@ class SliceFeed:
         return Weak(self._images(items, draws), present, tuple(draws))
 
     def _unlabelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Unlabelled:
-        stronger = [strengthen(one, rng(self._seed, "strong", "unlabelled", index, i)) for i, one in enumerate(draws)]
-        return Unlabelled(self._images(items, draws), self._images(items, stronger) if self._feed.strong else None, tuple(draws))
+        stronger = [
+            strengthen(one, rng(self._seed, "strong", "unlabelled", index, i))
+            for i, one in enumerate(draws)
+        ]
+        return Unlabelled(
+            self._images(items, draws),
+            self._images(items, stronger) if self._feed.strong else None,
+            tuple(draws),
+        )
 
     def _images(self, items: Sequence[Item], draws: Sequence[Draw]) -> Float[Tensor, "b 1 h w"]:
-        return torch.stack([apply_image(self._image(item), one) for item, one in zip(items, draws, strict=True)])
+        return torch.stack(
+            [apply_image(self._image(item), one) for item, one in zip(items, draws, strict=True)]
+        )
 
     def _image(self, item: Item) -> Float[Tensor, "1 h w"]:
-        """A placed slice; kept in memory as long as there is room, which changes nothing but time."""
+        """A placed slice; kept in memory as long as there is room, which changes
+        nothing but time.
+        """
         if item not in self._cache:
             case, d = item
-            scaled = self._prepared.recipe.scale(self._file(case).intensities([d]), self._prepared.bounds(case))
+            scaled = self._prepared.recipe.scale(
+                self._file(case).intensities([d]), self._prepared.bounds(case)
+            )
             placed = torch.from_numpy(self._placements[case].place(scaled))
             if len(self._cache) * placed.nbytes >= _CACHE_BYTES:
                 return placed
@@ -146,6 +188,8 @@ class SliceFeed:
             if (case, d) in granted:
                 present = self._prepared.cases[case].present
                 shown = [int(d in present.get(name, ())) for name in self._prepared.classes]
-                said = [tag if tag != UNKNOWN else seen for tag, seen in zip(said, shown, strict=True)]
+                said = [
+                    tag if tag != UNKNOWN else seen for tag, seen in zip(said, shown, strict=True)
+                ]
             known[case, d] = said
         return known

@@ -57,34 +57,50 @@ class Difference:
     def decided(self) -> bool:
         """Does the interval exclude zero, over at least six patients? If not, no winner is called.
 
-        All of five agree by chance one time in sixteen (two-sided sign test), of six one in 32; the bootstrap of two values is
-        only their range, and would call that a winner.
+        All of five agree by chance one time in sixteen (two-sided sign test), of six one in 32; the
+        bootstrap of two values is only their range, and would call that a winner.
         """
         return self.n >= _DECIDING and (self.interval.low > 0 or self.interval.high < 0)
 
     def __str__(self) -> str:
-        """Mean difference, 95 % interval, patients in which it is higher, and whether that is enough."""
+        """Mean difference, 95 % interval, patients in which it is higher, and whether that is
+        enough.
+        """
         i = self.interval
         decided = "" if self.decided else ", not decided"
-        return f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), higher in {self.n_higher} of {self.n}{decided}"
+        return (
+            f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), higher in {self.n_higher} of "
+            f"{self.n}{decided}"
+        )
 
 
-def summarise(scores: Sequence[CaseScore], patients: Mapping[str, str] | None = None) -> list[Summary]:
-    """One summary per (class, kind of prompts), in order of appearance. `patients` maps case to patient (default: itself)."""
+def summarise(
+    scores: Sequence[CaseScore], patients: Mapping[str, str] | None = None
+) -> list[Summary]:
+    """One summary per (class, kind of prompts), in order of appearance. `patients` maps case to
+    patient (default: itself).
+    """
     groups: dict[tuple[str, str], list[CaseScore]] = {}
     for score in scores:
         groups.setdefault((score.label, score.prompts), []).append(score)
-    return [_summary(label, prompts, group, patients or {}) for (label, prompts), group in groups.items()]
+    return [
+        _summary(label, prompts, group, patients or {})
+        for (label, prompts), group in groups.items()
+    ]
 
 
 def compare(differences: Sequence[tuple[str, float]]) -> Difference:
     """Paired difference from (patient, a minus b) of every scan, averaged within patients first."""
     values = _by_patient(differences, {})
-    return Difference(bootstrap(values), len(values), int((values > 0).sum()), int((values < 0).sum()))
+    return Difference(
+        bootstrap(values), len(values), int((values > 0).sum()), int((values < 0).sum())
+    )
 
 
-def bootstrap(values: Float[np.ndarray, "n"]) -> Interval:
-    """Mean and percentile interval from 10,000 resamples with replacement, keyed, so that it is the same every time."""
+def bootstrap(values: Float[np.ndarray, " n"]) -> Interval:
+    """Mean and percentile interval from 10,000 resamples with replacement, keyed, so that it is the
+    same every time.
+    """
     if len(values) == 0:
         return Interval(math.nan, math.nan, math.nan)
     picks = rng(0, "bootstrap", len(values)).integers(0, len(values), (_RESAMPLES, len(values)))
@@ -92,16 +108,34 @@ def bootstrap(values: Float[np.ndarray, "n"]) -> Interval:
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def _summary(label: str, prompts: str, scores: Sequence[CaseScore], patients: Mapping[str, str]) -> Summary:
-    counts = {status: sum(score.status == status for score in scores) for status in ("missed", "spurious", "both_empty")}
+def _summary(
+    label: str, prompts: str, scores: Sequence[CaseScore], patients: Mapping[str, str]
+) -> Summary:
+    counts = {
+        status: sum(score.status == status for score in scores)
+        for status in ("missed", "spurious", "both_empty")
+    }
     used = [score for score in scores if score.status != "both_empty"]
     metrics = {
-        name: bootstrap(_by_patient([(score.case, float(getattr(score, name))) for score in used], patients)) for name in METRICS
+        name: bootstrap(
+            _by_patient([(score.case, float(getattr(score, name))) for score in used], patients)
+        )
+        for name in METRICS
     }
-    return Summary(label, prompts, len(used), counts["missed"], counts["spurious"], counts["both_empty"], metrics)
+    return Summary(
+        label,
+        prompts,
+        len(used),
+        counts["missed"],
+        counts["spurious"],
+        counts["both_empty"],
+        metrics,
+    )
 
 
-def _by_patient(values: Sequence[tuple[str, float]], patients: Mapping[str, str]) -> Float[np.ndarray, "n"]:
+def _by_patient(
+    values: Sequence[tuple[str, float]], patients: Mapping[str, str]
+) -> Float[np.ndarray, " n"]:
     groups: dict[str, list[float]] = {}
     for case, value in values:
         groups.setdefault(patients.get(case, case), []).append(value)

@@ -1,4 +1,6 @@
-"""The literature's own ways of counting, under their own names, so that published tables can be compared. Never the default."""
+"""The literature's own ways of counting, under their own names, so that published tables can be
+compared. Never the default.
+"""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +14,10 @@ from fewmask.evaluate.surfaces import surface_distances
 
 Protocol = Literal["default", "sam-mix", "la-2018"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-NOTES = {"la-2018": "LA 2018 volumes were cropped around the truth by their authors: a pre-localised task."}
+NOTES = {
+    "la-2018": "LA 2018 volumes were cropped around the truth by their authors: "
+    "a pre-localised task."
+}
 """Protocol -> what a reader of its numbers must know."""
 
 
@@ -29,9 +34,11 @@ class SliceScores:
 
 @dataclass(frozen=True)
 class VoxelScores:
-    """`la-2018`: Dice, Jaccard, HD95 and ASD in voxels; an empty prediction scores 0 in all four, as in those papers.
+    """`la-2018`: Dice, Jaccard, HD95 and ASD in voxels; an empty prediction scores 0 in all four,
+    as in those papers.
 
-    NaN without truth, which their scans do not have: absence found and a structure made up would both look as good as perfect.
+    NaN without truth, which their scans do not have: absence found and a structure made up would
+    both look as good as perfect.
     """
 
     dice: float
@@ -41,8 +48,11 @@ class VoxelScores:
     empty: bool
 
 
-def score_sam_mix(pred: Integer[np.ndarray, "d h w"], truth: Integer[np.ndarray, "d h w"], index: int = 1) -> SliceScores:
-    """Per-slice Dice and plain symmetric Hausdorff distance in pixels of the grid given (the paper's: 256 x 256).
+def score_sam_mix(
+    pred: Integer[np.ndarray, "d h w"], truth: Integer[np.ndarray, "d h w"], index: int = 1
+) -> SliceScores:
+    """Per-slice Dice and plain symmetric Hausdorff distance in pixels of the grid given (the
+    paper's: 256 x 256).
 
     Positive slices only (spec 1.9, D20, D22). NaN without any.
     """

@@ -1,4 +1,6 @@
-"""The metric contract (design, section 4): the unit is the volume; empties are counted, never averaged away."""
+"""The metric contract (design, section 4): the unit is the volume; empties are counted, never
+averaged away.
+"""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +39,11 @@ class CaseScore:
     """`automatic`, or `oracle-box` for the upper bound."""
 
 
-COLUMNS = ["case", "class", *[name for name in CaseScore.__dataclass_fields__ if name not in ("case", "label")]]
+COLUMNS = [
+    "case",
+    "class",
+    *[name for name in CaseScore.__dataclass_fields__ if name not in ("case", "label")],
+]
 """Columns of metrics.csv."""
 
 
@@ -54,7 +60,9 @@ def score_case(
     """One score per class; class index = position + 1. Raises `BadScan` if the shapes differ."""
     if pred.shape != truth.shape:
         raise BadScan(
-            f"{case}: prediction is {pred.shape}, truth {truth.shape} in (d, h, w)", fix="score masks on one grid", row="M01"
+            f"{case}: prediction is {pred.shape}, truth {truth.shape} in (d, h, w)",
+            fix="score masks on one grid",
+            code="M01",
         )
     voxel_ml = math.prod(spacing_mm) / 1000
     scores = []
@@ -64,7 +72,19 @@ def score_case(
         pred_ml, truth_ml = float(p.sum()) * voxel_ml, float(t.sum()) * voxel_ml
         scores.append(
             CaseScore(
-                case, name, dice, nsd, nsd_tolerance_mm, hd95, hd, assd, pred_ml - truth_ml, pred_ml, truth_ml, status, prompts
+                case,
+                name,
+                dice,
+                nsd,
+                nsd_tolerance_mm,
+                hd95,
+                hd,
+                assd,
+                pred_ml - truth_ml,
+                pred_ml,
+                truth_ml,
+                status,
+                prompts,
             )
         )
     return scores
@@ -84,19 +104,40 @@ def as_row(score: CaseScore) -> dict[str, Any]:
 
 def from_row(row: dict[str, str]) -> CaseScore:
     """The inverse of `as_row`, from texts."""
-    texts = {"case": row["case"], "label": row["class"], "status": row["status"], "prompts": row["prompts"]}
-    numbers = {name: float(row[name]) for name in COLUMNS if name not in ("case", "class", "status", "prompts")}
+    texts = {
+        "case": row["case"],
+        "label": row["class"],
+        "status": row["status"],
+        "prompts": row["prompts"],
+    }
+    numbers = {
+        name: float(row[name])
+        for name in COLUMNS
+        if name not in ("case", "class", "status", "prompts")
+    }
     return CaseScore(**texts, **numbers)  # type: ignore[arg-type]
 
 
 def _compare(
-    pred: Bool[np.ndarray, "d h w"], truth: Bool[np.ndarray, "d h w"], spacing_mm: tuple[float, float, float], tolerance: float
+    pred: Bool[np.ndarray, "d h w"],
+    truth: Bool[np.ndarray, "d h w"],
+    spacing_mm: tuple[float, float, float],
+    tolerance: float,
 ) -> tuple[Status, float, float, float, float, float]:
-    """Status, Dice, NSD, HD95, HD, ASSD. A missed or spurious structure has Dice 0, NSD 0 and the image diagonal as distance."""
+    """Status, Dice, NSD, HD95, HD, ASSD. A missed or spurious structure has Dice 0, NSD 0 and the
+    image diagonal as distance.
+    """
     if not pred.any() and not truth.any():
         return "both_empty", math.nan, math.nan, math.nan, math.nan, math.nan
     if not pred.any() or not truth.any():
         diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(pred.shape, spacing_mm, strict=True)))
         return "spurious" if pred.any() else "missed", 0.0, 0.0, diagonal, diagonal, diagonal
     distances = surface_distances(pred, truth, spacing_mm)
-    return "ok", dice_of(pred, truth), distances.nsd(tolerance), distances.hd95, distances.hd, distances.assd
+    return (
+        "ok",
+        dice_of(pred, truth),
+        distances.nsd(tolerance),
+        distances.hd95,
+        distances.hd,
+        distances.assd,
+    )

@@ -1,7 +1,9 @@
-"""nnU-Net in a virtual environment of its own: set up once, then fed with a budget, trained, and asked for masks.
+"""nnU-Net in a virtual environment of its own: set up once, then fed with a budget, trained, and
+asked for masks.
 
-It needs torchvision and more, which do not live beside our dependencies. The environment variables it wants are set for its
-processes only. What it writes stays in one folder of the run: `plans.json`, `dataset.json` and `log.txt` at the end.
+It needs torchvision and more, which do not live beside our dependencies. The environment variables
+it wants are set for its processes only. What it writes stays in one folder of the run:
+`plans.json`, `dataset.json` and `log.txt` at the end.
 """
 
 import json
@@ -78,7 +80,9 @@ def installed() -> dict[str, str] | None:
 
 
 def set_up(say: Say) -> dict[str, str]:
-    """Make the environment; downloads several GB once. Raises `NoRoom` where the packages cannot be installed or imported."""
+    """Make the environment; downloads several GB once. Raises `NoRoom` where the packages cannot be
+    installed or imported.
+    """
     home().mkdir(parents=True, exist_ok=True)
     with waiting_lock(home(), "nnunet setup", 3600.0):
         found = installed()
@@ -95,7 +99,12 @@ def require() -> dict[str, str]:
     """Versions in its environment. Raises `BadConfig` that says how to set it up."""
     found = installed()
     if found is None:
-        raise BadConfig("nnU-Net is not set up here", where=str(home()), did="nothing was started", fix="fewmask nnunet setup")
+        raise BadConfig(
+            "nnU-Net is not set up here",
+            where=str(home()),
+            did="nothing was started",
+            fix="fewmask nnunet setup",
+        )
     return found
 
 
@@ -107,17 +116,22 @@ def fit(
     tell: Callable[[int, float | None], None],
     stopped: Callable[[], bool],
 ) -> Path:
-    """Raw data, plans, training; returns the file with the network's weights. Goes on from the last whole epoch.
+    """Raw data, plans, training; returns the file with the network's weights. Goes on from the last
+    whole epoch.
 
-    `tell(epochs done, training loss)`; when `stopped()` turns true nnU-Net is ended at once and `InterruptedError` raised.
-    Raises `TrainingFailed` with nnU-Net's last lines.
+    `tell(epochs done, training loss)`; when `stopped()` turns true nnU-Net is ended at once and
+    `InterruptedError` raised. Raises `TrainingFailed` with nnU-Net's last lines.
     """
     require()
     folder, planned = place.folder, place.folder / "planned.json"
     if not planned.exists():
         shutil.rmtree(folder, ignore_errors=True)
         raw = write_raw(prepared, budget, folder / "raw" / DATASET)
-        planning = {"configuration": schedule.configuration, "memory_gb": schedule.memory_gb, "processes": place.threads}
+        planning = {
+            "configuration": schedule.configuration,
+            "memory_gb": schedule.memory_gb,
+            "processes": place.threads,
+        }
         _work("plan", planning, place, stopped=stopped)
         write_json(planned, {"cases": list(raw.cases)})
     weights = folder / "weights.safetensors"
@@ -137,7 +151,9 @@ def fit(
 
 
 def clean(folder: Path) -> None:
-    """Remove copies of scans and masks, states and logs of nnU-Net's own; what prediction needs stays."""
+    """Remove copies of scans and masks, states and logs of nnU-Net's own; what prediction needs
+    stays.
+    """
     for name in ("raw", "preprocessed", "results"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("planned.json", "weights.safetensors"):
@@ -153,9 +169,18 @@ def ask(place: Place, weights: Path, configuration: str, mirror: bool, volume: V
     with tempfile.TemporaryDirectory(prefix="fewmask-") as name:
         image, out = Path(name) / "scan_0000.nii.gz", Path(name) / "mask.nii.gz"
         write_volume(image, volume)
-        settings: dict[str, Any] = {"folder": place.folder, "weights": weights, "image": image, "out": out}
+        settings: dict[str, Any] = {
+            "folder": place.folder,
+            "weights": weights,
+            "image": image,
+            "out": out,
+        }
         settings = {key: str(value.resolve()) for key, value in settings.items()}
-        how = {"configuration": configuration, "mirror": mirror, "device": _own_device(place.device)}
+        how = {
+            "configuration": configuration,
+            "mirror": mirror,
+            "device": _own_device(place.device),
+        }
         _work("ask", {**settings, **how}, place)
         mask = read_labels(out)
     check_same_grid(volume.grid, mask.grid, image, out)
@@ -163,7 +188,8 @@ def ask(place: Place, weights: Path, configuration: str, mirror: bool, volume: V
 
 
 _VERSIONS = (
-    "import json, torchvision; from importlib.metadata import version; import nnunetv2.training.nnUNetTrainer.nnUNetTrainer; "
+    "import json, torchvision; from importlib.metadata import version; import "
+    "nnunetv2.training.nnUNetTrainer.nnUNetTrainer; "
     "print(json.dumps({name: version(name) for name in ('nnunetv2', 'torch')}))"
 )
 
@@ -190,7 +216,8 @@ def _own_device(device: str) -> str:
 
 
 def _environment(place: Place, verb: str) -> dict[str, str]:
-    # On a CPU augmentation in the training process itself; its planner wants a positive number all the same.
+    # On a CPU augmentation in the training process itself; its planner wants a positive number all
+    # the same.
     augmenting = 0 if (verb, place.device) == ("fit", "cpu") else place.threads
     folder = place.folder.resolve()
     own = {

@@ -1,7 +1,9 @@
-"""Runs in nnU-Net's own environment, where fewmask is not: `python nnunet_worker.py VERB SETTINGS`, settings as JSON.
+"""Runs in nnU-Net's own environment, where fewmask is not: `python nnunet_worker.py VERB SETTINGS`,
+settings as JSON.
 
-Lines that begin with the mark carry JSON to the process that started us; the rest is nnU-Net's own talk. nnU-Net's classes are
-used as they are: all that is said from outside is what memory to plan for and how long to train.
+Lines that begin with the mark carry JSON to the process that started us; the rest is nnU-Net's own
+talk. nnU-Net's classes are used as they are: all that is said from outside is what memory to plan
+for and how long to train.
 """
 
 import json
@@ -20,10 +22,19 @@ PREPROCESSED = "nnUNet_preprocessed"
 
 def plan(configuration: str, memory_gb: float, processes: int) -> None:
     """Fingerprint, plans and preprocessed data of the raw data set."""
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import (
+        extract_fingerprints,
+        plan_experiments,
+        preprocess,
+    )
 
     extract_fingerprints([1], num_processes=processes, check_dataset_integrity=True)
-    preprocess([1], plan_experiments([1], gpu_memory_target_in_gb=memory_gb), (configuration,), (processes,))
+    preprocess(
+        [1],
+        plan_experiments([1], gpu_memory_target_in_gb=memory_gb),
+        (configuration,),
+        (processes,),
+    )
 
 
 def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str, out: str) -> None:
@@ -37,7 +48,9 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     np.random.seed(seed)  # noqa: NPY002  nnU-Net's augmentation draws from the global generators
     random.seed(seed)
     folder = Path(os.environ[PREPROCESSED]) / DATASET
-    plans, dataset = (json.loads((folder / name).read_text()) for name in (f"{PLANS}.json", "dataset.json"))
+    plans, dataset = (
+        json.loads((folder / name).read_text()) for name in (f"{PLANS}.json", "dataset.json")
+    )
     trainer = nnUNetTrainer(plans, configuration, "all", dataset, torch.device(device))
     trainer.num_epochs, trainer.num_iterations_per_epoch = epochs, iterations
     # "all" has no cases kept aside: its validation looks at training slices and decides nothing.
@@ -61,8 +74,12 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
     save_model(trainer.network.cpu(), out)  # its modules share tensors under several names
 
 
-def ask(folder: str, weights: str, configuration: str, mirror: bool, device: str, image: str, out: str) -> None:
-    """The label map of one scan: sliding windows, Gaussian weights, and mirroring if asked for, as nnU-Net predicts."""
+def ask(
+    folder: str, weights: str, configuration: str, mirror: bool, device: str, image: str, out: str
+) -> None:
+    """The label map of one scan: sliding windows, Gaussian weights, and mirroring if asked for, as
+    nnU-Net predicts.
+    """
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -83,7 +100,9 @@ def ask(folder: str, weights: str, configuration: str, mirror: bool, device: str
     load_model(network, weights)
     axes = tuple(range(len(chosen.patch_size)))
     predictor = nnUNetPredictor(use_mirroring=mirror, device=torch.device(device), allow_tqdm=False)
-    predictor.manual_initialization(network, plans, chosen, [network.state_dict()], dataset, "nnUNetTrainer", axes)
+    predictor.manual_initialization(
+        network, plans, chosen, [network.state_dict()], dataset, "nnUNetTrainer", axes
+    )
     predictor.predict_from_files_sequential([[image]], [out.removesuffix(dataset["file_ending"])])
 
 

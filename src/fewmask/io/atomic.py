@@ -1,4 +1,6 @@
-"""Writes that are whole or absent: temp file, fsync, read back, rename (faults contract, "Writes")."""
+"""Writes that are whole or absent: temp file, fsync, read back, rename (faults
+contract, "Writes").
+"""
 
 import errno
 import os
@@ -32,12 +34,15 @@ _FIXES = {
 
 
 @contextmanager
-def writing(path: Path, *, verify: Callable[[Path], None] | None = None, needed: int | None = None) -> Iterator[Path]:
-    """Yield a temp path beside `path`; on leaving, it is flushed to disk, verified and renamed to `path`.
+def writing(
+    path: Path, *, verify: Callable[[Path], None] | None = None, needed: int | None = None
+) -> Iterator[Path]:
+    """Yield a temp path beside `path`; on leaving, it is flushed to disk, verified and renamed to
+    `path`.
 
-    `verify` gets the temp path after fsync and raises if what it reads back is not what was meant. `needed` is the size in
-    bytes, if known, for the message. When anything fails the temp file is removed and `path` is as it was. A disk that is
-    full, read-only or closed to us raises `NoRoom`.
+    `verify` gets the temp path after fsync and raises if what it reads back is not what was meant.
+    `needed` is the size in bytes, if known, for the message. When anything fails the temp file is
+    removed and `path` is as it was. A disk that is full, read-only or closed to us raises `NoRoom`.
     """
     temp = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
@@ -56,7 +61,9 @@ def writing(path: Path, *, verify: Callable[[Path], None] | None = None, needed:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data`, whole or not at all, and read it back."""
-    with writing(path, verify=lambda temp: _verify_bytes(temp, data, path), needed=len(data)) as temp:
+    with writing(
+        path, verify=lambda temp: _verify_bytes(temp, data, path), needed=len(data)
+    ) as temp:
         temp.write_bytes(data)
 
 
@@ -66,7 +73,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def clean_parts(folder: Path) -> list[str]:
-    """Remove temp files that dead processes left in `folder` (not below it); returns their names, to be said to the user."""
+    """Remove temp files that dead processes left in `folder` (not below it); returns their names,
+    to be said to the user.
+    """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = _PART.match(path.name)
@@ -101,7 +110,7 @@ def no_room(error: OSError, path: Path, *, needed: int | None = None, written: i
         where=[f"file  {path}", f"{size}, {_free(path)} bytes free"],
         did="what was there before is intact, nothing new was left under this name",
         fix=_FIXES.get(code, "choose a folder you may write to with --out"),
-        row="F09" if code == errno.ENOSPC else "F10",
+        code="F09" if code == errno.ENOSPC else "F10",
     )
 
 
@@ -116,7 +125,12 @@ def sync(path: Path) -> None:
 
 def _verify_bytes(temp: Path, data: bytes, path: Path) -> None:
     if temp.read_bytes() != data:
-        raise NoRoom(f"{path.name} does not read back as written", where=f"file  {path}", fix="check the disk", row="F09")
+        raise NoRoom(
+            f"{path.name} does not read back as written",
+            where=f"file  {path}",
+            fix="check the disk",
+            code="F09",
+        )
 
 
 def _size(path: Path) -> int:
@@ -124,5 +138,7 @@ def _size(path: Path) -> int:
 
 
 def _free(path: Path) -> int:
-    folder = next((p for p in (path.parent, *path.parent.resolve().parents) if p.is_dir()), Path("/"))
+    folder = next(
+        (p for p in (path.parent, *path.parent.resolve().parents) if p.is_dir()), Path("/")
+    )
     return shutil.disk_usage(folder).free

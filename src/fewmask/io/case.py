@@ -1,6 +1,8 @@
-"""One prepared case = one HDF5 file: voxels in (d, h, w) exactly as stored by the scanner, the mask, and the file's grid.
+"""One prepared case = one HDF5 file: voxels in (d, h, w) exactly as stored by the scanner, the
+mask, and the file's grid.
 
-Chunks hold one slice, uncompressed and checksummed, so that a slice costs a tenth of a millisecond and a flipped bit is found.
+Chunks hold one slice, uncompressed and checksummed, so that a slice costs a tenth of a millisecond
+and a flipped bit is found.
 """
 
 import json
@@ -22,8 +24,12 @@ FORMAT = 1
 _FIX = "run `fewmask prepare` again: it rebuilds only what is broken"
 
 
-def write_case(path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | None, stamp: str = "") -> None:
-    """Write a case atomically. `labels` holds class indices, 0 = background; `stamp` says what files it was made from."""
+def write_case(
+    path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | None, stamp: str = ""
+) -> None:
+    """Write a case atomically. `labels` holds class indices, 0 = background; `stamp` says what
+    files it was made from.
+    """
     with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
         _, h, w = volume.shape
         options: dict[str, Any] = {"chunks": (1, h, w), "fletcher32": True}
@@ -37,16 +43,26 @@ def write_case(path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | 
 
 
 class CaseFile:
-    """An open case. Masks are read through `data.gate` in training; nothing else in training may call `labels`."""
+    """An open case. Masks are read through `data.gate` in training; nothing else in training may
+    call `labels`.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open and check. Raises `BadDataset` for a damaged, foreign or newer file (rows H01-H04)."""
+        """Open and check. Raises `BadDataset` for a damaged, foreign or newer file
+        (rows H01-H04).
+        """
         self.path = path
         self._file = open_guarded(path, fix=_FIX)
         attributes = self._file.attrs
-        if attributes.get("format") != FORMAT or "image" not in self._file or "grid" not in attributes:
+        if (
+            attributes.get("format") != FORMAT
+            or "image" not in self._file
+            or "grid" not in attributes
+        ):
             self.close()
-            raise BadDataset("not a prepared case of this version", where=str(path), fix=_FIX, row="W06")
+            raise BadDataset(
+                "not a prepared case of this version", where=str(path), fix=_FIX, code="W06"
+            )
         self.grid = Grid.from_dict(json.loads(attributes["grid"]))
         self.slope, self.inter = (float(value) for value in attributes["scaling"])
         self.stamp = str(attributes.get("stamp", ""))
@@ -72,12 +88,14 @@ class CaseFile:
     def labels(self, slices: Sequence[int]) -> UInt8[np.ndarray, "n h w"]:
         """Class indices of these slices. Raises `BadDataset` if the case has no mask."""
         if not self.has_labels:
-            raise BadDataset("the case has no mask", where=str(self.path), row="M15")
+            raise BadDataset("the case has no mask", where=str(self.path), code="M15")
         return self._read(cast(h5py.Dataset, self._file["label"]), slices)
 
     def volume(self) -> Volume:
         """The whole scan."""
-        return Volume(self._read(self._image, range(self.shape[0])), self.grid, self.slope, self.inter)
+        return Volume(
+            self._read(self._image, range(self.shape[0])), self.grid, self.slope, self.inter
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -87,7 +105,12 @@ class CaseFile:
         """The open case."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Close it."""
         self.close()
 
@@ -97,4 +120,9 @@ class CaseFile:
                 return cast(np.ndarray, dataset[slices.start : slices.stop])
             return np.stack([dataset[d] for d in slices])
         except OSError as error:
-            raise BadDataset(f"case {self.path.stem} is damaged: {error}", where=str(self.path), fix=_FIX, row="H02") from error
+            raise BadDataset(
+                f"case {self.path.stem} is damaged: {error}",
+                where=str(self.path),
+                fix=_FIX,
+                code="H02",
+            ) from error

@@ -1,7 +1,8 @@
-"""DICOM series: sorted by position, checked slice by slice, read as one volume or refused with the numbers.
+"""DICOM series: sorted by position, checked slice by slice, read as one volume or refused with the
+numbers.
 
-Files are known by their content, never by their ending. Nothing that may identify a person is read into a message: only
-geometry, modality, series number and series description are looked at.
+Files are known by their content, never by their ending. Nothing that may identify a person is read
+into a message: only geometry, modality, series number and series description are looked at.
 """
 
 import os
@@ -17,7 +18,14 @@ from jaxtyping import Integer
 
 from fewmask.core.errors import BadScan, NoRoom
 from fewmask.core.volume import BURNED_IN, Volume
-from fewmask.io.instance import Instance, check_instance, is_dicom, read_instance, read_pixels, refuse
+from fewmask.io.instance import (
+    Instance,
+    check_instance,
+    is_dicom,
+    read_instance,
+    read_pixels,
+    refuse,
+)
 from fewmask.io.memory import check_room
 from fewmask.io.slicestack import Stack
 
@@ -25,10 +33,20 @@ _MAX_FILES = 100_000
 _MAX_DEPTH = 4
 _PROBED = 20
 _OTHERS = (".nii", ".gz", ".h5", ".json", ".csv", ".txt", ".xml", ".pdf", ".png", ".jpg", ".zip")
-_PIXEL_TAGS = ("BitsAllocated", "BitsStored", "PixelRepresentation", "PhotometricInterpretation", "RescaleType", "Modality")
+_PIXEL_TAGS = (
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+    "PhotometricInterpretation",
+    "RescaleType",
+    "Modality",
+)
 _SAME: tuple[tuple[str, Callable[[Instance], object]], ...] = (
     ("rows and columns", lambda one: (one.number("Rows"), one.number("Columns"))),
-    ("image orientation", lambda one: tuple(np.round(one.numbers("ImageOrientationPatient"), 3) + 0.0)),
+    (
+        "image orientation",
+        lambda one: tuple(np.round(one.numbers("ImageOrientationPatient"), 3) + 0.0),
+    ),
     ("pixel spacing", lambda one: tuple(np.round(one.numbers("PixelSpacing"), 4))),
     ("rescale slope and intercept", lambda one: _rescale(one)),
     ("kind of pixels", lambda one: tuple(one.text(name) for name in _PIXEL_TAGS)),
@@ -68,15 +86,21 @@ class Series:
         first = self.instances[0]
         size = f"{first.number('Columns'):g} x {first.number('Rows'):g} x {len(self.files)}"
         shown = size if first.is_image else f"{len(self.files)} objects without an image"
-        return f"series {self.number or '?'}: {self.modality or '?'}, {shown}, {self.description or 'no description'}, {self.uid}"
+        return (
+            f"series {self.number or '?'}: {self.modality or '?'}, {shown}, "
+            f"{self.description or 'no description'}, {self.uid}"
+        )
 
     def answers(self, wanted: str) -> bool:
-        """Tell whether `--series` means this one, by UID, number or description."""
-        return wanted.strip().casefold() in {name.casefold() for name in (self.uid, self.number, self.description) if name}
+        """OnProgress whether `--series` means this one, by UID, number or description."""
+        return wanted.strip().casefold() in {
+            name.casefold() for name in (self.uid, self.number, self.description) if name
+        }
 
 
 def is_dicom_folder(folder: Path, deep: bool = True) -> bool:
-    """Does a file in the folder (`deep`: or below it) hold DICOM? Looks at the first bytes of at most 20 files per folder.
+    """Does a file in the folder (`deep`: or below it) hold DICOM? Looks at the first bytes of at
+    most 20 files per folder.
 
     A folder that cannot be read is none; a file that cannot is passed over.
     """
@@ -93,8 +117,8 @@ def is_dicom_folder(folder: Path, deep: bool = True) -> bool:
 def list_series(folder: Path) -> list[Series]:
     """All series in the folder and its sub-folders, ordered by number; headers only.
 
-    Raises `BadScan`: nothing DICOM here, a damaged or empty file or a program in a preamble (D08), a DICOMDIR that points out
-    (D09); and `NoRoom` for a file that may not be read (N47).
+    Raises `BadScan`: nothing DICOM here, a damaged or empty file or a program in a preamble (D08),
+    a DICOMDIR that points out (D09); and `NoRoom` for a file that may not be read (N47).
     """
     groups: dict[str, list[Instance]] = {}
     folders, empty = set(), []
@@ -105,27 +129,40 @@ def list_series(folder: Path) -> list[Series]:
             folders.add(path.parent)
         elif not path.stat().st_size:
             empty.append(path)
-    # A slice at the end of a stack leaves no gap behind: an empty file among slices is one that was not copied.
+    # A slice at the end of a stack leaves no gap behind: an empty file among slices is one that was
+    # not copied.
     if lost := [path for path in empty if path.parent in folders]:
         raise BadScan(
             f"{len(lost)} empty files among the slices of a series",
             where=[path.name for path in lost[:5]],
             did="the series was not read",
-            fix="copy the series again from the source, or remove the empty files if they are none of its slices",
-            row="D08",
+            fix=(
+                "copy the series again from the source, or remove the empty files if they are none "
+                "of its slices"
+            ),
+            code="D08",
         )
     if not groups:
-        raise BadScan(f"no DICOM series in {folder.name}", where=folder.name, fix="give the folder of the series", row="D08")
+        raise BadScan(
+            f"no DICOM series in {folder.name}",
+            where=folder.name,
+            fix="give the folder of the series",
+            code="D08",
+        )
     series = [Series(uid, tuple(members)) for uid, members in groups.items()]
-    return sorted(series, key=lambda one: (int(one.number) if one.number.isdecimal() else 10**9, one.uid))
+    return sorted(
+        series, key=lambda one: (int(one.number) if one.number.isdecimal() else 10**9, one.uid)
+    )
 
 
 def read_series(folder: Path, series: str | None = None, *, keep_first: bool = False) -> Volume:
-    """Read one series as a volume: stored values kept, slope and inter from the rescale tags, file axes (column, row, slice).
+    """Read one series as a volume: stored values kept, slope and inter from the rescale tags, file
+    axes (column, row, slice).
 
-    `series` chooses by UID, number or description where the folder has several; `keep_first` keeps the first file of each
-    position (lowest instance number) instead of refusing duplicates. Raises `BadScan` with the row D01-D10 that applies, and
-    `NoRoom` if the volume does not fit into memory.
+    `series` chooses by UID, number or description where the folder has several; `keep_first` keeps
+    the first file of each position (lowest instance number) instead of refusing duplicates. Raises
+    `BadScan` with the row D01-D10 that applies, and `NoRoom` if the volume does not fit into
+    memory.
     """
     chosen = _choose(list_series(folder), series, folder)
     for one in chosen.instances:
@@ -135,7 +172,9 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
     ordered = [chosen.instances[n] for n in order]
     voxels = _voxels(ordered, folder)
     slope, inter = _rescale(ordered[0])
-    return Volume.from_file_order(voxels.transpose(2, 1, 0), affine, slope, inter, tuple(_notes(chosen, ordered, voxels)))
+    return Volume.from_file_order(
+        voxels.transpose(2, 1, 0), affine, slope, inter, tuple(_notes(chosen, ordered, voxels))
+    )
 
 
 def _choose(found: Sequence[Series], wanted: str | None, folder: Path) -> Series:
@@ -143,28 +182,36 @@ def _choose(found: Sequence[Series], wanted: str | None, folder: Path) -> Series
     if len(chosen) == 1:
         return chosen[0]
     raise BadScan(
-        f"{len(chosen)} series in one folder" if wanted is None else f"{len(chosen)} series answer to --series {wanted!r}",
+        f"{len(chosen)} series in one folder"
+        if wanted is None
+        else f"{len(chosen)} series answer to --series {wanted!r}",
         where=[folder.name, *(one.title for one in found[:20])],
         did="nothing was read",
         fix="choose one with --series and its number, description or UID",
-        row="D04",
+        code="D04",
     )
 
 
 def _check_same(instances: Sequence[Instance]) -> None:
-    """Orientation, spacing, size, rescale and kind of pixels must agree; the instances that differ from most are named."""
+    """Orientation, spacing, size, rescale and kind of pixels must agree; the instances that differ
+    from most are named.
+    """
     for what, key in _SAME:
         counted = Counter(map(key, instances))
         usual = counted.most_common(1)[0][0]
         odd = [one for one in instances if key(one) != usual]
         if odd:
-            lines = [f"{one.path.name}: {key(one)}" for one in odd[:5]] + [f"the other {len(instances) - len(odd)}: {usual}"]
+            lines = [f"{one.path.name}: {key(one)}" for one in odd[:5]] + [
+                f"the other {len(instances) - len(odd)}: {usual}"
+            ]
             raise BadScan(
                 f"{what} differ within the series, in {len(odd)} of {len(instances)} files",
                 where=lines,
                 did="the series was not read",
-                fix="move these files (a localizer, another acquisition) into a folder of their own",
-                row="D05",
+                fix=(
+                    "move these files (a localizer, another acquisition) into a folder of their own"
+                ),
+                code="D05",
             )
 
 
@@ -175,13 +222,16 @@ def _stack(instances: Sequence[Instance]) -> Stack:
         positions=np.array([one.numbers("ImagePositionPatient") for one in instances], float),
         orientation=np.array(first.numbers("ImageOrientationPatient"), float),
         spacing_mm=(between_rows, between_columns),
-        thickness_mm=abs(first.number("SpacingBetweenSlices") or first.number("SliceThickness")) or None,
+        thickness_mm=abs(first.number("SpacingBetweenSlices") or first.number("SliceThickness"))
+        or None,
         names=tuple(one.path.name for one in instances),
         ranks=tuple(int(one.number("InstanceNumber")) for one in instances),
     )
 
 
-def _voxels(ordered: Sequence[Instance], folder: Path) -> Integer[np.ndarray, "slices rows columns"]:
+def _voxels(
+    ordered: Sequence[Instance], folder: Path
+) -> Integer[np.ndarray, "slices rows columns"]:
     first = read_pixels(ordered[0])
     check_room(2 * first.nbytes * len(ordered), f"{folder.name} ({len(ordered)} slices)")
     voxels = np.empty((len(ordered), *first.shape), first.dtype)
@@ -189,7 +239,12 @@ def _voxels(ordered: Sequence[Instance], folder: Path) -> Integer[np.ndarray, "s
     for n, one in enumerate(ordered[1:], start=1):
         values = read_pixels(one)
         if values.shape != first.shape or values.dtype != first.dtype:
-            raise refuse(one.path, "its pixels are not what its header says", "D05", "export the series again from the archive")
+            raise refuse(
+                one.path,
+                "its pixels are not what its header says",
+                "D05",
+                "export the series again from the archive",
+            )
         voxels[n] = values
     return voxels
 
@@ -199,10 +254,15 @@ def _rescale(one: Instance) -> tuple[float, float]:
     return one.number("RescaleSlope", 1.0), one.number("RescaleIntercept", 0.0)
 
 
-def _notes(series: Series, ordered: Sequence[Instance], voxels: Integer[np.ndarray, "slices rows columns"]) -> Iterator[str]:
+def _notes(
+    series: Series, ordered: Sequence[Instance], voxels: Integer[np.ndarray, "slices rows columns"]
+) -> Iterator[str]:
     first = ordered[0]
     if len(ordered) < len(series.instances):
-        yield f"{len(series.instances) - len(ordered)} slices at a position that another one has were left out"
+        yield (
+            f"{len(series.instances) - len(ordered)} slices at a position that another one has "
+            "were left out"
+        )
     if any(one.bare for one in ordered):
         yield "DICOM files without preamble were read"
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
@@ -215,7 +275,9 @@ def _notes(series: Series, ordered: Sequence[Instance], voxels: Integer[np.ndarr
 
 
 def _files(folder: Path, deep: bool = True) -> Iterator[Path]:
-    """Files that may be DICOM, in and below the folder, in order of name; links only where they stay inside it."""
+    """Files that may be DICOM, in and below the folder, in order of name; links only where they
+    stay inside it.
+    """
     root, waiting, left = folder.resolve(), [(folder, 0)], _MAX_FILES
     while waiting:
         here, depth = waiting.pop()
@@ -228,7 +290,10 @@ def _files(folder: Path, deep: bool = True) -> Iterator[Path]:
                 left -= 1
                 if left < 0:
                     raise BadScan(
-                        f"more than {_MAX_FILES:,} files", where=folder.name, fix="give the folder of one case", row="D08"
+                        f"more than {_MAX_FILES:,} files",
+                        where=folder.name,
+                        fix="give the folder of one case",
+                        code="D08",
                     )
                 yield path
             elif deep and stat.S_ISDIR(mode) and not entry.is_symlink() and depth < _MAX_DEPTH:
@@ -241,7 +306,9 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
             return sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise NoRoom(
-            f"cannot read {folder.name}: {error.strerror}", fix=f"check who may read {folder.name}", row="N47"
+            f"cannot read {folder.name}: {error.strerror}",
+            fix=f"check who may read {folder.name}",
+            code="N47",
         ) from error
 
 

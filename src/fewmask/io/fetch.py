@@ -1,4 +1,6 @@
-"""The only door to the network: fetch a file, go on where it stopped, check it, and only then give it its name."""
+"""The only door to the network: fetch a file, go on where it stopped, check it, and only then give
+it its name.
+"""
 
 import errno
 import urllib.error
@@ -15,11 +17,15 @@ _CHUNK = 1 << 20
 _TIMEOUT_S = 30
 
 
-def fetch(wanted: Weights, folder: Path, say: Callable[[int, int], None] = lambda done, total: None) -> Path:
-    """Fetch `wanted.file` into `folder` and return its path; a file that is there and checks out is not fetched again.
+def fetch(
+    wanted: Weights, folder: Path, say: Callable[[int, int], None] = lambda done, total: None
+) -> Path:
+    """Fetch `wanted.file` into `folder` and return its path; a file that is there and checks out is
+    not fetched again.
 
-    What was fetched before an interruption stands under `<file>.partial` and is gone on with. `say(done, total)` counts bytes.
-    Raises `BadCheckpoint` offline (with the way to copy the file by hand) and when size or hash differ (W07).
+    What was fetched before an interruption stands under `<file>.partial` and is gone on with.
+    `say(done, total)` counts bytes. Raises `BadCheckpoint` offline (with the way to copy the file
+    by hand) and when size or hash differ (W07).
     """
     target = folder / wanted.file
     if target.exists():
@@ -57,7 +63,7 @@ def check(path: Path, wanted: Weights) -> None:
             where=[str(path), *problems],
             did="it was not used",
             fix="remove it and fetch it again; behind a proxy, see whether it is a login page",
-            row="W07",
+            code="W07",
         )
 
 
@@ -65,13 +71,18 @@ def _receive(wanted: Weights, partial: Path, say: Callable[[int, int], None]) ->
     have = partial.stat().st_size if partial.exists() else 0
     if have >= wanted.bytes:
         return
-    request = urllib.request.Request(wanted.address, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310
+    request = urllib.request.Request(  # noqa: S310
+        wanted.address, headers={"Range": f"bytes={have}-"} if have else {}
+    )
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
         goes_on = have > 0 and answer.status == 206
         done = have if goes_on else 0
         announced = answer.headers.get("Content-Length")
         if announced is not None and done + int(announced) != wanted.bytes:
-            raise OSError(errno.EPROTO, f"the server offers {done + int(announced)} bytes, {wanted.bytes} are wanted")
+            raise OSError(
+                errno.EPROTO,
+                f"the server offers {done + int(announced)} bytes, {wanted.bytes} are wanted",
+            )
         with partial.open("ab" if goes_on else "wb") as file:
             while data := answer.read(_CHUNK):
                 done += len(data)
@@ -80,7 +91,9 @@ def _receive(wanted: Weights, partial: Path, say: Callable[[int, int], None]) ->
                 file.write(data)
                 say(done, wanted.bytes)
     if done < wanted.bytes:
-        raise OSError(errno.ECONNRESET, f"the connection ended after {done} of {wanted.bytes} bytes")
+        raise OSError(
+            errno.ECONNRESET, f"the connection ended after {done} of {wanted.bytes} bytes"
+        )
 
 
 def _offline(wanted: Weights, why: str) -> BadCheckpoint:
@@ -88,6 +101,9 @@ def _offline(wanted: Weights, why: str) -> BadCheckpoint:
         f"could not fetch {wanted.file}: {why}",
         where=wanted.address,
         did="what arrived is kept and gone on with next time",
-        fix=f"get the file on another machine and run: fewmask weights import {wanted.file} --name {wanted.name}",
-        row="W07",
+        fix=(
+            f"get the file on another machine and run: fewmask weights import {wanted.file} --name "
+            f"{wanted.name}"
+        ),
+        code="W07",
     )

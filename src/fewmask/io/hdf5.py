@@ -1,8 +1,8 @@
 """The one door to HDF5 files: everything in a file is looked at before anything in it is read.
 
-An HDF5 file can point out of itself (external links, external storage, virtual datasets), load code (filter plug-ins), run
-Python (object types) and unfold to a size no machine has. None of that is needed for voxels, so all of it is refused. The
-size limits are those Keras uses for weights.
+An HDF5 file can point out of itself (external links, external storage, virtual datasets), load code
+(filter plug-ins), run Python (object types) and unfold to a size no machine has. None of that is
+needed for voxels, so all of it is refused. The size limits are those Keras uses for weights.
 """
 
 import math
@@ -21,24 +21,33 @@ _BIG_BYTES = 4 * 2**30
 _BIG_RATIO = 1000
 _MAX_CHUNK_BYTES = 2**30
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32, h5py.h5z.FILTER_LZF}
+_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_LZF,
+}
 _PLAIN = {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}
 _REBUILD = "make the file again (`fewmask prepare` rebuilds only what is broken)"
 
 
 def open_guarded(path: Path, *, fix: str = _REBUILD) -> h5py.File:
-    """Open an HDF5 file for reading after checking every object, link and attribute in it; the caller closes it.
+    """Open an HDF5 file for reading after checking every object, link and attribute in it; the
+    caller closes it.
 
-    Raises `BadDataset`: not HDF5, truncated or left open by a killed writer (H01); a link other than a hard one at any depth,
-    external storage, a virtual dataset (H03); a type other than numbers, an unknown filter, or sizes and counts beyond the
-    limits (H04); a dataset of more than 4 GiB must store at least a thousandth of that. `NoRoom`: the file may not be read (N47).
+    Raises `BadDataset`: not HDF5, truncated or left open by a killed writer (H01); a link other
+    than a hard one at any depth, external storage, a virtual dataset (H03); a type other than
+    numbers, an unknown filter, or sizes and counts beyond the limits (H04); a dataset of more than
+    4 GiB must store at least a thousandth of that. `NoRoom`: the file may not be read (N47).
     Flipped bits (H02) show on reading only, as `OSError`, in datasets written with fletcher32.
     """
     _check_signature(path, fix)
     try:
         file = h5py.File(path, "r", track_order=True)
     except OSError as error:
-        raise _refuse(path, "HDF5 file is truncated, damaged or still being written", str(error), fix, "H01") from error
+        raise _refuse(
+            path, "HDF5 file is truncated, damaged or still being written", str(error), fix, "H01"
+        ) from error
     try:
         _check_tree(file, path, fix)
     except BaseException as error:
@@ -61,9 +70,19 @@ def _check_signature(path: Path, fix: str) -> None:
         with path.open("rb") as stream:
             start = stream.read(len(_SIGNATURE))
     except OSError as error:
-        raise NoRoom(f"cannot read {path.name}: {error.strerror}", fix=f"check who may read {path.name}", row="N47") from error
+        raise NoRoom(
+            f"cannot read {path.name}: {error.strerror}",
+            fix=f"check who may read {path.name}",
+            code="N47",
+        ) from error
     if start != _SIGNATURE:
-        raise _refuse(path, "not an HDF5 file" if start else "empty file", f"first bytes {start!r}", fix, "H01")
+        raise _refuse(
+            path,
+            "not an HDF5 file" if start else "empty file",
+            f"first bytes {start!r}",
+            fix,
+            "H01",
+        )
 
 
 def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
@@ -79,13 +98,23 @@ def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
         seen.add(address)
         left -= group.get_num_objs()
         if left < 0 or depth > MAX_DEPTH:
-            what = f"more than {MAX_OBJECTS:,} objects" if left < 0 else f"groups more than {MAX_DEPTH} deep"
+            what = (
+                f"more than {MAX_OBJECTS:,} objects"
+                if left < 0
+                else f"groups more than {MAX_DEPTH} deep"
+            )
             raise _refuse(path, f"HDF5 file with {what}", place or "/", fix, "H04")
         _check_attributes(group, path, place, fix)
         for name in list(group):
             here = f"{place}/{name.decode('utf-8', 'backslashreplace')}"
             if group.links.get_info(name).type != h5l.TYPE_HARD:
-                raise _refuse(path, "HDF5 link that is not a plain one: it may lead out of the file", here, fix, "H03")
+                raise _refuse(
+                    path,
+                    "HDF5 link that is not a plain one: it may lead out of the file",
+                    here,
+                    fix,
+                    "H03",
+                )
             item = h5o.open(group, name)
             if isinstance(item, h5g.GroupID):
                 waiting.append((item, here, depth + 1))
@@ -93,7 +122,9 @@ def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
                 _check_dataset(item, path, here, fix)
                 _check_attributes(item, path, here, fix)
             else:
-                raise _refuse(path, "HDF5 object that is neither a group nor a dataset", here, fix, "H04")
+                raise _refuse(
+                    path, "HDF5 object that is neither a group nor a dataset", here, fix, "H04"
+                )
 
 
 def _check_dataset(dataset: h5d.DatasetID, path: Path, place: str, fix: str) -> None:
@@ -101,28 +132,45 @@ def _check_dataset(dataset: h5d.DatasetID, path: Path, place: str, fix: str) -> 
     if created.get_external_count():
         raise _refuse(path, "HDF5 dataset stored in another file", place, fix, "H03")
     if created.get_layout() == h5d.VIRTUAL:
-        raise _refuse(path, "virtual HDF5 dataset: its values may lie in other files", place, fix, "H03")
+        raise _refuse(
+            path, "virtual HDF5 dataset: its values may lie in other files", place, fix, "H03"
+        )
     kind = dataset.get_type()
     _ = dataset.dtype  # a damaged type raises here, where it is caught, and not at the first read
     fixed_text = isinstance(kind, h5t.TypeStringID) and not kind.is_variable_str()
     if kind.get_class() not in _PLAIN and not fixed_text:
-        raise _refuse(path, "HDF5 dataset of objects, references or variable length: only numbers are read", place, fix, "H04")
+        raise _refuse(
+            path,
+            "HDF5 dataset of objects, references or variable length: only numbers are read",
+            place,
+            fix,
+            "H04",
+        )
     filters = [created.get_filter(n)[0] for n in range(created.get_nfilters())]
     if not set(filters) <= _FILTERS or len(set(filters)) != len(filters):
         raise _refuse(
-            path, f"HDF5 filters {filters}: only gzip, lzf, shuffle and fletcher32, each once, are read", place, fix, "H04"
+            path,
+            f"HDF5 filters {filters}: only gzip, lzf, shuffle and fletcher32, each once, are read",
+            place,
+            fix,
+            "H04",
         )
     _check_size(dataset, created, path, place, fix)
 
 
-def _check_size(dataset: h5d.DatasetID, created: h5py.h5p.PropDCID, path: Path, place: str, fix: str) -> None:
+def _check_size(
+    dataset: h5d.DatasetID, created: h5py.h5p.PropDCID, path: Path, place: str, fix: str
+) -> None:
     item = dataset.get_type().get_size()
     declared = math.prod(dataset.shape or (0,)) * item
     stored = dataset.get_storage_size()
     if declared > _BIG_BYTES and declared > _BIG_RATIO * stored:
         where = f"{place}: declares {declared:,} bytes, stores {stored:,}"
         raise _refuse(path, "HDF5 dataset unfolds to far more than it stores", where, fix, "H04")
-    if created.get_layout() == h5d.CHUNKED and math.prod(created.get_chunk()) * item > _MAX_CHUNK_BYTES:
+    if (
+        created.get_layout() == h5d.CHUNKED
+        and math.prod(created.get_chunk()) * item > _MAX_CHUNK_BYTES
+    ):
         raise _refuse(path, "HDF5 chunk larger than 1 GiB", place, fix, "H04")
 
 
@@ -130,13 +178,27 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, place: str,
     """Attributes may be numbers and texts (h5py writes a str as variable-length text)."""
     count = h5a.get_num_attrs(item)
     if count > _MAX_ATTRIBUTES:
-        raise _refuse(path, f"{count} attributes on one HDF5 object, {_MAX_ATTRIBUTES} at most", place or "/", fix, "H04")
+        raise _refuse(
+            path,
+            f"{count} attributes on one HDF5 object, {_MAX_ATTRIBUTES} at most",
+            place or "/",
+            fix,
+            "H04",
+        )
     for index in range(count):
         attribute = h5a.open(item, index=index)
         kind, _ = attribute.get_type(), attribute.dtype
         if kind.get_class() not in _PLAIN and not isinstance(kind, h5t.TypeStringID):
-            raise _refuse(path, "HDF5 attribute that is neither a number nor a text", place or "/", fix, "H04")
+            raise _refuse(
+                path, "HDF5 attribute that is neither a number nor a text", place or "/", fix, "H04"
+            )
 
 
-def _refuse(path: Path, what: str, detail: str, fix: str, row: str) -> BadDataset:
-    return BadDataset(what, where=[path.name, detail] if detail else path.name, did="nothing was read from it", fix=fix, row=row)
+def _refuse(path: Path, what: str, detail: str, fix: str, code: str) -> BadDataset:
+    return BadDataset(
+        what,
+        where=[path.name, detail] if detail else path.name,
+        did="nothing was read from it",
+        fix=fix,
+        code=code,
+    )

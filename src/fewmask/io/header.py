@@ -1,4 +1,6 @@
-"""NIfTI-1 and NIfTI-2 headers: one strict parse of the bytes that were read; what tools would read differently is refused."""
+"""NIfTI-1 and NIfTI-2 headers: one strict parse of the bytes that were read; what tools would read
+differently is refused.
+"""
 
 import itertools
 import math
@@ -13,7 +15,18 @@ from nibabel.quaternions import quat2mat
 from fewmask.core.errors import BadScan
 from fewmask.io.stream import foreign_kind
 
-_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
+_TYPES = {
+    2: "u1",
+    4: "i2",
+    8: "i4",
+    16: "f4",
+    64: "f8",
+    256: "i1",
+    512: "u2",
+    768: "u4",
+    1024: "i8",
+    1280: "u8",
+}
 _NOT_GREY = {
     1: ("N13", "single bits", "save it as uint8"),
     128: ("N27", "RGB colours", "convert it to grey values"),
@@ -26,7 +39,9 @@ _NOT_GREY = {
 _UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}
 _PLAUSIBLE_MM = (0.005, 100.0)
 _FAR = 1e7
-"""Largest number in an affine, in whatever unit; beyond it arithmetic overflows before it means anything."""
+"""Largest number in an affine, in whatever unit; beyond it arithmetic overflows before it means
+anything.
+"""
 _MAGICS = {348: (b"n+1", b"ni1"), 540: (b"n+2", b"ni2")}
 _LINE_ENDS = b"\r\n\x1a\n"
 """NIfTI-2 carries them to show a copy that changed line ends."""
@@ -37,9 +52,13 @@ class ReadOptions:
     """What a person declares about files that do not speak for themselves."""
 
     trust: Literal["sform", "qform"] | None = None
-    """Which of two geometries to take where they disagree or one is damaged (N19, N20); a file that has one has no choice."""
+    """Which of two geometries to take where they disagree or one is damaged (N19, N20); a file that
+    has one has no choice.
+    """
     assume_ras: bool = False
-    """Take the axes of files without orientation to run to the right, front and top of the patient (N21)."""
+    """Take the axes of files without orientation to run to the right, front and top of the patient
+    (N21).
+    """
     volume: int | None = None
     """Which volume of a 4D file (N25), from 0."""
     fix_nonfinite: bool = False
@@ -75,7 +94,9 @@ class Header:
 
 
 def parse_header(head: bytes, options: ReadOptions) -> Header:
-    """Read a header from the first 540 bytes of a file (348 do for NIfTI-1). Raises `BadScan` without the file's name."""
+    """Read a header from the first 540 bytes of a file (348 do for NIfTI-1). Raises `BadScan`
+    without the file's name.
+    """
     record, size = _record(head)
     notes: list[str] = []
     paired = _check_magic(record, size)
@@ -83,13 +104,15 @@ def parse_header(head: bytes, options: ReadOptions) -> Header:
     dtype = _dtype(record)
     offset = _offset(record, size, paired)
     slope, inter = _scaling(record, notes)
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN, and what overflows to Inf, is refused as such
+    with np.errstate(
+        over="ignore", invalid="ignore"
+    ):  # NaN, and what overflows to Inf, is refused as such
         affine = _affine(record, shape, options, notes)
     return Header(shape, volumes, volume, dtype, offset, slope, inter, affine, paired, tuple(notes))
 
 
-def _refuse(what: str, row: str, fix: str, *where: str) -> NoReturn:
-    raise BadScan(what, where=where, fix=fix, row=row)
+def _refuse(what: str, code: str, fix: str, *where: str) -> NoReturn:
+    raise BadScan(what, where=where, fix=fix, code=code)
 
 
 def _record(head: bytes) -> tuple[np.void, int]:
@@ -98,15 +121,24 @@ def _record(head: bytes) -> tuple[np.void, int]:
     if kind:
         _refuse(f"this is {kind}, not an image", "N10", fix)
     if len(head) < 348:
-        _refuse(f"too short to be NIfTI: {len(head)} bytes, the header alone has 348", "N03", "copy it again from its source")
+        _refuse(
+            f"too short to be NIfTI: {len(head)} bytes, the header alone has 348",
+            "N03",
+            "copy it again from its source",
+        )
     for size, dtype in ((348, nifti1.header_dtype), (540, nifti2.header_dtype)):
         for order in ("little", "big"):
             if int.from_bytes(head[:4], order) == size:
                 if len(head) < size:
-                    _refuse(f"too short to be NIfTI-2: {len(head)} bytes", "N03", "copy it again from its source")
+                    _refuse(
+                        f"too short to be NIfTI-2: {len(head)} bytes",
+                        "N03",
+                        "copy it again from its source",
+                    )
                 return np.frombuffer(head, dtype.newbyteorder(order), count=1)[0], size
     _refuse(
-        f"not a NIfTI file: sizeof_hdr is {int.from_bytes(head[:4], 'little')}, 348 or 540 is needed",
+        f"not a NIfTI file: sizeof_hdr is {int.from_bytes(head[:4], 'little')}, 348 or 540 is "
+        "needed",
         "N15",
         "convert it to NIfTI with the tool that made it",
     )
@@ -115,7 +147,11 @@ def _record(head: bytes) -> tuple[np.void, int]:
 def _check_magic(record: np.void, size: int) -> bool:
     magic = bytes(record["magic"])
     if size == 540 and record["eol_check"].tobytes() != _LINE_ENDS:
-        _refuse("the file was copied as text, its line ends were changed", "N15", "copy it again as binary")
+        _refuse(
+            "the file was copied as text, its line ends were changed",
+            "N15",
+            "copy it again as binary",
+        )
     if magic not in _MAGICS[size]:
         _refuse(
             f"field magic is {magic!r}: not NIfTI (Analyze has no orientation)",
@@ -125,7 +161,9 @@ def _check_magic(record: np.void, size: int) -> bool:
     return magic == _MAGICS[size][1]
 
 
-def _shape(record: np.void, options: ReadOptions, notes: list[str]) -> tuple[tuple[int, int, int], int, int]:
+def _shape(
+    record: np.void, options: ReadOptions, notes: list[str]
+) -> tuple[tuple[int, int, int], int, int]:
     dim = [int(n) for n in record["dim"]]
     fix = "export the image again; its header is damaged"
     if not 1 <= dim[0] <= 7:
@@ -137,15 +175,29 @@ def _shape(record: np.void, options: ReadOptions, notes: list[str]) -> tuple[tup
     if len(sizes) < 2:
         _refuse(f"one axis of {sizes[0]} voxels is no image", "N12", fix)
     if any(n > 1 for n in sizes[4:]):
-        _refuse(f"{len(sizes)}D image of {' x '.join(map(str, sizes))} (a vector per voxel?)", "N26", "export one scalar volume")
+        _refuse(
+            f"{len(sizes)}D image of {' x '.join(map(str, sizes))} (a vector per voxel?)",
+            "N26",
+            "export one scalar volume",
+        )
     if len(sizes) > 3:
-        notes.append(f"N26: {len(sizes)} axes, the single ones dropped") if math.prod(sizes[3:]) == 1 else None
+        notes.append(f"N26: {len(sizes)} axes, the single ones dropped") if math.prod(
+            sizes[3:]
+        ) == 1 else None
     volumes = math.prod(sizes[3:])
     if volumes > 1 and options.volume is None:
-        _refuse(f"4D image of {volumes} volumes", "N25", f"choose one with --volume 0 (up to {volumes - 1})")
+        _refuse(
+            f"4D image of {volumes} volumes",
+            "N25",
+            f"choose one with --volume 0 (up to {volumes - 1})",
+        )
     volume = options.volume or 0
     if not 0 <= volume < volumes:
-        _refuse(f"volume {volume} asked for, there are {volumes}", "N25", f"choose --volume 0 to {volumes - 1}")
+        _refuse(
+            f"volume {volume} asked for, there are {volumes}",
+            "N25",
+            f"choose --volume 0 to {volumes - 1}",
+        )
     i, j, k = (*sizes[:3], 1)[:3]
     return (i, j, k), volumes, volume
 
@@ -153,14 +205,22 @@ def _shape(record: np.void, options: ReadOptions, notes: list[str]) -> tuple[tup
 def _dtype(record: np.void) -> np.dtype[Any]:
     code, bits = int(record["datatype"]), int(record["bitpix"])
     if code in _NOT_GREY:
-        row, name, fix = _NOT_GREY[code]
-        _refuse(f"voxels are {name} (datatype {code})", row, fix)
+        fault, name, fix = _NOT_GREY[code]
+        _refuse(f"voxels are {name} (datatype {code})", fault, fix)
     if code not in _TYPES:
-        _refuse(f"field datatype is {code}, which does not exist", "N13", "export the image again; its header is damaged")
+        _refuse(
+            f"field datatype is {code}, which does not exist",
+            "N13",
+            "export the image again; its header is damaged",
+        )
     order = ">" if record.dtype["dim"].base.byteorder == ">" else "<"
     dtype = np.dtype(order + _TYPES[code])
     if bits != 8 * dtype.itemsize:
-        _refuse(f"field bitpix is {bits}, but datatype {code} has {8 * dtype.itemsize} bits", "N13", "export the image again")
+        _refuse(
+            f"field bitpix is {bits}, but datatype {code} has {8 * dtype.itemsize} bits",
+            "N13",
+            "export the image again",
+        )
     return dtype
 
 
@@ -168,7 +228,11 @@ def _offset(record: np.void, size: int, paired: bool) -> int:
     offset = float(record["vox_offset"])
     least = 0 if paired else size + 4
     if not math.isfinite(offset) or offset < least or offset != int(offset):
-        _refuse(f"field vox_offset is {offset}, a whole number of {least} or more is needed", "N14", "export the image again")
+        _refuse(
+            f"field vox_offset is {offset}, a whole number of {least} or more is needed",
+            "N14",
+            "export the image again",
+        )
     return int(offset)
 
 
@@ -178,11 +242,17 @@ def _scaling(record: np.void, notes: list[str]) -> tuple[float, float]:
         notes.append(f"N37: scl_slope is {slope}: voxels are taken unscaled")
         return 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(inter)):
-        _refuse(f"scl_slope is {slope}, scl_inter is {inter}", "N37", "export the image again with finite scaling")
+        _refuse(
+            f"scl_slope is {slope}, scl_inter is {inter}",
+            "N37",
+            "export the image again with finite scaling",
+        )
     return slope, inter
 
 
-def _affine(record: np.void, shape: tuple[int, int, int], options: ReadOptions, notes: list[str]) -> Float[np.ndarray, "4 4"]:
+def _affine(
+    record: np.void, shape: tuple[int, int, int], options: ReadOptions, notes: list[str]
+) -> Float[np.ndarray, "4 4"]:
     spacing, factor = _spacing(record, options, notes)
     there = [name for name in ("sform", "qform") if int(record[f"{name}_code"]) > 0]
     wanted = [options.trust] if options.trust in there else there
@@ -194,9 +264,11 @@ def _affine(record: np.void, shape: tuple[int, int, int], options: ReadOptions, 
     if not forms:
         if not options.assume_ras:
             _refuse(
-                "the header says nothing about orientation (sform_code and qform_code are 0), left and right are unknown",
+                "the header says nothing about orientation (sform_code and qform_code are 0), "
+                "left and right are unknown",
                 "N21",
-                "if the axes run to the right, front and top of the patient, say so with --assume RAS",
+                "if the axes run to the right, front and top of the patient, say so with "
+                "--assume RAS",
             )
         notes.append("N21: no orientation in the header, RAS was assumed as told")
         return np.diag([*spacing, 1.0])
@@ -208,8 +280,12 @@ def _affine(record: np.void, shape: tuple[int, int, int], options: ReadOptions, 
     return affine
 
 
-def _spacing(record: np.void, options: ReadOptions, notes: list[str]) -> tuple[Float[np.ndarray, "3"], float]:
-    """Voxel size in mm as the header's pixdim (or the user) has it, and the factor from header units to mm."""
+def _spacing(
+    record: np.void, options: ReadOptions, notes: list[str]
+) -> tuple[Float[np.ndarray, "3"], float]:
+    """Voxel size in mm as the header's pixdim (or the user) has it, and the factor from header
+    units to mm.
+    """
     units, factor = _UNITS.get(int(record["xyzt_units"]) & 7, ("unknown units", 1.0))
     low, high = _PLAUSIBLE_MM
     fix = "--spacing X Y Z (in mm, along the file's axes)"
@@ -229,13 +305,19 @@ def _spacing(record: np.void, options: ReadOptions, notes: list[str]) -> tuple[F
         notes.append(f"N17: units are {units}, converted to mm")
     spacing = spacing * factor
     if spacing.min() < low or spacing.max() > high:
-        _refuse(f"spacing of {_numbers(spacing)} mm is implausible (header says {units})", "N17", fix)
+        _refuse(
+            f"spacing of {_numbers(spacing)} mm is implausible (header says {units})", "N17", fix
+        )
     if spacing.max() > 10 * spacing.min():
-        notes.append(f"N18: voxels of {_numbers(spacing)} mm are more than 10 times longer than wide")
+        notes.append(
+            f"N18: voxels of {_numbers(spacing)} mm are more than 10 times longer than wide"
+        )
     return spacing, factor
 
 
-def _sform(record: np.void, spacing: np.ndarray, factor: float, options: ReadOptions) -> Float[np.ndarray, "4 4"]:
+def _sform(
+    record: np.void, spacing: np.ndarray, factor: float, options: ReadOptions
+) -> Float[np.ndarray, "4 4"]:
     affine = np.eye(4)
     affine[:3] = [record[f"srow_{axis}"] for axis in "xyz"]
     if not np.isfinite(affine).all() or np.abs(affine).max() > _FAR:
@@ -258,15 +340,24 @@ def _qform(record: np.void, spacing: np.ndarray, factor: float) -> Float[np.ndar
     bcd = np.array([record[f"quatern_{part}"] for part in "bcd"], float)
     shift = np.array([record[f"qoffset_{axis}"] for axis in "xyz"], float) * factor
     turn = float(record["pixdim"][0])
-    if not np.isfinite([*bcd, *shift]).all() or turn not in (-1.0, 0.0, 1.0) or np.abs([*bcd, *shift]).max() > _FAR:
+    if (
+        not np.isfinite([*bcd, *shift]).all()
+        or turn not in (-1.0, 0.0, 1.0)
+        or np.abs([*bcd, *shift]).max() > _FAR
+    ):
         _refuse(
-            f"qform is unusable: quaternion {_numbers(bcd)}, offset {_numbers(shift)}, pixdim[0] {turn}",
+            f"qform is unusable: quaternion {_numbers(bcd)}, offset {_numbers(shift)}, "
+            f"pixdim[0] {turn}",
             "N19",
             "export the image again",
         )
     rest = 1.0 - float(bcd @ bcd)
     if rest < -1e-4:
-        _refuse(f"qform is unusable: quaternion {_numbers(bcd)} is longer than 1", "N19", "export the image again")
+        _refuse(
+            f"qform is unusable: quaternion {_numbers(bcd)} is longer than 1",
+            "N19",
+            "export the image again",
+        )
     affine = np.eye(4)
     affine[:3, :3] = quat2mat([math.sqrt(max(0.0, rest)), *bcd]) * spacing
     affine[:3, 2] *= -1.0 if turn < 0 else 1.0
@@ -275,21 +366,31 @@ def _qform(record: np.void, spacing: np.ndarray, factor: float) -> Float[np.ndar
 
 
 def _quaternion_slack(record: np.void) -> float:
-    """Angle in radians that a qform may be off because its fourth number is computed from three float32 (worst at half turns)."""
+    """Angle in radians that a qform may be off because its fourth number is computed from three
+    float32 (worst at half turns).
+    """
     rest = max(0.0, 1.0 - sum(float(record[f"quatern_{part}"]) ** 2 for part in "bcd"))
     rounding = 2.4e-7
     return 2 * (math.sqrt(rest + rounding) - math.sqrt(rest))
 
 
 def _check_agreement(
-    forms: dict[str, Float[np.ndarray, "4 4"]], affine: np.ndarray, spacing: np.ndarray, shape: tuple[int, int, int], slack: float
+    forms: dict[str, Float[np.ndarray, "4 4"]],
+    affine: np.ndarray,
+    spacing: np.ndarray,
+    shape: tuple[int, int, int],
+    slack: float,
 ) -> None:
-    """Compare sform and qform at every corner; without a qform, sform and pixdim in voxel size (tools take one or the other)."""
+    """Compare sform and qform at every corner; without a qform, sform and pixdim in voxel size
+    (tools take one or the other).
+    """
     corners = {name: _corners(form, shape) for name, form in forms.items()}
     if len(forms) == 2:
         apart = float(np.abs(corners["sform"] - corners["qform"]).max())
         if apart > 0.1 + slack * float(np.linalg.norm(spacing * shape)):
-            shown = [f"{name}  corners {_point(c[0])} .. {_point(c[-1])}" for name, c in corners.items()]
+            shown = [
+                f"{name}  corners {_point(c[0])} .. {_point(c[-1])}" for name, c in corners.items()
+            ]
             _refuse(
                 f"sform and qform disagree by {apart:.2f} mm at a corner",
                 "N20",
@@ -308,13 +409,20 @@ def _check_agreement(
 
 def _note_shape(affine: np.ndarray, notes: list[str]) -> None:
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    shear = max(abs(float(directions[:, a] @ directions[:, b])) for a, b in ((0, 1), (0, 2), (1, 2)))
+    shear = max(
+        abs(float(directions[:, a] @ directions[:, b])) for a, b in ((0, 1), (0, 2), (1, 2))
+    )
     if shear > 1e-3:
-        notes.append(f"N22: axes are sheared (cosine {shear:.3f}): for 2D work only, 3D methods need a resampled copy")
+        notes.append(
+            f"N22: axes are sheared (cosine {shear:.3f}): for 2D work only, 3D methods need a "
+            "resampled copy"
+        )
 
 
 def _corners(affine: np.ndarray, shape: tuple[int, int, int]) -> Float[np.ndarray, "8 3"]:
-    index = np.array([(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))], float)
+    index = np.array(
+        [(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))], float
+    )
     corners: Float[np.ndarray, "8 3"] = (index @ affine.T)[:, :3]
     return corners
 

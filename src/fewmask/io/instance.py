@@ -29,17 +29,32 @@ from pydicom.uid import (
 
 from fewmask.core.errors import BadScan, NoRoom
 
-_EXECUTABLE = (b"MZ", b"\x7fELF", b"\xfe\xed\xfa", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe", b"\xca\xfe\xba\xbe", b"#!")
+_EXECUTABLE = (
+    b"MZ",
+    b"\x7fELF",
+    b"\xfe\xed\xfa",
+    b"\xce\xfa\xed\xfe",
+    b"\xcf\xfa\xed\xfe",
+    b"\xca\xfe\xba\xbe",
+    b"#!",
+)
 _PIXELS = (
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation",
 )  # fmt: skip
 _HEADER = (
-    *_PIXELS, "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber", "InstanceNumber",
-    "BurnedInAnnotation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
-    "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType", "ModalityLUTSequence",
+    *_PIXELS, "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber",
+    "InstanceNumber",
+    "BurnedInAnnotation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "ModalityLUTSequence",
 )  # fmt: skip
-_DECODERS = "pip install python-gdcm (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series with dcm2niix"
+_DECODERS = (
+    "pip install python-gdcm (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series with "
+    "dcm2niix"
+)
 _AGAIN = "export the series again from the archive"
 _MAX_SIDE = 8192
 
@@ -83,7 +98,8 @@ class Instance:
 
 
 def is_dicom(path: Path) -> bool:
-    """Tell whether the file begins like DICOM: `DICM` after 128 bytes, or (no preamble) a plausible first element.
+    """OnProgress whether the file begins like DICOM: `DICM` after 128 bytes, or (no preamble) a
+    plausible first element.
 
     Raises `NoRoom` (N47) if it may not be read: it could be a slice.
     """
@@ -92,34 +108,47 @@ def is_dicom(path: Path) -> bool:
             start = stream.read(132)
     except OSError as error:
         what = f"cannot read {path.name}: {error.strerror}"
-        raise NoRoom(what, fix=f"check who may read {path.name}", row="N47") from error
+        raise NoRoom(what, fix=f"check who may read {path.name}", code="N47") from error
     return start[128:] == b"DICM" or _bare(start)
 
 
 def read_instance(path: Path) -> Instance | None:
     """The tags of one file, without pixels; None for a (harmless) DICOMDIR.
 
-    Raises `BadScan`: damaged, a program in the preamble (D08), deflated (D07), a DICOMDIR that points out of its folder (D09).
+    Raises `BadScan`: damaged, a program in the preamble (D08), deflated (D07), a DICOMDIR that
+    points out of its folder (D09).
     """
     with path.open("rb") as stream:
         start = stream.read(132)
     bare = start[128:] != b"DICM"
     if start.startswith(_EXECUTABLE):
-        raise refuse(path, "DICOM file with a program in its preamble", "D08", f"do not run it; {_AGAIN}")
+        raise refuse(
+            path, "DICOM file with a program in its preamble", "D08", f"do not run it; {_AGAIN}"
+        )
     with _quiet(path):
         meta = Dataset() if bare else read_file_meta_info(path)
         named = UID(str(meta.get("TransferSyntaxUID") or ""))
         is_directory = meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
-    # Deflated files are unpacked whole by pydicom, however large they become, so they are not even opened.
+    # Deflated files are unpacked whole by pydicom, however large they become, so they are not even
+    # opened.
     if named == DeflatedExplicitVRLittleEndian:
-        raise refuse(path, "deflated DICOM is not read", "D07", "unpack it with `dcmconv +te` or convert it with dcm2niix")
+        raise refuse(
+            path,
+            "deflated DICOM is not read",
+            "D07",
+            "unpack it with `dcmconv +te` or convert it with dcm2niix",
+        )
     if is_directory:
         _check_directory(path)
         return None
     with _quiet(path):
-        tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_HEADER), force=bare)
+        tags = pydicom.dcmread(
+            path, stop_before_pixels=True, specific_tags=list(_HEADER), force=bare
+        )
         values = {name: tags.get(name) for name in _HEADER if name in tags}
-        syntax = named or (ImplicitVRLittleEndian if tags.original_encoding[0] else ExplicitVRLittleEndian)
+        syntax = named or (
+            ImplicitVRLittleEndian if tags.original_encoding[0] else ExplicitVRLittleEndian
+        )
         one = Instance(path, values, syntax, UID(str(values.get("SOPClassUID", ""))).name, bare)
     if not one.text("SeriesInstanceUID"):
         what = "SeriesInstanceUID is missing: the file is cut off or incomplete"
@@ -128,16 +157,38 @@ def read_instance(path: Path) -> Instance | None:
 
 
 def check_instance(one: Instance) -> None:
-    """Raise `BadScan` if this file cannot be one slice: no decoder (D07), something missing (D08), unsupported (D10)."""
+    """Raise `BadScan` if this file cannot be one slice: no decoder (D07), something missing (D08),
+    unsupported (D10).
+    """
     kind = one.kind
     if not one.is_image:
-        raise refuse(one.path, f"no image in this file ({kind})", "D08", "choose another series with --series")
-    if one.number("NumberOfFrames", 1.0) > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
-        raise refuse(one.path, f"multi-frame DICOM is not read ({kind})", "D10", "convert it with dcm2niix")
+        raise refuse(
+            one.path,
+            f"no image in this file ({kind})",
+            "D08",
+            "choose another series with --series",
+        )
+    if (
+        one.number("NumberOfFrames", 1.0) > 1
+        or kind.startswith("Enhanced")
+        or "Multi-frame" in kind
+    ):
+        raise refuse(
+            one.path, f"multi-frame DICOM is not read ({kind})", "D10", "convert it with dcm2niix"
+        )
     _check_values(one)
-    for name, count in (("ImagePositionPatient", 3), ("ImageOrientationPatient", 6), ("PixelSpacing", 2)):
+    for name, count in (
+        ("ImagePositionPatient", 3),
+        ("ImageOrientationPatient", 6),
+        ("PixelSpacing", 2),
+    ):
         if len(one.numbers(name)) != count:
-            raise refuse(one.path, f"{name} is missing or not {count} numbers", "D08", f"{_AGAIN}; a place is never guessed")
+            raise refuse(
+                one.path,
+                f"{name} is missing or not {count} numbers",
+                "D08",
+                f"{_AGAIN}; a place is never guessed",
+            )
     _check_decoder(one)
     if max(one.number("Rows"), one.number("Columns")) > _MAX_SIDE:
         raise refuse(one.path, f"slice of more than {_MAX_SIDE} pixels a side", "D08", _AGAIN)
@@ -167,24 +218,33 @@ def read_pixels(one: Instance) -> Integer[np.ndarray, "rows columns"]:
             tags.file_meta.TransferSyntaxUID = one.syntax
         stored = pixel_array(tags, correct_unused_bits=False)
     values = _within_bits(stored, one)
-    return _inverted(values, one) if one.text("PhotometricInterpretation") == "MONOCHROME1" else values
+    return (
+        _inverted(values, one) if one.text("PhotometricInterpretation") == "MONOCHROME1" else values
+    )
 
 
-def refuse(path: Path, what: str, row: str, fix: str) -> BadScan:
+def refuse(path: Path, what: str, code: str, fix: str) -> BadScan:
     """The error for one file."""
-    return BadScan(what, where=path.name, did="the series was not read", fix=fix, row=row)
+    return BadScan(what, where=path.name, did="the series was not read", fix=fix, code=code)
 
 
 def _bare(start: bytes) -> bool:
-    """First element of a file without preamble: group 0002 or 0008, little endian, with a text type or a small length."""
+    """First element of a file without preamble: group 0002 or 0008, little endian, with a text type
+    or a small length.
+    """
     if len(start) < 16 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3] != 0:
         return False
-    return start[4:6] in (b"UI", b"CS", b"UL", b"DA", b"TM", b"LO") or int.from_bytes(start[4:8], "little") < 256
+    return (
+        start[4:6] in (b"UI", b"CS", b"UL", b"DA", b"TM", b"LO")
+        or int.from_bytes(start[4:8], "little") < 256
+    )
 
 
 @contextmanager
 def _quiet(path: Path) -> Iterator[None]:
-    """Around calls into pydicom: its log, warnings and error texts may repeat the value of any tag, so none is passed on."""
+    """Around calls into pydicom: its log, warnings and error texts may repeat the value of any tag,
+    so none is passed on.
+    """
     spoke, pydicom.config.logger.disabled = pydicom.config.logger.disabled, True
     try:
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
@@ -193,20 +253,28 @@ def _quiet(path: Path) -> Iterator[None]:
     except Exception as error:
         # pydicom documents no closed set of exceptions for damaged files.
         raise refuse(
-            path, f"DICOM file cannot be read ({type(error).__name__})", "D08", "copy the file again from the source"
+            path,
+            f"DICOM file cannot be read ({type(error).__name__})",
+            "D08",
+            "copy the file again from the source",
         ) from None
     finally:
         pydicom.config.logger.disabled = spoke
 
 
 def _check_directory(path: Path) -> None:
-    """A DICOMDIR is never followed; one that names files outside its folder is refused all the same (CVE-2026-32711)."""
+    """A DICOMDIR is never followed; one that names files outside its folder is refused all the same
+    (CVE-2026-32711).
+    """
     with _quiet(path):
         records = pydicom.dcmread(path).get("DirectoryRecordSequence") or []
         named = [record.get("ReferencedFileID") for record in records]
     for parts in named:
         inner = [parts] if isinstance(parts, str) else list(parts or [])
-        if any(part in ("", "..") or "/" in part or "\\" in part or ":" in part for part in map(str, inner)):
+        if any(
+            part in ("", "..") or "/" in part or "\\" in part or ":" in part
+            for part in map(str, inner)
+        ):
             raise refuse(
                 path,
                 "DICOMDIR names files outside its own folder (ReferencedFileID)",
@@ -216,13 +284,26 @@ def _check_directory(path: Path) -> None:
 
 
 def _check_values(one: Instance) -> None:
-    """Only grey values that rescale linearly are read; what is stored otherwise is refused by name."""
-    photometric, allocated, stored = one.text("PhotometricInterpretation"), one.number("BitsAllocated"), one.number("BitsStored")
+    """Only grey values that rescale linearly are read; what is stored otherwise is
+    refused by name.
+    """
+    photometric, allocated, stored = (
+        one.text("PhotometricInterpretation"),
+        one.number("BitsAllocated"),
+        one.number("BitsStored"),
+    )
     ct = one.text("Modality") == "CT"
     wrong = ""
     if one.number("SamplesPerPixel", 1.0) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        wrong = f"colour DICOM ({photometric or 'no photometric interpretation'}): grey values are needed"
-    elif allocated not in (8, 16, 32) or not 0 < stored <= allocated or one.number("HighBit", stored - 1) != stored - 1:
+        wrong = (
+            f"colour DICOM ({photometric or 'no photometric interpretation'}): grey values are "
+            "needed"
+        )
+    elif (
+        allocated not in (8, 16, 32)
+        or not 0 < stored <= allocated
+        or one.number("HighBit", stored - 1) != stored - 1
+    ):
         wrong = f"pixels of {stored:g} bits in {allocated:g}, highest bit {one.number('HighBit'):g}"
     elif one.number("PixelRepresentation", -1.0) not in (0, 1):
         wrong = "it is not said whether pixels are signed (PixelRepresentation)"
@@ -237,7 +318,8 @@ def _check_values(one: Instance) -> None:
             one.path,
             wrong,
             "D10",
-            "choose another series with --series, or convert this one with dcm2niix and look at the values",
+            "choose another series with --series, or convert this one with dcm2niix and look "
+            "at the values",
         )
 
 
@@ -248,28 +330,49 @@ def _check_decoder(one: Instance) -> None:
         except NotImplementedError:
             known = False
     if not known:
-        raise refuse(one.path, f"no decoder for the transfer syntax {one.syntax.name} ({one.syntax})", "D07", _DECODERS)
+        raise refuse(
+            one.path,
+            f"no decoder for the transfer syntax {one.syntax.name} ({one.syntax})",
+            "D07",
+            _DECODERS,
+        )
 
 
 def _expected_bytes(one: Instance) -> int:
     return int(one.number("Rows") * one.number("Columns") * one.number("BitsAllocated") / 8)
 
 
-def _within_bits(values: Integer[np.ndarray, "rows columns"], one: Instance) -> Integer[np.ndarray, "rows columns"]:
-    """Stored values free of the bits above BitsStored; refused where those hold something else (signed read as unsigned)."""
+def _within_bits(
+    values: Integer[np.ndarray, "rows columns"], one: Instance
+) -> Integer[np.ndarray, "rows columns"]:
+    """Stored values free of the bits above BitsStored; refused where those hold something else
+    (signed read as unsigned).
+    """
     unused = int(one.number("BitsAllocated") - one.number("BitsStored"))
     if not unused:
         return values
-    own = (values << unused) >> unused  # extends the sign of signed types, clears unused bits of unsigned ones
+    own = (
+        values << unused
+    ) >> unused  # extends the sign of signed types, clears unused bits of unsigned ones
     kept = values & values.dtype.type(2 ** int(one.number("BitsStored")) - 1)
     if not np.array_equal(own, values) and not np.array_equal(kept, values):
-        what = f"values beyond {one.text('BitsStored')} bits: signed and unsigned may be confused, or an overlay is in the pixels"
+        what = (
+            f"values beyond {one.text('BitsStored')} bits: signed and unsigned may be confused, or "
+            "an overlay is in the pixels"
+        )
         raise refuse(one.path, what, "D10", _AGAIN)
     return own
 
 
-def _inverted(values: Integer[np.ndarray, "rows columns"], one: Instance) -> Integer[np.ndarray, "rows columns"]:
-    """Mirror the range of the stored bits onto itself, so that dtype and rescale stay as they are."""
+def _inverted(
+    values: Integer[np.ndarray, "rows columns"], one: Instance
+) -> Integer[np.ndarray, "rows columns"]:
+    """Mirror the range of the stored bits onto itself, so that dtype and rescale stay
+    as they are.
+    """
+    result: Integer[np.ndarray, "rows columns"]
     if one.number("PixelRepresentation"):
-        return np.invert(values)
-    return values.dtype.type(2 ** int(one.number("BitsStored")) - 1) - values
+        result = np.invert(values)
+    else:
+        result = values.dtype.type(2 ** int(one.number("BitsStored")) - 1) - values
+    return result

@@ -60,7 +60,10 @@ LEDGER: tuple[Weights, ...] = (
         "https://zenodo.org/records/10689643/files/medsam_vit_b.pth",
         375_049_145,
         "34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
-        trained_on="SA-1B, then 1.6 M medical image-mask pairs (CT, MR and others; may include your public test set)",
+        trained_on=(
+            "SA-1B, then 1.6 M medical image-mask pairs (CT, MR and others; may include your "
+            "public test set)"
+        ),
     ),
 )
 BUNDLED = "compact"
@@ -91,12 +94,14 @@ def entry(name: str) -> Weights:
         where="",
         did="nothing was loaded",
         fix=f"use one of: {', '.join(known.name for known in LEDGER)}",
-        row="W07",
+        code="W07",
     )
 
 
 def locate(name: str) -> Path:
-    """The safetensors file of `compact`, of imported weights, or a path. Raises `BadCheckpoint` if it is not here."""
+    """The safetensors file of `compact`, of imported weights, or a path. Raises `BadCheckpoint` if
+    it is not here.
+    """
     if name == BUNDLED:
         return bundled()
     path = Path(name)
@@ -109,9 +114,16 @@ def locate(name: str) -> Path:
     if name not in known and path.exists():
         fix = f"fewmask weights import {name}   (then use the name it prints)"
     elif name in known:
-        fix = f"fewmask weights fetch {name}   (or, without network, fewmask weights import {entry(name).file})"
+        fix = (
+            f"fewmask weights fetch {name}   (or, without network, fewmask weights import "
+            f"{entry(name).file})"
+        )
     else:
         fix = "fewmask weights list"
     raise BadCheckpoint(
-        f"no weights called {name!r} are on this machine", where=str(here), did="nothing was started", fix=fix, row="W07"
+        f"no weights called {name!r} are on this machine",
+        where=str(here),
+        did="nothing was started",
+        fix=fix,
+        code="W07",
     )

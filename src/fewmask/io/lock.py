@@ -1,4 +1,6 @@
-"""One writer per folder: a lock file that names its holder, and is taken over when the holder is dead."""
+"""One writer per folder: a lock file that names its holder, and is taken over when the holder is
+dead.
+"""
 
 import json
 import os
@@ -22,8 +24,9 @@ _PID_SPACE = Path("/proc/self/ns/pid")
 def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     """Hold `folder` (which must exist) for writing while the block runs.
 
-    A second holder, in this or another process, raises `NoRoom` naming the first. A lock whose process is dead (same host
-    and boot, or an earlier boot) is taken over. Nothing relies on flock, so it also works on network drives.
+    A second holder, in this or another process, raises `NoRoom` naming the first. A lock whose
+    process is dead (same host and boot, or an earlier boot) is taken over. Nothing relies on flock,
+    so it also works on network drives.
     """
     path = folder / LOCK
     record = _record(purpose)
@@ -49,7 +52,7 @@ def waiting_lock(folder: Path, purpose: str, seconds: float = 600.0) -> Iterator
                 stack.enter_context(folder_lock(folder, purpose))
                 break
             except NoRoom as error:
-                if error.row != "F12" or time.monotonic() > give_up:
+                if error.code != "F12" or time.monotonic() > give_up:
                     raise
                 time.sleep(0.2)
         yield
@@ -90,7 +93,8 @@ def _take_over(path: Path, record: dict[str, Any]) -> None:
     except FileNotFoundError:
         holder = {}
     else:
-        # Somebody may have taken over between our look and our rename: then what we moved is a living lock, and goes back.
+        # Somebody may have taken over between our look and our rename: then what we moved is a
+        # living lock, and goes back.
         moved = _read(aside)
         if moved.get("token") != holder.get("token"):
             aside.rename(path)
@@ -101,7 +105,9 @@ def _take_over(path: Path, record: dict[str, Any]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The holder's record; empty when the file is gone or holds no record (retried: its writer may be at it right now)."""
+    """The holder's record; empty when the file is gone or holds no record (retried: its writer may
+    be at it right now).
+    """
     for pause in (0.02, 0.1, 0.3, 0.0):
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
@@ -127,7 +133,9 @@ def _is_dead(holder: dict[str, Any]) -> bool:
 
 
 def _process_start(pid: int) -> str:
-    """Start of a process in clock ticks since boot: tells a process from a later one that got the same number."""
+    """Start of a process in clock ticks since boot: tells a process from a later one that got the
+    same number.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -136,11 +144,14 @@ def _process_start(pid: int) -> str:
 
 
 def _held(path: Path, holder: dict[str, Any]) -> NoRoom:
-    who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since {holder.get('started', '?')}"
+    who = (
+        f"process {holder.get('pid', '?')} on {holder.get('host', '?')}, since "
+        f"{holder.get('started', '?')}"
+    )
     return NoRoom(
         f"{path.parent.name or path.parent} is in use: {holder.get('purpose', 'unknown work')}",
         where=[f"folder  {path.parent}", f"held by {who}"],
         did="nothing was started",
         fix=f"wait for it to end; if that process no longer exists, remove {path}",
-        row="F12",
+        code="F12",
     )

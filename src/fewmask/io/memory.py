@@ -11,7 +11,9 @@ _CGROUPS = (
 
 
 def available_bytes() -> int | None:
-    """The smaller of free RAM and what the cgroup still allows; None where the system does not say."""
+    """The smaller of free RAM and what the cgroup still allows; None where the system
+    does not say.
+    """
     figures = []
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
@@ -20,8 +22,19 @@ def available_bytes() -> int | None:
             figures.append(int(lines["MemAvailable"].split()[0]) * 1024)
     for folder, limit, used in _CGROUPS:
         group = Path(folder)
-        if (group / limit).exists() and (group / used).exists() and (text := (group / limit).read_text().strip()).isdigit():
-            figures.append(max(0, int(text) - int((group / used).read_text()) + _reclaimable(group / "memory.stat")))
+        if (
+            (group / limit).exists()
+            and (group / used).exists()
+            and (text := (group / limit).read_text().strip()).isdigit()
+        ):
+            figures.append(
+                max(
+                    0,
+                    int(text)
+                    - int((group / used).read_text())
+                    + _reclaimable(group / "memory.stat"),
+                )
+            )
     return min(figures, default=None)
 
 
@@ -30,10 +43,11 @@ def check_room(needed: int, what: str) -> None:
     available = available_bytes()
     if available is not None and needed > available:
         raise NoRoom(
-            f"{what} needs {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are available",
+            f"{what} needs {needed / 2**30:.1f} GiB of memory, {available / 2**30:.1f} GiB are "
+            "available",
             did="nothing was read",
             fix="close other programs, or use a machine with more memory",
-            row="F20",
+            code="F20",
         )
 
 

@@ -52,7 +52,9 @@ _DESCRIPTION = slice(148, 228)
 
 
 def is_nifti(path: Path) -> bool:
-    """Does the name say NIfTI (`.nii`, `.nii.gz`, `.hdr`, `.hdr.gz`)? Hidden files (macOS `._x.nii.gz`) do not count."""
+    """Does the name say NIfTI (`.nii`, `.nii.gz`, `.hdr`, `.hdr.gz`)? Hidden files (macOS
+    `._x.nii.gz`) do not count.
+    """
     name = path.name.lower()
     return name.endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz")) and not name.startswith(".")
 
@@ -60,7 +62,8 @@ def is_nifti(path: Path) -> bool:
 def is_prediction(path: Path) -> bool:
     """Did `write_labels` store these very voxels as what a model drew?
 
-    Editors keep the header of a mask that a person corrects, so the voxels must fit it. False for a file that cannot be read.
+    Editors keep the header of a mask that a person corrects, so the voxels must fit it. False for a
+    file that cannot be read.
     """
     try:
         with opened(path) as stream:
@@ -71,48 +74,66 @@ def is_prediction(path: Path) -> bool:
 
 
 def case_id_of(path: Path) -> str:
-    """File name without its NIfTI ending and without one trailing `_0000` (nnU-Net's first channel)."""
+    """File name without its NIfTI ending and without one trailing `_0000` (nnU-Net's first
+    channel).
+    """
     match = _NAME.fullmatch(path.name)
     stem = match["stem"] if match else path.name
     return stem.removesuffix("_0000") or stem
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that an image is stored in: one, or header and voxels of a pair. Raises `BadScan` if the other is missing."""
+    """The files that an image is stored in: one, or header and voxels of a pair. Raises `BadScan`
+    if the other is missing.
+    """
     return list(dict.fromkeys(_twins(path)))
 
 
 def read_grid(path: Path, options: ReadOptions = AS_IS) -> Grid:
-    """Shape and affine of a file, from its header alone. Raises as `read_volume`, for what a header can show."""
+    """Shape and affine of a file, from its header alone. Raises as `read_volume`, for what a header
+    can show.
+    """
     header = _read_header(path, options)
     with about(path):
         return Grid(header.shape, header.affine)
 
 
 def read_volume(path: Path, options: ReadOptions = AS_IS) -> Volume:
-    """A scan with its stored voxels (float64 becomes float32, 64-bit integers 32-bit), slope, intercept and notes.
+    """A scan with its stored voxels (float64 becomes float32, 64-bit integers 32-bit), slope,
+    intercept and notes.
 
-    Raises `BadScan` (rows N01-N37 and N46, N48 of the fault corpus: damaged, not an image, geometry unknown or contradictory,
-    several volumes, non-finite or constant voxels) and `NoRoom` (not readable, not enough memory).
+    Raises `BadScan` (rows N01-N37 and N46, N48 of the fault corpus: damaged, not an image, geometry
+    unknown or contradictory, several volumes, non-finite or constant voxels) and `NoRoom` (not
+    readable, not enough memory).
     """
     header, array = _read(path, options)
     with about(path):
         array, notes = finite(native(array, header), options)
         low, high = float(array.min()), float(array.max())
         if low == high:
-            raise BadScan(f"no contrast: every voxel is {low:g}", fix="export the image again", row="N33")
+            raise BadScan(
+                f"no contrast: every voxel is {low:g}", fix="export the image again", code="N33"
+            )
         with np.errstate(over="ignore"):
             scaled = np.array([low, high]) * header.slope + header.inter
         if np.abs(scaled).max() > np.finfo(np.float32).max:
-            raise BadScan(f"scaled intensities reach {scaled}, beyond float32", fix="export the image again", row="N37")
-        return Volume.from_file_order(array, header.affine, header.slope, header.inter, (*header.notes, *notes))
+            raise BadScan(
+                f"scaled intensities reach {scaled}, beyond float32",
+                fix="export the image again",
+                code="N37",
+            )
+        return Volume.from_file_order(
+            array, header.affine, header.slope, header.inter, (*header.notes, *notes)
+        )
 
 
 def read_labels(path: Path, options: ReadOptions = AS_IS) -> LabelMap:
-    """A label map as uint8, or uint16 or uint32 where labels need it; whole numbers within 1e-3 are taken as such.
+    """A label map as uint8, or uint16 or uint32 where labels need it; whole numbers within 1e-3 are
+    taken as such.
 
-    A label map of one volume belongs to every volume of its scan, whichever of them `options` asks for. Raises as `read_volume`
-    for the file itself, and `BadScan` for values that are no labels (M05, M06, M08, M09, M14).
+    A label map of one volume belongs to every volume of its scan, whichever of them `options` asks
+    for. Raises as `read_volume` for the file itself, and `BadScan` for values that are no labels
+    (M05, M06, M08, M09, M14).
     """
     if options.volume and _read_header(path, replace(options, volume=0)).volumes == 1:
         options = replace(options, volume=0)
@@ -124,12 +145,15 @@ def read_labels(path: Path, options: ReadOptions = AS_IS) -> LabelMap:
 
 
 def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) -> None:
-    """Write a label map on its own grid (`.nii`, `.nii.gz`), atomically, and read it back; no source header is copied.
+    """Write a label map on its own grid (`.nii`, `.nii.gz`), atomically, and read it back; no
+    source header is copied.
 
     `predicted`: a model drew it and can draw it again, see `is_prediction`.
     """
     high = int(label_map.voxels.max())
-    stored = label_map.voxels.astype(np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32)
+    stored = label_map.voxels.astype(
+        np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32
+    )
 
     def verify(temp: Path) -> None:
         back = read_labels(temp)
@@ -137,7 +161,9 @@ def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) ->
 
     with writing(path, verify=verify) as temp:
         array = label_map.grid.orientation.undo(stored)
-        _write(temp, path, label_map.grid, array, 1.0, 0.0, _mark_of(array) if predicted else _MAKER)
+        _write(
+            temp, path, label_map.grid, array, 1.0, 0.0, _mark_of(array) if predicted else _MAKER
+        )
 
 
 def write_volume(path: Path, volume: Volume) -> None:
@@ -145,14 +171,24 @@ def write_volume(path: Path, volume: Volume) -> None:
 
     def verify(temp: Path) -> None:
         back = read_volume(temp)
-        same = np.array_equal(back.voxels, volume.voxels) and np.allclose([back.slope, back.inter], [volume.slope, volume.inter])
+        same = np.array_equal(back.voxels, volume.voxels) and np.allclose(
+            [back.slope, back.inter], [volume.slope, volume.inter]
+        )
         _verify(path, volume.grid, back.grid, same)
 
     with writing(path, verify=verify) as temp:
-        _write(temp, path, volume.grid, volume.grid.orientation.undo(volume.voxels), volume.slope, volume.inter)
+        _write(
+            temp,
+            path,
+            volume.grid,
+            volume.grid.orientation.undo(volume.voxels),
+            volume.slope,
+            volume.inter,
+        )
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------------
+# --- reading
+# --------------------------------------------------------------------------------
 
 
 def _read_header(path: Path, options: ReadOptions) -> Header:
@@ -177,17 +213,27 @@ def _read(path: Path, options: ReadOptions) -> tuple[Header, Shaped[np.ndarray, 
 
 def _twins(path: Path) -> tuple[Path, Path]:
     """Where the header lies and where the voxels lie: the same file, but for `.hdr/.img` pairs."""
-    match = re.fullmatch(r"(?P<stem>.+)\.(?P<kind>hdr|img)(\.gz)?", path.name, re.IGNORECASE | re.DOTALL)
+    match = re.fullmatch(
+        r"(?P<stem>.+)\.(?P<kind>hdr|img)(\.gz)?", path.name, re.IGNORECASE | re.DOTALL
+    )
     if not match:
         return path, path
     kind = match["kind"].lower()
     twin = {"hdr": "img", "img": "hdr"}[kind]
-    candidates = [path.with_name(f"{match['stem']}.{name}{gz}") for name in (twin, twin.upper()) for gz in ("", ".gz")]
+    candidates = [
+        path.with_name(f"{match['stem']}.{name}{gz}")
+        for name in (twin, twin.upper())
+        for gz in ("", ".gz")
+    ]
     found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is None:
         with about(path):
             check_regular(path)
-            raise BadScan(f"its twin {candidates[0].name} is missing", fix=f"copy {candidates[0].name} beside it", row="N35")
+            raise BadScan(
+                f"its twin {candidates[0].name} is missing",
+                fix=f"copy {candidates[0].name} beside it",
+                code="N35",
+            )
     return (path, found) if kind == "hdr" else (found, path)
 
 
@@ -197,7 +243,9 @@ def _header_from(stream: Stream, path: Path, options: ReadOptions) -> Header:
     if header.paired != in_pair:
         kinds = ("a single file", "half of a .hdr/.img pair")
         what = f"field magic says this is {kinds[header.paired]}, the name says {kinds[in_pair]}"
-        raise BadScan(what, fix="convert it to one .nii.gz file with the tool that made it", row="N15")
+        raise BadScan(
+            what, fix="convert it to one .nii.gz file with the tool that made it", code="N15"
+        )
     note = ""
     if path.suffix.lower() == ".gz" and not stream.compressed:
         note = "N08: named .gz but not compressed; read as it is"
@@ -212,15 +260,20 @@ def _check_size(header: Header, stream: Stream) -> None:
     if wanted > stream.largest:
         beyond = header.offset > stream.largest
         raise BadScan(
-            f"header declares {wanted} bytes ({wanted / 1e9:.3g} GB), the file holds {stream.file_size}",
-            where=f"field vox_offset is {header.offset}, beyond the end of the file" if beyond else (),
+            f"header declares {wanted} bytes ({wanted / 1e9:.3g} GB), the file holds "
+            f"{stream.file_size}",
+            where=f"field vox_offset is {header.offset}, beyond the end of the file"
+            if beyond
+            else (),
             fix="copy it again from its source, and compare size or hash with the original",
-            row="N14" if beyond else "N11" if wanted > 2**30 else "N02",
+            code="N14" if beyond else "N11" if wanted > 2**30 else "N02",
         )
 
 
 def _voxels(stream: Stream, header: Header) -> Shaped[np.ndarray, "i j k"]:
-    """Voxels of the chosen volume; the whole stream is read, so that damage anywhere in it is seen."""
+    """Voxels of the chosen volume; the whole stream is read, so that damage anywhere in
+    it is seen.
+    """
     _check_size(header, stream)
     count = math.prod(header.shape)
     check_room(header.data_bytes + 4 * count, "reading this image")
@@ -231,34 +284,51 @@ def _voxels(stream: Stream, header: Header) -> Shaped[np.ndarray, "i j k"]:
         raise BadScan(
             f"the image ends early: {header.data_bytes} bytes of voxels declared, {found} found",
             fix="copy it again from its source, and compare size or hash with the original",
-            row="N02",
+            code="N02",
         )
     extra = stream.finish()
     if extra:
         number = f"{extra} extra bytes" if extra <= 2**20 else "more than 1048576 extra bytes"
-        raise BadScan(f"{number} follow the image", fix="export the image again; its header does not fit its data", row="N07")
+        raise BadScan(
+            f"{number} follow the image",
+            fix="export the image again; its header does not fit its data",
+            code="N07",
+        )
     first = header.volume * count * header.dtype.itemsize
     chosen = buffer[first : first + count * header.dtype.itemsize].view(header.dtype)
     array: Shaped[np.ndarray, "i j k"] = chosen.reshape(header.shape, order="F")
     return array
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------------
+# --- writing
+# --------------------------------------------------------------------------------
 
 
 def _write(
-    temp: Path, path: Path, grid: Grid, array: Shaped[np.ndarray, "i j k"], slope: float, inter: float, mark: bytes = _MAKER
+    temp: Path,
+    path: Path,
+    grid: Grid,
+    array: Shaped[np.ndarray, "i j k"],
+    slope: float,
+    inter: float,
+    mark: bytes = _MAKER,
 ) -> None:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
-        raise BadConfig(f"{path.name}: the name must end in .nii or .nii.gz", fix=f"write to {path.stem}.nii.gz", row="N45")
+        raise BadConfig(
+            f"{path.name}: the name must end in .nii or .nii.gz",
+            fix=f"write to {path.stem}.nii.gz",
+            code="N45",
+        )
     head = _fresh_header(grid, array.dtype, slope, inter, mark)
     with temp.open("wb") as file:
         if not name.endswith(".gz"):
             file.writelines(_pieces(head, array))
             return
         # No name and no time in the gzip header: the same mask gives the same bytes.
-        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as packed:
+        with gzip.GzipFile(
+            filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0
+        ) as packed:
             packed.writelines(_pieces(head, array))
 
 
@@ -271,15 +341,23 @@ def _mark_of(array: Shaped[np.ndarray, "i j k"]) -> bytes:
 
 
 def _pieces(head: bytes, array: Shaped[np.ndarray, "i j k"]) -> Iterator[bytes]:
-    """Header, an empty list of extensions, and the voxels slice by slice (never a second copy of the whole)."""
+    """Header, an empty list of extensions, and the voxels slice by slice (never a second copy of
+    the whole).
+    """
     yield head + b"\0\0\0\0"
     for k in range(array.shape[2]):
         yield array[:, :, k].tobytes(order="F")
 
 
-def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float, mark: bytes) -> bytes:
+def _fresh_header(
+    grid: Grid, dtype: np.dtype[Any], slope: float, inter: float, mark: bytes
+) -> bytes:
     if max(grid.shape) > np.iinfo(np.int16).max:
-        raise BadScan(f"shape {grid.shape}: NIfTI-1 ends at 32767 voxels an axis", fix="crop the image", row="N30")
+        raise BadScan(
+            f"shape {grid.shape}: NIfTI-1 ends at 32767 voxels an axis",
+            fix="crop the image",
+            code="N30",
+        )
     header = np.zeros((), nifti1.header_dtype.newbyteorder("<"))
     header["sizeof_hdr"], header["magic"], header["vox_offset"] = 348, b"n+1", 352
     header["dim"] = [3, *grid.shape, 1, 1, 1, 1]
@@ -295,14 +373,18 @@ def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float, 
 
 
 def _add_qform(header: np.ndarray, grid: Grid) -> None:
-    """The same geometry as a rotation; left out where axes are sheared or float32 cannot hold the rotation (near half turns)."""
+    """The same geometry as a rotation; left out where axes are sheared or float32 cannot hold the
+    rotation (near half turns).
+    """
     directions = grid.affine[:3, :3] / grid.spacing_mm
     turn = -1.0 if np.linalg.det(directions) < 0 else 1.0
     directions[:, 2] *= turn
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-6:
         return
     quaternion = mat2quat(directions)
-    recovered = math.sqrt(max(0.0, 1.0 - float(np.square(quaternion[1:].astype(np.float32), dtype=float).sum())))
+    recovered = math.sqrt(
+        max(0.0, 1.0 - float(np.square(quaternion[1:].astype(np.float32), dtype=float).sum()))
+    )
     if abs(recovered - quaternion[0]) > 1e-5:
         return
     header["pixdim"][0] = turn
@@ -313,5 +395,14 @@ def _add_qform(header: np.ndarray, grid: Grid) -> None:
 
 def _verify(path: Path, grid: Grid, back: Grid, same_voxels: bool) -> None:
     limit = 1e-6 * max(1.0, float(np.abs(grid.affine).max()))
-    if not same_voxels or back.shape != grid.shape or np.abs(back.affine - grid.affine).max() > limit:
-        raise NoRoom(f"{path.name} does not read back as written", where=f"file  {path}", fix="check the disk", row="F09")
+    if (
+        not same_voxels
+        or back.shape != grid.shape
+        or np.abs(back.affine - grid.affine).max() > limit
+    ):
+        raise NoRoom(
+            f"{path.name} does not read back as written",
+            where=f"file  {path}",
+            fix="check the disk",
+            code="F09",
+        )

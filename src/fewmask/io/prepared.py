@@ -20,7 +20,9 @@ from fewmask.io.text import read_json, read_toml, write_json, write_toml
 FORMAT = 2
 MANIFEST = "dataset.json"
 Tags = dict[str, dict[str, tuple[int, int] | None]]
-"""case -> class -> first and last slice (d, inclusive), or None if absent from the whole scan; no key = nobody said."""
+"""case -> class -> first and last slice (d, inclusive), or None if absent from the whole scan; no
+key = nobody said.
+"""
 TAG_COLUMNS = ["case", "class", "first_slice", "last_slice"]
 REVIEWED_COLUMNS = ["case", "first_slice", "last_slice"]
 
@@ -63,7 +65,9 @@ class CaseRow:
 
     @property
     def burned_in(self) -> bool:
-        """Text in the pixels may name a person: no picture of this scan goes into what is shared."""
+        """Text in the pixels may name a person: no picture of this scan goes into what
+        is shared.
+        """
         return BURNED_IN in self.notes
 
 
@@ -83,22 +87,25 @@ class Prepared:
 
     @classmethod
     def open(cls, folder: Path, manifest_name: str = MANIFEST) -> "Prepared":
-        """Read the tables. Raises `BadDataset` if the folder is not a finished prepared dataset or does not hang together."""
+        """Read the tables. Raises `BadDataset` if the folder is not a finished prepared dataset or
+        does not hang together.
+        """
         manifest = folder / manifest_name
         if not manifest.exists():
             raise BadDataset(
                 "not a prepared dataset (or not finished): there is no dataset.json",
                 where=str(folder),
                 fix=f"fewmask prepare DATA --out {folder} --label liver=6",
-                row="F13",
+                code="F13",
             )
         record = read_json(manifest, kind=BadDataset, max_bytes=256 * 2**20)
         if record.get("format") != FORMAT:
             raise BadDataset(
-                f"prepared dataset has format {record.get('format')!r}, this version reads {FORMAT}",
+                f"prepared dataset has format {record.get('format')!r}, this version reads "
+                f"{FORMAT}",
                 where=str(manifest),
                 fix="prepare the data again with this version",
-                row="W06",
+                code="W06",
             )
         cases = {row["case"]: parse(CaseRow, row, "case") for row in record["cases"]}
         classes = tuple(record["classes"])
@@ -120,16 +127,27 @@ class Prepared:
         """Open one case. Raises `BadDataset` for a name that is not there."""
         if case not in self.cases:
             raise BadDataset(
-                f"no case is called {case!r}", where=str(self.folder), fix="see the case table in dataset.json", row="S04"
+                f"no case is called {case!r}",
+                where=str(self.folder),
+                fix="see the case table in dataset.json",
+                code="S04",
             )
         return CaseFile(self.folder / "cases" / f"{case}.h5")
 
     @cached_property
     def digest(self) -> str:
-        """Hash of everything training depends on: cases, recipe, classes, tags, reviewed slices, split."""
+        """Hash of everything training depends on: cases, recipe, classes, tags, reviewed slices,
+        split.
+        """
         record = {
             "cases": {
-                case: [row.voxels_sha256, row.labels_sha256, row.spacing_mm, row.percentiles, row.complete]
+                case: [
+                    row.voxels_sha256,
+                    row.labels_sha256,
+                    row.spacing_mm,
+                    row.percentiles,
+                    row.complete,
+                ]
                 for case, row in sorted(self.cases.items())
             },
             "recipe": self.recipe.as_dict(),
@@ -142,7 +160,9 @@ class Prepared:
 
     def bounds(self, case: str) -> tuple[float, float]:
         """Intensities that the recipe maps to 0 and 1 in this case."""
-        return self.recipe.window_hu if self.recipe.modality == "ct" else self.cases[case].percentiles
+        return (
+            self.recipe.window_hu if self.recipe.modality == "ct" else self.cases[case].percentiles
+        )
 
     @property
     def patients(self) -> dict[str, str]:
@@ -150,16 +170,26 @@ class Prepared:
         return {case: row.patient for case, row in self.cases.items()}
 
     def candidates(self, cases: Iterable[str]) -> dict[str, list[int]]:
-        """Per case the reviewed slices with any structure in them after placing: what a budget of slices is drawn from."""
+        """Per case the reviewed slices with any structure in them after placing: what a budget of
+        slices is drawn from.
+        """
         used = {case: set(self.recipe.slices(self.cases[case].shape[0])) for case in cases}
-        found = {case: {d for slices in self.cases[case].present.values() for d in slices} for case in used}
+        found = {
+            case: {d for slices in self.cases[case].present.values() for d in slices}
+            for case in used
+        }
         return {case: sorted(found[case] & used[case]) for case in used}
 
     def tag(self, case: str, d: int) -> list[int]:
-        """Per class 1 if the tags say it is in slice d, 0 if they say it is not, -1 if nobody said."""
+        """Per class 1 if the tags say it is in slice d, 0 if they say it is not, -1 if
+        nobody said.
+        """
         said = self.tags.get(case, {})
         return [
-            -1 if name not in said else int((span := said[name]) is not None and span[0] <= d <= span[1]) for name in self.classes
+            -1
+            if name not in said
+            else int((span := said[name]) is not None and span[0] <= d <= span[1])
+            for name in self.classes
         ]
 
 
@@ -186,7 +216,12 @@ def write_manifest(
 def write_tags(path: Path, tags: Tags) -> None:
     """Write tags.csv (slice numbers are d, counted from the feet)."""
     rows = [
-        {"case": case, "class": name, "first_slice": span[0] if span else None, "last_slice": span[1] if span else None}
+        {
+            "case": case,
+            "class": name,
+            "first_slice": span[0] if span else None,
+            "last_slice": span[1] if span else None,
+        }
         for case, said in sorted(tags.items())
         for name, span in said.items()
     ]
@@ -229,14 +264,26 @@ def read_budget(path: Path) -> Budget:
 def write_budget(path: Path, budget: Budget) -> None:
     """Write a budget file."""
     slices = [list(pair) for pair in budget.slices]
-    write_toml(path, {"kind": budget.kind, "draw": budget.draw, "slices": slices, "volumes": list(budget.volumes)})
+    write_toml(
+        path,
+        {
+            "kind": budget.kind,
+            "draw": budget.draw,
+            "slices": slices,
+            "volumes": list(budget.volumes),
+        },
+    )
 
 
 def _read_tags(path: Path, cases: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Tags:
     tags: Tags = {}
     for row in read_csv(path, TAG_COLUMNS):
         if row["case"] not in cases or row["class"] not in classes:
-            raise BadDataset(f"tags.csv names {row['case']} / {row['class']}, which is not there", where=str(path), row="S04")
+            raise BadDataset(
+                f"tags.csv names {row['case']} / {row['class']}, which is not there",
+                where=str(path),
+                code="S04",
+            )
         span = (int(row["first_slice"]), int(row["last_slice"])) if row["first_slice"] else None
         tags.setdefault(row["case"], {})[row["class"]] = span
     return tags
@@ -246,6 +293,8 @@ def _read_reviewed(path: Path, cases: Mapping[str, CaseRow]) -> dict[str, frozen
     reviewed: dict[str, set[int]] = {case: set() for case in cases}
     for row in read_csv(path, REVIEWED_COLUMNS):
         if row["case"] not in cases:
-            raise BadDataset(f"reviewed.csv names {row['case']}, which is not there", where=str(path), row="S04")
+            raise BadDataset(
+                f"reviewed.csv names {row['case']}, which is not there", where=str(path), code="S04"
+            )
         reviewed[row["case"]].update(range(int(row["first_slice"]), int(row["last_slice"]) + 1))
     return {case: frozenset(slices) for case, slices in reviewed.items()}

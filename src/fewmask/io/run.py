@@ -38,12 +38,16 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class States:
-    """Saved states in a folder: the last two are kept, and a state counts once its record is there."""
+    """Saved states in a folder: the last two are kept, and a state counts once its
+    record is there.
+    """
 
     path: Path
 
     def save(self, step: int, tensors: Mapping[str, Tensor], before_done: Any = None) -> None:
-        """Save a state: tensors, then the record that makes it count; older ones but the last two are removed."""
+        """Save a state: tensors, then the record that makes it count; older ones but the last two
+        are removed.
+        """
         stem = f"state-{step:08d}"
         digest = save_tensors(self.path / f"{stem}.safetensors", tensors)
         if before_done is not None:
@@ -56,7 +60,9 @@ class States:
                 item.unlink(missing_ok=True)
 
     def latest(self) -> Checkpoint | None:
-        """The newest state that checks out; a bad one is passed over and named. None if there is none."""
+        """The newest state that checks out; a bad one is passed over and named. None if there is
+        none.
+        """
         skipped: list[str] = []
         steps = self._steps()
         for step in steps:
@@ -65,7 +71,11 @@ class States:
                 record = read_json(path.with_suffix(".json"), kind=BadCheckpoint)
                 found = sha256(path) if path.exists() else "no file"
                 if found != record.get("sha256"):
-                    raise BadCheckpoint(f"SHA-256 is {found}, not {record.get('sha256')}", where=str(path), row="W05")
+                    raise BadCheckpoint(
+                        f"SHA-256 is {found}, not {record.get('sha256')}",
+                        where=str(path),
+                        code="W05",
+                    )
                 return Checkpoint(step, load_tensors(path), tuple(skipped), steps[0] - step)
             except BadCheckpoint as error:
                 skipped.append(f"{path.name}: {error.what}")
@@ -74,13 +84,16 @@ class States:
                 "no saved state of this run checks out",
                 where=[str(self.path), *skipped],
                 fix="start again in a new --out",
-                row="W05",
+                code="W05",
             )
         return None
 
     def _steps(self) -> list[int]:
         """Steps with a record, newest first."""
-        return sorted((int(m[1]) for item in self.path.iterdir() if (m := _STATE.fullmatch(item.name))), reverse=True)
+        return sorted(
+            (int(m[1]) for item in self.path.iterdir() if (m := _STATE.fullmatch(item.name))),
+            reverse=True,
+        )
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class RunFolder(States):
                 "not a run folder: there is no config.json",
                 where=str(path),
                 fix="give the folder of --out of `fewmask train`",
-                row="W06",
+                code="W06",
             )
         return cls(path)
 
@@ -133,7 +146,8 @@ class RunFolder(States):
         environment: Mapping[str, Any],
         beside: Collection[str] = (),
     ) -> None:
-        """Write what the run is made of, config last: a folder without config.json was never started.
+        """Write what the run is made of, config last: a folder without config.json was never
+        started.
 
         `beside` names what else may be there (folders of earlier stages).
         """
@@ -144,7 +158,7 @@ class RunFolder(States):
                 where=str(self.path),
                 did="nothing was written",
                 fix="choose another --out",
-                row="F11",
+                code="F11",
             )
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "recipe.json", recipe)
@@ -160,24 +174,28 @@ class RunFolder(States):
     def open_prepared(self) -> Prepared:
         """The data that the run learned from.
 
-        Raises `BadDataset` where a score or picture would be about something else: masks that mean something else by now, another
-        scan under a name, none under that of one kept aside (C06). More scans, tags and outlines may have come. Raises
-        `BadCheckpoint` for a run of an earlier version (W06).
+        Raises `BadDataset` where a score or picture would be about something else: masks that mean
+        something else by now, another scan under a name, none under that of one kept aside (C06).
+        More scans, tags and outlines may have come. Raises `BadCheckpoint` for a run of an earlier
+        version (W06).
         """
         config = self.read_config()
         prepared = Prepared.open(Path(config["prepared"]))
         if "scans" not in config:
             raise BadCheckpoint(
-                "the run was made by an earlier version, which did not note what data it learned from",
+                "the run was made by an earlier version, which did not note what data it "
+                "learned from",
                 where=str(self.path),
                 fix=f"train again: fewmask train {prepared.folder}",
-                row="W06",
+                code="W06",
             )
         known = {case: row.voxels_sha256 for case, row in prepared.cases.items()}
         split = self.read_split()
         kept_aside = {*split.val, *split.test}
         other = [
-            case for case, digest in config["scans"].items() if known.get(case, None if case in kept_aside else digest) != digest
+            case
+            for case, digest in config["scans"].items()
+            if known.get(case, None if case in kept_aside else digest) != digest
         ]
         if prepared.options["labels"] == config["labels"] and not other:
             return prepared
@@ -189,8 +207,11 @@ class RunFolder(States):
                 *(f"{case}: {'another scan' if case in known else 'gone'}" for case in other[:10]),
             ],
             did="nothing was scored or shown",
-            fix=f"prepare it as it was (into another folder what is new), or train again: fewmask train {prepared.folder}",
-            row="C06",
+            fix=(
+                "prepare it as it was (into another folder what is new), or train again: fewmask "
+                f"train {prepared.folder}"
+            ),
+            code="C06",
         )
 
     def read_recipe(self) -> dict[str, Any]:
@@ -215,4 +236,8 @@ class RunFolder(States):
 
     def read_losses(self, before: int) -> list[dict[str, str]]:
         """Rows of steps before `before`."""
-        return [row for row in read_csv(self.losses, ["step"]) if int(row["step"]) < before] if self.losses.exists() else []
+        return (
+            [row for row in read_csv(self.losses, ["step"]) if int(row["step"]) < before]
+            if self.losses.exists()
+            else []
+        )

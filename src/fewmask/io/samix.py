@@ -1,8 +1,10 @@
-"""SAM-Mix's own HDF5 files, both ways: groups `Slice{i}` with `Slice`, `Segmentation` and the attribute `ImageLabel`.
+"""SAM-Mix's own HDF5 files, both ways: groups `Slice{i}` with `Slice`, `Segmentation` and the
+attribute `ImageLabel`.
 
-The paper's script windows CT to [-160, 240] HU, resizes to 256 x 256, casts to float16 and only then maps -3055..5811 to 0..1
-(specs/sam-mix-ada-sam.md, 1.7). float16 has no 8866: the script divides by 8864, and so do both directions here. About 186 grey
-levels survive, so an image read back is within 2.5 HU of the original.
+The paper's script windows CT to [-160, 240] HU, resizes to 256 x 256, casts to float16 and only
+then maps -3055..5811 to 0..1 (specs/sam-mix-ada-sam.md, 1.7). float16 has no 8866: the script
+divides by 8864, and so do both directions here. About 186 grey levels survive, so an image read
+back is within 2.5 HU of the original.
 """
 
 import re
@@ -27,7 +29,9 @@ _FIX = "write the file again, or leave it out"
 
 @dataclass(frozen=True, eq=False)
 class SamMixFile:
-    """The usable slices of one file, in order of their numbers. Patients are unknown: slice-level use only."""
+    """The usable slices of one file, in order of their numbers. Patients are unknown: slice-level
+    use only.
+    """
 
     numbers: tuple[int, ...]
     """i of `Slice{i}`."""
@@ -36,23 +40,35 @@ class SamMixFile:
     masks: UInt8[np.ndarray, "n h w"]
     """Label values as stored: 0 background, 1 liver, 2 tumour in the paper's files."""
     image_labels: Int64[np.ndarray, " n"]
-    """1 if the structure is in the slice before it was resized, else 0, -1 where the file does not say."""
+    """1 if the structure is in the slice before it was resized, else 0, -1 where the file does not
+    say.
+    """
     problems: tuple[FewmaskError, ...] = ()
     """What is wrong, by slice (H05)."""
 
 
-def export_samix(path: Path, slices: Iterable[tuple[Num[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]]) -> int:
-    """Write slices (image in HU, mask) as the paper's preprocessing leaves them, numbered from 0; returns how many.
+def export_samix(
+    path: Path, slices: Iterable[tuple[Num[np.ndarray, "h w"], UInt8[np.ndarray, "h w"]]]
+) -> int:
+    """Write slices (image in HU, mask) as the paper's preprocessing leaves them, numbered from 0;
+    returns how many.
 
-    Resizing to 256 x 256 is the caller's; the window is applied here. No slice raises `BadDataset`; the write is atomic.
+    Resizing to 256 x 256 is the caller's; the window is applied here. No slice raises `BadDataset`;
+    the write is atomic.
     """
     count = 0
     with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
         for count, (image, mask) in enumerate(slices, start=1):
             if image.shape != mask.shape:
-                raise BadDataset(f"slice {count - 1}: image is {image.shape}, mask {mask.shape}", where=path.name, row="M01")
+                raise BadDataset(
+                    f"slice {count - 1}: image is {image.shape}, mask {mask.shape}",
+                    where=path.name,
+                    code="M01",
+                )
             group = file.create_group(f"Slice{count - 1}")
-            group.create_dataset("Slice", data=_normalise(image), fletcher32=True, chunks=image.shape)
+            group.create_dataset(
+                "Slice", data=_normalise(image), fletcher32=True, chunks=image.shape
+            )
             group.create_dataset("Segmentation", data=mask, fletcher32=True, chunks=mask.shape)
             group.attrs["ImageLabel"] = np.int64(mask.any())
         if not count:
@@ -63,9 +79,10 @@ def export_samix(path: Path, slices: Iterable[tuple[Num[np.ndarray, "h w"], UInt
 def read_samix(path: Path) -> SamMixFile:
     """Read a file of the paper's script or of `export_samix`.
 
-    `problems` lists by slice (H05): missing numbers, missing parts, `ImageLabel` missing or at odds with the mask, shapes that
-    differ, values that are not normalised; only slices whose image and mask are usable are in the arrays. Raises `BadDataset`
-    if the file itself is refused (H01-H04, see `open_guarded`) or no slice is left.
+    `problems` lists by slice (H05): missing numbers, missing parts, `ImageLabel` missing or at odds
+    with the mask, shapes that differ, values that are not normalised; only slices whose image and
+    mask are usable are in the arrays. Raises `BadDataset` if the file itself is refused (H01-H04,
+    see `open_guarded`) or no slice is left.
     """
     images: list[Float32[np.ndarray, "h w"]] = []
     masks: list[UInt8[np.ndarray, "h w"]] = []
@@ -93,20 +110,33 @@ def read_samix(path: Path) -> SamMixFile:
             where=[path.name, *(problem.what for problem in problems[:10])],
             did="nothing was imported",
             fix="groups named Slice0, Slice1, ... with Slice and Segmentation are needed",
-            row="H05",
+            code="H05",
         )
-    return SamMixFile(tuple(numbers), np.stack(images), np.stack(masks), np.array(labels, np.int64), tuple(problems))
+    return SamMixFile(
+        tuple(numbers),
+        np.stack(images),
+        np.stack(masks),
+        np.array(labels, np.int64),
+        tuple(problems),
+    )
 
 
 def _normalise(image: Num[np.ndarray, "h w"]) -> Float16[np.ndarray, "h w"]:
     """Exactly as the script does it: cast to float16 first, then shift and divide in float16."""
     if not np.isfinite(image).all():
-        raise BadDataset("image holds values that are not finite", row="N31")
-    return ((np.clip(image, *WINDOW_HU).astype(np.float16) + _LOW) / _SPAN).astype(np.float16)
+        raise BadDataset("image holds values that are not finite", code="N31")
+    result: Float16[np.ndarray, "h w"] = (
+        (np.clip(image, *WINDOW_HU).astype(np.float16) + _LOW) / _SPAN
+    ).astype(np.float16)
+    return result
 
 
 def _groups(file: h5py.File) -> dict[int, h5py.Group]:
-    found = {int(name[1]): file[name[0]] for key in file if (name := re.fullmatch(r"Slice(\d{1,6})", key))}
+    found = {
+        int(name[1]): file[name[0]]
+        for key in file
+        if (name := re.fullmatch(r"Slice(\d{1,6})", key))
+    }
     return {number: group for number, group in found.items() if isinstance(group, h5py.Group)}
 
 
@@ -124,38 +154,78 @@ def _read_slice(
     for part, dataset in zip(("Slice", "Segmentation"), parts, strict=True):
         if not isinstance(dataset, h5py.Dataset):
             raise _problem(path, name, f"{part} is missing")
-        if dataset.ndim != 2 or not 0 < max(dataset.shape) <= _MAX_SIDE or dataset.shape != (shape or parts[0].shape):
-            raise _problem(path, name, f"{part} has shape {dataset.shape}, not that of the other slices")
+        if (
+            dataset.ndim != 2
+            or not 0 < max(dataset.shape) <= _MAX_SIDE
+            or dataset.shape != (shape or parts[0].shape)
+        ):
+            raise _problem(
+                path, name, f"{part} has shape {dataset.shape}, not that of the other slices"
+            )
     try:
         image, mask = (dataset[()] for dataset in parts)
     except OSError as error:
-        raise _problem(path, name, f"is damaged ({type(error).__name__}: checksum or filter)", row="H02") from error
-    if image.dtype.kind != "f" or not np.isfinite(image).all() or image.min() < 0 or image.max() > 1:
+        raise _problem(
+            path, name, f"is damaged ({type(error).__name__}: checksum or filter)", code="H02"
+        ) from error
+    if (
+        image.dtype.kind != "f"
+        or not np.isfinite(image).all()
+        or image.min() < 0
+        or image.max() > 1
+    ):
         raise _problem(path, name, "image is not normalised to 0..1")
     whole = np.rint(mask)
-    if mask.dtype.kind not in "iuf" or not np.array_equal(whole, mask) or whole.min() < 0 or whole.max() > 255:
-        raise _problem(path, name, "mask values are not whole numbers from 0 to 255", row="M06")
+    if (
+        mask.dtype.kind not in "iuf"
+        or not np.array_equal(whole, mask)
+        or whole.min() < 0
+        or whole.max() > 255
+    ):
+        raise _problem(path, name, "mask values are not whole numbers from 0 to 255", code="M06")
     return image.astype(np.float32) * np.float32(_SPAN) - np.float32(_LOW), whole.astype(np.uint8)
 
 
 def _image_label(group: h5py.Group) -> int:
-    """The attribute, on the group or on one of its two datasets; -1 if it is nowhere or no single 0 or 1."""
+    """The attribute, on the group or on one of its two datasets; -1 if it is nowhere or no single 0
+    or 1.
+    """
     for place in (group, group["Slice"], group["Segmentation"]):
         if "ImageLabel" in place.attrs:
             value = np.asarray(place.attrs["ImageLabel"])
-            return int(value.item()) if value.size == 1 and value.dtype.kind in "iufb" and value.item() in (0, 1) else -1
+            return (
+                int(value.item())
+                if value.size == 1 and value.dtype.kind in "iufb" and value.item() in (0, 1)
+                else -1
+            )
     return -1
 
 
-def _disagreement(path: Path, group: h5py.Group, label: int, mask: UInt8[np.ndarray, "h w"]) -> list[FewmaskError]:
+def _disagreement(
+    path: Path, group: h5py.Group, label: int, mask: UInt8[np.ndarray, "h w"]
+) -> list[FewmaskError]:
     name, there = group.name.strip("/"), bool(mask.any())
     if label < 0:
-        return [_problem(path, name, "ImageLabel is missing or neither 0 nor 1", "it was read as unknown")]
+        return [
+            _problem(
+                path, name, "ImageLabel is missing or neither 0 nor 1", "it was read as unknown"
+            )
+        ]
     if label == there:
         return []
-    # A structure of a few pixels may vanish when the mask is resized; the script took its label before that (M13).
-    return [_problem(path, name, f"ImageLabel is {label}, but the mask is {'not ' * there}empty", "both were read as they are")]
+    # A structure of a few pixels may vanish when the mask is resized; the script took its label
+    # before that (M13).
+    return [
+        _problem(
+            path,
+            name,
+            f"ImageLabel is {label}, but the mask is {'not ' * there}empty",
+            "both were read as they are",
+        )
+    ]
 
 
-def _problem(path: Path, name: str, what: str, did: str = "the slice was skipped", row: str = "H05") -> BadDataset:
-    return BadDataset(f"{name}: {what}", where=path.name, did=did, fix=_FIX, row=row)
+def _problem(
+    path: Path, name: str, what: str, did: str = "the slice was skipped", code: str = "H05"
+) -> BadDataset:
+    return BadDataset(f"{name}: {what}", where=path.name, did=did, fix=_FIX, code=code)

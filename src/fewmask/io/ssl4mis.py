@@ -1,4 +1,6 @@
-"""HDF5 volumes as the semi-supervised literature shares them: datasets `image` and `label`, one scan per file, no spacing."""
+"""HDF5 volumes as the semi-supervised literature shares them: datasets `image` and `label`, one
+scan per file, no spacing.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +33,11 @@ class Found:
 
 
 def find_volumes(folder: Path) -> Found:
-    """`ID/mri_norm2.h5` or `CASE.h5`, with their lists (`read_list`) from the folder or the one above it.
+    """`ID/mri_norm2.h5` or `CASE.h5`, with their lists (`read_list`) from the folder or the one
+    above it.
 
-    Raises `BadDataset` if there is no file, if a list names a case that is not there, or if two lists name the same part.
+    Raises `BadDataset` if there is no file, if a list names a case that is not there, or if two
+    lists name the same part.
     """
     nested = {path.parent.name: path for path in sorted(folder.glob(f"*/{LEFT_ATRIUM}"))}
     files = nested or {path.stem: path for path in sorted(folder.glob("*.h5"))}
@@ -56,22 +60,28 @@ def find_volumes(folder: Path) -> Found:
                 f"{path.name} names {len(missing)} scans that are not here",
                 where=missing[:5],
                 did="nothing was written",
-                row="S04",
+                code="S04",
             )
     return Found(files, lists)
 
 
 def _list_of(part: str, folder: Path) -> Path | None:
-    """`PART.list` (left atrium, ACDC) or `PART.txt` (BraTS); the folder's own goes before that of the folder above."""
+    """`PART.list` (left atrium, ACDC) or `PART.txt` (BraTS); the folder's own goes before that of
+    the folder above.
+    """
     for place in (folder, folder.parent):
-        there = [place / f"{part}{ending}" for ending in _ENDINGS if (place / f"{part}{ending}").is_file()]
+        there = [
+            place / f"{part}{ending}"
+            for ending in _ENDINGS
+            if (place / f"{part}{ending}").is_file()
+        ]
         if len(there) > 1:
             raise BadDataset(
                 f"{there[0].name} and {there[1].name} both say which scans are for {part}",
                 where=str(place),
                 did="nothing was written",
                 fix="keep the one that is meant",
-                row="S04",
+                code="S04",
             )
         if there:
             return there[0]
@@ -79,26 +89,47 @@ def _list_of(part: str, folder: Path) -> Path | None:
 
 
 def read_list(path: Path) -> list[str]:
-    """One case per line, with or without `.h5`; what follows a comma is not read, as in the literature's code."""
-    names = [line.partition(",")[0].strip() for line in read_text(path, kind=BadDataset).splitlines()]
+    """One case per line, with or without `.h5`; what follows a comma is not read, as in the
+    literature's code.
+    """
+    names = [
+        line.partition(",")[0].strip() for line in read_text(path, kind=BadDataset).splitlines()
+    ]
     return [Path(name).stem if name.endswith(".h5") else name for name in names if name]
 
 
-def read_h5_volume(path: Path, order: Order) -> tuple[Shaped[np.ndarray, "w h d"], UInt8[np.ndarray, "w h d"]]:
-    """Image and label map of a file whose axes are in `order`. Raises `BadDataset` for a damaged, foreign or 2D file."""
+def read_h5_volume(
+    path: Path, order: Order
+) -> tuple[Shaped[np.ndarray, "w h d"], UInt8[np.ndarray, "w h d"]]:
+    """Image and label map of a file whose axes are in `order`. Raises `BadDataset` for a damaged,
+    foreign or 2D file.
+    """
     with open_guarded(path, fix="get the file again") as file:
         if not {"image", "label"} <= set(file):
-            raise BadDataset("no datasets `image` and `label`", where=str(path), did="nothing was written", row="H05")
+            raise BadDataset(
+                "no datasets `image` and `label`",
+                where=str(path),
+                did="nothing was written",
+                code="H05",
+            )
         try:
             image, label = np.asarray(file["image"][...]), np.asarray(file["label"][...])
         except OSError as error:
-            raise BadDataset(f"the file is damaged: {error}", where=str(path), row="H02") from error
+            raise BadDataset(
+                f"the file is damaged: {error}", where=str(path), code="H02"
+            ) from error
     if image.ndim != 3 or image.shape != label.shape:
         raise BadDataset(
-            f"image is {image.shape} and label {label.shape}, two volumes of one shape are wanted", where=str(path), row="M01"
+            f"image is {image.shape} and label {label.shape}, two volumes of one shape are wanted",
+            where=str(path),
+            code="M01",
         )
     values = np.unique(label)
     if values.min() < 0 or values.max() > 254 or not np.array_equal(values, values.astype(int)):
-        raise BadDataset(f"label holds {values[:5]}, whole numbers from 0 to 254 are wanted", where=str(path), row="M11")
+        raise BadDataset(
+            f"label holds {values[:5]}, whole numbers from 0 to 254 are wanted",
+            where=str(path),
+            code="M11",
+        )
     label = label.astype(np.uint8)
     return (image, label) if order == "whd" else (image.T.copy(), label.T.copy())

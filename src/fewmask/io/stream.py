@@ -1,4 +1,6 @@
-"""The bytes of one image file, guarded: only regular files, whole gzip streams, no bombs, unchanged while read."""
+"""The bytes of one image file, guarded: only regular files, whole gzip streams, no bombs, unchanged
+while read.
+"""
 
 import errno
 import hashlib
@@ -17,11 +19,18 @@ MAX_RATIO = 1032
 """Deflate cannot shrink data more than this."""
 _GZIP = b"\x1f\x8b"
 _COPY_AGAIN = "copy it again from its source, and compare size or hash with the original"
-_KINDS = ((b"<", "a web page (HTML or XML)"), (b"{", "a JSON text"), (b"[", "a JSON text"), (b"PK\x03\x04", "a zip archive"))
+_KINDS = (
+    (b"<", "a web page (HTML or XML)"),
+    (b"{", "a JSON text"),
+    (b"[", "a JSON text"),
+    (b"PK\x03\x04", "a zip archive"),
+)
 
 
 class Stream:
-    """Sequential reader of a plain or gzip file; gzip is told by content, and its checksums are checked as it is read."""
+    """Sequential reader of a plain or gzip file; gzip is told by content, and its checksums are
+    checked as it is read.
+    """
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self.file_size = size
@@ -59,7 +68,9 @@ class Stream:
             count -= len(piece)
 
     def finish(self) -> int:
-        """Read on to the end, so that the last checksum is checked; returns the bytes found, giving up beyond 1 MiB."""
+        """Read on to the end, so that the last checksum is checked; returns the bytes found, giving
+        up beyond 1 MiB.
+        """
         found = 0
         while found <= CHUNK and (piece := self._some(CHUNK)):
             found += len(piece)
@@ -81,19 +92,25 @@ class Stream:
                 if not rest:
                     return b""
                 if not rest.startswith(_GZIP):
-                    raise BadScan("extra bytes follow the compressed image", fix=_COPY_AGAIN, row="N07")
+                    raise BadScan(
+                        "extra bytes follow the compressed image", fix=_COPY_AGAIN, code="N07"
+                    )
                 self._inflate, self._first = zlib.decompressobj(31), rest
             data = self._take()
             try:
                 out = self._inflate.decompress(data, limit)
             except zlib.error as error:
                 what = f"compressed data is damaged, checksum (CRC) or code wrong: {error}"
-                raise BadScan(what, fix=_COPY_AGAIN, row="N05") from error
+                raise BadScan(what, fix=_COPY_AGAIN, code="N05") from error
             self._first = self._inflate.unconsumed_tail
             if out:
                 return out
             if not data and not self._inflate.eof:
-                raise BadScan(f"compressed stream ends early, at byte {self.file_size} of the file", fix=_COPY_AGAIN, row="N01")
+                raise BadScan(
+                    f"compressed stream ends early, at byte {self.file_size} of the file",
+                    fix=_COPY_AGAIN,
+                    code="N01",
+                )
 
     def _take(self) -> bytes:
         data, self._first = self._first or self._file.read(CHUNK), b""
@@ -102,17 +119,29 @@ class Stream:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Stream]:
-    """A guarded stream over `path`. Raises `BadScan` (the file named) for what is no image, `NoRoom` if it may not be read."""
+    """A guarded stream over `path`. Raises `BadScan` (the file named) for what is no image,
+    `NoRoom` if it may not be read.
+    """
     with about(path):
         before = check_regular(path)
         if before.st_size == 0:
-            raise BadScan("empty file (failed download, or the disk was full?)", fix=_COPY_AGAIN, row="N04")
+            raise BadScan(
+                "empty file (failed download, or the disk was full?)", fix=_COPY_AGAIN, code="N04"
+            )
         with path.open("rb") as file:
             stream = Stream(file, before.st_size)
             yield stream
             after = os.fstat(file.fileno())
-        if (before.st_size, before.st_mtime_ns, before.st_ino) != (after.st_size, after.st_mtime_ns, after.st_ino):
-            raise BadScan("the file changed during reading", fix="wait until the program that writes it is done", row="N48")
+        if (before.st_size, before.st_mtime_ns, before.st_ino) != (
+            after.st_size,
+            after.st_mtime_ns,
+            after.st_ino,
+        ):
+            raise BadScan(
+                "the file changed during reading",
+                fix="wait until the program that writes it is done",
+                code="N48",
+            )
 
 
 @contextmanager
@@ -124,34 +153,46 @@ def about(path: Path) -> Iterator[None]:
         line = f"file  {path}"
         if line in error.where:
             raise
-        raise BadScan(error.what, where=(line, *error.where), did=error.did, fix=error.fix, row=error.row) from error
+        raise BadScan(
+            error.what, where=(line, *error.where), did=error.did, fix=error.fix, code=error.code
+        ) from error
     except OSError as error:
         raise NoRoom(
             f"cannot read {path.name}: {error.strerror or error}",
             where=f"file  {path}",
             fix="check who may read the file, and that its drive is still there",
-            row="N47",
+            code="N47",
         ) from error
 
 
 def check_regular(path: Path) -> os.stat_result:
-    """The file's stat; raises `BadScan` for anything but a regular file, without opening it (a FIFO would hang)."""
+    """The file's stat; raises `BadScan` for anything but a regular file, without opening it (a FIFO
+    would hang).
+    """
     try:
         found = path.stat()
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise BadScan("symlink loop", fix="remove the link, or let it point to a file", row="N46") from error
+            raise BadScan(
+                "symlink loop", fix="remove the link, or let it point to a file", code="N46"
+            ) from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             dangling = path.is_symlink()
             what = "dangling symlink: its target does not exist" if dangling else "no such file"
-            raise BadScan(what, fix="remove or mend the link" if dangling else "check the path", row="N46") from error
+            raise BadScan(
+                what, fix="remove or mend the link" if dangling else "check the path", code="N46"
+            ) from error
         if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
-            raise BadScan("no file can have this name", fix="check the path", row="N45") from error
+            raise BadScan("no file can have this name", fix="check the path", code="N45") from error
         raise
     if stat.S_ISDIR(found.st_mode):
-        raise BadScan("this is a directory, not a file", fix="rename the directory", row="N46")
+        raise BadScan("this is a directory, not a file", fix="rename the directory", code="N46")
     if not stat.S_ISREG(found.st_mode):
-        raise BadScan("this is a FIFO, socket or device, not a regular file", fix="remove it from the folder", row="N46")
+        raise BadScan(
+            "this is a FIFO, socket or device, not a regular file",
+            fix="remove it from the folder",
+            code="N46",
+        )
     return found
 
 

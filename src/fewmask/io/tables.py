@@ -13,11 +13,15 @@ from fewmask.io.text import read_text
 MAX_BYTES = 256 * 2**20
 
 
-def read_csv(path: Path, columns: Sequence[str], *, kind: type[FewmaskError] = BadDataset) -> list[dict[str, str]]:
-    """Rows as dicts of stripped texts; every name in `columns` must stand in the header line, other columns are kept.
+def read_csv(
+    path: Path, columns: Sequence[str], *, kind: type[FewmaskError] = BadDataset
+) -> list[dict[str, str]]:
+    """Rows as dicts of stripped texts; every name in `columns` must stand in the header line, other
+    columns are kept.
 
-    Blank lines and a leading byte-order mark (Excel writes one) are skipped. A missing or double column, or a row with too
-    many or too few fields, raises `kind` with the line number. A file with the header alone gives no rows.
+    Blank lines and a leading byte-order mark (Excel writes one) are skipped. A missing or double
+    column, or a row with too many or too few fields, raises `kind` with the line number. A file
+    with the header alone gives no rows.
     """
     text = read_text(path, kind=kind, max_bytes=MAX_BYTES, allow_bom=True)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -33,16 +37,20 @@ def read_csv(path: Path, columns: Sequence[str], *, kind: type[FewmaskError] = B
                 _check_header(header, columns, path, kind)
             elif len(values) != len(header):
                 raise kind(
-                    f"{path.name} line {reader.line_num}: {len(values)} fields, the header has {len(header)}",
+                    f"{path.name} line {reader.line_num}: {len(values)} fields, the header has "
+                    f"{len(header)}",
                     where=f"file  {path}",
                     fix=f"make the line hold: {','.join(header)}",
-                    row="C03",
+                    code="C03",
                 )
             else:
                 rows.append(dict(zip(header, values, strict=True)))
     except csv.Error as error:
         raise kind(
-            f"{path.name} line {reader.line_num} is not CSV: {error}", where=f"file  {path}", fix="mend that line", row="C03"
+            f"{path.name} line {reader.line_num} is not CSV: {error}",
+            where=f"file  {path}",
+            fix="mend that line",
+            code="C03",
         ) from error
     if not header:
         _check_header(header, columns, path, kind)
@@ -50,15 +58,18 @@ def read_csv(path: Path, columns: Sequence[str], *, kind: type[FewmaskError] = B
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Write a table atomically; a missing or None value is an empty field, an unknown column raises `ValueError`."""
+    """Write a table atomically; a missing or None value is an empty field, an unknown column raises
+    `ValueError`.
+    """
     write_text(path, _format(columns, rows, header=True))
 
 
 def append_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Append rows to a table of our own, on the disk when this returns; the file is made when absent.
+    """Append rows to a table of our own, on the disk when this returns; the file is made when
+    absent.
 
-    A last line without its end (the process was killed while appending) is dropped first: it was never whole. A header
-    other than `columns` raises `BadConfig`.
+    A last line without its end (the process was killed while appending) is dropped first: it was
+    never whole. A header other than `columns` raises `BadConfig`.
     """
     try:
         if not path.exists() or path.stat().st_size == 0:
@@ -69,9 +80,13 @@ def append_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, o
             if first != _format(columns, [], header=True).encode():
                 raise BadConfig(
                     f"{path.name} has other columns than the rows to be appended",
-                    where=[f"file  {path}", f"has     {first.decode(errors='replace').strip()}", f"wanted  {','.join(columns)}"],
+                    where=[
+                        f"file  {path}",
+                        f"has     {first.decode(errors='replace').strip()}",
+                        f"wanted  {','.join(columns)}",
+                    ],
                     fix="write to a new run folder",
-                    row="C06",
+                    code="C06",
                 )
             file.truncate(_whole_lines(file))
             file.seek(0, os.SEEK_END)
@@ -100,18 +115,28 @@ def _format(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, hea
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
     if header:
         writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    writer.writerows(
+        {key: "" if value is None else value for key, value in row.items()} for row in rows
+    )
     return buffer.getvalue()
 
 
-def _check_header(header: Sequence[str], columns: Sequence[str], path: Path, kind: type[FewmaskError]) -> None:
+def _check_header(
+    header: Sequence[str], columns: Sequence[str], path: Path, kind: type[FewmaskError]
+) -> None:
     missing = [name for name in columns if name not in header]
     if missing or len(set(header)) < len(header):
         what = f"lacks the column {missing[0]!r}" if missing else "names a column twice"
         semicolons = len(header) == 1 and ";" in header[0]
         raise kind(
             f"{path.name} {what}",
-            where=[f"file  {path}", f"has     {','.join(header) or 'nothing'}", f"wanted  {','.join(columns)}"],
-            fix="separate the fields by commas, not semicolons" if semicolons else f"let the first line be: {','.join(columns)}",
-            row="C03",
+            where=[
+                f"file  {path}",
+                f"has     {','.join(header) or 'nothing'}",
+                f"wanted  {','.join(columns)}",
+            ],
+            fix="separate the fields by commas, not semicolons"
+            if semicolons
+            else f"let the first line be: {','.join(columns)}",
+            code="C03",
         )

@@ -17,8 +17,12 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_toml(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """A TOML file as plain data. Anything but small, flat, UTF-8 TOML raises `kind` naming file and line."""
+def read_toml(
+    path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES
+) -> dict[str, Any]:
+    """A TOML file as plain data. Anything but small, flat, UTF-8 TOML raises `kind` naming file and
+    line.
+    """
     text = read_text(path, kind=kind, max_bytes=max_bytes)
     # A key of a million dots costs the parser quadratic time, so it is refused before parsing.
     if any(piece.count(".") > MAX_DEPTH for piece in re.split(r"[=,\n]", text)):
@@ -33,8 +37,12 @@ def read_toml(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: in
     return record
 
 
-def read_json(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
-    """A JSON file that holds one object. Duplicate keys, NaN, deep nesting, other encodings raise `kind`."""
+def read_json(
+    path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES
+) -> dict[str, Any]:
+    """A JSON file that holds one object. Duplicate keys, NaN, deep nesting, other encodings raise
+    `kind`.
+    """
     text = read_text(path, kind=kind, max_bytes=max_bytes)
     try:
         record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -43,20 +51,34 @@ def read_json(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: in
     except RecursionError as error:
         raise _too_deep(path, kind) from error
     if not isinstance(record, dict):
-        raise _unreadable(path, "JSON", f"an object {{...}} is needed, this is a {type(record).__name__}", kind)
+        raise _unreadable(
+            path, "JSON", f"an object {{...}} is needed, this is a {type(record).__name__}", kind
+        )
     _check_depth(record, path, kind)
     return record
 
 
-def read_text(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES, allow_bom: bool = False) -> str:
-    """The file's text; raises `kind` if it is absent, too large or not UTF-8, and `NoRoom` if it may not be read."""
+def read_text(
+    path: Path,
+    *,
+    kind: type[FewmaskError] = BadConfig,
+    max_bytes: int = MAX_BYTES,
+    allow_bom: bool = False,
+) -> str:
+    """The file's text; raises `kind` if it is absent, too large or not UTF-8, and `NoRoom` if it
+    may not be read.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise kind(f"no such file: {path}", did="nothing was started", fix="check the path", row="C05") from error
+        raise kind(
+            f"no such file: {path}", did="nothing was started", fix="check the path", code="C05"
+        ) from error
     except OSError as error:
-        raise NoRoom(f"cannot read {path}: {error.strerror}", fix=f"check who may read {path}", row="N47") from error
+        raise NoRoom(
+            f"cannot read {path}: {error.strerror}", fix=f"check who may read {path}", code="N47"
+        ) from error
     if len(data) > max_bytes:
         raise _refusal(path, f"is larger than {max_bytes} bytes", "is this the right file?", kind)
     if data.startswith(_WIDE_BOMS):
@@ -66,11 +88,15 @@ def read_text(path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: in
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _refusal(path, f"is not UTF-8 (byte {error.start})", "save it as UTF-8", kind) from error
+        raise _refusal(
+            path, f"is not UTF-8 (byte {error.start})", "save it as UTF-8", kind
+        ) from error
 
 
 def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write an object atomically, indented; not-a-number has no place in JSON and raises `ValueError`."""
+    """Write an object atomically, indented; not-a-number has no place in JSON and raises
+    `ValueError`.
+    """
     write_text(path, json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -80,12 +106,18 @@ def write_toml(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def dump_toml(record: Mapping[str, Any]) -> str:
-    """A table as TOML text; keys whose value is None are left out (TOML has no none). `tomllib.loads` is the inverse."""
+    """A table as TOML text; keys whose value is None are left out (TOML has no none).
+    `tomllib.loads` is the inverse.
+    """
     return "\n".join(_table(record, ())).strip("\n") + "\n"
 
 
 def _table(record: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    plain = {k: v for k, v in record.items() if v is not None and not isinstance(v, Mapping) and not _is_tables(v)}
+    plain = {
+        k: v
+        for k, v in record.items()
+        if v is not None and not isinstance(v, Mapping) and not _is_tables(v)
+    }
     lines = [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
     for key, value in record.items():
         name = ".".join(map(_key, (*path, key)))
@@ -98,7 +130,11 @@ def _table(record: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
 
 
 def _is_tables(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(row, Mapping) for row in value)
+    return (
+        isinstance(value, list | tuple)
+        and len(value) > 0
+        and all(isinstance(row, Mapping) for row in value)
+    )
 
 
 def _key(key: str) -> str:
@@ -115,9 +151,17 @@ def _value(value: Any) -> str:
         return repr(value)
     if isinstance(value, list | tuple):
         inline = "[" + ", ".join(map(_value, value)) + "]"
-        return inline if len(inline) <= 100 else "[\n" + "".join(f"  {_value(v)},\n" for v in value) + "]"
+        return (
+            inline
+            if len(inline) <= 100
+            else "[\n" + "".join(f"  {_value(v)},\n" for v in value) + "]"
+        )
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
+            + "}"
+        )
     raise TypeError(f"{type(value).__name__} cannot be written as TOML")
 
 
@@ -147,7 +191,9 @@ def _inside(item: Any) -> Iterable[Any]:
 
 
 def _too_deep(path: Path, kind: type[FewmaskError]) -> FewmaskError:
-    return _refusal(path, f"is nested deeper than {MAX_DEPTH} levels", "is this the right file?", kind)
+    return _refusal(
+        path, f"is nested deeper than {MAX_DEPTH} levels", "is this the right file?", kind
+    )
 
 
 def _unreadable(path: Path, language: str, reason: str, kind: type[FewmaskError]) -> FewmaskError:
@@ -155,4 +201,6 @@ def _unreadable(path: Path, language: str, reason: str, kind: type[FewmaskError]
 
 
 def _refusal(path: Path, what: str, fix: str, kind: type[FewmaskError]) -> FewmaskError:
-    return kind(f"{path.name} {what}", where=f"file  {path}", did="nothing was started", fix=fix, row="C03")
+    return kind(
+        f"{path.name} {what}", where=f"file  {path}", did="nothing was started", fix=fix, code="C03"
+    )

@@ -1,4 +1,6 @@
-"""Tensors on disk: our own as safetensors; a foreign `.pth` is read in one place, as plain tensors or not at all."""
+"""Tensors on disk: our own as safetensors; a foreign `.pth` is read in one place, as plain tensors
+or not at all.
+"""
 
 import math
 import os
@@ -23,13 +25,32 @@ from fewmask.io.nifti import sha256
 _MAX_HEADER = 16 * 2**20
 _MAX_RATIO = 4
 _UNREADABLE = (
-    *(pickle.UnpicklingError, struct.error, zlib.error, zipfile.BadZipFile, ImportError, AssertionError, AttributeError),
-    *(ArithmeticError, EOFError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError),
+    *(
+        pickle.UnpicklingError,
+        struct.error,
+        zlib.error,
+        zipfile.BadZipFile,
+        ImportError,
+        AssertionError,
+        AttributeError,
+    ),
+    *(
+        ArithmeticError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ),
 )
 """What the readers of a damaged archive or pickle raise."""
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> str:
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> str:
     """Write tensors atomically (contiguous copies on the CPU) and return the file's SHA-256."""
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     needed = sum(tensor.nbytes for tensor in plain.values())
@@ -39,15 +60,20 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file. Raises `BadCheckpoint` for a damaged file or a header beyond reason (W04)."""
+    """Read a safetensors file. Raises `BadCheckpoint` for a damaged file or a header beyond reason
+    (W04).
+    """
     if not path.is_file():
-        raise BadCheckpoint("no such file of weights", where=str(path), fix="check the path", row="W07")
+        raise BadCheckpoint(
+            "no such file of weights", where=str(path), fix="check the path", code="W07"
+        )
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
     if header > min(_MAX_HEADER, path.stat().st_size):
         raise _damaged(path, f"header declares {header} bytes, the file has {path.stat().st_size}")
     try:
-        return load_file(path)
+        result: dict[str, Tensor] = load_file(path)
+        return result
     except (SafetensorError, ValueError, OSError) as error:
         raise _damaged(path, str(error)) from error
 
@@ -62,8 +88,14 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 
 def load_into(module: nn.Module, path: Path, prefix: str = "") -> None:
-    """Load weights strictly: a missing, extra or ill-shaped name, or a NaN, raises `BadCheckpoint` naming the first five."""
-    fit_into(module, {n.removeprefix(prefix): t for n, t in load_tensors(path).items() if n.startswith(prefix)}, path)
+    """Load weights strictly: a missing, extra or ill-shaped name, or a NaN, raises `BadCheckpoint`
+    naming the first five.
+    """
+    fit_into(
+        module,
+        {n.removeprefix(prefix): t for n, t in load_tensors(path).items() if n.startswith(prefix)},
+        path,
+    )
 
 
 def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -79,9 +111,14 @@ def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> No
 
 
 def check_fit(
-    shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, Tensor], path: Path, problems: Sequence[str] = ()
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Mapping[str, Tensor],
+    path: Path,
+    problems: Sequence[str] = (),
 ) -> None:
-    """Raise `BadCheckpoint` unless `tensors` have exactly these names and shapes and are finite, or if `problems` are known."""
+    """Raise `BadCheckpoint` unless `tensors` have exactly these names and shapes and are finite, or
+    if `problems` are known.
+    """
     problems = list(problems)
     problems += [f"missing {name}" for name in shapes if name not in tensors]
     problems += [f"unknown {name}" for name in tensors if name not in shapes]
@@ -96,15 +133,16 @@ def check_fit(
             where=[str(path), *problems[:5]],
             did="nothing was loaded",
             fix="use the weights of this method and --encoder",
-            row="W04",
+            code="W04",
         )
 
 
 def load_foreign(path: Path) -> dict[str, Tensor]:
-    """Tensors of a PyTorch `.pth` file. Never runs code from it: what is not plain tensors is refused, without fallback.
+    """Tensors of a PyTorch `.pth` file. Never runs code from it: what is not plain tensors is
+    refused, without fallback.
 
-    Raises `BadCheckpoint` for pickled objects (W01, W02), archives that unfold to more than four times their size or do not
-    check out (W03), and files that hold no tensors.
+    Raises `BadCheckpoint` for pickled objects (W01, W02), archives that unfold to more than four
+    times their size or do not check out (W03), and files that hold no tensors.
     """
     _check_archive(path)
     try:
@@ -112,16 +150,28 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
     except _UNREADABLE as error:
         raise BadCheckpoint(
             "the file is not plain tensors, so it was not loaded: loading it could run code",
-            where=[str(path), str(error).splitlines()[0][:160] if str(error) else type(error).__name__],
+            where=[
+                str(path),
+                str(error).splitlines()[0][:160] if str(error) else type(error).__name__,
+            ],
             did="nothing was loaded",
             fix="ask its author for a safetensors file, or convert it in a throw-away container",
-            row="W01",
+            code="W01",
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise BadCheckpoint("the file holds no table of tensors", where=str(path), did="nothing was loaded", row="W02")
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(isinstance(value, Tensor) for value in content.values())
+    ):
+        raise BadCheckpoint(
+            "the file holds no table of tensors",
+            where=str(path),
+            did="nothing was loaded",
+            code="W02",
+        )
     return dict(content)
 
 
@@ -135,16 +185,22 @@ def flatten_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(optimiser: torch.optim.Optimizer, flat: Mapping[str, Tensor]) -> None:
-    """The inverse of `flatten_optimiser`; parameter groups stay as they are (the loop sets learning rates each step)."""
+    """The inverse of `flatten_optimiser`; parameter groups stay as they are (the loop sets learning
+    rates each step).
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in flat.items():
         index, key = name.split(".", 1)
         state.setdefault(int(index), {})[key] = tensor.clone()  # the optimiser writes into it
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimiser.load_state_dict(
+        {"state": state, "param_groups": optimiser.state_dict()["param_groups"]}
+    )
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """`save_file`, whose own error hides the number of the system's: a full disk must be seen as one."""
+    """`save_file`, whose own error hides the number of the system's: a full disk must be seen as
+    one.
+    """
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:
@@ -156,14 +212,18 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
 
 def _check_archive(path: Path) -> None:
     if not path.is_file():
-        raise BadCheckpoint("no such file of weights", where=str(path), fix="check the path", row="W07")
+        raise BadCheckpoint(
+            "no such file of weights", where=str(path), fix="check the path", code="W07"
+        )
     if not zipfile.is_zipfile(path):
         raise _damaged(path, "not a PyTorch archive (cut short, or from before 2020)", "W03")
     try:
         with zipfile.ZipFile(path) as archive:
             declared = sum(item.file_size for item in archive.infolist())
             if declared > _MAX_RATIO * path.stat().st_size:
-                raise _damaged(path, f"unfolds to {declared} bytes from {path.stat().st_size}", "W03")
+                raise _damaged(
+                    path, f"unfolds to {declared} bytes from {path.stat().st_size}", "W03"
+                )
             if any(item.filename.endswith("constants.pkl") for item in archive.infolist()):
                 raise _damaged(path, "TorchScript holds code; plain weights are needed", "W03")
             broken = archive.testzip()
@@ -173,13 +233,13 @@ def _check_archive(path: Path) -> None:
         raise _damaged(path, str(error) or type(error).__name__, "W03") from error
 
 
-def _damaged(path: Path, why: str, row: str = "W04") -> BadCheckpoint:
+def _damaged(path: Path, why: str, code: str = "W04") -> BadCheckpoint:
     return BadCheckpoint(
         f"weights are damaged: {why}",
         where=str(path),
         did="nothing was loaded",
         fix="copy the file again from its source",
-        row=row,
+        code=code,
     )
 
 

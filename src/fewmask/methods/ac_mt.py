@@ -1,11 +1,13 @@
-"""`ac_mt`: a mean teacher that is followed where the student is in doubt (Xu and colleagues 2023, entropy variant)."""
+"""`ac_mt`: a mean teacher that is followed where the student is in doubt (Xu and colleagues 2023,
+entropy variant).
+"""
 
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import Ambiguous, MeanTeacher, Term
+from fewmask.blocks.semi import HighEntropyWeighting, MeanTeacher, SemiObjective
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
+from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
 
 
 @dataclass(frozen=True)
@@ -17,17 +19,28 @@ class Config(TwoHalves):
     decay: float = 0.99
     """Of the teacher's moving average."""
     noise: float = 0.1
-    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
+    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
+    """
     doubt: tuple[float, float] = (0.75, 0.95)
-    """Entropy of the student's answer, in bits, above which a voxel counts: at the first and at the last step."""
+    """Entropy of the student's answer, in bits, above which a voxel counts: at the first and at the
+    last step.
+    """
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """A fresh student and its teacher."""
     student = build_vnet(config, task)
-    return SemiNet(student, term(config, student, task), config)
+    return VolumetricNet(student, term(config, student, task), config)
 
 
-def term(config: Config, student: VNet, task: Task) -> Term:
+def term(config: Config, student: VNet, task: Task) -> SemiObjective:
     """How the student learns; `cfr` takes it too."""
-    return MeanTeacher(student, Ambiguous(*config.doubt), config.weight, config.decay, config.noise, False, config.joint_pass)
+    return MeanTeacher(
+        student,
+        HighEntropyWeighting(*config.doubt),
+        config.weight,
+        config.decay,
+        config.noise,
+        False,
+        config.joint_pass,
+    )

@@ -1,9 +1,11 @@
-"""`ada_sam`: one SAM encoder for classifier and mask, and segmentation gradients that correct where the classifier looks.
+"""`ada_sam`: one SAM encoder for classifier and mask, and segmentation gradients that correct where
+the classifier looks.
 
-Ward, Pokhrel and Imran (ADA-SAM). An MLP head on SAM's embedding learns image tags; its class activation gives a box; SAM's
-decoder answers. Then the gradient of the segmentation loss with respect to the embedding is a query that attends over the
-features; the attended features, gated, give a second classification and a second activation, whose box gives the mask that
-counts. The loss that makes the gradient is the mask's distance to its own threshold, in training as at test time.
+Ward, Pokhrel and Imran (ADA-SAM). An MLP head on SAM's embedding learns image tags; its class
+activation gives a box; SAM's decoder answers. Then the gradient of the segmentation loss with
+respect to the embedding is a query that attends over the features; the attended features, gated,
+give a second classification and a second activation, whose box gives the mask that counts. The loss
+that makes the gradient is the mask's distance to its own threshold, in training as at test time.
 """
 
 from dataclasses import dataclass
@@ -15,66 +17,90 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewmask.blocks.cam import attention_logits, class_activation, class_attention
-from fewmask.blocks.losses import Choose, attention_guide, promptable, soft_dice, tag_entropy
-from fewmask.blocks.masks import answer, best_mask, name_kinds, resize, training_boxes
+from fewmask.blocks.losses import Choose, attention_guide, sam_mask_losses, soft_dice, tag_entropy
+from fewmask.blocks.masks import best_mask, class_embeddings, decode_classes, resize, training_boxes
 from fewmask.blocks.prompts import Rule, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
-from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
+from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import Method, grouped
 
 _SHARPNESS = 10.0
 """Queries that point as a key does outweigh those at right angles by e^10 at the start; learned."""
-at_test_time = ("gate", "neighbours")
-"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep."""
+inference_only = ("gate", "neighbours")
+"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep.
+"""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of `ada_sam`. D-numbers are decisions where the paper is silent; docs/methods/ada_sam.md says why."""
+    """Settings of `ada_sam`. D-numbers are decisions where the paper is silent;
+    docs/methods/ada_sam.md says why.
+    """
 
     encoder: str = "compact"
     """SAM's size; the paper uses ViT-B."""
     weights: str = "auto"
-    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
+    random, or a name or file.
+    """
     image_size: int = 0
-    """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices (released notebook: 1024)."""
+    """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices (released
+    notebook: 1024).
+    """
     tune: Tune = "auto"
-    """Which of SAM's encoder weights learn: all, LoRA (the paper), or none; prompt encoder and decoder always do.
+    """Which of SAM's encoder weights learn: all, LoRA (the paper), or none; prompt encoder and
+    decoder always do.
 
-    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
+    weights.
     """
     lora_rank: int = 8
     """Rank of the adapters on q and v (paper: 8)."""
     feedback: bool = True
-    """Gradient feedback; off is one of the settings of the released notebook's model (all: docs/methods/ada_sam.md)."""
+    """Gradient feedback; off is one of the settings of the released notebook's model (all:
+    docs/methods/ada_sam.md).
+    """
     feedback_query: Literal["gradient", "features"] = "gradient"
-    """What asks: the gradient (the paper), or the features themselves: the same attention without any feedback, as a control."""
+    """What asks: the gradient (the paper), or the features themselves: the same attention without
+    any feedback, as a control.
+    """
     feedback_side: int = 16
-    """Side of the grid on which gradient and features attend (32 in the paper's figure, for an embedding of 64)."""
+    """Side of the grid on which gradient and features attend (32 in the paper's figure, for an
+    embedding of 64).
+    """
     feedback_width: int = 128
     """Width of the attention (ours; spec 5.1 suggests 256 for ViT-B)."""
     feedback_heads: int = 4
     """Heads of the attention (spec 5.1: 4 to 8)."""
     gate_lr: float = 0.03
-    """Peak learning rate of the feedback's gate: one number that starts at 0, and at `lr` would still be there after minutes."""
+    """Peak learning rate of the feedback's gate: one number that starts at 0, and at `lr` would
+    still be there after minutes.
+    """
     surrogate_share: float = 1.0
-    """Part of the outlined slices on which the label-free loss makes the gradient in training too, as it will at test time.
+    """Part of the outlined slices on which the label-free loss makes the gradient in training too,
+    as it will at test time.
 
-    Below 1 (spec 5.1: 0.5) a true mask makes some gradients, and the head learns that such a gradient means a positive tag.
+    Below 1 (spec 5.1: 0.5) a true mask makes some gradients, and the head learns that such a
+    gradient means a positive tag.
     """
     labelled: int = 4
     """Outlined slices per step; they cycle (D15)."""
     weak: int = 4
-    """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (D27)."""
+    """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (D27).
+    """
     head: Literal["places", "pooled"] = "places"
-    """The head looks at every place of the embedding and answers from where it looks (ours), or sees the average (notebook)."""
+    """The head looks at every place of the embedding and answers from where it looks (ours), or
+    sees the average (notebook).
+    """
     guide_weight: float = 0.5
-    """Weight of a loss that draws the look on outlined slices to the outline; ours, needs `head=places`.
+    """Weight of a loss that draws the look on outlined slices to the outline; ours, needs
+    `head=places`.
 
-    With it, outlines alone teach where to look and tags alone what is there; at 0 the tags teach both.
+    With it, outlines alone teach where to look and tags alone what is there; at 0 the tags teach
+    both.
     """
     hidden: int = 256
     """Width of the head (notebook)."""
@@ -89,12 +115,15 @@ class Config:
     gate: bool = True
     """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22)."""
     neighbours: float = 0.0
-    """In log-odds, what a structure's every begin and end along the scan must be worth; 0 = each slice by itself (the paper).
+    """In log-odds, what a structure's every begin and end along the scan must be worth; 0 = each
+    slice by itself (the paper).
 
     `sam_mix` takes 2.
     """
     warmup_prompts: float = 0.2
-    """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""
+    """Fraction of training in which prompts move from jittered true boxes to activation boxes
+    (D13).
+    """
     jitter: float = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
@@ -106,9 +135,13 @@ class Config:
     score_weight: float = 0.5
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
     lr: float = 1e-3
-    """Peak learning rate of AdamW (notebook: Adam, 1e-4); on training patients 3e-4 learned boxes and tags too slowly."""
+    """Peak learning rate of AdamW (notebook: Adam, 1e-4); on training patients 3e-4 learned boxes
+    and tags too slowly.
+    """
     head_lr: float = 1e-2
-    """The same for the head, which alone starts from nothing: at `lr` it has hardly learned the tags after 155 steps."""
+    """The same for the head, which alone starts from nothing: at `lr` it has hardly learned the
+    tags after 155 steps.
+    """
     weight_decay: float = 0.01
     """AdamW's weight decay; its usual value."""
     warmup: int = 50
@@ -116,30 +149,44 @@ class Config:
 
 
 def build(config: Config, task: Task) -> "AdaSam":
-    """A fresh SAM with its head and feedback for `task`. Raises `BadConfig` for a guide without a head that can be guided."""
+    """A fresh SAM with its head and feedback for `task`. Raises `BadConfig` for a guide without a
+    head that can be guided.
+    """
     if config.head == "pooled" and config.guide_weight:
         raise BadConfig(
             "head=pooled answers for the whole slice, so no outline can say where it should look",
             did="nothing was started",
             fix="--set head=pooled --set guide_weight=0",
-            row="C02",
+            code="C02",
         )
     sam = build_sam(size_named(config.encoder), config.image_size or task.size)
     tune(sam, config.tune, config.lora_rank, config.weights)
     c = sam.channels
     answers = 2 * task.k if config.head == "places" else task.k
-    head = nn.Sequential(nn.Linear(c, config.hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(config.hidden, answers))
-    feedback = Feedback(c, config.feedback_width, config.feedback_heads, config.feedback_side) if config.feedback else None
-    # One structure needs no name; with several, boxes of the same place must not mean the same mask (ours).
+    head = nn.Sequential(
+        nn.Linear(c, config.hidden),
+        nn.ReLU(),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.hidden, answers),
+    )
+    feedback = (
+        Feedback(c, config.feedback_width, config.feedback_heads, config.feedback_side)
+        if config.feedback
+        else None
+    )
+    # One structure needs no name; with several, boxes of the same place must not mean the same mask
+    # (ours).
     kinds = nn.Parameter(torch.zeros(task.k, c)) if task.k > 1 else None
     return AdaSam(sam, head, feedback, kinds, config)
 
 
 class Feedback(nn.Module):
-    """F' = F + gate * attention(query = gradient, key = value = F); the gate starts at 0 (spec 5.1).
+    """F' = F + gate * attention(query = gradient, key = value = F); the gate starts at 0 (spec
+    5.1).
 
-    Features are normed before they attend, and queries meet keys by their angle: products of plain projections are so small at
-    the start that every place gets the mean over all, whatever the gradient says.
+    Features are normed before they attend, and queries meet keys by their angle: products of plain
+    projections are so small at the start that every place gets the mean over all, whatever the
+    gradient says.
     """
 
     def __init__(self, channels: int, width: int, heads: int, side: int) -> None:
@@ -154,20 +201,35 @@ class Feedback(nn.Module):
         self.heads = heads
         self.side = side
 
-    def forward(self, features: Float[Tensor, "b c g g"], query: Float[Tensor, "b c g g"]) -> Float[Tensor, "b c g g"]:
-        """Corrected features; a query of zeros (no mask, so nothing to learn from) leaves them as they are."""
+    def forward(
+        self, features: Float[Tensor, "b c g g"], query: Float[Tensor, "b c g g"]
+    ) -> Float[Tensor, "b c g g"]:
+        """Corrected features; a query of zeros (no mask, so nothing to learn from) leaves them as
+        they are.
+        """
         b, _, g, _ = features.shape
         some = query.flatten(1).any(1)
         size = query.square().mean((1, 2, 3), keepdim=True).sqrt()
         q_tokens = self._tokens(query / size.clamp_min(1e-12))
         f_tokens = self.norm(self._tokens(features))
-        q, k, v = self.query(q_tokens) + self.place, self.key(f_tokens) + self.place, self.value(f_tokens)
+        q, k, v = (
+            self.query(q_tokens) + self.place,
+            self.key(f_tokens) + self.place,
+            self.value(f_tokens),
+        )
 
         def split(x: Float[Tensor, "b t w"]) -> Float[Tensor, "b n t e"]:
             return x.view(b, self.side**2, self.heads, -1).transpose(1, 2)
 
-        q, k = self.sharpness * functional.normalize(split(q), dim=-1), functional.normalize(split(k), dim=-1)
-        mixed = functional.scaled_dot_product_attention(q, k, split(v), scale=1.0).transpose(1, 2).flatten(2)
+        q, k = (
+            self.sharpness * functional.normalize(split(q), dim=-1),
+            functional.normalize(split(k), dim=-1),
+        )
+        mixed = (
+            functional.scaled_dot_product_attention(q, k, split(v), scale=1.0)
+            .transpose(1, 2)
+            .flatten(2)
+        )
         change = self.out(mixed).transpose(1, 2).reshape(b, -1, self.side, self.side)
         change = functional.interpolate(change, (g, g), mode="bilinear", align_corners=False)
         return features + self.gate * change * some[:, None, None, None]
@@ -184,7 +246,9 @@ class _Look:
     heat: Float[Tensor, "b k g g"]
     boxes: Float[Tensor, "b k 4"]
     looks: Float[Tensor, "b k g g"] | None
-    """How much each place is looked at, before the softmax; None for a head that sees the average only."""
+    """How much each place is looked at, before the softmax; None for a head that sees the average
+    only.
+    """
 
 
 class AdaSam(Method):
@@ -192,7 +256,14 @@ class AdaSam(Method):
 
     promptable = True
 
-    def __init__(self, sam: Sam, head: nn.Module, feedback: Feedback | None, kinds: nn.Parameter | None, config: Config) -> None:
+    def __init__(
+        self,
+        sam: Sam,
+        head: nn.Module,
+        feedback: Feedback | None,
+        kinds: nn.Parameter | None,
+        config: Config,
+    ) -> None:
         """Parts come ready-made; `config` holds the numbers of this file only."""
         super().__init__()
         self.sam = sam
@@ -201,65 +272,105 @@ class AdaSam(Method):
         self.kinds = kinds
         self.config = config
         self.neighbours = config.neighbours if config.gate else 0.0
-        self.feed = Feed(labelled=config.labelled, weak=config.weak)
+        self.batch_spec = BatchSpec(labelled=config.labelled, weak=config.weak)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify`, `classify_first` on tags; `guide`, `dice`, `ce`, `score` on outlined slices."""
+        """`classify`, `classify_first` on tags; `guide`, `dice`, `ce`, `score` on
+        outlined slices.
+        """
         assert batch.labelled is not None
         images, tags, start = batch.labelled.image, batch.labelled.present, 0
         if batch.weak is not None:
-            # Outlined slices hold the structure; how common it is, only tagged slices say, which are drawn from all.
-            images, tags, start = torch.cat([images, batch.weak.image]), batch.weak.present, len(images)
+            # Outlined slices hold the structure; how common it is, only tagged slices say, which
+            # are drawn from all.
+            images, tags, start = (
+                torch.cat([images, batch.weak.image]),
+                batch.weak.present,
+                len(images),
+            )
         embedding = self.sam.encode(images).float()
         side = images.shape[-1]
         first = self._look(embedding, side)
         if self.feedback is None:
             losses, look = {}, first
         else:
-            # For every slice, whatever its tag: a gradient for the positive ones only would hand the head the answer.
+            # For every slice, whatever its tag: a gradient for the positive ones only would hand
+            # the head the answer.
             query = self._query(embedding.detach(), first.boxes, side, batch.labelled, step)
             look = self._look(self.feedback(embedding, query), side)
-            losses = {"classify_first": self.config.first_weight * tag_entropy(first.logits[start:], tags)}
+            losses = {
+                "classify_first": self.config.first_weight * tag_entropy(first.logits[start:], tags)
+            }
         losses["classify"] = tag_entropy(look.logits[start:], tags)
-        if look.looks is not None and self.config.guide_weight and bool((batch.labelled.present == 1).any()):
+        if (
+            look.looks is not None
+            and self.config.guide_weight
+            and bool((batch.labelled.present == 1).any())
+        ):
             outlined = look.looks[: len(batch.labelled.image)]
-            drawn = attention_guide(outlined, self._each(outlined), batch.labelled.mask, batch.labelled.present)
+            drawn = attention_guide(
+                outlined, self._each(outlined), batch.labelled.mask, batch.labelled.present
+            )
             losses["guide"] = self.config.guide_weight * drawn
         return losses | self._mask_losses(batch.labelled, embedding, look.boxes, step)
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
-        """Masks from the model's own prompts, after feedback; gradients are taken inside, even where none are recorded."""
+        """Masks from the model's own prompts, after feedback; gradients are taken inside, even
+        where none are recorded.
+        """
         return self._predict(image, None)
 
-    def predict_present(self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]) -> Probabilities:
+    def predict_present(
+        self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
+    ) -> Probabilities:
         """The same where what each slice holds has been settled with its neighbours."""
         return self._predict(image, present)
 
-    def _predict(self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None) -> Probabilities:
+    def _predict(
+        self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None
+    ) -> Probabilities:
         embedding, look = self._corrected(image)
         present = torch.sigmoid(look.logits)
         if wanted is None:
-            wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
+            wanted = (
+                present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
+            )
         there = ~look.boxes.isnan().any(-1)
-        probs = answer(self.sam, embedding, look.boxes, None, wanted & there, image.shape[-1], self.kinds)
+        probs = decode_classes(
+            self.sam, embedding, look.boxes, None, wanted & there, image.shape[-1], self.kinds
+        )
         shown = torch.where((wanted & there)[..., None], look.boxes, torch.nan)
         return Probabilities(probs, present, shown, look.heat, (wanted & ~there).long())
 
-    def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
-        """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box bound."""
+    def segment(
+        self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]
+    ) -> Probabilities:
+        """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box
+        bound.
+        """
         embedding, look = self._corrected(image)
         there = ~boxes.isnan().any(-1)
-        probs = answer(self.sam, embedding, boxes, None, there, image.shape[-1], self.kinds)
+        probs = decode_classes(self.sam, embedding, boxes, None, there, image.shape[-1], self.kinds)
         return Probabilities(
-            probs.detach(), torch.sigmoid(look.logits).detach(), boxes, look.heat, torch.zeros_like(there).long()
+            probs.detach(),
+            torch.sigmoid(look.logits).detach(),
+            boxes,
+            look.heat,
+            torch.zeros_like(there).long(),
         )
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns; the head and the gate have rates of their own."""
-        apart: list[dict[str, Any]] = [{"params": list(self.head.parameters()), "lr": self.config.head_lr}]
+        apart: list[dict[str, Any]] = [
+            {"params": list(self.head.parameters()), "lr": self.config.head_lr}
+        ]
         if self.feedback is not None:
-            apart.append({"params": [self.feedback.gate], "lr": self.config.gate_lr, "weight_decay": 0.0})
-        return torch.optim.AdamW(grouped(self, *apart), self.config.lr, weight_decay=self.config.weight_decay)
+            apart.append(
+                {"params": [self.feedback.gate], "lr": self.config.gate_lr, "weight_decay": 0.0}
+            )
+        return torch.optim.AdamW(
+            grouped(self, *apart), self.config.lr, weight_decay=self.config.weight_decay
+        )
 
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""
@@ -272,33 +383,61 @@ class AdaSam(Method):
         first = self._look(embedding, side)
         if self.feedback is None:
             return embedding, first
-        return embedding, self._look(self.feedback(embedding, self._query(embedding, first.boxes, side)), side)
+        return embedding, self._look(
+            self.feedback(embedding, self._query(embedding, first.boxes, side)), side
+        )
 
     def _look(self, features: Float[Tensor, "b c g g"], side: int) -> _Look:
-        """Logits, activation of each class and its box. No gradient passes through the activation; dropout does not touch it."""
+        """Logits, activation of each class and its box. No gradient passes through the activation;
+        dropout does not touch it.
+        """
         see = self._see_places if self.config.head == "places" else self._see_average
         logits, heat, looks = see(features)
         cut = ((heat >= self.config.cam_cut) & (heat > 0)).flatten(0, 1)
         cells = mask_boxes(main_component(cut, heat.flatten(0, 1), self.config.component))
-        return _Look(logits.float(), heat, cells.view(*heat.shape[:2], 4) * (side / heat.shape[-1]), looks)
+        return _Look(
+            logits.float(), heat, cells.view(*heat.shape[:2], 4) * (side / heat.shape[-1]), looks
+        )
 
     def _see_places(
         self, features: Float[Tensor, "b c g g"]
     ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], Float[Tensor, "b k g g"]]:
-        """Half of the head's answers say where to look, which is the activation, half what is there."""
+        """Half of the head's answers say where to look, which is the activation, half what is
+        there.
+        """
         looks, finds = self.head(features.movedim(1, -1)).movedim(-1, 1).float().chunk(2, 1)
         with torch.no_grad():
-            calm = self._without_dropout(features.detach().movedim(1, -1)).movedim(-1, 1).float().chunk(2, 1)[0]
+            calm = (
+                self._without_dropout(features.detach().movedim(1, -1))
+                .movedim(-1, 1)
+                .float()
+                .chunk(2, 1)[0]
+            )
         logits = attention_logits(looks.detach() if self.config.guide_weight else looks, finds)
         return logits, class_attention(calm, self._each(calm)), looks
 
-    def _see_average(self, features: Float[Tensor, "b c g g"]) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], None]:
-        """The head sees the mean over the grid, so every place has the same gradient: Grad-CAM is a weighted sum of channels."""
+    def _see_average(
+        self, features: Float[Tensor, "b c g g"]
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, "b k g g"], None]:
+        """The head sees the mean over the grid, so every place has the same gradient: Grad-CAM is a
+        weighted sum of channels.
+        """
         with torch.enable_grad():
             pooled = features.detach().mean((2, 3)).requires_grad_()
             scores = self._without_dropout(pooled)
-            weights = torch.stack([torch.autograd.grad(s.sum(), pooled, retain_graph=True)[0] for s in scores.unbind(1)], 1)
-        heat = torch.cat([class_activation(one[None], weight) for one, weight in zip(features.detach(), weights, strict=True)])
+            weights = torch.stack(
+                [
+                    torch.autograd.grad(s.sum(), pooled, retain_graph=True)[0]
+                    for s in scores.unbind(1)
+                ],
+                1,
+            )
+        heat = torch.cat(
+            [
+                class_activation(one[None], weight)
+                for one, weight in zip(features.detach(), weights, strict=True)
+            ]
+        )
         return self.head(features.mean((2, 3))), heat, None
 
     def _without_dropout(self, x: Float[Tensor, "*places c"]) -> Float[Tensor, "*places answers"]:
@@ -306,7 +445,8 @@ class AdaSam(Method):
         training = self.head.training
         scores = self.head.eval()(x)
         self.head.train(training)
-        return scores
+        result: Float[Tensor, "*places answers"] = scores
+        return result
 
     @staticmethod
     def _each(looks: Float[Tensor, "b k g g"]) -> Float[Tensor, "k k"]:
@@ -321,7 +461,8 @@ class AdaSam(Method):
         labelled: Labelled | None = None,
         step: Step | None = None,
     ) -> Float[Tensor, "b c g g"]:
-        """d L_seg / d embedding of the first masks: against the truth where training has it, else against their own threshold.
+        """d L_seg / d embedding of the first masks: against the truth where training has it, else
+        against their own threshold.
 
         Each image's gradient depends on its own masks only; an image without a prompt has zeros.
         With `feedback_query=features` it is the embedding itself.
@@ -333,20 +474,31 @@ class AdaSam(Method):
             return torch.zeros_like(embedding)
         with torch.enable_grad():
             leaf = embedding.detach().requires_grad_()
-            asked_for = name_kinds(leaf[rows], self.kinds, classes)
-            z = resize(best_mask(*self.sam.decode(asked_for, boxes[rows, classes], side))[:, None], side)[:, 0]
+            asked_for = class_embeddings(leaf[rows], self.kinds, classes)
+            z = resize(
+                best_mask(*self.sam.decode(asked_for, boxes[rows, classes], side))[:, None], side
+            )[:, 0]
             target = (z > 0).float()
             if labelled is not None and step is not None:
                 true = torch.zeros_like(target)
                 here = rows < len(labelled.mask)
-                true[here] = (labelled.mask[rows[here]] == (classes[here] + 1)[:, None, None]).float()
-                drawn = torch.from_numpy(step.rng("feedback").random(len(embedding))).to(z) >= self.config.surrogate_share
+                true[here] = (
+                    labelled.mask[rows[here]] == (classes[here] + 1)[:, None, None]
+                ).float()
+                drawn = (
+                    torch.from_numpy(step.rng("feedback").random(len(embedding))).to(z)
+                    >= self.config.surrogate_share
+                )
                 target = torch.where((here & drawn[rows])[:, None, None], true, target)
             loss = soft_dice(torch.sigmoid(z), target).sum()
             return torch.autograd.grad(loss, leaf)[0].detach()
 
     def _mask_losses(
-        self, labelled: Labelled, embedding: Float[Tensor, "b c g g"], boxes: Float[Tensor, "b k 4"], step: Step
+        self,
+        labelled: Labelled,
+        embedding: Float[Tensor, "b c g g"],
+        boxes: Float[Tensor, "b k 4"],
+        step: Step,
     ) -> dict[str, Tensor]:
         """Losses of the mask that counts, over the (image, class) pairs that are there."""
         rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
@@ -355,8 +507,16 @@ class AdaSam(Method):
         side = labelled.image.shape[-1]
         truth = labelled.mask[rows] == (classes + 1)[:, None, None]
         share_own = linear_ramp(step, self.config.warmup_prompts)
-        prompts = training_boxes(boxes[rows, classes], truth, share_own, self.config.jitter, step.rng("prompts"))
-        logits, scores = self.sam.decode(name_kinds(embedding[rows], self.kinds, classes), prompts, side)
-        losses = promptable(resize(logits, side), scores, truth.float(), self.config.choose)
-        weights = {"dice": self.config.seg_weight, "ce": self.config.ce_weight, "score": self.config.score_weight}
+        prompts = training_boxes(
+            boxes[rows, classes], truth, share_own, self.config.jitter, step.rng("prompts")
+        )
+        logits, scores = self.sam.decode(
+            class_embeddings(embedding[rows], self.kinds, classes), prompts, side
+        )
+        losses = sam_mask_losses(resize(logits, side), scores, truth.float(), self.config.choose)
+        weights = {
+            "dice": self.config.seg_weight,
+            "ce": self.config.ce_weight,
+            "score": self.config.score_weight,
+        }
         return {name: weight * losses[name] for name, weight in weights.items() if weight}

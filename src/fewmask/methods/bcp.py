@@ -1,11 +1,13 @@
-"""`bcp`: bidirectional copy-paste between labelled and unlabelled patches (Bai and colleagues 2023)."""
+"""`bcp`: bidirectional copy-paste between labelled and unlabelled patches (Bai and colleagues
+2023).
+"""
 
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import CopyPaste, Term
+from fewmask.blocks.semi import CopyPaste, SemiObjective
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+from fewmask.methods._volumetric import SemiSupervised, VolumetricNet, build_vnet
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,12 @@ class Config(SemiSupervised):
     """Side of the pasted box, as a part of the patch's."""
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """A fresh student and its teacher."""
     student = build_vnet(config, task)
-    return SemiNet(student, term(config, student, task), config)
+    return VolumetricNet(student, term(config, student, task), config)
 
 
-def term(config: Config, student: VNet, task: Task) -> Term:
+def term(config: Config, student: VNet, task: Task) -> SemiObjective:
     """How the student learns; `cfr` takes it too."""
     return CopyPaste(student, config.weight, config.decay, config.first, config.side)

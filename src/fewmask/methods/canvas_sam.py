@@ -1,4 +1,6 @@
-"""`canvas_sam`: SAM on a montage of a patch's slices, with a class head and no prompts: CFR's first two stages, alone."""
+"""`canvas_sam`: SAM on a montage of a patch's slices, with a class head and no prompts: CFR's first
+two stages, alone.
+"""
 
 import math
 from dataclasses import dataclass
@@ -9,17 +11,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fewmask.blocks.bezier import Bezier, bend
-from fewmask.blocks.losses import voxel_map
+from fewmask.blocks.losses import masked_dice_ce
 from fewmask.blocks.montage import Montage
-from fewmask.blocks.nets.across import Across
+from fewmask.blocks.nets.slice_context import SliceContext3d
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
-from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
+from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.methods._method import Method, grouped
-from fewmask.methods._semi import Patches, check_patches
+from fewmask.methods._volumetric import Patches, check_patches
 
 _CENTRE, _SPREAD = 0.4, 0.2
-"""Mean and standard deviation of a patch's grey levels as SAM sees them with `levels=patch`: most of it within [0, 1]."""
+"""Mean and standard deviation of a patch's grey levels as SAM sees them with `levels=patch`: most
+of it within [0, 1].
+"""
 _FINE_MM = 2.5
 """Coarser mask logits blur the border (spec CFR, section 2)."""
 
@@ -31,31 +35,40 @@ class Config(Patches):
     encoder: str = "compact"
     """SAM's size; the paper uses ViT-B."""
     weights: str = "auto"
-    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
+    random, or a name or file.
+    """
     canvas: int = 448
-    """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one goes on several."""
+    """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one goes on several.
+    """
     montage: bool = True
     """Slices side by side; off, every slice is an image of its own (the ablation)."""
     tune: Tune = "auto"
     """Which of SAM's weights learn: all, LoRA + decoder (the paper), or the decoder only.
 
-    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
+    weights.
     """
     lora_rank: int = 4
     """Rank of the adapters on q and v (paper: 4)."""
     labelled: int = 1
     """Labelled patches per step (paper: 2, and 1 with one labelled volume)."""
     levels: Literal["patch", "recipe"] = "patch"
-    """Grey levels by each patch's own mean and deviation (ours), or as the recipe scaled the scan (paper: z-scores of the scan).
+    """Grey levels by each patch's own mean and deviation (ours), or as the recipe scaled the scan
+    (paper: z-scores of the scan).
 
     One labelled scan teaches one scan's grey levels: docs/results.md.
     """
     bezier: Bezier = "scaled"
     """Grey-level curves on half of the slices: over all levels, as the release did it, or none."""
     augment: bool = True
-    """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods; ours, off = the paper."""
+    """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods;
+    ours, off = the paper.
+    """
     across: bool = True
-    """A small 3D network joins the slices: it sees SAM's logits of the whole patch, and the image; ours, off = the paper."""
+    """A small 3D network joins the slices: it sees SAM's logits of the whole patch, and the image;
+    ours, off = the paper.
+    """
     pseudo_weight: float = 0.0
     """Weight of patches that the 3D network is sure of (SFR+ only)."""
     lr: float = 1e-3
@@ -67,28 +80,37 @@ class Config(Patches):
 
 
 def build(config: Config, task: Task) -> "CanvasSam":
-    """A fresh SAM with one logit per class and background. Raises `BadConfig` for a patch that cannot be turned."""
+    """A fresh SAM with one logit per class and background. Raises `BadConfig` for a patch that
+    cannot be turned.
+    """
     check_patches(config)
     _, h, w = config.patch
     alone = Montage((1, h, w), 16 * math.ceil(max(h, w) / 16))
     montage = Montage(config.patch, config.canvas) if config.montage else alone
     sam = build_sam(size_named(config.encoder), montage.canvas, task.k + 1)
     tune(sam, config.tune, config.lora_rank, config.weights)
-    across = Across(task.k + 1) if config.across else None
+    across = SliceContext3d(task.k + 1) if config.across else None
     return CanvasSam(sam, across, montage, config, task.spacing_mm)
 
 
 class CanvasSam(Method):
     """A SAM that labels every pixel of a canvas."""
 
-    def __init__(self, sam: Sam, across: Across | None, montage: Montage, config: Config, spacing_mm: float) -> None:
+    def __init__(
+        self,
+        sam: Sam,
+        across: SliceContext3d | None,
+        montage: Montage,
+        config: Config,
+        spacing_mm: float,
+    ) -> None:
         """Parts come ready-made; `spacing_mm` of the patches' pixels (0 = unknown)."""
         super().__init__()
         self.sam = sam
         self.across = across
         self._montage, self._config = montage, config
         kind: Literal["off", "only"] = "only" if config.pseudo_weight else "off"
-        self.feed = Feed(
+        self.batch_spec = BatchSpec(
             patch=config.patch,
             labelled=config.labelled,
             unlabelled=config.labelled if config.pseudo_weight else 0,
@@ -97,21 +119,24 @@ class CanvasSam(Method):
             pseudo=kind,
             augment=config.augment,
         )
-        self.fresh = sam.class_head
+        self.random_prefixes = sam.class_head
         fine = spacing_mm * montage.canvas / sam.mask_side
         if fine > _FINE_MM:
             self.note = (
-                f"one mask logit covers {fine:.1f} mm, more than {_FINE_MM} mm: borders will be blurred; use a finer encoder"
+                f"one mask logit covers {fine:.1f} mm, more than {_FINE_MM} mm: borders will be "
+                "blurred; use a finer encoder"
             )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`ce` and `dice` of labelled patches, half each; `pseudo` of patches that the 3D network is sure of."""
+        """`ce` and `dice` of labelled patches, half each; `pseudo` of patches that the 3D network
+        is sure of.
+        """
         assert batch.labelled is not None
         image = bend(batch.labelled.image, self._config.bezier, step.rng("bezier"))
-        found = voxel_map(self._logits(image), batch.labelled.mask)
+        found = masked_dice_ce(self._logits(image), batch.labelled.mask)
         losses = {name: 0.5 * loss for name, loss in found.items()}
         if batch.unlabelled is not None and batch.unlabelled.pseudo is not None:
-            found = voxel_map(self._logits(batch.unlabelled.image), batch.unlabelled.pseudo)
+            found = masked_dice_ce(self._logits(batch.unlabelled.image), batch.unlabelled.pseudo)
             losses["pseudo"] = self._config.pseudo_weight * 0.5 * (found["ce"] + found["dice"])
         return losses
 
@@ -121,23 +146,35 @@ class CanvasSam(Method):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns; what starts from nothing has a rate of its own."""
-        new = [weight for name, weight in self.sam.named_parameters() if name.startswith(self.fresh)]
+        new = [
+            weight
+            for name, weight in self.sam.named_parameters()
+            if name.startswith(self.random_prefixes)
+        ]
         new += [] if self.across is None else list(self.across.parameters())
         groups = grouped(self, {"params": new, "lr": self._config.head_lr})
         return torch.optim.AdamW(groups, self._config.lr, weight_decay=self._config.weight_decay)
 
     def schedule(self, step: Step) -> float:
         """(1 - t)^0.9."""
-        return (1 - step.fraction) ** 0.9
+        result: float = (1 - step.fraction) ** 0.9
+        return result
 
     def _logits(self, image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b c d h w"]:
         b, _, d, h, w = image.shape
         image = even_levels(image) if self._config.levels == "patch" else image
         if self._config.montage:
-            logits = self._montage.unstitch(self._classes(self._montage.stitch(image[:, 0])[:, None]))
+            logits = self._montage.unstitch(
+                self._classes(self._montage.stitch(image[:, 0])[:, None])
+            )
         else:
             slices = self._montage.stitch(image.reshape(b * d, 1, h, w))[:, None]
-            logits = self._montage.unstitch(self._classes(slices))[:, :, 0].unflatten(0, (b, d)).transpose(1, 2).contiguous()
+            logits = (
+                self._montage.unstitch(self._classes(slices))[:, :, 0]
+                .unflatten(0, (b, d))
+                .transpose(1, 2)
+                .contiguous()
+            )
         return logits if self.across is None else self.across(logits, image)
 
     def _classes(self, canvas: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n c m m"]:

@@ -1,19 +1,36 @@
-"""`cfr`: concatenate, fine-tune, re-train (arXiv 2403.11229): SAM on a montage labels the scans that a V-Net then learns from.
+"""`cfr`: concatenate, fine-tune, re-train (arXiv 2403.11229): SAM on a montage labels the scans
+that a V-Net then learns from.
 
-SAM learns from the labelled volumes, its slices side by side on a canvas; it labels every other training scan once; a V-Net is
-trained on both, with any term for unlabelled patches beside. SAM is gone at test time.
+SAM learns from the labelled volumes, its slices side by side on a canvas; it labels every other
+training scan once; a V-Net is trained on both, with any term for unlabelled patches beside. SAM is
+gone at test time.
 """
 
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import Supervised, Term
+from fewmask.blocks.semi import SemiObjective, Supervised
 from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
-from fewmask.methods import ac_mt, bcp, canvas_sam, cps, magicnet, mean_teacher, self_training, ua_mt
+from fewmask.methods import (
+    ac_mt,
+    bcp,
+    canvas_sam,
+    cps,
+    magicnet,
+    mean_teacher,
+    self_training,
+    ua_mt,
+)
 from fewmask.methods._method import Stage
-from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet, check_patches, check_vnet
+from fewmask.methods._volumetric import (
+    TwoHalves,
+    VolumetricNet,
+    build_vnet,
+    check_patches,
+    check_vnet,
+)
 
 Kind = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp", "self_training", "magicnet"]
 _TERMS: dict[Kind, Any] = {
@@ -40,23 +57,29 @@ class Config(TwoHalves):
     finetune_share: float = 0.5
     """Part of the run's minutes that SAM gets; with `--steps` both stages get that many."""
     pseudo: Literal["stored", "online"] = "stored"
-    """SAM's labels: made once per scan from overlapping windows, or for every patch in every step (the release)."""
+    """SAM's labels: made once per scan from overlapping windows, or for every patch in every step
+    (the release).
+    """
     pseudo_weight: float = 1.0
     """Of the loss against them (release: 1, constant)."""
     trust: float = 0.0
-    """Stored labels with a lower confidence are left out; 0 = none is (the release). Online labels have no confidence."""
+    """Stored labels with a lower confidence are left out; 0 = none is (the release). Online labels
+    have no confidence.
+    """
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
-    """Fine-tuning, then re-training. Raises `BadConfig` for settings of either, or of both together, that cannot be met."""
+    """Fine-tuning, then re-training. Raises `BadConfig` for settings of either, or of both
+    together, that cannot be met.
+    """
     check_stages(config)
     if config.pseudo == "online":
         _check_online(config)
     first = Stage("finetune", "canvas_sam", config.finetune, config.finetune_share)
     last = Stage("", "cfr", config, 1 - config.finetune_share)
     if config.pseudo == "online":
-        return first, replace(last, asks="finetune")
-    return replace(first, writes="pseudo"), replace(last, learns="pseudo")
+        return first, replace(last, online_teacher="finetune")
+    return replace(first, pseudo_labels_to="pseudo"), replace(last, pseudo_labels_from="pseudo")
 
 
 def check_stages(config: Config) -> None:
@@ -65,17 +88,18 @@ def check_stages(config: Config) -> None:
     check_patches(config.finetune, "finetune.")
     if config.finetune.turns and not config.turns:
         raise BadConfig(
-            "with turns=false left and right stay what they are, but SAM, which labels the scans, would learn turned patches",
+            "with turns=false left and right stay what they are, but SAM, which labels the "
+            "scans, would learn turned patches",
             did="nothing was started",
             fix="--set finetune.turns=false",
-            row="C02",
+            code="C02",
         )
     if not 0 < config.finetune_share < 1:
         raise BadConfig(
             f"finetune_share={config.finetune_share:g} leaves one of the two trainings no time",
             did="nothing was started",
             fix="use a number between 0 and 1, such as --set finetune_share=0.5",
-            row="C02",
+            code="C02",
         )
     if config.term == "magicnet":
         magicnet.check_cubes(config.patch, config.cubes)
@@ -87,7 +111,8 @@ def _check_online(config: Config) -> None:
     checks = (
         (
             config.trust > 0,
-            f"trust={config.trust:g} leaves out voxels of stored labels, and pseudo=online stores none",
+            f"trust={config.trust:g} leaves out voxels of stored labels, and pseudo=online "
+            "stores none",
             "leave trust out, or --set pseudo=stored",
         ),
         (
@@ -97,25 +122,35 @@ def _check_online(config: Config) -> None:
         ),
         (
             config.patch != config.finetune.patch,
-            f"pseudo=online: SAM labels the V-Net's patches of {config.patch}, but learns patches of {config.finetune.patch}",
+            f"pseudo=online: SAM labels the V-Net's patches of {config.patch}, but learns "
+            f"patches of {config.finetune.patch}",
             f"--set finetune.patch=({d},{h},{w})",
         ),
     )
     for wrong, what, fix in checks:
         if wrong:
-            raise BadConfig(what, did="nothing was started", fix=fix, row="C02")
+            raise BadConfig(what, did="nothing was started", fix=fix, code="C02")
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """The V-Net of the last stage."""
     student = build_vnet(config, task)
-    return SemiNet(student, term_named(config.term, student, config, task), config, config.pseudo_weight)
+    return VolumetricNet(
+        student, term_named(config.term, student, config, task), config, config.pseudo_weight
+    )
 
 
-def term_named(kind: Kind, student: VNet, config: TwoHalves, task: Task) -> Term:
-    """That method's term, with its own settings but for those that all 3D methods have. Raises `BadConfig` as it does."""
+def term_named(kind: Kind, student: VNet, config: TwoHalves, task: Task) -> SemiObjective:
+    """That method's term, with its own settings but for those that all 3D methods have. Raises
+    `BadConfig` as it does.
+    """
     if kind == "none":
         return Supervised()
     method = _TERMS[kind]
-    given = {field.name: getattr(config, field.name) for field in fields(method.Config) if hasattr(config, field.name)}
-    return method.term(method.Config(**given), student, task)
+    given = {
+        field.name: getattr(config, field.name)
+        for field in fields(method.Config)
+        if hasattr(config, field.name)
+    }
+    result: SemiObjective = method.term(method.Config(**given), student, task)
+    return result

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import DEPTH, VNet
-from fewmask.blocks.semi import MagicCubes, Term
+from fewmask.blocks.semi import MagicCubes, SemiObjective
 from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
-from fewmask.methods._semi import SemiNet, SemiSupervised, build_vnet
+from fewmask.methods._volumetric import SemiSupervised, VolumetricNet, build_vnet
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,9 @@ class Config(SemiSupervised):
     """Settings of `magicnet`."""
 
     patch: tuple[int, int, int] = (96, 96, 96)
-    """Voxels (d, h, w) of a patch; sides are multiples of 16 `cubes`, so that every cube has its own cells at V-Net's bottom."""
+    """Voxels (d, h, w) of a patch; sides are multiples of 16 `cubes`, so that every cube has its
+    own cells at V-Net's bottom.
+    """
     turns: bool = False
     """No turns: left and right are different organs."""
     cubes: int = 3
@@ -26,29 +28,37 @@ class Config(SemiSupervised):
     decay: float = 0.99
     """Of the teacher's moving average."""
     noise: float = 0.1
-    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
+    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
+    """
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """A fresh student and its teacher. Raises `BadConfig` if cubes do not fit the patch."""
     student = build_vnet(config, task)
-    return SemiNet(student, term(config, student, task), config)
+    return VolumetricNet(student, term(config, student, task), config)
 
 
-def term(config: Config, student: VNet, task: Task) -> Term:
-    """How the student learns; `cfr` takes it too. Raises `BadConfig` if cubes do not fit the patch."""
+def term(config: Config, student: VNet, task: Task) -> SemiObjective:
+    """How the student learns; `cfr` takes it too. Raises `BadConfig` if cubes do not
+    fit the patch.
+    """
     check_cubes(config.patch, config.cubes)
-    return MagicCubes(student, config.cubes, config.weight, config.place_weight, config.decay, config.noise)
+    return MagicCubes(
+        student, config.cubes, config.weight, config.place_weight, config.decay, config.noise
+    )
 
 
 def check_cubes(patch: tuple[int, int, int], cubes: int) -> None:
-    """Raise `BadConfig` if cubes of a patch (d, h, w) share cells of V-Net's bottom: no cube then has features of its own."""
+    """Raise `BadConfig` if cubes of a patch (d, h, w) share cells of V-Net's bottom: no cube then
+    has features of its own.
+    """
     unit = DEPTH * cubes
     if any(side % unit for side in patch):
         d, h, w = (max(1, side // unit) * unit for side in patch)
         raise BadConfig(
-            f"{cubes} cubes per side of a patch of {patch} share cells of V-Net's bottom, {DEPTH} voxels each",
+            f"{cubes} cubes per side of a patch of {patch} share cells of V-Net's bottom, "
+            f"{DEPTH} voxels each",
             did="nothing was started",
             fix=f"sides that are multiples of {unit}, as in --set patch=({d},{h},{w})",
-            row="C02",
+            code="C02",
         )

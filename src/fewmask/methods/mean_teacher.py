@@ -1,11 +1,13 @@
-"""`mean_teacher`: a V-Net that agrees with its own moving average on noisy patches (Tarvainen and Valpola 2017)."""
+"""`mean_teacher`: a V-Net that agrees with its own moving average on noisy patches (Tarvainen and
+Valpola 2017).
+"""
 
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import Everywhere, MeanTeacher, Term
+from fewmask.blocks.semi import MeanTeacher, SemiObjective, UniformWeighting
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
+from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
 
 
 @dataclass(frozen=True)
@@ -17,17 +19,26 @@ class Config(TwoHalves):
     decay: float = 0.99
     """Of the teacher's moving average."""
     noise: float = 0.1
-    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
+    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
+    """
     labelled_too: bool = True
     """The consistency counts on labelled patches too, as CFR was run; off is the textbook."""
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """A fresh student and its teacher."""
     student = build_vnet(config, task)
-    return SemiNet(student, term(config, student, task), config)
+    return VolumetricNet(student, term(config, student, task), config)
 
 
-def term(config: Config, student: VNet, task: Task) -> Term:
+def term(config: Config, student: VNet, task: Task) -> SemiObjective:
     """How the student learns; `cfr` takes it too."""
-    return MeanTeacher(student, Everywhere(), config.weight, config.decay, config.noise, config.labelled_too, config.joint_pass)
+    return MeanTeacher(
+        student,
+        UniformWeighting(),
+        config.weight,
+        config.decay,
+        config.noise,
+        config.labelled_too,
+        config.joint_pass,
+    )

@@ -1,9 +1,11 @@
-"""`multimix`: classification and segmentation in one U-Net, joined by a saliency bridge (Haque, Imran et al. 2021).
+"""`multimix`: classification and segmentation in one U-Net, joined by a saliency bridge (Haque,
+Imran et al. 2021).
 
-The encoder's bottom says which structures are there; the gradient of that with respect to the image (saliency) goes back in
-beside the image, is brought down to the bottom, and helps the decoder. Classifier pseudo-labels on strong views and agreement
-of masks between views need images alone, drawn from all training slices. The released agreement term is a softmax over one
-channel, so it is identically zero; here it is the divergence between the two views' label maps, which has a gradient.
+The encoder's bottom says which structures are there; the gradient of that with respect to the image
+(saliency) goes back in beside the image, is brought down to the bottom, and helps the decoder.
+Classifier pseudo-labels on strong views and agreement of masks between views need images alone,
+drawn from all training slices. The released agreement term is a softmax over one channel, so it is
+identically zero; here it is the divergence between the two views' label maps, which has a gradient.
 """
 
 from dataclasses import dataclass
@@ -13,14 +15,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.losses import label_map, tag_entropy
-from fewmask.blocks.nets.halves import Decoder, Encoder
+from fewmask.blocks.losses import dice_ce, tag_entropy
+from fewmask.blocks.nets.unet_parts import Decoder, Encoder
 from fewmask.blocks.ramp import warm_cosine
-from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task, Unlabelled
+from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import Method
 
-at_test_time = ("gate",)
-"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep."""
+inference_only = ("gate",)
+"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep.
+"""
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,26 @@ class Config:
     weak: int = 4
     """Tagged slices per step."""
     unlabelled: int = 4
-    """Slices per step whose image alone is used; drawn from all training slices, outlined and tagged ones too."""
+    """Slices per step whose image alone is used; drawn from all training slices, outlined and
+    tagged ones too.
+    """
     dice_weight: float = 5.0
     """Weight of Dice (released: 5)."""
     ce_weight: float = 1.0
-    """Weight of cross-entropy on the mask; ours, since Dice alone from scratch stalls (0 = as released)."""
+    """Weight of cross-entropy on the mask; ours, since Dice alone from scratch stalls (0 = as
+    released).
+    """
     pseudo_weight: float = 0.25
     """Weight of classifier pseudo-labels on strong views (released: 0.25)."""
     pseudo_confidence: float = 0.7
     """Confidence from which a pseudo-label counts (released: 0.7)."""
     consistency_weight: float = 0.01
-    """Weight of the agreement of masks between weak and strong views (released: 0.01, without effect)."""
+    """Weight of the agreement of masks between weak and strong views (released: 0.01, without
+    effect).
+    """
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off = as released."""
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off = as released.
+    """
     lr: float = 1e-3
     """Peak learning rate of AdamW; ours."""
     weight_decay: float = 0.01
@@ -73,7 +83,13 @@ class MultiMix(Method):
     """Encoder, classifier on its bottom, saliency bridge, decoder."""
 
     def __init__(
-        self, encoder: Encoder, classifier: nn.Module, bridge: Encoder, join: nn.Module, decoder: Decoder, config: Config
+        self,
+        encoder: Encoder,
+        classifier: nn.Module,
+        bridge: Encoder,
+        join: nn.Module,
+        decoder: Decoder,
+        config: Config,
     ) -> None:
         """`bridge` encodes image and saliency maps; `join` brings both bottoms back to one."""
         super().__init__()
@@ -84,33 +100,49 @@ class MultiMix(Method):
         self.decoder = decoder
         self.config = config
         extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
-        self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra))
+        self.batch_spec = BatchSpec(
+            labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra)
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify` on tags, `dice` and `ce` on outlined slices, `pseudo` and `consistency` on images alone."""
+        """`classify` on tags, `dice` and `ce` on outlined slices, `pseudo` and `consistency` on
+        images alone.
+        """
         assert batch.labelled is not None
         levels, tags = self._look(batch.labelled.image)
         present = batch.labelled.present
         if batch.weak is not None:
-            # Outlined slices hold the structure; how common it is, only tagged slices say, which are drawn from all.
+            # Outlined slices hold the structure; how common it is, only tagged slices say, which
+            # are drawn from all.
             tags, present = self._look(batch.weak.image)[1], batch.weak.present
         losses = {"classify": tag_entropy(tags, present)}
-        masks = label_map(self._decode(batch.labelled.image, levels), batch.labelled.mask)
+        masks = dice_ce(self._decode(batch.labelled.image, levels), batch.labelled.mask)
         losses |= {name: weight * masks[name] for name, weight in self._weights().items() if weight}
-        return losses | (self._unlabelled_losses(batch.unlabelled) if batch.unlabelled is not None else {})
+        return losses | (
+            self._unlabelled_losses(batch.unlabelled) if batch.unlabelled is not None else {}
+        )
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
-        """Softmax of the logits; what a class would get where the classifier says no goes to the background."""
+        """Softmax of the logits; what a class would get where the classifier says no goes to the
+        background.
+        """
         levels, tags = self._look(image)
-        probs, present = torch.softmax(self._decode(image, levels).float(), 1), torch.sigmoid(tags.float())
+        probs, present = (
+            torch.softmax(self._decode(image, levels).float(), 1),
+            torch.sigmoid(tags.float()),
+        )
         if self.config.gate:
             denied = probs[:, 1:] * (present < 0.5)[..., None, None]
-            probs = torch.cat([probs[:, :1] + denied.sum(1, keepdim=True), probs[:, 1:] - denied], 1)
+            probs = torch.cat(
+                [probs[:, :1] + denied.sum(1, keepdim=True), probs[:, 1:] - denied], 1
+            )
         return Probabilities(probs, present)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on everything."""
-        return torch.optim.AdamW(self.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
+        return torch.optim.AdamW(
+            self.parameters(), self.config.lr, weight_decay=self.config.weight_decay
+        )
 
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""
@@ -123,16 +155,26 @@ class MultiMix(Method):
         levels = self.encoder(image)
         return levels, self.classifier(levels[-1].mean((2, 3)))
 
-    def _decode(self, image: Float[Tensor, "b 1 h w"], levels: list[Tensor]) -> Float[Tensor, "b c h w"]:
+    def _decode(
+        self, image: Float[Tensor, "b 1 h w"], levels: list[Tensor]
+    ) -> Float[Tensor, "b c h w"]:
         seen = self.bridge(torch.cat([image, self._saliency(image)], 1))[-1]
-        return self.decoder(self.join(torch.cat([levels[-1], seen], 1)), levels[:-1])
+        result: Float[Tensor, "b c h w"] = self.decoder(
+            self.join(torch.cat([levels[-1], seen], 1)), levels[:-1]
+        )
+        return result
 
     def _saliency(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k h w"]:
-        """|d logit_k / d image| per class, scaled to a peak of 1 per map; no gradient passes through it."""
+        """|d logit_k / d image| per class, scaled to a peak of 1 per map; no gradient passes
+        through it.
+        """
         with torch.enable_grad():
             leaf = image.detach().requires_grad_()
             logits = self._look(leaf)[1].float()
-            slopes = [torch.autograd.grad(one.sum(), leaf, retain_graph=True)[0] for one in logits.unbind(1)]
+            slopes = [
+                torch.autograd.grad(one.sum(), leaf, retain_graph=True)[0]
+                for one in logits.unbind(1)
+            ]
         maps = torch.cat(slopes, 1).abs()
         return (maps / maps.amax((2, 3), keepdim=True).clamp_min(1e-12)).detach()
 
@@ -146,10 +188,14 @@ class MultiMix(Method):
         losses = {}
         if self.config.pseudo_weight:
             sure = torch.maximum(belief, 1 - belief) >= self.config.pseudo_confidence
-            entropy = functional.binary_cross_entropy_with_logits(strong_tags.float(), (belief >= 0.5).float(), reduction="none")
+            entropy = functional.binary_cross_entropy_with_logits(
+                strong_tags.float(), (belief >= 0.5).float(), reduction="none"
+            )
             losses["pseudo"] = self.config.pseudo_weight * (entropy * sure).mean()
         if self.config.consistency_weight:
-            guess = functional.log_softmax(self._decode(unlabelled.strong, strong_levels).float(), 1)
+            guess = functional.log_softmax(
+                self._decode(unlabelled.strong, strong_levels).float(), 1
+            )
             divergence = functional.kl_div(guess, target, reduction="none").sum(1).mean()
             losses["consistency"] = self.config.consistency_weight * divergence
         return losses

@@ -1,7 +1,9 @@
-"""`nnunet`: the real nnU-Net (Isensee et al. 2021), run as the program that it is, in an environment of its own.
+"""`nnunet`: the real nnU-Net (Isensee et al. 2021), run as the program that it is, in an
+environment of its own.
 
-It gets the budget's slices as its raw data set (what nobody outlined carries its ignore label), plans, trains and predicts by
-itself, and its masks are scored like everyone else's. `fewmask nnunet setup` makes the environment; see `external/nnunet.py`.
+It gets the budget's slices as its raw data set (what nobody outlined carries its ignore label),
+plans, trains and predicts by itself, and its masks are scored like everyone else's. `fewmask nnunet
+setup` makes the environment; see `external/nnunet.py`.
 """
 
 from dataclasses import dataclass
@@ -21,15 +23,26 @@ class Config:
     configuration: Literal["2d", "3d_fullres"] = "2d"
     """Which of its configurations (D24: 2d)."""
     memory_gb: float = 8.0
-    """GPU memory its planner fits patch and batch to; 8 is nnU-Net's own number, less makes steps that a CPU can take."""
+    """GPU memory its planner fits patch and batch to; 8 is nnU-Net's own number, less makes steps
+    that a CPU can take.
+    """
     mirror: bool = True
-    """Also predict mirrored scans and average, as nnU-Net does; off takes a quarter (3D: an eighth) of the time."""
+    """Also predict mirrored scans and average, as nnU-Net does; off takes a quarter (3D: an eighth)
+    of the time.
+    """
     steps_per_epoch: int = 250
-    """Iterations per epoch, nnU-Net's own number; its learning rate falls once per epoch, and it saves once per epoch."""
+    """Iterations per epoch, nnU-Net's own number; its learning rate falls once per epoch, and it
+    saves once per epoch.
+    """
     epochs: int = 1000
     """How long it trains if `--steps` does not say; nnU-Net's own number."""
 
 
 def build(config: Config, task: Task) -> NoReturn:
     """Raises `BadConfig`: there is no network of ours to build."""
-    raise BadConfig("nnU-Net is a program, not a network of ours", did="nothing was started", fix="--method unet", row="C02")
+    raise BadConfig(
+        "nnU-Net is a program, not a network of ours",
+        did="nothing was started",
+        fix="--method unet",
+        code="C02",
+    )

@@ -1,9 +1,10 @@
-"""`sam_mix`: a classifier that learns from image tags prompts SAM with its class-activation map (Ward and Imran, ISBI 2025).
+"""`sam_mix`: a classifier that learns from image tags prompts SAM with its class-activation map
+(Ward and Imran, ISBI 2025).
 
-Two branches see the slice. A ResNet-38 learns from image-level tags which structures are in it; the class
-activation of each is cut at 50/255 of its peak, its largest part gives a box (and, if asked for, a dense mask prompt); SAM
-decodes three masks with scores and is taught by soft Dice on the few outlined slices. At test time the prompts are the
-model's own.
+Two branches see the slice. A ResNet-38 learns from image-level tags which structures are in it; the
+class activation of each is cut at 50/255 of its peak, its largest part gives a box (and, if asked
+for, a dense mask prompt); SAM decodes three masks with scores and is taught by soft Dice on the few
+outlined slices. At test time the prompts are the model's own.
 """
 
 from dataclasses import dataclass
@@ -15,93 +16,133 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewmask.blocks.cam import activation_mask, attention_logits, class_activation, class_attention
-from fewmask.blocks.losses import Choose, attention_guide, bernoulli_consistency, focal, promptable, tag_entropy
-from fewmask.blocks.masks import answer, best_mask, resize, training_boxes
+from fewmask.blocks.losses import (
+    Choose,
+    attention_guide,
+    bernoulli_consistency,
+    focal,
+    sam_mask_losses,
+    tag_entropy,
+)
+from fewmask.blocks.masks import best_mask, decode_classes, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.prompts import Rule, centre_box, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
-from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task, Unlabelled
+from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import Method
 
-at_test_time = ("gate", "neighbours")
-"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep."""
+inference_only = ("gate", "neighbours")
+"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep.
+"""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of `sam_mix`. D-numbers are decisions where the paper is silent; docs/methods/sam_mix.md says why."""
+    """Settings of `sam_mix`. D-numbers are decisions where the paper is silent;
+    docs/methods/sam_mix.md says why.
+    """
 
     encoder: str = "compact"
     """SAM's size; `small` trains from scratch on a CPU, the paper uses ViT-B."""
     weights: str = "auto"
-    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
+    random, or a name or file.
+    """
     image_size: int = 0
     """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
     tune: Tune = "auto"
     """Which of SAM's weights learn: all, LoRA + decoder (the paper), or the decoder only.
 
-    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
+    weights.
     """
     lora_rank: int = 8
     """Rank of the adapters on q and v (paper: 8)."""
     classifier_width: int = 32
     """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much."""
     classifier_side: int = 256
-    """Smaller slices are enlarged to this side for the classifier, at most twofold: 8 cells per side, as in the figure."""
+    """Smaller slices are enlarged to this side for the classifier, at most twofold: 8 cells per
+    side, as in the figure.
+    """
     augment: bool = True
-    """Turn, zoom, shift and shade the slices; off, a frozen encoder (`tune=decoder`) sees each slice once and for all."""
+    """Turn, zoom, shift and shade the slices; off, a frozen encoder (`tune=decoder`) sees each
+    slice once and for all.
+    """
     labelled: int = 4
-    """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM (D15)."""
+    """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM
+    (D15).
+    """
     weak: int = 8
     """Tagged slices per step, for the classifier only."""
     tag_loss: Literal["entropy", "focal"] = "entropy"
-    """What tags cost: plain cross-entropy (ours), or the focal loss (the paper), which stays silent too often."""
+    """What tags cost: plain cross-entropy (ours), or the focal loss (the paper), which stays silent
+    too often.
+    """
     focal_alpha: float = 0.25
     """Weight of positive tags in the focal loss (D3, Lin et al.)."""
     focal_gamma: float = 2.0
     """Focusing exponent (D3)."""
     guide_weight: float = 0.5
-    """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the paper: tags alone teach it."""
+    """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the
+    paper: tags alone teach it.
+    """
     pool: Literal["average", "attention"] = "average"
-    """The classifier answers from the average of its features (ResNet-38, the paper), or from where it looks.
+    """The classifier answers from the average of its features (ResNet-38, the paper), or from where
+    it looks.
 
-    With `attention` and a guide, outlines alone teach where to look, and tagged slices alone what is there.
+    With `attention` and a guide, outlines alone teach where to look, and tagged slices alone what
+    is there.
     """
     cam_cut: float = 50 / 255
     """Part of the activation's peak that is kept: exact from the paper's figure (D4)."""
     component: Rule = "largest"
     """Which part of the cut map prompts: its largest component (the figure) or all of it (D5)."""
     dense_prompt: bool = False
-    """Also hand SAM the part of the cut map that gives the box as its mask prompt, in {0, 1} (the paper's figure; D8).
+    """Also hand SAM the part of the cut map that gives the box as its mask prompt, in {0, 1} (the
+    paper's figure; D8).
 
-    Off = the box alone (ours). The map has 8 x 8 cells; with it masks in true boxes were worse in every patient set aside:
-    docs/results.md.
+    Off = the box alone (ours). The map has 8 x 8 cells; with it masks in true boxes were worse in
+    every patient set aside: docs/results.md.
     """
     missing_prompt: Literal["empty", "centre"] = "empty"
-    """Without activation: no mask, counted (ours), or the central half box of the released notebook (D7)."""
+    """Without activation: no mask, counted (ours), or the central half box of the released notebook
+    (D7).
+    """
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off scores the paper's positive slices only."""
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off scores the
+    paper's positive slices only.
+    """
     neighbours: float = 2.0
-    """In log-odds, what a structure's every begin and end along the scan must be worth: slices are judged with their neighbours.
+    """In log-odds, what a structure's every begin and end along the scan must be worth: slices are
+    judged with their neighbours.
 
-    0 = each slice by itself (the paper). One slice alone is silent or called now and then: docs/results.md.
+    0 = each slice by itself (the paper). One slice alone is silent or called now and then:
+    docs/results.md.
     """
     warmup_prompts: float = 0.2
-    """Fraction of training in which prompts move from jittered true boxes to activation boxes (D13)."""
+    """Fraction of training in which prompts move from jittered true boxes to activation boxes
+    (D13).
+    """
     jitter: float = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
-    """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the best score (D9)."""
+    """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the
+    best score (D9).
+    """
     seg_weight: float = 0.5
     """Weight of soft Dice on the mask (released notebook; D11)."""
     ce_weight: float = 0.5
-    """Weight of binary cross-entropy on the mask; 0 = the notebook. From scratch Dice alone saturates and stops learning."""
+    """Weight of binary cross-entropy on the mask; 0 = the notebook. From scratch Dice alone
+    saturates and stops learning.
+    """
     score_weight: float = 0.5
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
     pseudo_weight: float = 0.0
-    """Classifier pseudo-labels on strong views of slices drawn from all, weight (ancestor: 0.25; off, D12)."""
+    """Classifier pseudo-labels on strong views of slices drawn from all, weight (ancestor: 0.25;
+    off, D12).
+    """
     pseudo_confidence: float = 0.7
     """Confidence from which a pseudo-label counts (ancestor: 0.7)."""
     consistency_weight: float = 0.0
@@ -109,7 +150,9 @@ class Config:
     unlabelled: int = 4
     """Unlabelled slices per step, if one of the two weights above is on."""
     lr: float = 3e-4
-    """Peak learning rate of AdamW; the paper's lab uses 1e-4 with pretrained weights, from scratch that is too slow."""
+    """Peak learning rate of AdamW; the paper's lab uses 1e-4 with pretrained weights, from scratch
+    that is too slow.
+    """
     weight_decay: float = 0.01
     """AdamW's weight decay; its usual value."""
     warmup: int = 50
@@ -127,7 +170,9 @@ def build(config: Config, task: Task) -> "SamMix":
 
 @dataclass(frozen=True)
 class _Prompts:
-    """One prompt per (image, class): boxes in pixel edges (NaN = none), dense masks at SAM's mask side."""
+    """One prompt per (image, class): boxes in pixel edges (NaN = none), dense masks at SAM's mask
+    side.
+    """
 
     boxes: Float[Tensor, "b k 4"]
     dense: Float[Tensor, "b k m m"]
@@ -139,8 +184,12 @@ class SamMix(Method):
 
     promptable = True
 
-    def __init__(self, classifier: ResNet, finds: nn.Linear | None, sam: Sam, config: Config) -> None:
-        """Parts come ready-made; with `finds`, the classifier's own head only says where to look."""
+    def __init__(
+        self, classifier: ResNet, finds: nn.Linear | None, sam: Sam, config: Config
+    ) -> None:
+        """Parts come ready-made; with `finds`, the classifier's own head only says
+        where to look.
+        """
         super().__init__()
         self.classifier = classifier
         self.finds = finds
@@ -148,21 +197,35 @@ class SamMix(Method):
         self.config = config
         self.neighbours = config.neighbours if config.gate else 0.0
         extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
-        self.feed = Feed(labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra), augment=config.augment)
+        self.batch_spec = BatchSpec(
+            labelled=config.labelled,
+            weak=config.weak,
+            unlabelled=extra,
+            strong=bool(extra),
+            augment=config.augment,
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`classify` on tags; `guide`, `dice`, `ce`, `score` on outlined slices; `pseudo`, `consistency` if switched on."""
+        """`classify` on tags; `guide`, `dice`, `ce`, `score` on outlined slices; `pseudo`,
+        `consistency` if switched on.
+        """
         assert batch.labelled is not None
         images, present, start = batch.labelled.image, batch.labelled.present, 0
         if batch.weak is not None:
-            images, present = torch.cat([images, batch.weak.image]), torch.cat([present, batch.weak.present])
-            # Outlined slices hold the structure; how common it is, only tagged slices say, which are drawn from all.
+            images, present = (
+                torch.cat([images, batch.weak.image]),
+                torch.cat([present, batch.weak.present]),
+            )
+            # Outlined slices hold the structure; how common it is, only tagged slices say, which
+            # are drawn from all.
             start = 0 if self.finds is None else len(batch.labelled.image)
         features, logits = self._classify(images)
         losses = {"classify": self._tag_loss(logits[start:], present[start:])}
         outlined = features[: len(batch.labelled.image)]
         if self.config.guide_weight and bool((batch.labelled.present == 1).any()):
-            drawn = attention_guide(outlined, self.classifier.head.weight, batch.labelled.mask, batch.labelled.present)
+            drawn = attention_guide(
+                outlined, self.classifier.head.weight, batch.labelled.mask, batch.labelled.present
+            )
             losses["guide"] = self.config.guide_weight * drawn
         losses |= self._mask_losses(batch.labelled, outlined, step)
         if batch.unlabelled is not None:
@@ -173,16 +236,22 @@ class SamMix(Method):
         """Masks from the model's own prompts."""
         return self._predict(image, None)
 
-    def predict_present(self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]) -> Probabilities:
+    def predict_present(
+        self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
+    ) -> Probabilities:
         """The same where what each slice holds has been settled with its neighbours."""
         return self._predict(image, present)
 
-    def _predict(self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None) -> Probabilities:
+    def _predict(
+        self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None
+    ) -> Probabilities:
         features, logits = self._classify(image)
         prompts = self._prompts(features, image.shape[-1])
         present = torch.sigmoid(logits.float())
         if wanted is None:
-            wanted = present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
+            wanted = (
+                present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
+            )
         boxes = prompts.boxes
         if self.config.missing_prompt == "centre":
             boxes = torch.where(boxes.isnan(), centre_box(image.shape[-1]).to(boxes), boxes)
@@ -191,13 +260,23 @@ class SamMix(Method):
         shown = torch.where((wanted & there)[..., None], boxes, torch.nan)
         return Probabilities(probs, present, shown, prompts.heat, (wanted & ~there).long())
 
-    def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
-        """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box bound."""
+    def segment(
+        self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]
+    ) -> Probabilities:
+        """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box
+        bound.
+        """
         features, logits = self._classify(image)
         prompts = self._prompts(features, image.shape[-1])
         there = ~boxes.isnan().any(-1)
         probs = self._segment(image, boxes, prompts.dense, there)
-        return Probabilities(probs, torch.sigmoid(logits.float()), boxes, prompts.heat, torch.zeros_like(there).long())
+        return Probabilities(
+            probs,
+            torch.sigmoid(logits.float()),
+            boxes,
+            prompts.heat,
+            torch.zeros_like(there).long(),
+        )
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns."""
@@ -208,15 +287,23 @@ class SamMix(Method):
         """Warm-up, then cosine."""
         return warm_cosine(step, self.config.warmup)
 
-    def _tag_loss(self, logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]) -> Float[Tensor, ""]:
+    def _tag_loss(
+        self, logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]
+    ) -> Float[Tensor, ""]:
         if self.config.tag_loss == "entropy":
             return tag_entropy(logits, present)
         return focal(logits, present, self.config.focal_alpha, self.config.focal_gamma)
 
-    def _classify(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
+    def _classify(
+        self, image: Float[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
         """Features and logits of the classifier."""
         side = min(self.config.classifier_side, 2 * image.shape[-1])
-        seen = functional.interpolate(image, (side, side), mode="bilinear") if image.shape[-1] < side else image
+        seen = (
+            functional.interpolate(image, (side, side), mode="bilinear")
+            if image.shape[-1] < side
+            else image
+        )
         features, logits = self.classifier(seen)
         if self.finds is not None:
             looks = torch.einsum("bchw,kc->bkhw", features, self.classifier.head.weight)
@@ -224,8 +311,12 @@ class SamMix(Method):
             logits = attention_logits(looks.detach() if self.config.guide_weight else looks, finds)
         return features, logits
 
-    def _mask_losses(self, labelled: Labelled, features: Float[Tensor, "b c gh gw"], step: Step) -> dict[str, Tensor]:
-        """Losses of the taught mask and of the scores, over the (image, class) pairs that are there."""
+    def _mask_losses(
+        self, labelled: Labelled, features: Float[Tensor, "b c gh gw"], step: Step
+    ) -> dict[str, Tensor]:
+        """Losses of the taught mask and of the scores, over the (image, class) pairs that are
+        there.
+        """
         rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
         if not len(rows):
             return {}
@@ -237,8 +328,12 @@ class SamMix(Method):
         boxes = training_boxes(own, truth, share_own, self.config.jitter, step.rng("prompts"))
         dense = prompts.dense[rows, classes][:, None] if self.config.dense_prompt else None
         logits, scores = self.sam.decode(self.sam.encode(labelled.image)[rows], boxes, side, dense)
-        losses = promptable(resize(logits, side), scores, truth.float(), self.config.choose)
-        weights = {"dice": self.config.seg_weight, "ce": self.config.ce_weight, "score": self.config.score_weight}
+        losses = sam_mask_losses(resize(logits, side), scores, truth.float(), self.config.choose)
+        weights = {
+            "dice": self.config.seg_weight,
+            "ce": self.config.ce_weight,
+            "score": self.config.score_weight,
+        }
         return {name: weight * losses[name] for name, weight in weights.items() if weight}
 
     def _unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
@@ -251,14 +346,22 @@ class SamMix(Method):
         if self.config.pseudo_weight:
             sure = torch.maximum(belief, 1 - belief) >= self.config.pseudo_confidence
             _, strong = self._classify(unlabelled.strong)
-            entropy = functional.binary_cross_entropy_with_logits(strong.float(), (belief >= 0.5).float(), reduction="none")
+            entropy = functional.binary_cross_entropy_with_logits(
+                strong.float(), (belief >= 0.5).float(), reduction="none"
+            )
             losses["pseudo"] = self.config.pseudo_weight * (entropy * sure).mean()
         if self.config.consistency_weight:
-            losses["consistency"] = self.config.consistency_weight * self._consistency(unlabelled, features)
+            losses["consistency"] = self.config.consistency_weight * self._consistency(
+                unlabelled, features
+            )
         return losses
 
-    def _consistency(self, unlabelled: Unlabelled, features: Float[Tensor, "b c gh gw"]) -> Float[Tensor, ""]:
-        """Masks of the strong view follow those of the weak view under the same prompts; 0 where there is no prompt."""
+    def _consistency(
+        self, unlabelled: Unlabelled, features: Float[Tensor, "b c gh gw"]
+    ) -> Float[Tensor, ""]:
+        """Masks of the strong view follow those of the weak view under the same prompts; 0 where
+        there is no prompt.
+        """
         assert unlabelled.strong is not None
         side = unlabelled.image.shape[-1]
         prompts = self._prompts(features, side)
@@ -268,13 +371,21 @@ class SamMix(Method):
         boxes, dense = prompts.boxes[rows, classes], prompts.dense[rows, classes][:, None]
         dense_or_none = dense if self.config.dense_prompt else None
         with torch.no_grad():
-            target, scores = self.sam.decode(self.sam.encode(unlabelled.image)[rows], boxes, side, dense_or_none)
-        logits, _ = self.sam.decode(self.sam.encode(unlabelled.strong)[rows], boxes, side, dense_or_none)
+            target, scores = self.sam.decode(
+                self.sam.encode(unlabelled.image)[rows], boxes, side, dense_or_none
+            )
+        logits, _ = self.sam.decode(
+            self.sam.encode(unlabelled.strong)[rows], boxes, side, dense_or_none
+        )
         # The same of the three masks in both views: the one the weak view thinks best.
-        return bernoulli_consistency(best_mask(logits, scores), torch.sigmoid(best_mask(target, scores).float()))
+        return bernoulli_consistency(
+            best_mask(logits, scores), torch.sigmoid(best_mask(target, scores).float())
+        )
 
     def _prompts(self, features: Float[Tensor, "b c gh gw"], side: int) -> _Prompts:
-        """Activation -> cut map -> component -> box and dense prompt, per class; no gradient passes."""
+        """Activation -> cut map -> component -> box and dense prompt, per class; no gradient
+        passes.
+        """
         look = class_attention if self.config.guide_weight else class_activation
         heat = look(features.detach(), self.classifier.head.weight.detach())
         b, k = heat.shape[:2]
@@ -299,5 +410,12 @@ class SamMix(Method):
         probs[:, 0] = 1
         if bool(asked.any()):
             masks = dense[asked] if self.config.dense_prompt else None
-            probs[asked] = answer(self.sam, self.sam.encode(image[asked]), boxes[asked], masks, do[asked], image.shape[-1])
+            probs[asked] = decode_classes(
+                self.sam,
+                self.sam.encode(image[asked]),
+                boxes[asked],
+                masks,
+                do[asked],
+                image.shape[-1],
+            )
         return probs

@@ -1,8 +1,10 @@
-"""`sam_pp`: SAM as post-processing of a coarse mask. Our reading of the abbreviation, which its table never spells out (D23).
+"""`sam_pp`: SAM as post-processing of a coarse mask. Our reading of the abbreviation, which its
+table never spells out (D23).
 
-With outlined slices a small U-Net learns a coarse mask from them, and SAM learns from the same slices with jittered true boxes;
-at test time the box of the coarse mask's largest part prompts SAM. With none (`--set coarse=cam`, N = 0 of the table) the
-coarse mask is the class activation of a classifier that learned from tags, and SAM stays as it came.
+With outlined slices a small U-Net learns a coarse mask from them, and SAM learns from the same
+slices with jittered true boxes; at test time the box of the coarse mask's largest part prompts SAM.
+With none (`--set coarse=cam`, N = 0 of the table) the coarse mask is the class activation of a
+classifier that learned from tags, and SAM stays as it came.
 """
 
 from dataclasses import dataclass
@@ -14,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewmask.blocks.cam import activation_mask, class_activation
-from fewmask.blocks.losses import Choose, focal, label_map, promptable
-from fewmask.blocks.masks import answer, resize, training_boxes
+from fewmask.blocks.losses import Choose, dice_ce, focal, sam_mask_losses
+from fewmask.blocks.masks import decode_classes, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.nets.unet import build_unet
 from fewmask.blocks.prompts import Rule, main_component, mask_boxes
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
-from fewmask.core.batch import Batch, Feed, Labelled, Probabilities, Step, Task
+from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task
 from fewmask.methods._method import Method
 
 
@@ -31,17 +33,22 @@ class Config:
     """Settings of `sam_pp`."""
 
     coarse: Literal["unet", "cam"] = "unet"
-    """Where the coarse mask comes from: a U-Net on the outlined slices, or the activation of a tag-trained classifier (N = 0)."""
+    """Where the coarse mask comes from: a U-Net on the outlined slices, or the activation of a
+    tag-trained classifier (N = 0).
+    """
     encoder: str = "compact"
     """SAM's size."""
     weights: str = "auto"
-    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at random, or a name or file."""
+    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
+    random, or a name or file.
+    """
     image_size: int = 0
     """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
     tune: Literal[Tune, "none"] = "auto"
     """Which of SAM's weights learn; with `coarse=cam` none do.
 
-    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained weights.
+    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
+    weights.
     """
     lora_rank: int = 8
     """Rank of the adapters on q and v."""
@@ -54,7 +61,9 @@ class Config:
     weak: int = 8
     """Tagged slices per step (`coarse=cam`)."""
     cam_cut: float = 0.7
-    """Part of the activation's peak kept (`coarse=cam`). At `sam_mix`'s 50/255 its few large cells cover the whole body."""
+    """Part of the activation's peak kept (`coarse=cam`). At `sam_mix`'s 50/255 its few large cells
+    cover the whole body.
+    """
     component: Rule = "largest"
     """Which part of the coarse mask gives the box."""
     jitter: float = 0.1
@@ -92,17 +101,27 @@ class SamPP(Method):
         self.coarse = coarse
         self.sam = sam
         self.config = config
-        self.feed = Feed(labelled=config.labelled) if config.coarse == "unet" else Feed(labelled=0, weak=config.weak)
+        self.batch_spec = (
+            BatchSpec(labelled=config.labelled)
+            if config.coarse == "unet"
+            else BatchSpec(labelled=0, weak=config.weak)
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`coarse_ce`, `coarse_dice`, and SAM's `dice`, `ce`, `score`; with `coarse=cam` only `classify`."""
+        """`coarse_ce`, `coarse_dice`, and SAM's `dice`, `ce`, `score`; with `coarse=cam` only
+        `classify`.
+        """
         if self.config.coarse == "cam":
             assert batch.weak is not None
             return {"classify": focal(self.coarse(batch.weak.image)[1], batch.weak.present)}
         assert batch.labelled is not None
-        coarse = label_map(self.coarse(batch.labelled.image), batch.labelled.mask)
+        coarse = dice_ce(self.coarse(batch.labelled.image), batch.labelled.mask)
         losses = {f"coarse_{name}": loss for name, loss in coarse.items()}
-        return losses if self.config.tune == "none" else losses | self._mask_losses(batch.labelled, step)
+        return (
+            losses
+            if self.config.tune == "none"
+            else losses | self._mask_losses(batch.labelled, step)
+        )
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """SAM's masks in the boxes of the coarse masks."""
@@ -112,11 +131,17 @@ class SamPP(Method):
         shown = torch.where((wanted & there)[..., None], boxes, torch.nan)
         return Probabilities(probs, present, shown, heat, (wanted & ~there).long())
 
-    def segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]) -> Probabilities:
-        """The same with these boxes instead of the coarse masks' (NaN = no mask): the oracle-box bound."""
+    def segment(
+        self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]
+    ) -> Probabilities:
+        """The same with these boxes instead of the coarse masks' (NaN = no mask): the oracle-box
+        bound.
+        """
         _, present, heat = self._coarse(image)
         there = ~boxes.isnan().any(-1)
-        return Probabilities(self._segment(image, boxes, there), present, boxes, heat, torch.zeros_like(there).long())
+        return Probabilities(
+            self._segment(image, boxes, there), present, boxes, heat, torch.zeros_like(there).long()
+        )
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns."""
@@ -145,8 +170,13 @@ class SamPP(Method):
         part = main_component(masks.flatten(0, 1), hot.flatten(0, 1), self.config.component)
         return mask_boxes(part).view(*masks.shape[:2], 4), present, heat
 
-    def _segment(self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"], do: Bool[Tensor, "b k"]) -> Tensor:
-        return answer(self.sam, self.sam.encode(image), boxes, None, do, image.shape[-1])
+    def _segment(
+        self,
+        image: Float[Tensor, "b 1 h w"],
+        boxes: Float[Tensor, "b k 4"],
+        do: Bool[Tensor, "b k"],
+    ) -> Tensor:
+        return decode_classes(self.sam, self.sam.encode(image), boxes, None, do, image.shape[-1])
 
     def _mask_losses(self, labelled: Labelled, step: Step) -> dict[str, Tensor]:
         rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
@@ -157,4 +187,4 @@ class SamPP(Method):
         nothing = torch.full((len(rows), 4), torch.nan, device=labelled.image.device)
         boxes = training_boxes(nothing, truth, 0.0, self.config.jitter, step.rng("prompts"))
         logits, scores = self.sam.decode(self.sam.encode(labelled.image)[rows], boxes, side)
-        return promptable(resize(logits, side), scores, truth.float(), self.config.choose)
+        return sam_mask_losses(resize(logits, side), scores, truth.float(), self.config.choose)

@@ -1,11 +1,13 @@
-"""`self_training`: a V-Net learns from labelled volumes, labels the others, learns from both, and again."""
+"""`self_training`: a V-Net learns from labelled volumes, labels the others, learns from both, and
+again.
+"""
 
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import SelfTraining, Term
+from fewmask.blocks.semi import SelfTraining, SemiObjective
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
+from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,12 @@ class Config(TwoHalves):
     """Of the loss against pseudo-labels."""
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """A fresh student and a place for its frozen copy."""
     student = build_vnet(config, task)
-    return SemiNet(student, term(config, student, task), config)
+    return VolumetricNet(student, term(config, student, task), config)
 
 
-def term(config: Config, student: VNet, task: Task) -> Term:
+def term(config: Config, student: VNet, task: Task) -> SemiObjective:
     """How the student learns; `cfr` takes it too."""
     return SelfTraining(student, config.rounds, config.weight, config.joint_pass)

@@ -1,6 +1,8 @@
-"""`sfr_plus`: CFR whose two networks take turns: scans that the V-Net is sure of teach SAM, SAM labels the others (our reading).
+"""`sfr_plus`: CFR whose two networks take turns: scans that the V-Net is sure of teach SAM, SAM
+labels the others (our reading).
 
-The paper describes this in one paragraph and no code exists; what is ours is said in docs/methods/sfr_plus.md.
+The paper describes this in one paragraph and no code exists; what is ours is said in
+docs/methods/sfr_plus.md.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +11,7 @@ from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods import cfr
 from fewmask.methods._method import Stage
-from fewmask.methods._semi import SemiNet
+from fewmask.methods._volumetric import VolumetricNet
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Config(cfr.Config):
 def stages(config: Config) -> tuple[Stage, ...]:
     """Fine-tune, re-train, fine-tune again with the scans the V-Net is sure of, re-train again.
 
-    Raises `BadConfig` for settings of a stage that cannot be met, and for online labels: scans are labelled between stages.
+    Raises `BadConfig` for settings of a stage that cannot be met, and for online labels: scans are
+    labelled between stages.
     """
     cfr.check_stages(config)
     if config.pseudo == "online":
@@ -35,18 +38,39 @@ def stages(config: Config) -> tuple[Stage, ...]:
             "sfr_plus labels whole scans between its stages, so its labels are stored",
             did="nothing was started",
             fix="leave pseudo out, or --method cfr --set pseudo=online",
-            row="C02",
+            code="C02",
         )
-    again = replace(config.finetune, pseudo_weight=1.0, lr=config.update_lr, head_lr=config.update_head_lr)
+    again = replace(
+        config.finetune, pseudo_weight=1.0, lr=config.update_lr, head_lr=config.update_head_lr
+    )
     share = config.finetune_share / 2
     return (
-        Stage("finetune", "canvas_sam", config.finetune, share, writes="pseudo"),
-        Stage("retrain", "sfr_plus", config, 0.5 - share, learns="pseudo", writes="sure", surer_than=config.sure),
-        Stage("update", "canvas_sam", again, share, start="finetune", learns="sure", writes="unsure", but="sure"),
-        Stage("", "sfr_plus", config, 0.5 - share, start="retrain", learns="unsure"),
+        Stage("finetune", "canvas_sam", config.finetune, share, pseudo_labels_to="pseudo"),
+        Stage(
+            "retrain",
+            "sfr_plus",
+            config,
+            0.5 - share,
+            pseudo_labels_from="pseudo",
+            pseudo_labels_to="sure",
+            min_confidence=config.sure,
+        ),
+        Stage(
+            "update",
+            "canvas_sam",
+            again,
+            share,
+            init_from="finetune",
+            pseudo_labels_from="sure",
+            pseudo_labels_to="unsure",
+            skip_labelled_in="sure",
+        ),
+        Stage(
+            "", "sfr_plus", config, 0.5 - share, init_from="retrain", pseudo_labels_from="unsure"
+        ),
     )
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """The V-Net."""
     return cfr.build(config, task)

@@ -1,7 +1,8 @@
-"""`trans_unet`: a convolutional encoder, a transformer at its bottom, a decoder with skips (Chen et al. 2021, TransUNet).
+"""`trans_unet`: a convolutional encoder, a transformer at its bottom, a decoder with skips (Chen et
+al. 2021, TransUNet).
 
-Learns from the outlined slices alone. Built of MONAI's blocks and torch's transformer at a size that trains in minutes on a
-CPU; the paper has ResNet-50 and ViT-B with ImageNet weights.
+Learns from the outlined slices alone. Built of MONAI's blocks and torch's transformer at a size
+that trains in minutes on a CPU; the paper has ResNet-50 and ViT-B with ImageNet weights.
 """
 
 from dataclasses import dataclass
@@ -10,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fewmask.blocks.losses import label_map
-from fewmask.blocks.nets.halves import Decoder, Encoder
+from fewmask.blocks.losses import dice_ce
+from fewmask.blocks.nets.unet_parts import Decoder, Encoder
 from fewmask.blocks.ramp import warm_cosine
-from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
+from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import Method
 
@@ -23,7 +24,9 @@ class Config:
     """Settings of `trans_unet`."""
 
     channels: tuple[int, ...] = (16, 32, 64, 128, 192)
-    """Channels per level; the transformer sits below the last one, at 1/16 of the side as in the paper."""
+    """Channels per level; the transformer sits below the last one, at 1/16 of the side as in the
+    paper.
+    """
     width: int = 192
     """Width of the transformer (paper: 768)."""
     layers: int = 4
@@ -41,53 +44,66 @@ class Config:
 
 
 def build(config: Config, task: Task) -> "TransUNet":
-    """A fresh network for `task`. Raises `BadConfig` if its side is not a multiple of the deepest level's stride."""
+    """A fresh network for `task`. Raises `BadConfig` if its side is not a multiple of the deepest
+    level's stride.
+    """
     stride = 2 ** (len(config.channels) - 1)
     if task.size % stride:
         raise BadConfig(
             f"{task.size} px is not a multiple of {stride}",
             did="nothing was started",
             fix=f"prepare with a size that is a multiple of {stride}, or fewer channels",
-            row="C02",
+            code="C02",
         )
-    bottom = Transformer(config.channels[-1], (task.size // stride) ** 2, config.width, config.layers, config.heads)
+    bottom = Transformer(
+        config.channels[-1], (task.size // stride) ** 2, config.width, config.layers, config.heads
+    )
     return TransUNet(Encoder(config.channels), bottom, Decoder(config.channels, task.k + 1), config)
 
 
 class Transformer(nn.Module):
-    """Tokens of a feature map attend to each other; comes back as a feature map of the same shape."""
+    """Tokens of a feature map attend to each other; comes back as a feature map of the
+    same shape.
+    """
 
     def __init__(self, channels: int, tokens: int, width: int, layers: int, heads: int) -> None:
         """`tokens`: how many pixels the feature map has."""
         super().__init__()
         self.into = nn.Linear(channels, width)
         self.place = nn.Parameter(0.02 * torch.randn(1, tokens, width))
-        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(
+            layer, layers, nn.LayerNorm(width), enable_nested_tensor=False
+        )
         self.back = nn.Linear(width, channels)
 
     def forward(self, x: Float[Tensor, "b c g g"]) -> Float[Tensor, "b c g g"]:
         """The same shape."""
         tokens = self.layers(self.into(x.flatten(2).transpose(1, 2)) + self.place)
-        return self.back(tokens).transpose(1, 2).reshape(x.shape)
+        result: Float[Tensor, "b c g g"] = self.back(tokens).transpose(1, 2).reshape(x.shape)
+        return result
 
 
 class TransUNet(Method):
     """Cross-entropy plus Dice on outlined slices."""
 
-    def __init__(self, encoder: Encoder, bottom: Transformer, decoder: Decoder, config: Config) -> None:
+    def __init__(
+        self, encoder: Encoder, bottom: Transformer, decoder: Decoder, config: Config
+    ) -> None:
         """Parts come ready-made; `config` holds the numbers of this file only."""
         super().__init__()
         self.encoder = encoder
         self.bottom = bottom
         self.decoder = decoder
         self.config = config
-        self.feed = Feed(labelled=config.labelled)
+        self.batch_spec = BatchSpec(labelled=config.labelled)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`ce` and `dice`."""
         assert batch.labelled is not None
-        return label_map(self._logits(batch.labelled.image), batch.labelled.mask)
+        return dice_ce(self._logits(batch.labelled.image), batch.labelled.mask)
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """Softmax of the logits."""
@@ -95,7 +111,9 @@ class TransUNet(Method):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on everything."""
-        return torch.optim.AdamW(self.parameters(), self.config.lr, weight_decay=self.config.weight_decay)
+        return torch.optim.AdamW(
+            self.parameters(), self.config.lr, weight_decay=self.config.weight_decay
+        )
 
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""
@@ -103,4 +121,5 @@ class TransUNet(Method):
 
     def _logits(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b c h w"]:
         *skips, bottom = self.encoder(image)
-        return self.decoder(self.bottom(bottom), skips)
+        result: Float[Tensor, "b c h w"] = self.decoder(self.bottom(bottom), skips)
+        return result

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import Certain, MeanTeacher, Term
+from fewmask.blocks.semi import LowEntropyWeighting, MeanTeacher, SemiObjective
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, TwoHalves, build_vnet
+from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
 
 
 @dataclass(frozen=True)
@@ -17,17 +17,26 @@ class Config(TwoHalves):
     decay: float = 0.99
     """Of the teacher's moving average."""
     noise: float = 0.1
-    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread."""
+    """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
+    """
     passes: int = 8
     """Noisy passes of the teacher, whose mean answer says how sure it is."""
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """A fresh student and its teacher."""
     student = build_vnet(config, task)
-    return SemiNet(student, term(config, student, task), config)
+    return VolumetricNet(student, term(config, student, task), config)
 
 
-def term(config: Config, student: VNet, task: Task) -> Term:
+def term(config: Config, student: VNet, task: Task) -> SemiObjective:
     """How the student learns; `cfr` takes it too."""
-    return MeanTeacher(student, Certain(config.passes), config.weight, config.decay, config.noise, False, config.joint_pass)
+    return MeanTeacher(
+        student,
+        LowEntropyWeighting(config.passes),
+        config.weight,
+        config.decay,
+        config.noise,
+        False,
+        config.joint_pass,
+    )

@@ -1,4 +1,6 @@
-"""`unet`: a residual U-Net that learns from the outlined slices alone; the baseline every other method must beat."""
+"""`unet`: a residual U-Net that learns from the outlined slices alone; the baseline every other
+method must beat.
+"""
 
 from dataclasses import dataclass
 
@@ -7,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.losses import label_map
+from fewmask.blocks.losses import dice_ce
 from fewmask.blocks.nets.unet import build_unet
 from fewmask.blocks.ramp import warm_cosine
-from fewmask.core.batch import Batch, Feed, Probabilities, Step, Task
+from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.methods._method import Method
 
 
@@ -23,7 +25,9 @@ class Config:
     labelled: int = 8
     """Outlined slices per step."""
     tags_as_empty: bool = False
-    """Also learn from slices tagged as containing none of the structures, as empty masks: a second, tag-aware baseline."""
+    """Also learn from slices tagged as containing none of the structures, as empty masks: a second,
+    tag-aware baseline.
+    """
     lr: float = 1e-3
     """Peak learning rate of AdamW; ours."""
     weight_decay: float = 0.01
@@ -34,27 +38,41 @@ class Config:
 
 def build(config: Config, task: Task) -> "UNet2d":
     """A fresh U-Net for `task`."""
-    feed = Feed(labelled=config.labelled, weak=config.labelled if config.tags_as_empty else 0)
-    return UNet2d(build_unet(task.k + 1, config.channels), feed, config.lr, config.weight_decay, config.warmup)
+    batch_spec = BatchSpec(
+        labelled=config.labelled, weak=config.labelled if config.tags_as_empty else 0
+    )
+    return UNet2d(
+        build_unet(task.k + 1, config.channels),
+        batch_spec,
+        config.lr,
+        config.weight_decay,
+        config.warmup,
+    )
 
 
 class UNet2d(Method):
     """Cross-entropy plus Dice on outlined slices."""
 
-    def __init__(self, net: nn.Module, feed: Feed, lr: float, weight_decay: float, warmup: int) -> None:
+    def __init__(
+        self, net: nn.Module, batch_spec: BatchSpec, lr: float, weight_decay: float, warmup: int
+    ) -> None:
         """`net` maps (b, 1, h, w) to (b, k + 1, h, w) logits."""
         super().__init__()
         self.net = net
-        self.feed = feed
+        self.batch_spec = batch_spec
         self._lr, self._weight_decay, self._warmup = lr, weight_decay, warmup
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`ce` and `dice` on outlined slices; with `tags_as_empty` also `empty` on slices tagged as containing nothing."""
+        """`ce` and `dice` on outlined slices; with `tags_as_empty` also `empty` on slices tagged as
+        containing nothing.
+        """
         assert batch.labelled is not None
-        losses = label_map(self.net(batch.labelled.image), batch.labelled.mask)
+        losses = dice_ce(self.net(batch.labelled.image), batch.labelled.mask)
         if batch.weak is not None:
             nothing = (batch.weak.present == 0).all(1)
-            background = functional.log_softmax(self.net(batch.weak.image).float(), 1)[:, 0].mean((1, 2))
+            background = functional.log_softmax(self.net(batch.weak.image).float(), 1)[:, 0].mean(
+                (1, 2)
+            )
             losses["empty"] = -(background * nothing).sum() / nothing.sum().clamp_min(1)
         return losses
 

@@ -1,10 +1,12 @@
-"""`vnet`: a V-Net that learns from the labelled volumes alone; the lower bound of every 3D method."""
+"""`vnet`: a V-Net that learns from the labelled volumes alone; the lower bound of every
+3D method.
+"""
 
 from dataclasses import dataclass
 
 from fewmask.blocks.semi import Supervised
 from fewmask.core.batch import Task
-from fewmask.methods._semi import SemiNet, Volumetric, build_vnet
+from fewmask.methods._volumetric import Volumetric, VolumetricNet, build_vnet
 
 
 @dataclass(frozen=True)
@@ -12,6 +14,6 @@ class Config(Volumetric):
     """Settings of `vnet`."""
 
 
-def build(config: Config, task: Task) -> SemiNet:
+def build(config: Config, task: Task) -> VolumetricNet:
     """A fresh V-Net."""
-    return SemiNet(build_vnet(config, task), Supervised(), config)
+    return VolumetricNet(build_vnet(config, task), Supervised(), config)

@@ -1,4 +1,6 @@
-"""A trained program, ready to answer; each scan in a process of its own, so that nothing of it stays in memory."""
+"""A trained program, ready to answer; each scan in a process of its own, so that nothing of it
+stays in memory.
+"""
 
 from typing import NoReturn
 
@@ -30,7 +32,11 @@ class ExternalPredictor:
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan."""
         chosen = self._chosen
-        return Prediction(nnunet.ask(self._place, self._weights, chosen.configuration, chosen.mirror, volume), None, 0)
+        return Prediction(
+            nnunet.ask(self._place, self._weights, chosen.configuration, chosen.mirror, volume),
+            None,
+            0,
+        )
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[ndarray, "d k 4"]) -> NoReturn:
         """Raises `BadConfig`: there is no oracle-box bound."""

@@ -1,4 +1,6 @@
-"""Masks for one scan, a folder of scans, or the cases of a prepared dataset; a bad case never stops the others."""
+"""Masks for one scan, a folder of scans, or the cases of a prepared dataset; a bad case never stops
+the others.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -57,16 +59,18 @@ def predict_folder(
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
 
-    `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared dataset; `cases` limits the
-    last one, and `options` say how the others are read. Refused scans are listed in the summary with their whole message.
-    Raises when nothing can be read at all, and `BadConfig` (F11) before anything is written where a mask would land in the input
-    or replace one that no model drew, or that was changed since.
+    `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared
+    dataset; `cases` limits the last one, and `options` say how the others are read. Refused scans
+    are listed in the summary with their whole message. Raises when nothing can be read at all, and
+    `BadConfig` (F11) before anything is written where a mask would land in the input or replace one
+    that no model drew, or that was changed since.
     """
     scans = open_scans(source, cases, options or PrepareOptions())
     _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(
-        notes=[*scans.notes, *clean_parts(out)], refused=[{"case": "", **problem.as_dict()} for problem in scans.problems]
+        notes=[*scans.notes, *clean_parts(out)],
+        refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
@@ -100,8 +104,12 @@ def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
     write_labels(out / f"{case}.nii.gz", prediction.label_map, predicted=True)
 
 
-def open_scans(source: Path, cases: list[str] | None = None, options: PrepareOptions | None = None) -> Scans:
-    """The scans of a file or folder that `predict_folder` takes. Raises `BadScan` or `BadDataset` if nothing is there."""
+def open_scans(
+    source: Path, cases: list[str] | None = None, options: PrepareOptions | None = None
+) -> Scans:
+    """The scans of a file or folder that `predict_folder` takes. Raises `BadScan` or `BadDataset`
+    if nothing is there.
+    """
     options = options or PrepareOptions()
 
     def reader(pair: Pair) -> Load:
@@ -113,7 +121,9 @@ def open_scans(source: Path, cases: list[str] | None = None, options: PrepareOpt
         return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
     if source.is_dir():
         layout = discover(source, options.follow_links)
-        problems = tuple(problem for problem in layout.problems if not isinstance(problem, MaskProblem))
+        problems = tuple(
+            problem for problem in layout.problems if not isinstance(problem, MaskProblem)
+        )
         notes = (layout.unread,) if layout.unread else ()
         if layout.kind == "dicom" and len(layout.pairs) == 1:
             # A patient's folder is often one deeper, under a name that all patients have.
@@ -121,7 +131,9 @@ def open_scans(source: Path, cases: list[str] | None = None, options: PrepareOpt
         return Scans({pair.case: reader(pair) for pair in layout.pairs}, problems, notes)
     if source.exists():
         return Scans({(case := case_id_of(source)): reader(Pair(case, source))})
-    raise BadScan("no such file or folder", where=str(source), did="nothing was written", fix="check the path")
+    raise BadScan(
+        "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
+    )
 
 
 def load_prepared(prepared: Prepared, case: str) -> Volume:
@@ -138,16 +150,26 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
             where=str(out),
             did="nothing was written",
             fix="choose another --out",
-            row="F11",
+            code="F11",
         )
     if out.exists() and not out.is_dir():
-        raise BadConfig("the output is not a folder", where=str(out), did="nothing was written", fix="choose another --out")
-    foreign = [path for case in cases if (path := out / f"{case}.nii.gz").exists() and not is_prediction(path)]
+        raise BadConfig(
+            "the output is not a folder",
+            where=str(out),
+            did="nothing was written",
+            fix="choose another --out",
+        )
+    foreign = [
+        path
+        for case in cases
+        if (path := out / f"{case}.nii.gz").exists() and not is_prediction(path)
+    ]
     if foreign:
         raise BadConfig(
-            f"{len(foreign)} masks in the output folder are not as fewmask drew them and would be replaced",
+            f"{len(foreign)} masks in the output folder are not as fewmask drew them and would "
+            "be replaced",
             where=[str(path) for path in foreign[:5]],
             did="nothing was written",
             fix="choose another --out",
-            row="F11",
+            code="F11",
         )

@@ -1,4 +1,6 @@
-"""One trained run, ready to answer: whole volumes slice by slice, memory bounded by one batch and the label map."""
+"""One trained run, ready to answer: whole volumes slice by slice, memory bounded by one batch and
+the label map.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
 from fewmask.methods._method import Method
-from fewmask.predict.presence import settle
+from fewmask.predict.presence import smooth_presence
 from fewmask.predict.windows import Windows, slide
 
 Engine = Literal["torch", "openvino"]
@@ -38,9 +40,12 @@ class Prediction:
     label_map: LabelMap
     """Class index per voxel, on the grid of the scan."""
     prompts: dict[str, Any] | None
-    """Per slice: presence, boxes on the scan's pixels, heat maps; None for methods without prompts. See `prompts.json`."""
+    """Per slice: presence, boxes on the scan's pixels, heat maps; None for methods without prompts.
+    See `prompts.json`.
+    """
     no_prompt: int
-    """Slices and classes judged present for which no prompt could be made, so their mask is empty."""
+    """Slices and classes judged present for which no prompt could be made, so their mask is empty.
+    """
     confidence: UInt8[np.ndarray, "d h w"] | None = None
     """Probability of the voxel's class, 0 to 255; if it was asked for."""
     notes: tuple[str, ...] = ()
@@ -64,7 +69,15 @@ class Predicts(Protocol):
 class Predictor:
     """A method with its weights, recipe and class names."""
 
-    def __init__(self, method: Method, recipe: Recipe, task: Task, device: torch.device, bf16: bool, batch: int = 8) -> None:
+    def __init__(
+        self,
+        method: Method,
+        recipe: Recipe,
+        task: Task,
+        device: torch.device,
+        bf16: bool,
+        batch: int = 8,
+    ) -> None:
         """Parts come ready-made; `load` makes them from a run folder."""
         self.method = channels_last(method.eval().to(device))
         self.recipe = recipe
@@ -77,7 +90,9 @@ class Predictor:
         self.gaussian = False
         """Weigh the middle of windows more."""
         self.windows = 2
-        """Windows per call of the network; more are faster where a GPU idles, and take more of its memory."""
+        """Windows per call of the network; more are faster where a GPU idles, and take more of its
+        memory.
+        """
         self.with_confidence = False
         """3D methods also give the confidence of every voxel."""
 
@@ -85,7 +100,8 @@ class Predictor:
     def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
         """Open a finished run. Raises `BadCheckpoint` when the run has no final weights.
 
-        `engine="openvino"` runs SAM's image encoder by OpenVINO on the CPU; raises `BadConfig` where there is none to run.
+        `engine="openvino"` runs SAM's image encoder by OpenVINO on the CPU; raises `BadConfig`
+        where there is none to run.
         """
         folder = open_finished(run)
         config = folder.read_config()
@@ -100,7 +116,7 @@ class Predictor:
                     "OpenVINO runs the encoder of methods with a SAM, on the CPU",
                     did="nothing was started",
                     fix="leave --engine out",
-                    row="C02",
+                    code="C02",
                 )
             use_openvino(method.sam, bf16)  # type: ignore[arg-type]
         return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bf16)
@@ -112,12 +128,15 @@ class Predictor:
 
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan, with the prompts the model gave itself."""
-        if self.method.feed.patch is not None:
-            return self._run_windows(volume, self.method.feed.patch)
-        return self._run(volume, lambda image, _: self.method.predict(image), self.method.neighbours)
+        if self.method.batch_spec.patch is not None:
+            return self._run_windows(volume, self.method.batch_spec.patch)
+        return self._run(
+            volume, lambda image, _: self.method.predict(image), self.method.neighbours
+        )
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
-        """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN = none), not the model's own.
+        """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
+        none), not the model's own.
 
         An upper bound to be shown beside the automatic result, never instead of it.
         """
@@ -127,12 +146,15 @@ class Predictor:
         boxes_t = torch.from_numpy(placed.astype(np.float32))
 
         def answer(image: Tensor, slices: list[int]) -> Probabilities:
-            return self.method.segment(image, boxes_t[slices].to(image.device))  # type: ignore[operator]
+            result: Probabilities = self.method.segment(image, boxes_t[slices].to(image.device))  # type: ignore[operator]
+            return result
 
         return self._run(volume, answer)
 
     def _run(self, volume: Volume, answer: Answer, neighbours: float = 0.0) -> Prediction:
-        """Slice by slice; with `neighbours` once more where these overrule what a slice by itself was judged to hold."""
+        """Slice by slice; with `neighbours` once more where these overrule what a slice by itself
+        was judged to hold.
+        """
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         labels = np.zeros(volume.shape, np.uint8)
         lines: list[dict[str, Any]] = [{}] * volume.shape[0]
@@ -150,19 +172,30 @@ class Predictor:
 
         fill(answer, range(volume.shape[0]))
         if neighbours:
-            settled = settle(present, neighbours)
+            settled = smooth_presence(present, neighbours)
             overruled = (settled != (present >= 0.5)).any(1).nonzero()[0].tolist()
             judged = torch.from_numpy(settled)
-            fill(lambda image, slices: self.method.predict_present(image, judged[slices].to(image.device)), overruled)  # type: ignore[operator]
+            fill(
+                lambda image, slices: self.method.predict_present(  # type: ignore[operator]
+                    image, judged[slices].to(image.device)
+                ),
+                overruled,
+            )
         lines = [line for line in lines if line]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
         beyond = 1 - placement.covered.mean()
-        notes = (f"{beyond:.0%} of each slice lies beyond the network's grid and is background",) if beyond >= 0.005 else ()
+        notes = (
+            (f"{beyond:.0%} of each slice lies beyond the network's grid and is background",)
+            if beyond >= 0.005
+            else ()
+        )
         return Prediction(LabelMap(labels, volume.grid), prompts, missing, notes=notes)
 
     def _run_windows(self, volume: Volume, patch: tuple[int, int, int]) -> Prediction:
-        """Windows over the placed scan; slices are restored as soon as all that they are made of is finished."""
+        """Windows over the placed scan; slices are restored as soon as all that they are made of is
+        finished.
+        """
         placement = VolumePlacement.of(volume.shape, volume.spacing_mm, self.recipe)
         scaled = self.recipe.scale(volume.intensities(), self.bounds(volume))
         placed = torch.from_numpy(placement.place(scaled))
@@ -172,7 +205,10 @@ class Predictor:
         kept = np.zeros((self.task.k + 1, 0, *placement.shape[1:]), np.float32)
 
         def ask(windows: Tensor) -> Tensor:
-            with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            with (
+                torch.no_grad(),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
+            ):
                 return self.method.predict(windows.to(self.device)).probs.cpu()
 
         for block in slide(placed, Windows(patch, self.stride, self.gaussian, self.windows), ask):
@@ -185,7 +221,9 @@ class Predictor:
                 probs = placement.restore(kept, first, slices)
                 labels[slices.start : slices.stop] = probs.argmax(0).astype(np.uint8)
                 if confidence is not None:
-                    confidence[slices.start : slices.stop] = np.round(255 * probs.max(0).clip(0, 1)).astype(np.uint8)
+                    confidence[slices.start : slices.stop] = np.round(
+                        255 * probs.max(0).clip(0, 1)
+                    ).astype(np.uint8)
             d = end
             if d < volume.shape[0]:
                 drop = placement.rows_for(d).start - first
@@ -196,7 +234,9 @@ class Predictor:
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             return answer(image.to(self.device), slices)
 
-    def images(self, volume: Volume, wanted: Sequence[int]) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:
+    def images(
+        self, volume: Volume, wanted: Sequence[int]
+    ) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:
         """The scan's `wanted` slices as the network sees them, a few at a time."""
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         bounds = self.bounds(volume)
@@ -207,7 +247,11 @@ class Predictor:
 
     def bounds(self, volume: Volume) -> tuple[float, float]:
         """The scan's intensity bounds under the recipe."""
-        return self.recipe.bounds(volume.intensities() if self.recipe.modality == "mr" else np.zeros((1, 1, 1), np.float32))
+        return self.recipe.bounds(
+            volume.intensities()
+            if self.recipe.modality == "mr"
+            else np.zeros((1, 1, 1), np.float32)
+        )
 
 
 def open_finished(run: Path) -> RunFolder:
@@ -218,17 +262,21 @@ def open_finished(run: Path) -> RunFolder:
             "the run is not finished: it has no weights.safetensors",
             where=str(run),
             fix=f"fewmask train ... --out {run}   (goes on from the last save)",
-            row="W06",
+            code="W06",
         )
     return folder
 
 
 def no_bound() -> BadConfig:
     """What a method without box prompts answers."""
-    return BadConfig("this method takes no box prompts, so it has no oracle-box bound", did="nothing was written")
+    return BadConfig(
+        "this method takes no box prompts, so it has no oracle-box bound", did="nothing was written"
+    )
 
 
-def _prompt_lines(probs: Probabilities, slices: list[int], placement: Placement) -> list[dict[str, Any]]:
+def _prompt_lines(
+    probs: Probabilities, slices: list[int], placement: Placement
+) -> list[dict[str, Any]]:
     """One record per slice for prompts.json; empty for methods that make no prompts."""
     if probs.boxes is None or probs.present is None or probs.no_prompt is None:
         return []
@@ -238,7 +286,10 @@ def _prompt_lines(probs: Probabilities, slices: list[int], placement: Placement)
         {
             "d": d,
             "present": [round(float(p), 4) for p in probs.present[row]],
-            "boxes_raw": [None if np.isnan(box).any() else [round(float(v), 2) for v in box] for box in boxes[row]],
+            "boxes_raw": [
+                None if np.isnan(box).any() else [round(float(v), 2) for v in box]
+                for box in boxes[row]
+            ],
             "heat": None if heat is None else np.round(heat[row], 3).astype(float).tolist(),
             "no_prompt": [int(n) for n in probs.no_prompt[row]],
         }

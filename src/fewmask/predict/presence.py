@@ -4,13 +4,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 
-def settle(present: Float[np.ndarray, "d k"], cost: float) -> Bool[np.ndarray, "d k"]:
-    """The sequence of yes and no along d that fits P(present) best, if every change between neighbours costs `cost` in log-odds.
+def smooth_presence(present: Float[np.ndarray, "d k"], cost: float) -> Bool[np.ndarray, "d k"]:
+    """The sequence of yes and no along d that fits P(present) best, if every change between
+    neighbours costs `cost` in log-odds.
 
-    A lone "no" between sure neighbours becomes "yes", and a lone "yes" far from them "no"; `cost` 0 is P >= 0.5 slice by slice.
-    Changes at the ends of the scan are free. Classes are judged by themselves; no slices give no answers. (Viterbi 1967.) A class
-    that would vanish from the scan although some slice called it stays as its slices say: an unsure classifier is no evidence
-    that a structure is missing.
+    A lone "no" between sure neighbours becomes "yes", and a lone "yes" far from them "no"; `cost` 0
+    is P >= 0.5 slice by slice. Changes at the ends of the scan are free. Classes are judged by
+    themselves; no slices give no answers. (Viterbi 1967.) A class that would vanish from the scan
+    although some slice called it stays as its slices say: an unsure classifier is no evidence that
+    a structure is missing.
     """
     p = present.astype(np.float64).clip(1e-4, 1 - 1e-4)
     odds = np.log(p / (1 - p))

@@ -1,4 +1,6 @@
-"""Everything that is wrong with a data folder, in one pass, with the very code that prepare uses. Writes nothing."""
+"""Everything that is wrong with a data folder, in one pass, with the very code that prepare uses.
+Writes nothing.
+"""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -49,7 +51,8 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
     layout = discover(data, options.follow_links)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
-    # Without --label any non-zero value counts, so that geometry and content of masks are still checked.
+    # Without --label any non-zero value counts, so that geometry and content of masks are still
+    # checked.
     anything = not options.labels
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
     jobs = min(options.jobs, len(work))
@@ -59,14 +62,20 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     else:
         results = [_check_one(item) for item in work]
     cases = [result for result in results if isinstance(result, CheckedCase)]
-    problems += [{"case": pair.case, **r} for pair, r in zip(layout.pairs, results, strict=True) if isinstance(r, dict)]
+    problems += [
+        {"case": pair.case, **r}
+        for pair, r in zip(layout.pairs, results, strict=True)
+        if isinstance(r, dict)
+    ]
     if options.labels and not any(pair.parts for pair in layout.pairs):
         totals: dict[int, int] = {}
         for case in cases:
             for value, count in case.values.items():
                 totals[value] = totals.get(value, 0) + count
         try:
-            check_found(options.labels, layout.names, totals, sum(bool(pair.mask) for pair in layout.pairs))
+            check_found(
+                options.labels, layout.names, totals, sum(bool(pair.mask) for pair in layout.pairs)
+            )
         except BadDataset as error:
             problems.append({"case": "", **error.as_dict()})
     notes = [*layout.notes, *(f"{case.case}: {note}" for case in cases for note in case.notes)]
@@ -76,28 +85,42 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
 def copy_header(data: Path, case: str, out: Path) -> Path:
     """Write a copy of a mask under its scan's geometry into `out`; the mask itself is never edited.
 
-    For masks saved by tools that ignore headers: same shape, wrong origin or direction. Raises `BadDataset` for an unknown
-    case, one without mask, or shapes that differ.
+    For masks saved by tools that ignore headers: same shape, wrong origin or direction. Raises
+    `BadDataset` for an unknown case, one without mask, or shapes that differ.
     """
     pairs = {pair.case: pair for pair in discover(data).pairs}
     pair = pairs.get(case)
     if pair is None or pair.mask is None:
         raise BadDataset(
-            f"no case with a mask is called {case!r}", where=str(data), fix=f"cases: {', '.join(list(pairs)[:10])}", row="M15"
+            f"no case with a mask is called {case!r}",
+            where=str(data),
+            fix=f"cases: {', '.join(list(pairs)[:10])}",
+            code="M15",
         )
     grid, mask = read_grid(pair.image), read_labels(pair.mask)
     if grid.shape != mask.grid.shape:
-        raise BadDataset("scan and mask differ in shape, so a header cannot mend them", where=str(pair.mask), row="M01")
+        raise BadDataset(
+            "scan and mask differ in shape, so a header cannot mend them",
+            where=str(pair.mask),
+            code="M01",
+        )
     stored = mask.grid.orientation.undo(mask.voxels)
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{case}.nii.gz"
     if target.resolve() == pair.mask.resolve():
-        raise BadDataset("the copy would replace the mask itself", where=str(target), fix="choose another --out", row="F11")
+        raise BadDataset(
+            "the copy would replace the mask itself",
+            where=str(target),
+            fix="choose another --out",
+            code="F11",
+        )
     write_labels(target, LabelMap.from_file_order(stored, grid.affine))
     return target
 
 
-def _check_one(item: tuple[Pair, PrepareOptions, dict[str, int], bool]) -> CheckedCase | dict[str, Any]:
+def _check_one(
+    item: tuple[Pair, PrepareOptions, dict[str, int], bool],
+) -> CheckedCase | dict[str, Any]:
     pair, options, names, anything = item
     try:
         if anything and pair.mask is not None:
@@ -109,7 +132,15 @@ def _check_one(item: tuple[Pair, PrepareOptions, dict[str, int], bool]) -> Check
     volume = reading.volume
     kind = "ct" if reading.ct else "mr"
     counts = dict(reading.counts)
-    return CheckedCase(pair.case, volume.shape, volume.spacing_mm, kind, len(reading.outlined), counts, reading.notes)
+    return CheckedCase(
+        pair.case,
+        volume.shape,
+        volume.spacing_mm,
+        kind,
+        len(reading.outlined),
+        counts,
+        reading.notes,
+    )
 
 
 def _values(mask: Path) -> set[int]:

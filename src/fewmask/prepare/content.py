@@ -1,4 +1,6 @@
-"""Warnings about what scans and masks show, as opposed to what their headers say. None of them stops anything."""
+"""Warnings about what scans and masks show, as opposed to what their headers say. None of them
+stops anything.
+"""
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -9,30 +11,49 @@ from fewmask.core.volume import Volume
 
 def looks_like_ct(intensities: Float[np.ndarray, "d h w"]) -> bool:
     """Air or fat far below zero: only Hounsfield units do that."""
-    return bool(intensities.min() <= -100 and np.percentile(intensities[:: max(1, intensities.shape[0] // 16)], 1) < -90)
+    return bool(
+        intensities.min() <= -100
+        and np.percentile(intensities[:: max(1, intensities.shape[0] // 16)], 1) < -90
+    )
 
 
 def scan_warnings(volume: Volume, intensities: Float[np.ndarray, "d h w"], ct: bool) -> list[str]:
-    """N18 slices far apart or taken in another plane, N38 unusual HU range, N40 padding and metal."""
+    """N18 slices far apart or taken in another plane, N38 unusual HU range, N40 padding
+    and metal.
+    """
     warnings = []
     d, h, w = volume.spacing_mm
     if max(h, w) > 1.5 * d:
         plane = "coronal" if h > w else "sagittal"
         shown = f"voxels of {d:g} x {h:g} x {w:g} mm, head-feet first"
-        warnings.append(f"N18: a {plane} scan? ({shown}) fewmask works on axial slices: outline those, tags count them")
+        warnings.append(
+            f"N18: a {plane} scan? ({shown}) fewmask works on axial slices: outline those, "
+            "tags count them"
+        )
     if d / min(h, w) > 10:
-        warnings.append(f"N18: slices are {d:g} mm apart, pixels {min(h, w):g} mm: only slice-wise methods will do")
+        warnings.append(
+            f"N18: slices are {d:g} mm apart, pixels {min(h, w):g} mm: only slice-wise methods "
+            "will do"
+        )
     low, high = float(intensities.min()), float(intensities.max())
     if ct and low < -1500:
-        warnings.append(f"N40: voxels at {low:g} HU look like padding outside the scanner's circle; the window clips them")
+        warnings.append(
+            f"N40: voxels at {low:g} HU look like padding outside the scanner's circle; the "
+            "window clips them"
+        )
     if ct and high > 10000:
         warnings.append(f"N40: voxels up to {high:g} HU look like metal; the window clips them")
     if not ct and low >= 0 and 3500 <= high <= 4200 and float(np.median(intensities)) < 200:
-        warnings.append(f"N38: values {low:g}..{high:g} could be CT stored without its intercept; say --recipe to declare it")
+        warnings.append(
+            f"N38: values {low:g}..{high:g} could be CT stored without its intercept; say "
+            "--recipe to declare it"
+        )
     return warnings
 
 
-def mask_warnings(intensities: Float[np.ndarray, "d h w"], labels: UInt8[np.ndarray, "d h w"], ct: bool) -> list[str]:
+def mask_warnings(
+    intensities: Float[np.ndarray, "d h w"], labels: UInt8[np.ndarray, "d h w"], ct: bool
+) -> list[str]:
     """M04 mask mostly outside the body, M11 mask full of one label, M13 single voxels."""
     inside = labels > 0
     count = int(inside.sum())
@@ -44,7 +65,10 @@ def mask_warnings(intensities: Float[np.ndarray, "d h w"], labels: UInt8[np.ndar
     body = intensities > (-300 if ct else float(np.percentile(intensities, 50)) * 0.5)
     overlap = float((body & inside).sum()) / count
     if overlap < 0.5:
-        warnings.append(f"M04: only {overlap:.0%} of the mask lies on the body: is it flipped or of another scan?")
+        warnings.append(
+            f"M04: only {overlap:.0%} of the mask lies on the body: is it flipped or of "
+            "another scan?"
+        )
     _, pieces = ndimage.label(inside)
     if count == 1 or (pieces > 50 and count / pieces < 10):
         warnings.append(f"M13: the mask is {count} voxels in {pieces} pieces: stray clicks?")

@@ -1,4 +1,6 @@
-"""Find the scans and masks of a folder, in whichever common layout they come. Pairs are made by case id, never by order."""
+"""Find the scans and masks of a folder, in whichever common layout they come. Pairs are made by
+case id, never by order.
+"""
 
 import difflib
 import re
@@ -11,11 +13,29 @@ from typing import Any
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.text import read_json
-from fewmask.prepare.names import bare, case_id, core_key, exact_key, identifying, looks_like_mask, stem, unusable
-from fewmask.prepare.tree import Tree, look, printable
+from fewmask.prepare.folder import Tree, look, printable
+from fewmask.prepare.names import (
+    bare,
+    case_id,
+    core_key,
+    exact_key,
+    identifying,
+    looks_like_mask,
+    stem,
+    unusable,
+)
 
 _IMAGE_FOLDERS = ("images", "imagestr", "image", "scans", "volumes")
-_MASK_FOLDERS = ("labels", "labelstr", "label", "masks", "mask", "segmentations", "segmentation", "segs")
+_MASK_FOLDERS = (
+    "labels",
+    "labelstr",
+    "label",
+    "masks",
+    "mask",
+    "segmentations",
+    "segmentation",
+    "segs",
+)
 _TOTALSEGMENTATOR = ("ct", "mri", "mr")
 _UNREAD = (".nrrd", ".mha", ".mhd", ".mgz", ".mnc", ".zip", ".tar", ".tgz", ".h5")
 _LISTED = 20
@@ -25,8 +45,10 @@ UNDERSTOOD = (
     "  images/case_01.nii.gz  labels/case_01.nii.gz        plain (also masks/, segmentations/)",
     "  volume-1.nii  segmentation-1.nii                    LiTS",
     "  s0011/ct.nii.gz  s0011/segmentations/liver.nii.gz   TotalSegmentator",
-    "  dataset.json  imagesTr/  labelsTr/  [imagesTs/]     Medical Segmentation Decathlon, nnU-Net raw",
-    "  case_01/*.dcm  case_02/*.dcm                        DICOM, one folder per case, or one series alone",
+    "  dataset.json  imagesTr/  labelsTr/  [imagesTs/]     Medical Segmentation Decathlon, "
+    "nnU-Net raw",
+    "  case_01/*.dcm  case_02/*.dcm                        DICOM, one folder per case, or one "
+    "series alone",
     "  case_01.nii.gz  case_02.nii.gz                      scans without masks",
 )
 """Lines of the message for a folder in which nothing is found."""
@@ -76,7 +98,8 @@ class Layout:
 def discover(folder: Path, follow_links: bool = False) -> Layout:
     """Recognise the layout of `folder` and pair scans with masks; no image is opened.
 
-    Raises `BadDataset` if nothing usable is found; everything else that is wrong is listed in `Layout.problems`.
+    Raises `BadDataset` if nothing usable is found; everything else that is wrong is listed in
+    `Layout.problems`.
     """
     tree = look(folder, follow_links)
     problems: list[FewmaskError] = list(tree.problems)
@@ -92,7 +115,14 @@ def discover(folder: Path, follow_links: bool = False) -> Layout:
     pairs = tuple(sorted(usable, key=lambda pair: pair.case))
     if not pairs and not problems:
         raise _nothing(tree)
-    return replace(layout, pairs=pairs, notes=tuple(notes), problems=tuple(problems), unread=unread, ignored=tree.ignored)
+    return replace(
+        layout,
+        pairs=pairs,
+        notes=tuple(notes),
+        problems=tuple(problems),
+        unread=unread,
+        ignored=tree.ignored,
+    )
 
 
 def _task(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
@@ -103,7 +133,10 @@ def _task(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
     folders = {folder.name.lower(): folder for folder in tree.folders(tree.root)}
     if "imagestr" not in folders:
         raise BadDataset(
-            "dataset.json without a folder imagesTr", where=printable(record_path), fix="put the scans in imagesTr/", row="M15"
+            "dataset.json without a folder imagesTr",
+            where=printable(record_path),
+            fix="put the scans in imagesTr/",
+            code="M15",
         )
     record = read_json(record_path, kind=BadDataset)
     nnunet = "channel_names" in record or "file_ending" in record
@@ -115,28 +148,41 @@ def _task(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
     masks = tree.nifti(folders["labelstr"]) if "labelstr" in folders else []
     pairs = _pair(scans, masks, problems)
     if "imagests" in folders:
-        tests, _ = _first_channel(tree.nifti(folders["imagests"])) if nnunet else (tree.nifti(folders["imagests"]), [])
+        tests, _ = (
+            _first_channel(tree.nifti(folders["imagests"]))
+            if nnunet
+            else (tree.nifti(folders["imagests"]), [])
+        )
         pairs = _merge(pairs, _pair(tests, [], problems), problems)
     problems += _absent(record, pairs, record_path)
     return Layout("nnunet" if nnunet else "msd", tuple(pairs), names, tuple(notes))
 
 
 def _declared_names(record: Mapping[str, Any], path: Path) -> tuple[dict[str, int], list[str]]:
-    """Names of a dataset.json: `{"1": "liver"}` (MSD) or `{"liver": 1}` (nnU-Net); regions (several values) are left out."""
+    """Names of a dataset.json: `{"1": "liver"}` (MSD) or `{"liver": 1}` (nnU-Net); regions (several
+    values) are left out.
+    """
     labels = record.get("labels", {})
     if not isinstance(labels, Mapping):
-        raise BadDataset("dataset.json: labels is not a table of names and values", where=printable(path), row="M08")
+        raise BadDataset(
+            "dataset.json: labels is not a table of names and values",
+            where=printable(path),
+            code="M08",
+        )
     names: dict[str, int] = {}
     notes: list[str] = []
     for key, value in labels.items():
         name, number = (value, key) if isinstance(value, str) and key.isdecimal() else (key, value)
         if isinstance(number, list):
             notes.append(
-                f"dataset.json: region {name!r} covers several values; ask for it as --label {name}={','.join(map(str, number))}"
+                f"dataset.json: region {name!r} covers several values; ask for it as --label "
+                f"{name}={','.join(map(str, number))}"
             )
         elif not re.fullmatch(r"\d+", str(number)) or name in names:
             raise BadDataset(
-                f"dataset.json: label {name!r} = {number!r} is not one whole number", where=printable(path), row="M08"
+                f"dataset.json: label {name!r} = {number!r} is not one whole number",
+                where=printable(path),
+                code="M08",
             )
         elif int(number):
             names[name] = int(number)
@@ -147,16 +193,33 @@ def _first_channel(scans: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """The files of channel 0000; other channels of the same case are counted, not read."""
     numbered = {path: re.search(r"_(\d{4})$", stem(path)) for path in scans}
     others = [path for path, found in numbered.items() if found and found[1] != "0000"]
-    notes = [f"{len(others)} files of further channels (_0001 ...) are not read: fewmask takes one channel"] if others else []
+    notes = (
+        [
+            f"{len(others)} files of further channels (_0001 ...) are not read: fewmask takes "
+            "one channel"
+        ]
+        if others
+        else []
+    )
     return [path for path in scans if path not in set(others)], notes
 
 
 def _absent(record: Mapping[str, Any], pairs: Iterable[Pair], path: Path) -> list[FewmaskError]:
-    """Training scans that dataset.json lists and the folder lacks. Paths in it are compared by name, never opened."""
+    """Training scans that dataset.json lists and the folder lacks. Paths in it are compared by
+    name, never opened.
+    """
     there = {exact_key(pair.image) for pair in pairs}
     listed = record.get("training", [])
-    names = [item.get("image") for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
-    absent = [printable(Path(name).name) for name in names if isinstance(name, str) and exact_key(Path(name)) not in there]
+    names = (
+        [item.get("image") for item in listed if isinstance(item, Mapping)]
+        if isinstance(listed, list)
+        else []
+    )
+    absent = [
+        printable(Path(name).name)
+        for name in names
+        if isinstance(name, str) and exact_key(Path(name)) not in there
+    ]
     if not absent:
         return []
     return [
@@ -165,7 +228,7 @@ def _absent(record: Mapping[str, Any], pairs: Iterable[Pair], path: Path) -> lis
             where=[printable(path), *absent[:_LISTED]],
             did="the scans that are there were used",
             fix="finish the download, or remove the entries from dataset.json",
-            row="M15",
+            code="M15",
         )
     ]
 
@@ -179,7 +242,9 @@ def _lits(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
 
 
 def _totalsegmentator(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
-    """One folder per case with `ct.nii.gz` or `mri.nii.gz` and a folder `segmentations` with one file per structure."""
+    """One folder per case with `ct.nii.gz` or `mri.nii.gz` and a folder `segmentations` with one
+    file per structure.
+    """
     pairs = []
     for folder in [tree.root, *tree.folders(tree.root)]:
         scans = [path for path in tree.nifti(folder) if stem(path).casefold() in _TOTALSEGMENTATOR]
@@ -193,7 +258,9 @@ def _totalsegmentator(tree: Tree, problems: list[FewmaskError]) -> Layout | None
 
 
 def _plain(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
-    """`images/` with `labels/`, `masks/` or `segmentations/`; a scan may also be a folder with a DICOM series."""
+    """`images/` with `labels/`, `masks/` or `segmentations/`; a scan may also be a folder with a
+    DICOM series.
+    """
     folders = tree.folders(tree.root)
     images = [folder for folder in folders if folder.name.lower() in _IMAGE_FOLDERS]
     labels = [folder for folder in folders if folder.name.lower() in _MASK_FOLDERS]
@@ -202,31 +269,46 @@ def _plain(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
     for kind, found in (("scan", images), ("mask", labels)):
         if len(found) > 1:
             names = ", ".join(printable(folder.name) for folder in found)
-            raise BadDataset(f"several {kind} folders: {names}", where=printable(tree.root), fix="leave one of them", row="M15")
+            raise BadDataset(
+                f"several {kind} folders: {names}",
+                where=printable(tree.root),
+                fix="leave one of them",
+                code="M15",
+            )
     series = [folder for folder in tree.folders(images[0]) if is_dicom_folder(folder)]
     masks = tree.nifti(labels[0]) if labels else []
     return Layout("plain", tuple(_pair([*tree.nifti(images[0]), *series], masks, problems)))
 
 
 def _flat(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
-    """Scans in the folder itself; files named like another one plus `_seg`, `_label`, ... are its masks."""
+    """Scans in the folder itself; files named like another one plus `_seg`, `_label`, ... are its
+    masks.
+    """
     files = tree.nifti(tree.root)
     cores = {core_key(path) for path in files if not looks_like_mask(path)}
     masks = [path for path in files if looks_like_mask(path) and core_key(path) in cores]
     scans = [path for path in files if path not in set(masks)]
-    return Layout("plain" if masks else "scans", tuple(_pair(scans, masks, problems))) if scans else None
+    return (
+        Layout("plain" if masks else "scans", tuple(_pair(scans, masks, problems)))
+        if scans
+        else None
+    )
 
 
 def _dicom(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
     """The folder is one DICOM series, or each sub-folder is a case with one somewhere below it."""
     if is_dicom_folder(tree.root, deep=False):
         return Layout("dicom", (Pair(stem(tree.root.absolute()), tree.root),))
-    pairs = [Pair(stem(folder), folder) for folder in tree.folders(tree.root) if is_dicom_folder(folder)]
+    pairs = [
+        Pair(stem(folder), folder) for folder in tree.folders(tree.root) if is_dicom_folder(folder)
+    ]
     return Layout("dicom", tuple(pairs)) if pairs else None
 
 
 def _pair(scans: Sequence[Path], masks: Sequence[Path], problems: list[FewmaskError]) -> list[Pair]:
-    """Scan and mask with the same case id, then with the same id without affixes where that is unique on both sides."""
+    """Scan and mask with the same case id, then with the same id without affixes where that is
+    unique on both sides.
+    """
     scans = _unique(scans, problems)
     masks = _unique(masks, problems, MaskProblem)
     by_scan = {exact_key(path): path for path in scans}
@@ -247,7 +329,9 @@ def _pair(scans: Sequence[Path], masks: Sequence[Path], problems: list[FewmaskEr
     return [Pair(case_id(path), path, chosen.get(path)) for path in scans]
 
 
-def _unique(paths: Sequence[Path], problems: list[FewmaskError], kind: type[BadDataset] = BadDataset) -> list[Path]:
+def _unique(
+    paths: Sequence[Path], problems: list[FewmaskError], kind: type[BadDataset] = BadDataset
+) -> list[Path]:
     """Leave out files whose names mean the same case; they are listed (N42, N43)."""
     groups = defaultdict(list)
     for path in paths:
@@ -267,7 +351,9 @@ def _merge(pairs: list[Pair], more: list[Pair], problems: list[FewmaskError]) ->
     return [pair for pair in [*pairs, *more] if exact_key(pair.image) not in both]
 
 
-def _ambiguous(case: str, files: Sequence[Path], root: Path, kind: type[BadDataset] = BadDataset) -> BadDataset:
+def _ambiguous(
+    case: str, files: Sequence[Path], root: Path, kind: type[BadDataset] = BadDataset
+) -> BadDataset:
     same = len({bare(path) for path in files}) == 1 and len({path.parent for path in files}) == 1
     why = "a packed and an unpacked file" if same else "names that mean the same case"
     return kind(
@@ -275,7 +361,7 @@ def _ambiguous(case: str, files: Sequence[Path], root: Path, kind: type[BadDatas
         where=[printable(path.relative_to(root)) for path in files],
         did="none of them was used",
         fix="rename or remove all but one",
-        row="N42" if same else "N43",
+        code="N42" if same else "N43",
     )
 
 
@@ -284,7 +370,10 @@ def _orphans(masks: Sequence[Path], scans: Sequence[Path]) -> MaskProblem:
     lines = []
     for path in masks[:_LISTED]:
         near = difflib.get_close_matches(case_id(path), known, n=2, cutoff=0.5)
-        lines.append(f"{printable(path.name)}" + (f"   nearest scans: {', '.join(map(printable, near))}" if near else ""))
+        lines.append(
+            f"{printable(path.name)}"
+            + (f"   nearest scans: {', '.join(map(printable, near))}" if near else "")
+        )
     if len(masks) > _LISTED:
         lines.append(f"... and {len(masks) - _LISTED} more")
     return MaskProblem(
@@ -292,7 +381,7 @@ def _orphans(masks: Sequence[Path], scans: Sequence[Path]) -> MaskProblem:
         where=lines,
         did="they were left out",
         fix="name scan and mask alike (case_01.nii.gz in both folders), or add the scans",
-        row="M15",
+        code="M15",
     )
 
 
@@ -300,7 +389,15 @@ def _keep(pair: Pair, problems: list[FewmaskError]) -> bool:
     reason = unusable(pair.case)
     if reason:
         shown = printable(pair.image.name)
-        problems.append(BadDataset(f"{reason}", where=shown, did="the case was skipped", fix="rename the file", row="N45"))
+        problems.append(
+            BadDataset(
+                f"{reason}",
+                where=shown,
+                did="the case was skipped",
+                fix="rename the file",
+                code="N45",
+            )
+        )
     return not reason
 
 
@@ -315,7 +412,8 @@ def _notes(pairs: Sequence[Pair], tree: Tree) -> list[str]:
             kinds[what] += 1
     for what, count in kinds.items():
         notes.append(
-            f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); reports show names: rename the files"
+            f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); "
+            "reports show names: rename the files"
         )
     if tree.ignored:
         notes.append(f"{tree.ignored} hidden or system files ignored (._*, .DS_Store, Thumbs.db)")
@@ -324,26 +422,46 @@ def _notes(pairs: Sequence[Pair], tree: Tree) -> list[str]:
 
 def _unread(tree: Tree, layout: Layout) -> str:
     """Files of types that are not read, and DICOM series beside NIfTI files."""
-    left = {path.name for folder in tree.files for path in tree.files[folder] if path.name.lower().endswith(_UNREAD)}
+    left = {
+        path.name
+        for folder in tree.files
+        for path in tree.files[folder]
+        if path.name.lower().endswith(_UNREAD)
+    }
     if layout.kind != "dicom":
         used = {folder for pair in layout.pairs for folder in (pair.image, *pair.image.parents)}
-        left |= {f"{folder.name}/" for folder in tree.folders(tree.root) if folder not in used and is_dicom_folder(folder)}
+        left |= {
+            f"{folder.name}/"
+            for folder in tree.folders(tree.root)
+            if folder not in used and is_dicom_folder(folder)
+        }
     if not left:
         return ""
     names = sorted(left)
     shown = ", ".join(map(printable, names[:5])) + (" ..." if len(names) > 5 else "")
-    return f"not read: {shown}; save scans and masks as NIfTI (.nii.gz), or lay DICOM folders in images/ beside the other scans"
+    return (
+        f"not read: {shown}; save scans and masks as NIfTI (.nii.gz), or lay DICOM folders in "
+        "images/ beside the other scans"
+    )
 
 
 def _nothing(tree: Tree) -> BadDataset:
     """Explain what was looked for, and what there was instead."""
     files = [path.name for path in tree.below(tree.root)]
     lines = [printable(tree.root)]
-    unread = sorted({ending for ending in _UNREAD for name in files if name.lower().endswith(ending)})
-    inner = [folder for folder in tree.folders(tree.root) if any(f.name.lower() in _IMAGE_FOLDERS for f in tree.folders(folder))]
+    unread = sorted(
+        {ending for ending in _UNREAD for name in files if name.lower().endswith(ending)}
+    )
+    inner = [
+        folder
+        for folder in tree.folders(tree.root)
+        if any(f.name.lower() in _IMAGE_FOLDERS for f in tree.folders(folder))
+    ]
     fix = "put the scans in images/ and the masks in labels/ under the same names"
     if inner:
-        fix = f"give one of its folders: {', '.join(printable(folder.name) for folder in inner[:5])}"
+        fix = (
+            f"give one of its folders: {', '.join(printable(folder.name) for folder in inner[:5])}"
+        )
     elif unread:
         lines.append(f"files of type {', '.join(unread)} are not read")
         fix = "convert or unpack them to NIfTI (.nii.gz) or DICOM"

@@ -1,4 +1,6 @@
-"""From the values of somebody's label files to our class indices: which value, or which named structure, is which class."""
+"""From the values of somebody's label files to our class indices: which value, or which named
+structure, is which class.
+"""
 
 import difflib
 import re
@@ -11,7 +13,9 @@ from jaxtyping import Integer, UInt8
 from fewmask.core.errors import BadConfig, BadDataset
 
 Wanted = dict[str, tuple[int | str, ...]]
-"""Class name -> the source values or structure names that make it up, in class order (index 1, 2, ...)."""
+"""Class name -> the source values or structure names that make it up, in class order (index 1, 2,
+...).
+"""
 
 _MAX_CLASSES = 254
 _FILE_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
@@ -32,31 +36,42 @@ class Mapped:
 
 
 def parse_labels(lines: Iterable[str]) -> Wanted:
-    """Read `--label` lines: `liver=6`, `kidney=2,3`, `liver=liver.nii.gz`, or `liver` alone (the structure of that name).
+    """Read `--label` lines: `liver=6`, `kidney=2,3`, `liver=liver.nii.gz`, or `liver` alone (the
+    structure of that name).
 
-    No line gives an empty table. Raises `BadConfig` for what cannot be meant: no name, a class twice, one value in two
-    classes, value 0, a negative number, a class called background.
+    No line gives an empty table. Raises `BadConfig` for what cannot be meant: no name, a class
+    twice, one value in two classes, value 0, a negative number, a class called background.
     """
     wanted: Wanted = {}
     taken: dict[int | str, str] = {}
     for line in lines:
         name, equals, text = (part.strip() for part in line.partition("="))
         _check_name(line, name, wanted)
-        sources = [_source(line, part) for part in text.split(",")] if equals else [_source(line, name)]
+        sources = (
+            [_source(line, part) for part in text.split(",")] if equals else [_source(line, name)]
+        )
         for source in sources:
             if source in taken:
-                raise _nonsense(line, f"{source} is already part of {taken[source]}", "give every value to one class")
+                raise _nonsense(
+                    line,
+                    f"{source} is already part of {taken[source]}",
+                    "give every value to one class",
+                )
             taken[source] = name
         wanted[name] = tuple(sources)
     if len(wanted) > _MAX_CLASSES:
-        raise BadConfig(f"{len(wanted)} classes, {_MAX_CLASSES} at most", did="nothing was started", row="C02")
+        raise BadConfig(
+            f"{len(wanted)} classes, {_MAX_CLASSES} at most", did="nothing was started", code="C02"
+        )
     return wanted
 
 
 def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
-    """Replace structure names by the values that the data set declares for them (upper and lower case alike).
+    """Replace structure names by the values that the data set declares for them (upper and lower
+    case alike).
 
-    Raises `BadDataset` (M08) for a name that is not declared, with the nearest ones, and for two classes that meet in a value.
+    Raises `BadDataset` (M08) for a name that is not declared, with the nearest ones, and for two
+    classes that meet in a value.
     """
     declared = {name.casefold(): value for name, value in names.items()}
     resolved: dict[str, tuple[int, ...]] = {}
@@ -68,18 +83,24 @@ def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ..
             values.append(source if isinstance(source, int) else declared[source.casefold()])
         if shared := set(values) & {value for others in resolved.values() for value in others}:
             raise BadDataset(
-                f"value {min(shared)} is asked for by two classes", where=f"class {name}", did="nothing was written", row="M17"
+                f"value {min(shared)} is asked for by two classes",
+                where=f"class {name}",
+                did="nothing was written",
+                code="M17",
             )
         resolved[name] = tuple(values)
     return resolved
 
 
-def map_labels(labels: Integer[np.ndarray, "d h w"], wanted: Wanted, names: Mapping[str, int], where: str = "") -> Mapped:
+def map_labels(
+    labels: Integer[np.ndarray, "d h w"], wanted: Wanted, names: Mapping[str, int], where: str = ""
+) -> Mapped:
     """Class indices for one label map in (d, h, w); `where` names the file in messages.
 
-    Values that no class asked for become background and are counted. Raises `BadDataset` for a value that the data set's own
-    list (`names`, if there is one) does not hold, with voxel and slice numbers (M08), and for a mask whose only value is 255
-    where 1 was asked for (M07). An empty label map is fine here: whether "empty" was reviewed is not for this function to say.
+    Values that no class asked for become background and are counted. Raises `BadDataset` for a
+    value that the data set's own list (`names`, if there is one) does not hold, with voxel and
+    slice numbers (M08), and for a mask whose only value is 255 where 1 was asked for (M07). An
+    empty label map is fine here: whether "empty" was reviewed is not for this function to say.
     """
     resolved = resolve(wanted, names)
     counts = _counts(labels)
@@ -91,7 +112,7 @@ def map_labels(labels: Integer[np.ndarray, "d h w"], wanted: Wanted, names: Mapp
             where=[where, f"asked for {name}={_listed(resolved[name])}"],
             did="the case was skipped",
             fix=f"--label {name}=255",
-            row="M07",
+            code="M07",
         )
     stray = sorted(set(counts) - set(names.values()) - asked) if names else []
     if stray:
@@ -102,11 +123,15 @@ def map_labels(labels: Integer[np.ndarray, "d h w"], wanted: Wanted, names: Mapp
     return Mapped(voxels, counts, {value: n for value, n in counts.items() if value not in asked})
 
 
-def map_parts(parts: Mapping[str, Integer[np.ndarray, "d h w"]], wanted: Wanted, where: str = "") -> Mapped:
-    """Class indices from one mask file per structure (TotalSegmentator); any value above 0 is inside.
+def map_parts(
+    parts: Mapping[str, Integer[np.ndarray, "d h w"]], wanted: Wanted, where: str = ""
+) -> Mapped:
+    """Class indices from one mask file per structure (TotalSegmentator); any value above 0 is
+    inside.
 
-    `parts` holds the files that the classes ask for, by structure name, at least one. Raises `BadDataset` for a name that is
-    not there (M08) and for two classes that share voxels (M17). `counts` and `dropped` stay empty.
+    `parts` holds the files that the classes ask for, by structure name, at least one. Raises
+    `BadDataset` for a name that is not there (M08) and for two classes that share voxels (M17).
+    `counts` and `dropped` stay empty.
     """
     voxels: UInt8[np.ndarray, "d h w"] | None = None
     for index, (name, structures) in enumerate(part_names(wanted, parts).items(), start=1):
@@ -119,12 +144,16 @@ def map_parts(parts: Mapping[str, Integer[np.ndarray, "d h w"]], wanted: Wanted,
                 raise _overlap(name, first, int(np.count_nonzero(other)), where)
             voxels[inside] = index
     if voxels is None:
-        raise BadConfig("no class was asked for", did="nothing was started", fix="add --label liver", row="C02")
+        raise BadConfig(
+            "no class was asked for", did="nothing was started", fix="add --label liver", code="C02"
+        )
     return Mapped(voxels)
 
 
 def part_names(wanted: Wanted, structures: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The structures that each class asks for, as they are named here; raises `BadDataset` (M08) for one that is not there."""
+    """The structures that each class asks for, as they are named here; raises `BadDataset` (M08)
+    for one that is not there.
+    """
     there = {structure.casefold(): structure for structure in structures}
     found: dict[str, tuple[str, ...]] = {}
     for name, sources in wanted.items():
@@ -135,20 +164,28 @@ def part_names(wanted: Wanted, structures: Iterable[str]) -> dict[str, tuple[str
     return found
 
 
-def check_found(wanted: Wanted, names: Mapping[str, int], found: Mapping[int, int], cases: int) -> None:
-    """After all label maps are read: raise `BadDataset` (M08) if a value that was asked for is in none of them.
+def check_found(
+    wanted: Wanted, names: Mapping[str, int], found: Mapping[int, int], cases: int
+) -> None:
+    """After all label maps are read: raise `BadDataset` (M08) if a value that was asked for is in
+    none of them.
 
     `found` sums `Mapped.counts` over the `cases`.
     """
     resolved = resolve(wanted, names)
-    absent = [f"{name}={value}" for name, values in resolved.items() for value in values if value not in found]
+    absent = [
+        f"{name}={value}"
+        for name, values in resolved.items()
+        for value in values
+        if value not in found
+    ]
     if absent and cases:
         raise BadDataset(
             f"no label map holds {', '.join(absent)}",
             where=f"values found in {cases} label maps: {_listed(sorted(found)) or 'none but 0'}",
             did="nothing was written",
             fix="give --label with the values found",
-            row="M08",
+            code="M08",
         )
 
 
@@ -156,9 +193,17 @@ def _check_name(line: str, name: str, wanted: Wanted) -> None:
     if not name or not _CLASS_NAME.fullmatch(name):
         raise _nonsense(line, f"{name!r} is not a class name", "write --label liver=6")
     if name.casefold() in _RESERVED:
-        raise _nonsense(line, f"{name} is no structure: what no class asks for is background anyway", "leave it out")
+        raise _nonsense(
+            line,
+            f"{name} is no structure: what no class asks for is background anyway",
+            "leave it out",
+        )
     if name.casefold() in {other.casefold() for other in wanted}:
-        raise _nonsense(line, f"class {name} is given twice", f"write its values in one line: --label {name}=2,3")
+        raise _nonsense(
+            line,
+            f"class {name} is given twice",
+            f"write its values in one line: --label {name}=2,3",
+        )
 
 
 def _source(line: str, text: str) -> int | str:
@@ -170,12 +215,14 @@ def _source(line: str, text: str) -> int | str:
         reason = "0 is background" if re.fullmatch(r"0+", text) else f"{text!r} is no label value"
         raise _nonsense(line, reason, "give whole numbers from 1, or names of structures")
     if not _CLASS_NAME.fullmatch(text):
-        raise _nonsense(line, f"{text!r} is no name of a structure", "give the name alone, without folders")
+        raise _nonsense(
+            line, f"{text!r} is no name of a structure", "give the name alone, without folders"
+        )
     return text
 
 
 def _nonsense(line: str, why: str, fix: str) -> BadConfig:
-    return BadConfig(f"--label {line!r}: {why}", did="nothing was started", fix=fix, row="C02")
+    return BadConfig(f"--label {line!r}: {why}", did="nothing was started", fix=fix, code="C02")
 
 
 def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
@@ -189,31 +236,46 @@ def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
 
 
 def _undeclared(name: str, source: str, names: Mapping[str, int]) -> BadDataset:
-    near = difflib.get_close_matches(source.casefold(), [known.casefold() for known in names], n=3, cutoff=0.5)
-    listed = ", ".join(sorted(names)[:20]) + (f" ... ({len(names)} in all)" if len(names) > 20 else "")
+    near = difflib.get_close_matches(
+        source.casefold(), [known.casefold() for known in names], n=3, cutoff=0.5
+    )
+    listed = ", ".join(sorted(names)[:20]) + (
+        f" ... ({len(names)} in all)" if len(names) > 20 else ""
+    )
     return BadDataset(
         f"class {name} asks for structure {source!r}, which the data set does not have",
         where=f"structures: {listed}" if names else "the data set names no structures",
         did="nothing was written",
-        fix=f"--label {name}={near[0]}" if near else f"give a value instead, such as --label {name}=1",
-        row="M08",
+        fix=f"--label {name}={near[0]}"
+        if near
+        else f"give a value instead, such as --label {name}=1",
+        code="M08",
     )
 
 
 def _stray(
-    labels: Integer[np.ndarray, "d h w"], stray: Sequence[int], counts: Mapping[int, int], names: Mapping[str, int], where: str
+    labels: Integer[np.ndarray, "d h w"],
+    stray: Sequence[int],
+    counts: Mapping[int, int],
+    names: Mapping[str, int],
+    where: str,
 ) -> BadDataset:
     lines = [where]
     for value in stray[:5]:
         slices = np.flatnonzero((labels == value).any(axis=(1, 2)))
-        lines.append(f"value {value}: {counts[value]} voxels, slices {slices[0]} to {slices[-1]} (counted from the feet)")
-    lines.append("declared: " + ", ".join(f"{name}={value}" for name, value in list(names.items())[:20]))
+        lines.append(
+            f"value {value}: {counts[value]} voxels, slices {slices[0]} to {slices[-1]} "
+            "(counted from the feet)"
+        )
+    lines.append(
+        "declared: " + ", ".join(f"{name}={value}" for name, value in list(names.items())[:20])
+    )
     return BadDataset(
         f"label {_listed(stray)} is not in the data set's own list",
         where=lines,
         did="the case was skipped",
         fix="correct the mask, or add the value to dataset.json",
-        row="M08",
+        code="M08",
     )
 
 
@@ -223,7 +285,7 @@ def _overlap(name: str, other: str, voxels: int, where: str) -> BadDataset:
         where=where,
         did="the case was skipped",
         fix="ask for one of them, or correct the masks: a voxel can belong to one class only",
-        row="M17",
+        code="M17",
     )
 
 

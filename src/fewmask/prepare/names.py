@@ -1,4 +1,6 @@
-"""File names: which case they mean, when two mean the same one, and when one may tell who the patient is."""
+"""File names: which case they mean, when two mean the same one, and when one may tell who the
+patient is.
+"""
 
 import re
 import unicodedata
@@ -9,7 +11,9 @@ from fewmask.io.nifti import case_id_of
 _EXTENSION = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _SCAN_WORDS = "volume|image|img|scan|ct"
 _MASK_WORDS = "segmentation|segmentations|labels|label|masks|mask|seg|gt|manual"
-_AFFIX = re.compile(rf"^(?:(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)?(.+?)(?:[-_. ](?:{_SCAN_WORDS}|{_MASK_WORDS}))*$")
+_AFFIX = re.compile(
+    rf"^(?:(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)?(.+?)(?:[-_. ](?:{_SCAN_WORDS}|{_MASK_WORDS}))*$"
+)
 _MASK_SUFFIX = re.compile(rf"[-_. ](?:{_MASK_WORDS})$")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _IDENTIFYING = (
@@ -20,9 +24,13 @@ _IDENTIFYING = (
             r"(?<!\d)(?:(?:19|20)\d\d[-_.]?(?:0\d|1[0-2])[-_.]?[0-3]\d|[0-3]\d[-_.]?(?:0\d|1[0-2])[-_.]?(?:19|20)\d\d)(?!\d)"
         ),
     ),
-    ("a record number", re.compile(r"(?:mrn|patid|patientid|pid)[-_ ]?\d{3,}|(?<!\d)\d{7,}(?!\d)", re.IGNORECASE)),
+    (
+        "a record number",
+        re.compile(r"(?:mrn|patid|patientid|pid)[-_ ]?\d{3,}|(?<!\d)\d{7,}(?!\d)", re.IGNORECASE),
+    ),
 )
-_MAX_BYTES = 230  # "." + name + ".h5." + process id + ".part" must stay below the 255 bytes of most file systems
+# "." + name + ".h5." + process id + ".part" must stay below the 255 bytes of most file systems
+_MAX_BYTES = 230
 
 
 def bare(path: Path) -> str:
@@ -36,7 +44,9 @@ def stem(path: Path) -> str:
 
 
 def case_id(path: Path) -> str:
-    """The case a scan's file name means: without extension and one trailing channel number `_0000`."""
+    """The case a scan's file name means: without extension and one trailing channel
+    number `_0000`.
+    """
     return unicodedata.normalize("NFC", case_id_of(path))
 
 
@@ -46,13 +56,15 @@ def exact_key(path: Path) -> str:
 
 
 def core_key(path: Path) -> str:
-    """The part of the name that scan and mask share: `img0007`, `label0007` and `0007_seg` all give `0007`."""
+    """The part of the name that scan and mask share: `img0007`, `label0007` and `0007_seg` all give
+    `0007`.
+    """
     found = _AFFIX.match(exact_key(path))
     return found[1] if found else exact_key(path)
 
 
 def looks_like_mask(path: Path) -> bool:
-    """Tell whether the name ends in `_seg`, `-label`, `_mask` and the like."""
+    """OnProgress whether the name ends in `_seg`, `-label`, `_mask` and the like."""
     return bool(_MASK_SUFFIX.search(exact_key(path)))
 
 
@@ -70,5 +82,7 @@ def unusable(case: str) -> str:
 
 
 def identifying(case: str) -> str:
-    """What in the name might identify a person (`a date`, ...), or an empty string. The value itself is for nobody's log."""
+    """What in the name might identify a person (`a date`, ...), or an empty string. The value
+    itself is for nobody's log.
+    """
     return next((what for what, pattern in _IDENTIFYING if pattern.search(case)), "")

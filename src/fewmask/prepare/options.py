@@ -19,20 +19,27 @@ class PrepareOptions:
     recipe: str = "auto"
     """Name of a recipe."""
     size: int = 0
-    """Side in pixels of the grid that the recipe's slices are laid on (`Recipe.on_grid`); 0 = the recipe's own."""
+    """Side in pixels of the grid that the recipe's slices are laid on (`Recipe.on_grid`); 0 = the
+    recipe's own.
+    """
     masks: str = "partial"
     """`partial`: slices without outline are unknown. `complete`: they are truly empty."""
     tags: Path | Literal["from-masks"] | None = None
     """Tag file, or tags read off complete masks (for experiments), or none."""
     reviewed: Path | None = None
-    """File of further reviewed slices (outlined or declared empty). A budget of slices is drawn from slices that hold something,
-    so these enter no training today; `convert` exports them."""
+    """File of further reviewed slices (outlined or declared empty). A budget of slices is drawn
+    from slices that hold something, so these enter no training today; `convert` exports them.
+    """
     patients: Path | str | None = None
-    """Table `case,patient`, or a regular expression with one group over case ids; default: one patient per case."""
+    """Table `case,patient`, or a regular expression with one group over case ids; default: one
+    patient per case.
+    """
     split: Path | None = None
     """Split file; default: drawn by patient."""
     jobs: int = 1
-    """Worker processes; with more than one a script needs `if __name__ == "__main__":` around its calls."""
+    """Worker processes; with more than one a script needs `if __name__ == "__main__":` around its
+    calls.
+    """
     read: ReadOptions = AS_IS
     series: str | None = None
     """DICOM series to take."""
@@ -45,18 +52,23 @@ class PrepareOptions:
         """Raises `BadConfig` for a word that means nothing."""
         if self.masks not in ("partial", "complete"):
             raise BadConfig(
-                f"masks {self.masks!r} are not known", did="nothing was started", fix="partial or complete", row="C02"
+                f"masks {self.masks!r} are not known",
+                did="nothing was started",
+                fix="partial or complete",
+                code="C02",
             )
 
     @property
-    def settled_recipe(self) -> Recipe:
-        """The named recipe, on the grid asked for. Raises `BadConfig` for a name that is not there or a size that cannot be."""
+    def wanted_recipe(self) -> Recipe:
+        """The named recipe, on the grid asked for. Raises `BadConfig` for a name that is not there
+        or a size that cannot be.
+        """
         if self.recipe not in RECIPES:
             raise BadConfig(
                 f"no recipe is called {self.recipe!r}",
                 did="nothing was started",
                 fix=f"use one of: {', '.join(RECIPES)}",
-                row="C01",
+                code="C01",
             )
         recipe = RECIPES[self.recipe]
         return recipe.on_grid(self.size) if self.size else recipe
@@ -65,7 +77,9 @@ class PrepareOptions:
     def mark(self) -> dict[str, Any]:
         """What a prepared case depends on: a case made under another mark is made again."""
         return {
-            "labels": [[name, *values] for name, values in self.labels.items()],  # their order is the classes' numbers
+            "labels": [
+                [name, *values] for name, values in self.labels.items()
+            ],  # their order is the classes' numbers
             "masks": self.masks,
             "read": repr(self.read),
             "series": self.series or "",
@@ -74,5 +88,7 @@ class PrepareOptions:
 
 
 def table_or_pattern(text: str) -> Path | str:
-    """What a person means by `patients`: a regular expression has a group, anything else is the name of a table."""
+    """What a person means by `patients`: a regular expression has a group, anything else is the
+    name of a table.
+    """
     return text if re.search(r"[()]", text) else Path(text)

@@ -1,4 +1,6 @@
-"""Read one scan and its mask, check them against each other, and say all that prepare needs to know of them."""
+"""Read one scan and its mask, check them against each other, and say all that prepare needs to know
+of them.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -44,13 +46,21 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
     labels = None if mapped is None else mapped.voxels
     intensities = volume.intensities()
     ct = looks_like_ct(intensities)
-    mr = Recipe("mr", "mr", percentiles=options.settled_recipe.percentiles)
+    mr = Recipe("mr", "mr", percentiles=options.wanted_recipe.percentiles)
     warnings = scan_warnings(volume, intensities, ct)
     if labels is not None:
         warnings += mask_warnings(intensities, labels, ct)
     outlined = () if labels is None else tuple(int(d) for d in np.flatnonzero(labels.any((1, 2))))
     counts = {} if mapped is None else mapped.counts
-    return Reading(volume, labels, counts, outlined, ct, mr.bounds(intensities), (*volume.notes, *notes, *warnings))
+    return Reading(
+        volume,
+        labels,
+        counts,
+        outlined,
+        ct,
+        mr.bounds(intensities),
+        (*volume.notes, *notes, *warnings),
+    )
 
 
 def read_scan(pair: Pair, options: PrepareOptions) -> Volume:
@@ -62,7 +72,9 @@ def read_scan(pair: Pair, options: PrepareOptions) -> Volume:
 
 def digest_voxels(volume: Volume) -> str:
     """Hash of a scan's intensities as stored, whatever its file is called."""
-    digest = hashlib.sha256(f"{volume.shape}{volume.voxels.dtype.str}{volume.slope!r}{volume.inter!r}".encode())
+    digest = hashlib.sha256(
+        f"{volume.shape}{volume.voxels.dtype.str}{volume.slope!r}{volume.inter!r}".encode()
+    )
     digest.update(np.ascontiguousarray(volume.voxels).data)
     return digest.hexdigest()
 
@@ -73,26 +85,43 @@ def digest_labels(labels: UInt8[np.ndarray, "d h w"]) -> str:
 
 
 def source_files(pair: Pair, options: PrepareOptions) -> list[Path]:
-    """All files a case is made of, sorted; of `.hdr/.img` pairs both. Raises `BadScan` if one of a pair is missing."""
-    scan = sorted(path for path in pair.image.rglob("*") if path.is_file()) if pair.image.is_dir() else files_of(pair.image)
+    """All files a case is made of, sorted; of `.hdr/.img` pairs both. Raises `BadScan` if one of a
+    pair is missing.
+    """
+    scan = (
+        sorted(path for path in pair.image.rglob("*") if path.is_file())
+        if pair.image.is_dir()
+        else files_of(pair.image)
+    )
     parts = (
         []
         if not pair.parts
-        else [pair.parts[name] for names in part_names(options.labels, pair.parts).values() for name in names]
+        else [
+            pair.parts[name]
+            for names in part_names(options.labels, pair.parts).values()
+            for name in names
+        ]
     )
     masks = [*([pair.mask] if pair.mask else []), *parts]
     return [*scan, *(path for mask in masks for path in files_of(mask))]
 
 
 def stamp_of(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> str:
-    """Names, sizes and times of the files and what the data set calls its values, to see quickly that nothing changed."""
-    lines = [f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in source_files(pair, options)]
+    """Names, sizes and times of the files and what the data set calls its values, to see quickly
+    that nothing changed.
+    """
+    lines = [
+        f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
+        for path in source_files(pair, options)
+    ]
     return hashlib.sha256("\n".join([*lines, repr(sorted(names.items()))]).encode()).hexdigest()
 
 
 def digest_files(pair: Pair, options: PrepareOptions) -> str:
     """SHA-256 over the files' own SHA-256."""
-    return hashlib.sha256("".join(sha256(path) for path in source_files(pair, options)).encode()).hexdigest()
+    return hashlib.sha256(
+        "".join(sha256(path) for path in source_files(pair, options)).encode()
+    ).hexdigest()
 
 
 def _read_mask(
@@ -104,11 +133,15 @@ def _read_mask(
         label_map, notes = _on_grid(pair.mask, pair, volume, options)
         return map_labels(label_map.voxels, options.labels, names, str(pair.mask)), notes
     wanted = {name for group in part_names(options.labels, pair.parts).values() for name in group}
-    parts = {name: _on_grid(pair.parts[name], pair, volume, options)[0].voxels for name in sorted(wanted)}
+    parts = {
+        name: _on_grid(pair.parts[name], pair, volume, options)[0].voxels for name in sorted(wanted)
+    }
     return map_parts(parts, options.labels, pair.case), ()
 
 
-def _on_grid(path: Path, pair: Pair, volume: Volume, options: PrepareOptions) -> tuple[LabelMap, tuple[str, ...]]:
+def _on_grid(
+    path: Path, pair: Pair, volume: Volume, options: PrepareOptions
+) -> tuple[LabelMap, tuple[str, ...]]:
     label_map = read_labels(path, options.read)
     notes = check_same_grid(volume.grid, label_map.grid, pair.image, path)
     # Accepted rounding of a header must not turn the mask another way than its scan.
@@ -117,5 +150,7 @@ def _on_grid(path: Path, pair: Pair, volume: Volume, options: PrepareOptions) ->
 
 
 def spoils_one_case(error: FewmaskError) -> bool:
-    """Does this make one case unusable and leave the others alone? What is wrong with it, may not be read (N47), is too large."""
-    return isinstance(error, BadScan | BadDataset) or error.row in ("N47", "F20")
+    """Does this make one case unusable and leave the others alone? What is wrong with it, may not
+    be read (N47), is too large.
+    """
+    return isinstance(error, BadScan | BadDataset) or error.code in ("N47", "F20")

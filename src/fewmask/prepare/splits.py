@@ -14,20 +14,28 @@ _TEST_SHARE = 0.3
 
 
 def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
-    """Case -> patient from a table `case,patient`, a regular expression with one group, or the case id itself."""
+    """Case -> patient from a table `case,patient`, a regular expression with one group, or the case
+    id itself.
+    """
     if source is None:
         return {case: case for case in cases}
     if isinstance(source, Path):
         table = {row["case"]: row["patient"] for row in read_csv(source, ["case", "patient"])}
         absent = [case for case in cases if not table.get(case)]
         if absent:
-            raise BadDataset(f"{len(absent)} cases have no patient: {', '.join(absent[:5])}", where=str(source), row="S01")
+            raise BadDataset(
+                f"{len(absent)} cases have no patient: {', '.join(absent[:5])}",
+                where=str(source),
+                code="S01",
+            )
         return {case: table[case] for case in cases}
     try:
         pattern = re.compile(source)
     except re.error as error:
         raise BadConfig(
-            f"--patients {source!r} is no regular expression: {error}", did="nothing was started", row="C02"
+            f"--patients {source!r} is no regular expression: {error}",
+            did="nothing was started",
+            code="C02",
         ) from error
     found = {case: pattern.search(case) for case in cases}
     absent = [case for case, match in found.items() if match is None or not match.groups()]
@@ -36,7 +44,7 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
             f"--patients {source!r} finds no patient in {', '.join(absent[:3]) or 'any case'}",
             did="nothing was started",
             fix="write one group, such as '^(p[0-9]+)'",
-            row="S01",
+            code="S01",
         )
     return {case: match[1] for case, match in found.items() if match}
 
@@ -44,8 +52,9 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
 def choose_split(rows: Mapping[str, CaseRow], path: Path | None) -> Split:
     """The split of a file, or one drawn by patient (seed 0).
 
-    Drawn: 30 % of the patients whose masks are complete go to test, as long as three stay to learn from; without complete
-    masks everything is training, since nothing could be scored. Raises `BadDataset` on leakage (S01, N44).
+    Drawn: 30 % of the patients whose masks are complete go to test, as long as three stay to learn
+    from; without complete masks everything is training, since nothing could be scored. Raises
+    `BadDataset` on leakage (S01, N44).
     """
     split = read_split(path) if path else _draw(rows)
     split.check({case: row.patient for case, row in rows.items()})
@@ -58,10 +67,20 @@ def _draw(rows: Mapping[str, CaseRow]) -> Split:
     for row in rows.values():
         twins.setdefault(row.voxels_sha256, row.patient)
     group = {case: twins[row.voxels_sha256] for case, row in rows.items()}
-    scored = sorted({row.patient for row in rows.values() if row.complete and row.present and group[row.case] == row.patient})
-    count = min(round(_TEST_SHARE * len(scored)), max(0, len({row.patient for row in rows.values()}) - 3))
+    scored = sorted(
+        {
+            row.patient
+            for row in rows.values()
+            if row.complete and row.present and group[row.case] == row.patient
+        }
+    )
+    count = min(
+        round(_TEST_SHARE * len(scored)), max(0, len({row.patient for row in rows.values()}) - 3)
+    )
     chosen = {scored[i] for i in permutation(len(scored), 0, "split")[:count]}
-    test = tuple(case for case, row in sorted(rows.items()) if row.patient in chosen or group[case] in chosen)
+    test = tuple(
+        case for case, row in sorted(rows.items()) if row.patient in chosen or group[case] in chosen
+    )
     return Split(tuple(case for case in sorted(rows) if case not in test), (), test)
 
 
@@ -79,5 +98,5 @@ def _check_twins(rows: Mapping[str, CaseRow], split: Split) -> None:
             where=pairs[:10],
             did="no dataset was made",
             fix="remove one of each pair, or put both in one part",
-            row="N44",
+            code="N44",
         )

@@ -11,10 +11,12 @@ from fewmask.io.tables import read_csv
 def read_tags(
     path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool], classes: tuple[str, ...]
 ) -> tuple[Tags, list[str]]:
-    """Tags of a file `case[,class],first_slice,last_slice` (axial, 0-based in the order of the file, inclusive; empty = absent).
+    """Tags of a file `case[,class],first_slice,last_slice` (axial, 0-based in the order of the
+    file, inclusive; empty = absent).
 
-    `flips` says per case whether d runs against the file. Returns tags in d and notes on lines for cases that are not there.
-    Raises `BadDataset` naming the line's case for unknown classes and slices outside the scan, all in one message.
+    `flips` says per case whether d runs against the file. Returns tags in d and notes on lines for
+    cases that are not there. Raises `BadDataset` naming the line's case for unknown classes and
+    slices outside the scan, all in one message.
     """
     tags: Tags = {}
     problems: list[str] = []
@@ -28,15 +30,23 @@ def read_tags(
         else:
             span = _span(line, rows[case], flips[case], problems)
             tags.setdefault(case, {})[name] = span
-            stray = [d for d in rows[case].present.get(name, []) if span is None or not span[0] <= d <= span[1]]
+            stray = [
+                d
+                for d in rows[case].present.get(name, [])
+                if span is None or not span[0] <= d <= span[1]
+            ]
             if stray:
-                problems.append(f"{case}: {name} is outlined in slice {stray[0]} (d), outside its tag")
+                problems.append(
+                    f"{case}: {name} is outlined in slice {stray[0]} (d), outside its tag"
+                )
     _raise(problems, path)
     return tags, notes
 
 
 def tags_from_masks(rows: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Tags:
-    """First and last slice of each class in each completely masked case: what a person would have noted down."""
+    """First and last slice of each class in each completely masked case: what a person would have
+    noted down.
+    """
     return {
         case: {name: (min(d), max(d)) if (d := row.present.get(name)) else None for name in classes}
         for case, row in rows.items()
@@ -44,7 +54,9 @@ def tags_from_masks(rows: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Ta
     }
 
 
-def read_reviewed(path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool]) -> tuple[dict[str, set[int]], list[str]]:
+def read_reviewed(
+    path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool]
+) -> tuple[dict[str, set[int]], list[str]]:
     """Reviewed slices of a file `case,first_slice,last_slice`, as `read_tags` counts them."""
     reviewed: dict[str, set[int]] = {}
     problems: list[str] = []
@@ -59,13 +71,20 @@ def read_reviewed(path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, b
     return reviewed, notes
 
 
-def _span(line: Mapping[str, str], row: CaseRow, flipped: bool, problems: list[str]) -> tuple[int, int] | None:
+def _span(
+    line: Mapping[str, str], row: CaseRow, flipped: bool, problems: list[str]
+) -> tuple[int, int] | None:
     texts = (line["first_slice"], line["last_slice"])
     if texts == ("", ""):
         return None
     depth = row.shape[0]
-    if not all(text.isdecimal() and int(text) < depth for text in texts) or int(texts[0]) > int(texts[1]):
-        problems.append(f"{row.case}: slices {texts[0]!r}..{texts[1]!r} are not within 0..{depth - 1}, first before last")
+    if not all(text.isdecimal() and int(text) < depth for text in texts) or int(texts[0]) > int(
+        texts[1]
+    ):
+        problems.append(
+            f"{row.case}: slices {texts[0]!r}..{texts[1]!r} are not within 0..{depth - 1}, "
+            "first before last"
+        )
         return None
     first, last = int(texts[0]), int(texts[1])
     return (depth - 1 - last, depth - 1 - first) if flipped else (first, last)
@@ -77,6 +96,9 @@ def _raise(problems: list[str], path: Path) -> None:
             f"{path.name} does not fit the scans ({len(problems)} lines)",
             where=[str(path), *problems[:10]],
             did="no dataset was made",
-            fix="axial slices count from 0 in the order of the file, as an array viewer shows them; correct these lines",
-            row="S04",
+            fix=(
+                "axial slices count from 0 in the order of the file, as an array viewer shows "
+                "them; correct these lines"
+            ),
+            code="S04",
         )

@@ -1,4 +1,6 @@
-"""What the page shows of each case: two slices with outlines, and how the model came to its mask."""
+"""What the page shows of each case: two slices with outlines, and how the model came to
+its mask.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,17 @@ from jaxtyping import UInt8
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
-from fewmask.report.pictures import BOX, PREDICTION, TRUTH, data_uri, draw_box, outline, overlay_heat, scale_to, show_slice
+from fewmask.report.pictures import (
+    BOX,
+    PREDICTION,
+    TRUTH,
+    data_uri,
+    draw_box,
+    outline,
+    overlay_heat,
+    scale_to,
+    show_slice,
+)
 
 _WIDTH = 360
 
@@ -32,24 +44,44 @@ class Card:
     pictures: tuple[Picture, ...]
 
 
-def make_card(case: str, headline: str, volume: Volume, pred: LabelMap, truth: LabelMap | None, recipe: Recipe) -> Card:
-    """The slice with most disagreement and the one with most of the structure; without truth only the latter."""
+def make_card(
+    case: str, headline: str, volume: Volume, pred: LabelMap, truth: LabelMap | None, recipe: Recipe
+) -> Card:
+    """The slice with most disagreement and the one with most of the structure; without truth only
+    the latter.
+    """
     shown: list[tuple[int, str]] = []
     if truth is not None:
         wrong = (pred.voxels != truth.voxels).sum((1, 2))
-        shown.append((int(wrong.argmax()), f"largest disagreement, {_area(int(wrong.max()), volume)}\u00a0cm²"))
+        shown.append(
+            (
+                int(wrong.argmax()),
+                f"largest disagreement, {_area(int(wrong.max()), volume)}\u00a0cm²",
+            )
+        )
         shown.append((int((truth.voxels > 0).sum((1, 2)).argmax()), "most of the structure"))
     else:
         shown.append((int((pred.voxels > 0).sum((1, 2)).argmax()), "no truth: look yourself"))
-    pictures = [Picture(_picture(volume, pred, truth, d, recipe), f"slice {d}: {text}") for d, text in shown]
+    pictures = [
+        Picture(_picture(volume, pred, truth, d, recipe), f"slice {d}: {text}") for d, text in shown
+    ]
     return Card(case, headline, tuple(pictures))
 
 
 def make_story(
-    case: str, prompts: dict[str, Any], volume: Volume, pred: LabelMap, truth: LabelMap | None, recipe: Recipe
+    case: str,
+    prompts: dict[str, Any],
+    volume: Volume,
+    pred: LabelMap,
+    truth: LabelMap | None,
+    recipe: Recipe,
 ) -> Card | None:
-    """Scan, heat map, box, mask, for the prompted slice with most predicted pixels; None if the model prompted nothing."""
-    prompted = [line for line in prompts["slices"] if any(box is not None for box in line["boxes_raw"])]
+    """Scan, heat map, box, mask, for the prompted slice with most predicted pixels; None if the
+    model prompted nothing.
+    """
+    prompted = [
+        line for line in prompts["slices"] if any(box is not None for box in line["boxes_raw"])
+    ]
     if not prompted:
         return None
     sizes = {line["d"]: int((pred.voxels[line["d"]] > 0).sum()) for line in prompted}
@@ -61,7 +93,9 @@ def make_story(
     steps = [Picture(data_uri(bare), f"1. scan, slice {d}")]
     heat = bare.copy()
     if line["heat"] is not None:
-        overlay_heat(heat, np.array(line["heat"][k], np.float64), _heat_window(volume, recipe, factor))
+        overlay_heat(
+            heat, np.array(line["heat"][k], np.float64), _heat_window(volume, recipe, factor)
+        )
         says = f"P({prompts['classes'][k]}) = {line['present'][k]:.2f}"
         steps.append(Picture(data_uri(heat), f"2. where the model looks; {says}"))
     boxed = heat.copy()
@@ -71,16 +105,24 @@ def make_story(
     return Card(case, f"{case}: how the mask came about", tuple(steps))
 
 
-def _heat_window(volume: Volume, recipe: Recipe, factor: tuple[float, float]) -> tuple[float, float, float, float]:
+def _heat_window(
+    volume: Volume, recipe: Recipe, factor: tuple[float, float]
+) -> tuple[float, float, float, float]:
     """The network's grid in picture pixels."""
     placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
     x0, y0, x1, y1 = placement.box_to_source(np.array([0.0, 0.0, recipe.size, recipe.size]))
     return x0 * factor[0], y0 * factor[1], x1 * factor[0], y1 * factor[1]
 
 
-def _slice(volume: Volume, d: int, recipe: Recipe) -> tuple[UInt8[np.ndarray, "y x 3"], tuple[int, int]]:
+def _slice(
+    volume: Volume, d: int, recipe: Recipe
+) -> tuple[UInt8[np.ndarray, "y x 3"], tuple[int, int]]:
     sample: Sequence[int] = [d]
-    low, high = recipe.bounds(volume.intensities(list(sample)) if recipe.modality == "mr" else np.zeros((1, 1, 1), np.float32))
+    low, high = recipe.bounds(
+        volume.intensities(list(sample))
+        if recipe.modality == "mr"
+        else np.zeros((1, 1, 1), np.float32)
+    )
     image = (volume.intensities([d])[0] - low) / max(high - low, 1e-6)
     size = scale_to(_WIDTH, volume.shape[1:], volume.spacing_mm[1:])
     return show_slice(image.astype(np.float32), size), size
@@ -88,7 +130,9 @@ def _slice(volume: Volume, d: int, recipe: Recipe) -> tuple[UInt8[np.ndarray, "y
 
 def _picture(volume: Volume, pred: LabelMap, truth: LabelMap | None, d: int, recipe: Recipe) -> str:
     picture, _ = _slice(volume, d, recipe)
-    for index in range(1, int(max(pred.voxels[d].max(), 0 if truth is None else truth.voxels[d].max())) + 1):
+    for index in range(
+        1, int(max(pred.voxels[d].max(), 0 if truth is None else truth.voxels[d].max())) + 1
+    ):
         if truth is not None:
             outline(picture, truth.voxels[d] == index, TRUTH, "solid")
         outline(picture, pred.voxels[d] == index, PREDICTION, "dashed")

@@ -38,9 +38,11 @@ def write_report(
     truth: Callable[[str], LabelMap | None],
     show_burned_in: bool = False,
 ) -> Path:
-    """Write `report/index.html` of a run and return its path. Cases without truth are shown without scores.
+    """Write `report/index.html` of a run and return its path. Cases without truth are shown without
+    scores.
 
-    Scans with text in their pixels, which may name a person, are shown without pictures unless `show_burned_in`.
+    Scans with text in their pixels, which may name a person, are shown without pictures unless
+    `show_burned_in`.
     """
     config, environment = run.read_config(), run.read_environment()
     recipe = Recipe.from_dict(run.read_recipe())
@@ -58,11 +60,26 @@ def write_report(
         if len(cards) >= _WALL:
             continue
         if case in prepared.cases and prepared.cases[case].burned_in and not show_burned_in:
-            cards.append(Card(case, f"{_headline(case, automatic)}   no picture: text in its pixels may name a person", ()))
+            cards.append(
+                Card(
+                    case,
+                    f"{_headline(case, automatic)}   no picture: text in its pixels may name a "
+                    "person",
+                    (),
+                )
+            )
             continue
-        volume, pred, known = scan(case), read_labels(run.predictions / f"{case}.nii.gz"), truth(case)
+        volume, pred, known = (
+            scan(case),
+            read_labels(run.predictions / f"{case}.nii.gz"),
+            truth(case),
+        )
         cards.append(make_card(case, _headline(case, automatic), volume, pred, known, recipe))
-        if prompts and len(stories) < _STORIES and (story := make_story(case, prompts, volume, pred, known, recipe)):
+        if (
+            prompts
+            and len(stories) < _STORIES
+            and (story := make_story(case, prompts, volume, pred, known, recipe))
+        ):
             stories.append(story)
     page = _template().render(
         title=_title(config),
@@ -71,7 +88,10 @@ def write_report(
         hidden=max(0, len(order) - len(cards)),
         stories=stories,
         summaries=summaries,
-        rows=sorted(scores, key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice)),
+        rows=sorted(
+            scores,
+            key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice),
+        ),
         trust=_trust(run, prepared, config, environment, _prompting(no_prompt) if order else []),
         command=_command(config, run, prepared),
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
@@ -86,7 +106,9 @@ def write_report(
 
 
 def _template() -> Any:
-    environment = Environment(loader=PackageLoader("fewmask.report"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("fewmask.report"), autoescape=True, undefined=StrictUndefined
+    )
     return environment.get_template("page.html.j2")
 
 
@@ -94,21 +116,31 @@ def _title(config: Mapping[str, Any]) -> str:
     return f"{', '.join(config['task']['classes'])} by {config['method']}"
 
 
-def _sentence(summaries: Sequence[Summary], config: Mapping[str, Any], prepared: Prepared, run: RunFolder) -> str:
+def _sentence(
+    summaries: Sequence[Summary], config: Mapping[str, Any], prepared: Prepared, run: RunFolder
+) -> str:
     """The one sentence a reader takes away."""
     provided = config["provided"]
     budget = run.read_budget()
     learned = f"learned from {_count(budget.masks, 'outlined ' + budget.kind)}"
     tagged = provided["tagged_scans"]
-    learned += f" and the image tags of {_count(tagged, 'scans')}" if tagged else " and no image tags"
+    learned += (
+        f" and the image tags of {_count(tagged, 'scans')}" if tagged else " and no image tags"
+    )
     automatic = [summary for summary in summaries if summary.prompts == "automatic"]
     if not automatic:
         return f"No score: no case with a complete mask was kept aside. The model {learned}."
     counts = sorted({s.n for s in automatic})
-    parts = [f"{s.label.capitalize()}: {_dice_words(s)}" + (f" on {s.n}" if len(counts) > 1 else "") for s in automatic]
+    parts = [
+        f"{s.label.capitalize()}: {_dice_words(s)}" + (f" on {s.n}" if len(counts) > 1 else "")
+        for s in automatic
+    ]
     scans = "scans" if len(counts) > 1 else f"on {_count(counts[0], 'scans')}"
     missed, spurious = sum(s.n_missed for s in automatic), sum(s.n_spurious for s in automatic)
-    return f"{', '.join(parts)} {scans} the model never saw; {learned}; {missed} missed, {spurious} spurious."
+    return (
+        f"{', '.join(parts)} {scans} the model never saw; {learned}; {missed} missed, {spurious} "
+        "spurious."
+    )
 
 
 def _count(n: int, things: str) -> str:
@@ -127,7 +159,9 @@ def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
         value = 2.0 if math.isnan(score.dice) else score.dice
         worst[score.case] = min(worst.get(score.case, 2.0), value)
     there = (
-        sorted(path.name.removesuffix(".nii.gz") for path in run.predictions.glob("*.nii.gz")) if run.predictions.exists() else []
+        sorted(path.name.removesuffix(".nii.gz") for path in run.predictions.glob("*.nii.gz"))
+        if run.predictions.exists()
+        else []
     )
     scored = sorted((case for case in there if case in worst), key=lambda case: worst[case])
     return scored or there
@@ -135,7 +169,9 @@ def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
 
 def _headline(case: str, scores: Sequence[CaseScore]) -> str:
     found = [
-        f"{s.label} {s.dice:.2f}" if s.status == "ok" else f"{s.label}: {s.status.replace('_', ' ')}"
+        f"{s.label} {s.dice:.2f}"
+        if s.status == "ok"
+        else f"{s.label}: {s.status.replace('_', ' ')}"
         for s in scores
         if s.case == case
     ]
@@ -152,23 +188,37 @@ def _trust(
     """What must be known to believe the numbers."""
     budget, split, provided = run.read_budget(), run.read_split(), config["provided"]
     owners = {case for case, _ in budget.slices} | set(budget.volumes)
-    tags = f"{provided['tagged_scans']} scans (two numbers per scan and class), {provided['tagged_slices']} slices"
+    tags = (
+        f"{provided['tagged_scans']} scans (two numbers per scan and class), "
+        f"{provided['tagged_slices']} slices"
+    )
     plan = stages(config["method"], config_from(config["method"], config["config"]))
     return [
         (
             "Masks a person outlined",
-            f"{_count(budget.masks, budget.kind)} of {_count(len(owners), 'scans')} (draw {budget.draw})",
+            f"{_count(budget.masks, budget.kind)} of {_count(len(owners), 'scans')} (draw "
+            f"{budget.draw})",
         ),
         ("Image tags a person gave", tags if provided["tagged_scans"] else "none"),
         ("Validation masks", "0: the last checkpoint is used, nothing was chosen by score"),
-        ("Slices nobody said anything about", f"{provided['unknown_slices']} of {provided['slices']}"),
+        (
+            "Slices nobody said anything about",
+            f"{provided['unknown_slices']} of {provided['slices']}",
+        ),
         *_taught_by(run, plan),
-        ("Split by patient", f"{len(split.train)} scans to learn from, {len(split.val)} validation, {len(split.test)} test"),
+        (
+            "Split by patient",
+            f"{len(split.train)} scans to learn from, {len(split.val)} validation, "
+            f"{len(split.test)} test",
+        ),
         *prompting,
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
         ("SAM started from", _start(config, run)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
-        ("Training", f"{_steps(run, plan, config)}, seed {config['seed']}, {PRECISIONS[config['bf16']]}"),
+        (
+            "Training",
+            f"{_steps(run, plan, config)}, seed {config['seed']}, {PRECISIONS[config['bf16']]}",
+        ),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]
 
@@ -178,41 +228,70 @@ def _prompting(no_prompt: int | None) -> list[tuple[str, str]]:
     if no_prompt is None:
         return [("Prompts at test time", "none: masks come from the scan alone")]
     return [
-        ("Prompts at test time", "automatic: the model's own; oracle-box rows, if any, are an upper bound"),
-        ("Structures judged present without a prompt", f"{_count(no_prompt, 'slices')} (their mask is empty)"),
+        (
+            "Prompts at test time",
+            "automatic: the model's own; oracle-box rows, if any, are an upper bound",
+        ),
+        (
+            "Structures judged present without a prompt",
+            f"{_count(no_prompt, 'slices')} (their mask is empty)",
+        ),
     ]
 
 
 def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
-    """Masks that nobody drew: scans that an earlier stage labelled for a later one, by the confidence it gave itself."""
+    """Masks that nobody drew: scans that an earlier stage labelled for a later one, by the
+    confidence it gave itself.
+    """
     lines = []
     for stage in plan:
-        table = run.path / stage.writes / CONFIDENCE
-        if stage.asks:
-            lines.append(f"every unlabelled patch, in every step ({stage.asks})")
-        if not stage.writes or not table.exists():
+        table = run.path / stage.pseudo_labels_to / CONFIDENCE
+        if stage.online_teacher:
+            lines.append(f"every unlabelled patch, in every step ({stage.online_teacher})")
+        if not stage.pseudo_labels_to or not table.exists():
             continue
         rows = read_csv(table, CONFIDENCE_COLUMNS)
         sure = [float(row["confidence"]) for row in rows]
         taught = sum(int(row["labelled"]) for row in rows)
-        between = f", its own mean confidence per scan {min(sure):.2f} to {max(sure):.2f}" if sure else ""
-        lines.append(f"{taught} of {_count(len(rows), 'scans')} without outlines ({stage.name}{between})")
+        between = (
+            f", its own mean confidence per scan {min(sure):.2f} to {max(sure):.2f}" if sure else ""
+        )
+        lines.append(
+            f"{taught} of {_count(len(rows), 'scans')} without outlines ({stage.name}{between})"
+        )
     return [("Labelled by a model, then learned from", "; ".join(lines))] if lines else []
 
 
 def _steps(run: RunFolder, plan: Sequence[Stage], config: Mapping[str, Any]) -> str:
     """Steps of every stage, in their order."""
     earlier = [(stage.name, RunFolder(run.path / stage.name)) for stage in plan[:-1]]
-    words = [f"{name}: {_count(folder.read_config()['steps'], 'steps')}" for name, folder in earlier if folder.exists]
+    words = [
+        f"{name}: {_count(folder.read_config()['steps'], 'steps')}"
+        for name, folder in earlier
+        if folder.exists
+    ]
     return ", then ".join([*words, _count(config["steps"], "steps")])
 
 
 def _start(config: Mapping[str, Any], run: RunFolder) -> str:
-    """Foreign knowledge that entered by pretrained weights; of a method with stages, through the one that has the SAM."""
-    stage = next((name for name, part in config["config"].items() if isinstance(part, dict) and "encoder" in part), None)
+    """Foreign knowledge that entered by pretrained weights; of a method with stages, through the
+    one that has the SAM.
+    """
+    stage = next(
+        (
+            name
+            for name, part in config["config"].items()
+            if isinstance(part, dict) and "encoder" in part
+        ),
+        None,
+    )
     if stage is not None:
         earlier = RunFolder(run.path / stage)
-        return _start(earlier.read_config(), earlier) if earlier.exists else f"not known: the run's folder {stage} is gone"
+        return (
+            _start(earlier.read_config(), earlier)
+            if earlier.exists
+            else f"not known: the run's folder {stage} is gone"
+        )
     found = config.get("pretrained")
     if found is None:
         return "random weights" if "encoder" in config["config"] else "the method has no SAM"
@@ -230,7 +309,9 @@ def _recipe(recipe: Recipe) -> str:
 
 
 def _command(config: Mapping[str, Any], run: RunFolder, prepared: Prepared) -> str:
-    """The training command, without paths that would name a person's folders and without what is default."""
+    """The training command, without paths that would name a person's folders and without what is
+    default.
+    """
     budget = run.read_budget()
     words = [
         "fewmask",
@@ -252,11 +333,16 @@ def _command(config: Mapping[str, Any], run: RunFolder, prepared: Prepared) -> s
 
 
 def _in_order(budget: Budget, run: RunFolder, prepared: Prepared) -> bool:
-    """Were the volumes taken in the order of the list? The budget says which they are, and not why."""
+    """Were the volumes taken in the order of the list? The budget says which they are,
+    and not why.
+    """
     if budget.kind == "slices" or prepared.digest != run.read_config()["data_digest"]:
         return False
     ways = [
-        TrainRequest(prepared.folder, run.path, volumes=budget.masks, draw=budget.draw, in_order=way) for way in (True, False)
+        TrainRequest(
+            prepared.folder, run.path, volumes=budget.masks, draw=budget.draw, in_order=way
+        )
+        for way in (True, False)
     ]
     ordered, drawn = (draw_budget(way, prepared) for way in ways)
     return budget == ordered != drawn
@@ -265,7 +351,12 @@ def _in_order(budget: Budget, run: RunFolder, prepared: Prepared) -> bool:
 def _settings(config: Mapping[str, Any]) -> list[str]:
     """Settings of a run that are not the method's defaults; of files the name only."""
     changed = changed_settings(config["config"], config_class(config["method"])())
-    return setting_words({name: Path(value).name if isinstance(value, str) else value for name, value in changed.items()})
+    return setting_words(
+        {
+            name: Path(value).name if isinstance(value, str) else value
+            for name, value in changed.items()
+        }
+    )
 
 
 def _notes(prepared: Prepared) -> list[str]:
@@ -277,7 +368,10 @@ def _show(interval: Interval, digits: int = 2) -> str:
     """Mean with its interval, which no line break parts."""
     if math.isnan(interval.mean):
         return "-"
-    return f"{interval.mean:.{digits}f} ({interval.low:.{digits}f}\u00a0to\u00a0{interval.high:.{digits}f})"
+    return (
+        f"{interval.mean:.{digits}f} "
+        f"({interval.low:.{digits}f}\u00a0to\u00a0{interval.high:.{digits}f})"
+    )
 
 
 def _number(value: float, digits: int = 2) -> str:

@@ -14,26 +14,40 @@ TRUTH, PREDICTION, BOX = (45, 212, 191), (251, 146, 60), (250, 204, 21)
 Style = Literal["solid", "dashed"]
 
 
-def scale_to(width: int, shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[int, int]:
+def scale_to(
+    width: int, shape: tuple[int, int], spacing_mm: tuple[float, float]
+) -> tuple[int, int]:
     """(width, height) of a picture of a slice (h, w) with true proportions."""
     h, w = shape
     return width, max(1, round(width * (h * spacing_mm[0]) / (w * spacing_mm[1])))
 
 
-def show_slice(image: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:
+def show_slice(
+    image: Float[np.ndarray, "h w"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "y x 3"]:
     """A slice in [0, 1] as an RGB picture of `size` (width, height)."""
-    grey = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    grey = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
     return np.repeat(np.asarray(grey)[:, :, None], 3, axis=2).copy()
 
 
 def outline(
-    picture: UInt8[np.ndarray, "y x 3"], mask: Bool[np.ndarray, "h w"], colour: tuple[int, int, int], style: Style
+    picture: UInt8[np.ndarray, "y x 3"],
+    mask: Bool[np.ndarray, "h w"],
+    colour: tuple[int, int, int],
+    style: Style,
 ) -> None:
     """Draw the border of a mask into a picture, two pixels wide, in place."""
     if not mask.any():
         return
     size = (picture.shape[1], picture.shape[0])
-    large = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
+    large = (
+        np.asarray(
+            Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+        )
+        > 127
+    )
     edge = large & ~ndimage.binary_erosion(large, iterations=2)
     if style == "dashed":
         y, x = np.indices(edge.shape)
@@ -42,9 +56,13 @@ def outline(
 
 
 def overlay_heat(
-    picture: UInt8[np.ndarray, "y x 3"], heat: Float[np.ndarray, "gh gw"], window: tuple[float, float, float, float]
+    picture: UInt8[np.ndarray, "y x 3"],
+    heat: Float[np.ndarray, "gh gw"],
+    window: tuple[float, float, float, float],
 ) -> None:
-    """Blend a heat map in [0, 1] over the part of the picture it covers: `window` = (x0, y0, x1, y1) in picture pixels."""
+    """Blend a heat map in [0, 1] over the part of the picture it covers: `window` = (x0, y0, x1,
+    y1) in picture pixels.
+    """
     x0, y0, x1, y1 = (round(v) for v in window)
     grid = Image.fromarray((np.clip(heat, 0, 1) * 255).astype(np.uint8)).resize(
         (max(1, x1 - x0), max(1, y1 - y0)), Image.Resampling.BILINEAR
@@ -52,11 +70,17 @@ def overlay_heat(
     full = Image.new("L", (picture.shape[1], picture.shape[0]), 0)
     full.paste(grid, (x0, y0))
     level = np.asarray(full, float)[:, :, None] / 255
-    warm = np.concatenate([255 * np.ones_like(level), 210 * (1 - level) + 40, 30 * np.ones_like(level)], axis=2)
+    warm = np.concatenate(
+        [255 * np.ones_like(level), 210 * (1 - level) + 40, 30 * np.ones_like(level)], axis=2
+    )
     picture[:] = (picture * (1 - 0.65 * level) + warm * 0.65 * level).astype(np.uint8)
 
 
-def draw_box(picture: UInt8[np.ndarray, "y x 3"], box: tuple[float, float, float, float], colour: tuple[int, int, int]) -> None:
+def draw_box(
+    picture: UInt8[np.ndarray, "y x 3"],
+    box: tuple[float, float, float, float],
+    colour: tuple[int, int, int],
+) -> None:
     """Draw a box given in picture pixels, two pixels wide, in place."""
     height, width = picture.shape[:2]
     x0, x1 = (int(np.clip(round(v), 0, width - 1)) for v in (box[0], box[2]))

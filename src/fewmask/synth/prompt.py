@@ -1,4 +1,6 @@
-"""From scenes to what a promptable model is asked: targets, and boxes, points or coarse masks that point at them."""
+"""From scenes to what a promptable model is asked: targets, and boxes, points or coarse masks that
+point at them.
+"""
 
 from dataclasses import dataclass
 
@@ -38,29 +40,41 @@ class Questions:
     points: Float[Tensor, "n p 2"] | None
 
 
-def ask(scenes: Scenes, targets: Targets, mask_side: int, rng: torch.Generator, luck: np.random.Generator) -> Questions:
-    """One kind of prompt for the whole batch: a box (edges off by up to 25 %), a box with a coarse mask, or points."""
+def ask(
+    scenes: Scenes,
+    targets: Targets,
+    mask_side: int,
+    rng: torch.Generator,
+    luck: np.random.Generator,
+) -> Questions:
+    """One kind of prompt for the whole batch: a box (edges off by up to 25 %), a box with a coarse
+    mask, or points.
+    """
     kind = luck.random()
     boxes = coarse = points = None
     if kind < 0.85:
         loose = float(luck.choice([0.0, 0.1, 0.1, 0.25]))
         boxes = jitter(mask_boxes(targets.mask), scenes.image.shape[-1], loose, luck)
     else:
-        points = draw_points(targets.mask, int(luck.integers(1, 4)), rng)
+        points = sample_points(targets.mask, int(luck.integers(1, 4)), rng)
     if 0.65 < kind < 0.85 or kind > 0.95:
         coarse = blur_mask(targets.mask, mask_side, rng)
     return Questions(scenes.image, targets.rows, targets.mask, boxes, coarse, points)
 
 
 def choose_targets(scenes: Scenes, per_image: int, least: float, rng: torch.Generator) -> Targets:
-    """Up to `per_image` regions of each image that cover `least` to 0.6 of it; every other with the regions that lie in it.
+    """Up to `per_image` regions of each image that cover `least` to 0.6 of it; every other with the
+    regions that lie in it.
 
-    Regions that look like what is around them are left out: a box around nothing visible teaches nothing.
+    Regions that look like what is around them are left out: a box around nothing visible teaches
+    nothing.
     """
     count, side = len(scenes.image), scenes.image.shape[-1]
     r = scenes.parents.shape[1]
     area = torch.zeros(count, r, device=rng.device)
-    area.scatter_add_(1, scenes.regions.flatten(1), torch.ones(count, side * side, device=rng.device))
+    area.scatter_add_(
+        1, scenes.regions.flatten(1), torch.ones(count, side * side, device=rng.device)
+    )
     share = area / side**2
     fits = (share >= max(least, 12 / side**2)) & (share <= 0.6)
     fits[:, 0] = False
@@ -88,15 +102,21 @@ def contrast(image: Float[Tensor, "n s s"], mask: Bool[Tensor, "n s s"]) -> Floa
     return (mean(inside) - mean(ring)).abs()
 
 
-def draw_points(mask: Bool[Tensor, "n s s"], count: int, rng: torch.Generator) -> Float[Tensor, "n p 2"]:
+def sample_points(
+    mask: Bool[Tensor, "n s s"], count: int, rng: torch.Generator
+) -> Float[Tensor, "n p 2"]:
     """`count` random pixels (x, y centres) of each mask."""
     side = mask.shape[-1]
     flat = torch.multinomial(mask.flatten(1).float(), count, replacement=True, generator=rng)
     return torch.stack([flat % side, flat // side], -1).float() + 0.5
 
 
-def blur_mask(mask: Bool[Tensor, "n s s"], side: int, rng: torch.Generator) -> Float[Tensor, "n 1 m m"]:
-    """A coarse guess of the mask in {0, 1} with `side` pixels, as a class-activation map would give: blurred, noisy, cut."""
+def blur_mask(
+    mask: Bool[Tensor, "n s s"], side: int, rng: torch.Generator
+) -> Float[Tensor, "n 1 m m"]:
+    """A coarse guess of the mask in {0, 1} with `side` pixels, as a class-activation map would
+    give: blurred, noisy, cut.
+    """
     cells = int(torch.randint(7, 15, (1,), generator=rng, device=rng.device))
     coarse = functional.adaptive_avg_pool2d(mask[:, None].float(), cells)
     coarse = coarse / coarse.amax((2, 3), keepdim=True).clamp_min(1e-6)

@@ -1,8 +1,10 @@
-"""Random images with known regions (domain randomisation, after SynthSeg, Billot et al. 2023, and AnyStar, Dey et al. 2024).
+"""Random images with known regions (domain randomisation, after SynthSeg, Billot et al. 2023, and
+AnyStar, Dey et al. 2024).
 
-A scene is a body with a wall and a cavity, two dozen smooth shapes painted from large to small (round, square, bent, rough), or
-a field of organic cells. Grey levels, texture, shading, blur, noise, streaks, resolution and contrast are drawn at random,
-far wider than any scanner's. Everything is torch on one device, a pure function of the generator's state.
+A scene is a body with a wall and a cavity, two dozen smooth shapes painted from large to small
+(round, square, bent, rough), or a field of organic cells. Grey levels, texture, shading, blur,
+noise, streaks, resolution and contrast are drawn at random, far wider than any scanner's.
+Everything is torch on one device, a pure function of the generator's state.
 """
 
 from dataclasses import dataclass
@@ -27,11 +29,14 @@ class Scenes:
     regions: Int[Tensor, "b s s"]
     """Number of the region seen at each pixel, 0 = outside."""
     parents: Int[Tensor, "b r"]
-    """For each region number the one it lies in (0 = none): an organ's lesion is part of the organ."""
+    """For each region number the one it lies in (0 = none): an organ's lesion is part of the organ.
+    """
 
 
 def draw_scenes(count: int, side: int, rng: torch.Generator, tiles: int = 1) -> Scenes:
-    """`count` scenes of `side` pixels; with `tiles` > 1 each is a montage of tiles x tiles small scenes side by side."""
+    """`count` scenes of `side` pixels; with `tiles` > 1 each is a montage of tiles x tiles small
+    scenes side by side.
+    """
     if tiles > 1:
         return _montage(draw_scenes(count * tiles**2, side // tiles, rng), tiles)
     regions, parents = _draw_regions(count, side, rng)
@@ -39,9 +44,13 @@ def draw_scenes(count: int, side: int, rng: torch.Generator, tiles: int = 1) -> 
     return Scenes(_scan(image, rng)[:, None], regions, parents)
 
 
-def smooth_noise(count: int, channels: int, side: int, cells: float | int, rng: torch.Generator) -> Float[Tensor, "b c s s"]:
+def smooth_noise(
+    count: int, channels: int, side: int, cells: float | int, rng: torch.Generator
+) -> Float[Tensor, "b c s s"]:
     """Gaussian noise with about `cells` bumps along a side, deviation about 1."""
-    small = torch.randn(count, channels, *(2 * (max(2, round(cells)) + 1,)), generator=rng, device=rng.device)
+    small = torch.randn(
+        count, channels, *(2 * (max(2, round(cells)) + 1,)), generator=rng, device=rng.device
+    )
     return 1.4 * functional.interpolate(small, (side, side), mode="bicubic", align_corners=True)
 
 
@@ -50,14 +59,18 @@ def _uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> Tens
 
 
 def _log_uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
-    return torch.exp(_uniform(rng, torch.tensor(low).log().item(), torch.tensor(high).log().item(), *shape))
+    return torch.exp(
+        _uniform(rng, torch.tensor(low).log().item(), torch.tensor(high).log().item(), *shape)
+    )
 
 
-def _chance(rng: torch.Generator, share: float, *shape: int) -> Bool[Tensor, "..."]:
+def _chance(rng: torch.Generator, share: float, *shape: int) -> Bool[Tensor, " ..."]:
     return torch.rand(*shape, generator=rng, device=rng.device) < share
 
 
-def _draw_regions(count: int, side: int, rng: torch.Generator) -> tuple[Int[Tensor, "b s s"], Int[Tensor, "b r"]]:
+def _draw_regions(
+    count: int, side: int, rng: torch.Generator
+) -> tuple[Int[Tensor, "b s s"], Int[Tensor, "b r"]]:
     y, x = _warped_grid(count, side, rng)
     body = _uniform(rng, 0.55, 0.95, count, 2, 1, 1)
     radius = torch.sqrt((y / body[:, 0]) ** 2 + (x / body[:, 1]) ** 2)
@@ -74,7 +87,9 @@ def _draw_regions(count: int, side: int, rng: torch.Generator) -> tuple[Int[Tens
     return regions, _parents(inside, centres, side)
 
 
-def _warped_grid(count: int, side: int, rng: torch.Generator) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b s s"]]:
+def _warped_grid(
+    count: int, side: int, rng: torch.Generator
+) -> tuple[Float[Tensor, "b s s"], Float[Tensor, "b s s"]]:
     """Coordinates in [-1, 1], bent smoothly, so that no border is a perfect curve."""
     line = (torch.arange(side, device=rng.device) + 0.5) * 2 / side - 1
     grid = torch.stack(torch.meshgrid(line, line, indexing="ij"))
@@ -85,11 +100,16 @@ def _warped_grid(count: int, side: int, rng: torch.Generator) -> tuple[Float[Ten
 
 
 def _draw_shapes(
-    y: Float[Tensor, "b s s"], x: Float[Tensor, "b s s"], body: Float[Tensor, "b 2 1 1"], rng: torch.Generator
+    y: Float[Tensor, "b s s"],
+    x: Float[Tensor, "b s s"],
+    body: Float[Tensor, "b 2 1 1"],
+    rng: torch.Generator,
 ) -> tuple[Bool[Tensor, "b n s s"], Float[Tensor, "b n 2"]]:
-    """Where each shape is, and its centre (y, x); larger ones come first and are painted over by smaller ones.
+    """Where each shape is, and its centre (y, x); larger ones come first and are painted over by
+    smaller ones.
 
-    Shapes are level sets of smooth functions, computed on every second pixel and interpolated: a quarter of the work.
+    Shapes are level sets of smooth functions, computed on every second pixel and interpolated: a
+    quarter of the work.
     """
     count, full, n = len(y), y.shape[-1], _SHAPES
     y, x = (functional.avg_pool2d(a[:, None], 2)[:, 0] for a in (y, x))
@@ -99,24 +119,38 @@ def _draw_shapes(
     angle = _uniform(rng, 0.0, 3.1416, count, n)
     away = torch.sqrt(_uniform(rng, 0.0, 0.8, count, n))
     around = _uniform(rng, 0.0, 6.2832, count, n)
-    centres = torch.stack([away * torch.sin(around), away * torch.cos(around)], -1) * body[:, None, :, 0, 0]
-    dy, dx = (a[:, None] - c[..., None, None] for a, c in zip((y, x), centres.unbind(-1), strict=True))
+    centres = (
+        torch.stack([away * torch.sin(around), away * torch.cos(around)], -1)
+        * body[:, None, :, 0, 0]
+    )
+    dy, dx = (
+        a[:, None] - c[..., None, None] for a, c in zip((y, x), centres.unbind(-1), strict=True)
+    )
     cos, sin = torch.cos(angle)[..., None, None], torch.sin(angle)[..., None, None]
     u = (cos * dx + sin * dy) / (size * aspect)[..., None, None]
     v = (cos * dy - sin * dx) / (size / aspect)[..., None, None]
-    bent = torch.randn(count, n, generator=rng, device=rng.device) * 0.35 * _chance(rng, 0.5, count, n)
+    bent = (
+        torch.randn(count, n, generator=rng, device=rng.device) * 0.35 * _chance(rng, 0.5, count, n)
+    )
     v = v + bent[..., None, None] * (u**2 - 0.4)
     square = _chance(rng, 0.15, count, n)[..., None, None]
     form = torch.where(square, torch.sqrt(u**4 + v**4), u**2 + v**2)
     rough = _uniform(rng, 0.0, 0.45, count, n) * _chance(rng, 0.6, count, n)
-    used = torch.arange(n, device=rng.device) % _uniform(rng, 1.0, 4.0, count, 1).long().clamp_min(1) == 0  # crowded or sparse
+    used = (
+        torch.arange(n, device=rng.device) % _uniform(rng, 1.0, 4.0, count, 1).long().clamp_min(1)
+        == 0
+    )  # crowded or sparse
     fields = torch.cat([smooth_noise(count, 3, side, cells, rng) for cells in (4, 8, 16)], 1)
     field = fields[:, torch.randint(fields.shape[1], (n,), generator=rng, device=rng.device)]
-    level = functional.interpolate(form + rough[..., None, None] * field, (full, full), mode="bilinear")
+    level = functional.interpolate(
+        form + rough[..., None, None] * field, (full, full), mode="bilinear"
+    )
     return (level < 1) & used[..., None, None], centres
 
 
-def _parents(inside: Bool[Tensor, "b n s s"], centres: Float[Tensor, "b n 2"], side: int) -> Int[Tensor, "b r"]:
+def _parents(
+    inside: Bool[Tensor, "b n s s"], centres: Float[Tensor, "b n 2"], side: int
+) -> Int[Tensor, "b r"]:
     """The smallest earlier shape that covers a shape's centre."""
     count, n = inside.shape[:2]
     at = ((centres + 1) * side / 2).long().clamp(0, side - 1)
@@ -129,15 +163,23 @@ def _parents(inside: Bool[Tensor, "b n s s"], centres: Float[Tensor, "b n 2"], s
 
 
 def _paint(regions: Int[Tensor, "b s s"], rng: torch.Generator) -> Float[Tensor, "b s s"]:
-    """Grey levels: a few tissues per image, so that neighbours are often alike; texture, spots and vessels within regions."""
+    """Grey levels: a few tissues per image, so that neighbours are often alike; texture, spots and
+    vessels within regions.
+    """
     count, side = len(regions), regions.shape[-1]
     tissues = _uniform(rng, 0.05, 0.95, count, 7)
     chosen = torch.randint(7, (count, REGIONS), generator=rng, device=rng.device)
-    level = tissues.gather(1, chosen) + 0.04 * torch.randn(count, REGIONS, generator=rng, device=rng.device)
+    level = tissues.gather(1, chosen) + 0.04 * torch.randn(
+        count, REGIONS, generator=rng, device=rng.device
+    )
     level[:, 0] = torch.where(_chance(rng, 0.7, count), 0.0, level[:, 0])
     rough = (0.05 * torch.randn(count, REGIONS, generator=rng, device=rng.device)).abs()
     rough[:, 0] *= 0.2
-    spots = 0.12 * torch.randn(count, REGIONS, generator=rng, device=rng.device) * _chance(rng, 0.35, count, REGIONS)
+    spots = (
+        0.12
+        * torch.randn(count, REGIONS, generator=rng, device=rng.device)
+        * _chance(rng, 0.35, count, REGIONS)
+    )
     spots[:, 0] = 0
     texture = smooth_noise(count, 1, side, side / 4, rng)[:, 0]
     patches = smooth_noise(count, 1, side, 10, rng)[:, 0]
@@ -150,9 +192,13 @@ def _paint(regions: Int[Tensor, "b s s"], rng: torch.Generator) -> Float[Tensor,
 
 
 def _scan(image: Float[Tensor, "b s s"], rng: torch.Generator) -> Float[Tensor, "b s s"]:
-    """What a scanner and a viewer do: shading, blur, lost resolution, noise, streaks, contrast. Ends in [0, 1]."""
+    """What a scanner and a viewer do: shading, blur, lost resolution, noise, streaks, contrast.
+    Ends in [0, 1].
+    """
     count, side = len(image), image.shape[-1]
-    image = image * torch.exp(_uniform(rng, 0.0, 0.25, count, 1, 1) * smooth_noise(count, 1, side, 2, rng)[:, 0])
+    image = image * torch.exp(
+        _uniform(rng, 0.0, 0.25, count, 1, 1) * smooth_noise(count, 1, side, 2, rng)[:, 0]
+    )
     image = _blur(image, _uniform(rng, 0.05, 1.3, count) * side / 224)
     image = torch.where(_chance(rng, 0.25, count, 1, 1), _lose_resolution(image, rng), image)
     white = torch.randn(image.shape, generator=rng, device=rng.device)
@@ -165,7 +211,7 @@ def _scan(image: Float[Tensor, "b s s"], rng: torch.Generator) -> Float[Tensor, 
     return torch.where(_chance(rng, 0.2, count, 1, 1), 1 - image, image)
 
 
-def _blur(image: Float[Tensor, "b s s"], sigma: Float[Tensor, "b"]) -> Float[Tensor, "b s s"]:
+def _blur(image: Float[Tensor, "b s s"], sigma: Float[Tensor, " b"]) -> Float[Tensor, "b s s"]:
     """Gaussian of its own width for each image."""
     offsets = torch.arange(-4, 5, device=image.device)
     kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(0.05)[:, None]) ** 2)
@@ -200,7 +246,11 @@ def _montage(scenes: Scenes, tiles: int) -> Scenes:
     shift = torch.arange(tiles**2, device=scenes.regions.device).repeat(count)[:, None] * REGIONS
 
     def tile(x: Tensor) -> Tensor:
-        return x.view(count, tiles, tiles, side, side).permute(0, 1, 3, 2, 4).reshape(count, tiles * side, tiles * side)
+        return (
+            x.view(count, tiles, tiles, side, side)
+            .permute(0, 1, 3, 2, 4)
+            .reshape(count, tiles * side, tiles * side)
+        )
 
     moved = torch.where(scenes.regions > 0, scenes.regions + shift[:, :, None], 0)
     parents = torch.where(scenes.parents > 0, scenes.parents + shift, 0)

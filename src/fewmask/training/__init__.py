@@ -1,6 +1,6 @@
 """Batches and a method -> a run folder."""
 
 from fewmask.training.loop import draw_budget, train
-from fewmask.training.request import Progress, TrainRequest
+from fewmask.training.request import ProgressEvent, TrainRequest
 
-__all__ = ["Progress", "TrainRequest", "draw_budget", "train"]
+__all__ = ["ProgressEvent", "TrainRequest", "draw_budget", "train"]

@@ -1,4 +1,6 @@
-"""Training of methods that are programs: the same run folder, budget and record as for networks of ours."""
+"""Training of methods that are programs: the same run folder, budget and record as for networks of
+ours.
+"""
 
 import time
 from collections.abc import Callable
@@ -12,14 +14,16 @@ from fewmask.external import nnunet
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_tensors, save_tensors
-from fewmask.training.request import Progress, TrainRequest
-from fewmask.training.stop import listen
+from fewmask.training.request import ProgressEvent, TrainRequest
+from fewmask.training.signals import listen
 
-Tell = Callable[[Progress], None]
+OnProgress = Callable[[ProgressEvent], None]
 
 
-def settle_steps(config: dict[str, Any], request: TrainRequest) -> int:
-    """How many steps: whole epochs. Raises `BadConfig` for `--minutes`, and for steps that are no whole epochs."""
+def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
+    """How many steps: whole epochs. Raises `BadConfig` for `--minutes`, and for steps that are no
+    whole epochs.
+    """
     chosen = config["config"]
     every = int(chosen["steps_per_epoch"])
     if request.minutes is not None:
@@ -27,15 +31,16 @@ def settle_steps(config: dict[str, Any], request: TrainRequest) -> int:
             f"{request.method} cannot be told how many minutes to train",
             did="nothing was started",
             fix=f"use --steps, a multiple of {every}",
-            row="C02",
+            code="C02",
         )
     steps = request.steps if request.steps is not None else every * int(chosen["epochs"])
     if steps % every:
         raise BadConfig(
-            f"{request.method} trains whole epochs of {every} steps, and {steps} steps were asked for",
+            f"{request.method} trains whole epochs of {every} steps, and {steps} steps were "
+            "asked for",
             did="nothing was started",
             fix=f"--steps {max(1, round(steps / every)) * every}, or --set steps_per_epoch={steps}",
-            row="C02",
+            code="C02",
         )
     return steps
 
@@ -46,13 +51,17 @@ def train_external(
     prepared: Prepared,
     budget: Budget,
     device: torch.device,
-    tell: Callable[[Progress], None],
+    tell: Callable[[ProgressEvent], None],
 ) -> None:
-    """Train, or go on from the last whole epoch; at the end the weights and what prediction needs are in the run folder."""
+    """Train, or go on from the last whole epoch; at the end the weights and what prediction needs
+    are in the run folder.
+    """
     place = nnunet.Place(run.path / nnunet.FOLDER, str(device), torch.get_num_threads())
     chosen, total = config["config"], int(config["steps"])
     every = int(chosen["steps_per_epoch"])
-    schedule = nnunet.Schedule(chosen["configuration"], chosen["memory_gb"], total // every, every, int(config["seed"]))
+    schedule = nnunet.Schedule(
+        chosen["configuration"], chosen["memory_gb"], total // every, every, int(config["seed"])
+    )
     first, start = -1, time.monotonic()
 
     def show(epoch: int, loss: float | None) -> None:
@@ -64,12 +73,14 @@ def train_external(
         row = {"step": str(done - 1), "train_loss": repr(loss)}
         run.write_losses(["train_loss"], [*run.read_losses(done - 1), row])
         rate = (time.monotonic() - start) / ((epoch - first) * every)
-        tell(Progress(done, total, rate, rate * (total - done), {"train_loss": loss}, done))
+        tell(ProgressEvent(done, total, rate, rate * (total - done), {"train_loss": loss}, done))
 
-    tell(Progress(0, total, 0.0, 0.0, {}, 0, "nnU-Net plans and prepares"))
+    tell(ProgressEvent(0, total, 0.0, 0.0, {}, 0, "nnU-Net plans and prepares"))
     with listen() as asked:
         try:
-            weights = nnunet.fit(prepared, budget, place, schedule, show, lambda: asked.signal is not None)
+            weights = nnunet.fit(
+                prepared, budget, place, schedule, show, lambda: asked.signal is not None
+            )
         except InterruptedError as error:
             raise Interrupted(
                 "stopped by a signal",
@@ -77,7 +88,7 @@ def train_external(
                 did="nnU-Net's last whole epoch is saved",
                 fix="the same command goes on from there",
                 exit_code=asked.exit_code,
-                row="F02",
+                code="F02",
             ) from error
     save_tensors(run.weights, load_tensors(weights))
     nnunet.clean(place.folder)

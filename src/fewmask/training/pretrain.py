@@ -1,4 +1,6 @@
-"""Pre-train a promptable SAM on procedural images: any device, resumable, the same prompts for the same seed and step."""
+"""Pre-train a promptable SAM on procedural images: any device, resumable, the same prompts for the
+same seed and step.
+"""
 
 import math
 import time
@@ -10,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewmask.blocks.losses import promptable
+from fewmask.blocks.losses import sam_mask_losses
 from fewmask.blocks.prompts import mask_boxes
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
@@ -23,12 +25,18 @@ from fewmask.io.lock import folder_lock
 from fewmask.io.run import States
 from fewmask.io.tables import append_csv
 from fewmask.io.text import read_json, write_json
-from fewmask.io.weights import fit_into, flatten_optimiser, load_tensors, restore_optimiser, save_tensors
+from fewmask.io.weights import (
+    fit_into,
+    flatten_optimiser,
+    load_tensors,
+    restore_optimiser,
+    save_tensors,
+)
 from fewmask.synth.prompt import Questions, ask, choose_targets
 from fewmask.synth.scene import draw_scenes
-from fewmask.training.machine import choose_device, describe
-from fewmask.training.request import Progress
-from fewmask.training.stop import listen
+from fewmask.training.hardware import choose_device, describe
+from fewmask.training.request import ProgressEvent
+from fewmask.training.signals import listen
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,13 @@ class PretrainConfig:
     targets: int = 14
     """Most prompted regions per image; an encoder pass costs as much as some ten prompts."""
     small_until: float = 0.5
-    """Part of the steps on small images (96 to 144 px) before large ones (160 to 256 px) join: four times as many prompts."""
+    """Part of the steps on small images (96 to 144 px) before large ones (160 to 256 px) join: four
+    times as many prompts.
+    """
     large_until: float = 0.3
-    """Part of the steps in which the smallest region asked for shrinks from 2 % to 0.05 % of the image."""
+    """Part of the steps in which the smallest region asked for shrinks from 2 % to 0.05 % of the
+    image.
+    """
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     weight_decay: float = 0.05
@@ -63,13 +75,19 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         if self.steps < 1 or self.pixels < 256 * 256 or self.targets < 1:
-            raise BadConfig("steps and targets must be 1 or more, pixels 65536 or more", did="nothing was started", row="C02")
+            raise BadConfig(
+                "steps and targets must be 1 or more, pixels 65536 or more",
+                did="nothing was started",
+                code="C02",
+            )
 
 
 _LEAST = (0.02, 0.0005)
 _SMALL, _LARGE = (96, 112, 128, 144), (160, 192, 224, 256)
 OTHERS = 0.4
-"""Share of the loss that teaches all three masks: the one that is chosen by its score later is then never far off."""
+"""Share of the loss that teaches all three masks: the one that is chosen by its score later is then
+never far off.
+"""
 SCORED = 224
 """Side of the held-out images."""
 
@@ -82,12 +100,14 @@ def pretrain(
     amp: bool = True,
     save_minutes: float = 2.0,
     score_every: int = 1000,
-    progress: Callable[[Progress], None] = lambda state: None,
+    progress: Callable[[ProgressEvent], None] = lambda state: None,
 ) -> Path:
-    """Train, or go on with an unfinished run in `out`; returns `out/weights.safetensors` (half precision).
+    """Train, or go on with an unfinished run in `out`; returns `out/weights.safetensors` (half
+    precision).
 
-    `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps. Raises `BadConfig` when `out`
-    was made from another config, `Interrupted` after a signal, `TrainingFailed` when a loss is not a number.
+    `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps.
+    Raises `BadConfig` when `out` was made from another config, `Interrupted` after a signal,
+    `TrainingFailed` when a loss is not a number.
     """
     out.mkdir(parents=True, exist_ok=True)
     place = choose_device(device)
@@ -107,14 +127,18 @@ def _claim(out: Path, config: PretrainConfig, device: torch.device) -> None:
         write_json(path, record)
         return
     before = read_json(path)
-    changed = [f"{key}: {before.get(key)} -> {value}" for key, value in record.items() if before.get(key) != value]
+    changed = [
+        f"{key}: {before.get(key)} -> {value}"
+        for key, value in record.items()
+        if before.get(key) != value
+    ]
     if changed:
         raise BadConfig(
             "the folder was made from another request",
             where=[str(out), *changed],
             did="nothing was started",
             fix="use the first command again, or another --out",
-            row="C06",
+            code="C06",
         )
 
 
@@ -129,14 +153,16 @@ class _Loop:
         amp: bool,
         save_minutes: float,
         score_every: int,
-        tell: Callable[[Progress], None],
+        tell: Callable[[ProgressEvent], None],
     ) -> None:
         self.config, self.states, self.device, self.tell = config, states, device, tell
         self.bf16, self.save_minutes, self.score_every = amp, save_minutes, score_every
         torch.manual_seed(seed_of(config.seed, "init") % 2**63)
         self.sam = build_sam(size_named(config.size)).to(device)
         self.sam.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(self.sam.parameters(), config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay)
+        self.optimiser = torch.optim.AdamW(
+            self.sam.parameters(), config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay
+        )
         self.done = self.saved = 0
 
     def go(self) -> None:
@@ -148,7 +174,10 @@ class _Loop:
             while self.done < self.config.steps:
                 losses = self._step(self.done)
                 self.done += 1
-                if time.monotonic() - last_save > 60 * self.save_minutes or asked.signal is not None:
+                if (
+                    time.monotonic() - last_save > 60 * self.save_minutes
+                    or asked.signal is not None
+                ):
                     self._save()
                     last_save = time.monotonic()
                 if asked.signal is not None:
@@ -158,13 +187,20 @@ class _Loop:
                         did="everything up to here is saved",
                         fix="the same command goes on from here",
                         exit_code=asked.exit_code,
-                        row="F02",
+                        code="F02",
                     )
                 if self.done % self.score_every == 0 or self.done == self.config.steps:
                     self._write_scores(losses)
                 rate = (time.monotonic() - start) / (self.done - first)
                 self.tell(
-                    Progress(self.done, self.config.steps, rate, rate * (self.config.steps - self.done), losses, self.saved)
+                    ProgressEvent(
+                        self.done,
+                        self.config.steps,
+                        rate,
+                        rate * (self.config.steps - self.done),
+                        losses,
+                        self.saved,
+                    )
                 )
         self._save()
         half = {name: tensor.half() for name, tensor in self.sam.state_dict().items()}
@@ -186,7 +222,7 @@ class _Loop:
                 where=str(self.states.path),
                 did=f"the last good state is of step {self.saved}",
                 fix="--set lr with half the value",
-                row="F17",
+                code="F17",
             )
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -196,7 +232,9 @@ class _Loop:
 
     def _save(self) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in self.sam.state_dict().items()}
-        tensors |= {f"optim.{name}": tensor for name, tensor in flatten_optimiser(self.optimiser).items()}
+        tensors |= {
+            f"optim.{name}": tensor for name, tensor in flatten_optimiser(self.optimiser).items()
+        }
         self.states.save(self.done, tensors)
         self.saved = self.done
 
@@ -205,7 +243,11 @@ class _Loop:
         if checkpoint is None:
             if self.config.start != "none":
                 path = locate(self.config.start)
-                fit_into(self.sam, {name: tensor.float() for name, tensor in load_tensors(path).items()}, path)
+                fit_into(
+                    self.sam,
+                    {name: tensor.float() for name, tensor in load_tensors(path).items()},
+                    path,
+                )
             return
         fit_into(self.sam, _part(checkpoint.tensors, "model."), self.states.path)
         restore_optimiser(self.optimiser, _part(checkpoint.tensors, "optim."))
@@ -213,22 +255,35 @@ class _Loop:
 
     def _write_scores(self, losses: Mapping[str, float]) -> None:
         scores = score_held_out(self.sam, self.device, self.bf16)
-        row: dict[str, Any] = {"step": self.done, **{k: f"{v:.4f}" for k, v in {**scores, **losses}.items()}}
+        row: dict[str, Any] = {
+            "step": self.done,
+            **{k: f"{v:.4f}" for k, v in {**scores, **losses}.items()},
+        }
         append_csv(self.states.path / "scores.csv", list(row), [row])
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
-def draw_questions(config: PretrainConfig, step: Step, device: torch.device, patch: int) -> Questions:
+def draw_questions(
+    config: PretrainConfig, step: Step, device: torch.device, patch: int
+) -> Questions:
     """The images and prompts of one step: small images at first, large regions first."""
     rng = torch.Generator(device).manual_seed(step.torch_seed("scene"))
     luck = step.rng("pretrain")
     small = luck.random() < (1.0 if step.fraction < config.small_until else 0.4)
     side = int(luck.choice(_SMALL if small else _LARGE))
     tiles = int(luck.choice([2, 4])) if luck.random() < 0.1 else 1
-    least = _LEAST[0] * (_LEAST[1] / _LEAST[0]) ** min(1.0, step.fraction / config.large_until) / tiles**2
+    least = (
+        _LEAST[0]
+        * (_LEAST[1] / _LEAST[0]) ** min(1.0, step.fraction / config.large_until)
+        / tiles**2
+    )
     while True:  # once in thousands of steps nothing in the images can be asked for
         scenes = draw_scenes(max(1, config.pixels // side**2), side, rng, tiles)
         targets = choose_targets(scenes, config.targets, least, rng)
@@ -240,20 +295,28 @@ def draw_questions(config: PretrainConfig, step: Step, device: torch.device, pat
 def answer_losses(sam: Sam, asked: Questions) -> dict[str, Tensor]:
     """SAM's losses on what was asked, at the side of its mask logits."""
     sam.image_size = asked.image.shape[-1]
-    labels = None if asked.points is None else torch.ones_like(asked.points[..., 0], dtype=torch.int64)
+    labels = (
+        None if asked.points is None else torch.ones_like(asked.points[..., 0], dtype=torch.int64)
+    )
     embedding = sam.encode(asked.image)[asked.rows]
-    logits, scores = sam.decode(embedding, asked.boxes, sam.image_size, asked.coarse, asked.points, labels)
-    return promptable(logits, scores, _at(asked.mask, logits.shape[-1]), others=OTHERS)
+    logits, scores = sam.decode(
+        embedding, asked.boxes, sam.image_size, asked.coarse, asked.points, labels
+    )
+    return sam_mask_losses(logits, scores, _at(asked.mask, logits.shape[-1]), others=OTHERS)
 
 
 def _at(mask: Tensor, side: int) -> Tensor:
     """The mask at the side of the logits: pixels that are covered by half or more."""
-    return (torch.nn.functional.adaptive_avg_pool2d(mask[:, None].float(), side)[:, 0] >= 0.5).float()
+    return (
+        torch.nn.functional.adaptive_avg_pool2d(mask[:, None].float(), side)[:, 0] >= 0.5
+    ).float()
 
 
 @torch.no_grad()
 def score_held_out(sam: Sam, device: torch.device, bf16: bool) -> dict[str, float]:
-    """Dice of the best-scored mask with a true box on 64 scenes no training step draws: all, small and large regions."""
+    """Dice of the best-scored mask with a true box on 64 scenes no training step draws: all, small
+    and large regions.
+    """
     rng = torch.Generator(device).manual_seed(seed_of(0, "held-out") % 2**63)
     sam.eval()
     before, sam.image_size = sam.image_size, SCORED
@@ -262,9 +325,14 @@ def score_held_out(sam: Sam, device: torch.device, bf16: bool) -> dict[str, floa
         scenes = draw_scenes(8, SCORED, rng)
         targets = choose_targets(scenes, 4, 0.0005, rng)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            logits, scores = sam.decode(sam.encode(scenes.image)[targets.rows], mask_boxes(targets.mask), SCORED)
+            logits, scores = sam.decode(
+                sam.encode(scenes.image)[targets.rows], mask_boxes(targets.mask), SCORED
+            )
         best = logits[torch.arange(len(logits)), scores.argmax(1)].float()
-        full = torch.nn.functional.interpolate(best[:, None], (SCORED, SCORED), mode="bilinear")[:, 0] > 0
+        full = (
+            torch.nn.functional.interpolate(best[:, None], (SCORED, SCORED), mode="bilinear")[:, 0]
+            > 0
+        )
         both = 2 * (full & targets.mask).sum((1, 2)) / (full.sum((1, 2)) + targets.mask.sum((1, 2)))
         found += zip(both.tolist(), targets.mask.float().mean((1, 2)).tolist(), strict=True)
     sam.image_size = before

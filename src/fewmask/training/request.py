@@ -9,7 +9,9 @@ from fewmask.core.errors import BadConfig
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """One training run. Exactly one of `slices` / `volumes`, and at most one of `minutes` / `steps`."""
+    """One training run. Exactly one of `slices` / `volumes`, and at most one of `minutes` /
+    `steps`.
+    """
 
     prepared: Path
     out: Path
@@ -38,8 +40,10 @@ class TrainRequest:
     """bfloat16: probed, on, off."""
     until: str | None = None
     """Stop after this stage of a method that has several; its run folder lies in the run's."""
-    twins: Path | None = None
-    """Folder of other runs: what one of them, or its first stage, has trained to the end in the same way is taken from it."""
+    reuse_from: Path | None = None
+    """Folder of other runs: what one of them, or its first stage, has trained to the end in the
+    same way is taken from it.
+    """
     embeddings: Path | None = None
     """Folder in which embeddings of a frozen encoder are kept for later runs."""
     embeddings_gib: float = 4.0
@@ -53,21 +57,41 @@ class TrainRequest:
         """Refuse what cannot be meant."""
         if (self.slices is None) == (self.volumes is None):
             raise BadConfig(
-                "say how many masks may be seen", did="nothing was started", fix="use either --slices N or --volumes N", row="C02"
+                "say how many masks may be seen",
+                did="nothing was started",
+                fix="use either --slices N or --volumes N",
+                code="C02",
             )
         if self.in_order and self.volumes is None:
-            raise BadConfig("--in-order is for volumes", did="nothing was started", fix="use --volumes N", row="C02")
-        if self.minutes is not None and self.steps is not None:
-            raise BadConfig("--minutes and --steps exclude each other", did="nothing was started", fix="leave one out", row="C02")
-        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and not 0 < self.minutes < 1e5):
             raise BadConfig(
-                "training must last at least one step", did="nothing was started", fix="give --steps 1 or more", row="C02"
+                "--in-order is for volumes",
+                did="nothing was started",
+                fix="use --volumes N",
+                code="C02",
+            )
+        if self.minutes is not None and self.steps is not None:
+            raise BadConfig(
+                "--minutes and --steps exclude each other",
+                did="nothing was started",
+                fix="leave one out",
+                code="C02",
+            )
+        if (self.steps is not None and self.steps < 1) or (
+            self.minutes is not None and not 0 < self.minutes < 1e5
+        ):
+            raise BadConfig(
+                "training must last at least one step",
+                did="nothing was started",
+                fix="give --steps 1 or more",
+                code="C02",
             )
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where training stands after a step, or, without `losses`, how far the work is that `note` names."""
+class ProgressEvent:
+    """Where training stands after a step, or, without `losses`, how far the work is that `note`
+    names.
+    """
 
     step: int
     """Steps done, or scans."""

@@ -1,4 +1,6 @@
-"""Methods with several trainings: which they are, and how one stage's network labels scans for the next."""
+"""Methods with several trainings: which they are, and how one stage's network labels scans for the
+next.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -19,12 +21,12 @@ from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.methods import config_class, stages, taught
+from fewmask.methods import config_class, stages, training_settings
 from fewmask.methods._method import Stage
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training.request import Progress, TrainRequest
-from fewmask.training.stop import listen
+from fewmask.training.request import ProgressEvent, TrainRequest
+from fewmask.training.signals import listen
 
 Label = Callable[[Batch], Batch]
 CONFIDENCE = "confidence.csv"
@@ -33,7 +35,9 @@ CONFIDENCE_COLUMNS = ("case", "confidence", "labelled")
 
 
 def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
-    """The stages of a request, up to `until`. Raises `BadConfig` for a setting or a stage that the method does not have."""
+    """The stages of a request, up to `until`. Raises `BadConfig` for a setting or a stage that the
+    method does not have.
+    """
     config = config_class(request.method)()
     settings = request.settings
     if request.encoder is not None:
@@ -47,10 +51,11 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
             f"{request.method} has no stage {request.until!r}",
             did="nothing was started",
             fix=f"use one of: {', '.join(names)}" if names else "leave --until out",
-            row="C02",
+            code="C02",
         )
     last = names.index(request.until)
-    return *plan[:last], replace(plan[last], writes="")  # labels are for the stage that follows
+    # Labels are for the stage that follows
+    return *plan[:last], replace(plan[last], pseudo_labels_to="")
 
 
 def _encoder_of(method: str, config: Any) -> str:
@@ -59,72 +64,98 @@ def _encoder_of(method: str, config: Any) -> str:
         return "encoder"
     parts = [f.name for f in fields(config) if hasattr(getattr(config, f.name), "encoder")]
     if not parts:
-        raise BadConfig(f"{method} has no encoder to choose", did="nothing was started", fix="leave --encoder out", row="C02")
+        raise BadConfig(
+            f"{method} has no encoder to choose",
+            did="nothing was started",
+            fix="leave --encoder out",
+            code="C02",
+        )
     return f"{parts[0]}.encoder"
 
 
 def folders_of(plan: tuple[Stage, ...]) -> set[str]:
     """What stages leave beside the run's own files."""
-    return {name for stage in plan for name in (stage.name, stage.writes) if name}
+    return {name for stage in plan for name in (stage.name, stage.pseudo_labels_to) if name}
 
 
 def untouched(prepared: Prepared, budget: Budget) -> list[str]:
-    """Training scans of which no mask and no slice is granted: those that a stage can label for the next."""
+    """Training scans of which no mask and no slice is granted: those that a stage can label for the
+    next.
+    """
     touched = {case for case, _ in budget.slices} | set(budget.volumes)
     return [case for case in prepared.split.train if case not in touched]
 
 
 def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> None:
-    """Raise `BadConfig` if a stage learns from labels of an earlier one and the budget leaves no scan to label.
+    """Raise `BadConfig` if a stage learns from labels of an earlier one and the budget leaves no
+    scan to label.
 
-    A scan with one outlined slice is not labelled. Labels made in every step reach its other slices, so that they want another
-    scan only where whole masks are granted.
+    A scan with one outlined slice is not labelled. Labels made in every step reach its other
+    slices, so that they want another scan only where whole masks are granted.
     """
-    wanted = any(stage.learns or (stage.asks and budget.kind == "volumes") for stage in plan)
+    wanted = any(
+        stage.pseudo_labels_from or (stage.online_teacher and budget.kind == "volumes")
+        for stage in plan
+    )
     if wanted and not untouched(prepared, budget):
         count = len(prepared.split.train)
         raise BadConfig(
             f"{plan[-1].method} learns from scans that SAM labels, and none is left to label",
             where=f"{budget.masks} labelled {budget.kind} lie in {count} of {count} training scans",
             did="nothing was started",
-            fix=f"use fewer --{budget.kind}, or a method that learns from masks alone: --method vnet or canvas_sam",
-            row="C02",
+            fix=(
+                f"use fewer --{budget.kind}, or a method that learns from masks alone: --method "
+                "vnet or canvas_sam"
+            ),
+            code="C02",
         )
 
 
-def adopt(run: RunFolder, others: Path) -> Path | None:
-    """Copy losses and weights of a finished training below `others` that began as `run` did; says which, if there is one.
+def reuse_run(run: RunFolder, others: Path) -> Path | None:
+    """Copy losses and weights of a finished training below `others` that began as `run` did; says
+    which, if there is one.
 
-    The same config, masks, slices, split, code, versions and machine make the same weights, so nothing is lost by it but time.
-    Settings that matter only when a scan is predicted may differ (`methods.taught`).
+    The same config, masks, slices, split, code, versions and machine make the same weights, so
+    nothing is lost by it but time. Settings that matter only when a scan is predicted may differ
+    (`methods.training_settings`).
     """
-    mine = _beginning(run)
+    mine = _fingerprint(run)
     for weights in sorted(others.rglob(run.weights.name)):
         other = RunFolder(weights.parent)
         with suppress(FewmaskError):  # a folder that cannot be read is nobody's twin
-            if _beginning(other) == mine:
-                for path in (run.losses, run.weights):  # weights last: they say that the run is finished
+            if _fingerprint(other) == mine:
+                for path in (
+                    run.losses,
+                    run.weights,
+                ):  # weights last: they say that the run is finished
                     with writing(path) as temp:
                         shutil.copyfile(other.path / path.name, temp)
                 return other.path
     return None
 
 
-def _beginning(run: RunFolder) -> list[Any]:
+def _fingerprint(run: RunFolder) -> list[Any]:
     """What a run was made of; where the prepared dataset lies does not matter, its digest does."""
     config = {key: value for key, value in run.read_config().items() if key != "prepared"}
-    config["config"] = taught(config["method"], config["config"])
+    config["config"] = training_settings(config["method"], config["config"])
     return [config, run.read_recipe(), run.read_split(), run.read_budget(), run.read_environment()]
 
 
 def label_scans(
-    root: Path, stage: Stage, prepared: Prepared, budget: Budget, device: torch.device, tell: Callable[[Progress], None]
+    root: Path,
+    stage: Stage,
+    prepared: Prepared,
+    budget: Budget,
+    device: torch.device,
+    tell: Callable[[ProgressEvent], None],
 ) -> None:
-    """Label every training scan without a granted mask, once: `CASE.nii.gz`, `CASE.confidence.nii.gz` (0 to 255), and a table.
+    """Label every training scan without a granted mask, once: `CASE.nii.gz`,
+    `CASE.confidence.nii.gz` (0 to 255), and a table.
 
-    Goes on after the last scan that was labelled. Raises `Interrupted` on a signal, after the scan at hand.
+    Goes on after the last scan that was labelled. Raises `Interrupted` on a signal, after the scan
+    at hand.
     """
-    folder = root / stage.writes
+    folder = root / stage.pseudo_labels_to
     if (folder / CONFIDENCE).exists():
         return
     folder.mkdir(exist_ok=True)
@@ -136,37 +167,67 @@ def label_scans(
     cases = untouched(prepared, budget)
     with listen() as asked:
         for done, case in enumerate(cases, 1):
-            if case in labelled or (stage.but and (root / stage.but / f"{case}.nii.gz").exists()):
+            if case in labelled or (
+                stage.skip_labelled_in
+                and (root / stage.skip_labelled_in / f"{case}.nii.gz").exists()
+            ):
                 continue
             prediction = predictor.volume(load_prepared(prepared, case))
             assert prediction.confidence is not None  # noqa: S101  asked for above
             mean = float(prediction.confidence.mean()) / 255
-            if mean >= stage.surer_than:
-                write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(prediction.confidence, prediction.label_map.grid))
+            if mean >= stage.min_confidence:
+                write_labels(
+                    folder / f"{case}.confidence.nii.gz",
+                    LabelMap(prediction.confidence, prediction.label_map.grid),
+                )
                 write_labels(folder / f"{case}.nii.gz", prediction.label_map)
-            rows.append({"case": case, "confidence": f"{mean:.4f}", "labelled": str(int(mean >= stage.surer_than))})
+            rows.append(
+                {
+                    "case": case,
+                    "confidence": f"{mean:.4f}",
+                    "labelled": str(int(mean >= stage.min_confidence)),
+                }
+            )
             write_csv(begun, CONFIDENCE_COLUMNS, rows)
-            tell(Progress(done, len(cases), 0.0, 0.0, {}, done, f"{stage.name}: {done} of {len(cases)} scans labelled"))
+            tell(
+                ProgressEvent(
+                    done,
+                    len(cases),
+                    0.0,
+                    0.0,
+                    {},
+                    done,
+                    f"{stage.name}: {done} of {len(cases)} scans labelled",
+                )
+            )
             if asked.signal is not None:
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
     write_csv(folder / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
     begun.unlink(missing_ok=True)
-    if stage.surer_than and rows:
+    if stage.min_confidence and rows:
         sure = sum(int(row["labelled"]) for row in rows)
-        least, most = f"{stage.surer_than:g}", max(row["confidence"] for row in rows)
-        note = f"{stage.name}: {sure} of {len(rows)} scans are sure enough to teach ({least}; the surest has {most})"
-        tell(Progress(len(cases), len(cases), 0.0, 0.0, {}, len(cases), note))
+        least, most = f"{stage.min_confidence:g}", max(row["confidence"] for row in rows)
+        note = (
+            f"{stage.name}: {sure} of {len(rows)} scans are sure enough to teach ({least}; the "
+            f"surest has {most})"
+        )
+        tell(ProgressEvent(len(cases), len(cases), 0.0, 0.0, {}, len(cases), note))
 
 
 def online_labels(root: Path, stage: Stage, device: torch.device) -> Label:
-    """A function that labels a batch's unlabelled patches by an earlier stage's network; beyond the scan they stay `IGNORE`."""
-    predictor = Predictor.load(root / stage.asks, str(device))
+    """A function that labels a batch's unlabelled patches by an earlier stage's network; beyond the
+    scan they stay `IGNORE`.
+    """
+    predictor = Predictor.load(root / stage.online_teacher, str(device))
 
     def label(batch: Batch) -> Batch:
         given = batch.unlabelled
-        assert given is not None and given.pseudo is not None  # noqa: S101  the method's feed has them
+        assert given is not None and given.pseudo is not None  # noqa: S101  the method's loader has them
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=predictor.bf16):
             found = predictor.method.predict(given.image.to(device)).probs.argmax(1).cpu()
-        return replace(batch, unlabelled=replace(given, pseudo=torch.where(given.pseudo == IGNORE, IGNORE, found)))
+        return replace(
+            batch,
+            unlabelled=replace(given, pseudo=torch.where(given.pseudo == IGNORE, IGNORE, found)),
+        )
 
     return label

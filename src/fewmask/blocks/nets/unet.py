@@ -5,8 +5,10 @@ from torch import nn
 
 
 def build_unet(outputs: int, channels: tuple[int, ...]) -> nn.Module:
-    """One grey channel in, `outputs` logits out, one halving per entry of `channels` after the first."""
-    return UNet(
+    """One grey channel in, `outputs` logits out, one halving per entry of `channels` after the
+    first.
+    """
+    result: nn.Module = UNet(
         spatial_dims=2,
         in_channels=1,
         out_channels=outputs,
@@ -15,3 +17,4 @@ def build_unet(outputs: int, channels: tuple[int, ...]) -> nn.Module:
         num_res_units=2,
         norm="instance",
     )
+    return result

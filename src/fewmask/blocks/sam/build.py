@@ -1,27 +1,37 @@
-"""Build a SAM of a given size from the modules that `transformers` keeps; random weights that can learn.
+"""Build a SAM of a given size from the modules that `transformers` keeps; random weights that can
+learn.
 
-Two defaults of `transformers` would make a fresh model untrainable and are set right here: weights drawn with deviation 1e-10
-(we use 0.02), and Fourier position features drawn with deviation 122 instead of SAM's 1 (boxes would be noise). Two parts are
-ours: tokens (any input size) and attention (relative positions folded into queries and keys).
+Two defaults of `transformers` would make a fresh model untrainable and are set right here: weights
+drawn with deviation 1e-10 (we use 0.02), and Fourier position features drawn with deviation 122
+instead of SAM's 1 (boxes would be noise). Two parts are ours: tokens (any input size) and attention
+(relative positions folded into queries and keys).
 """
 
 from typing import Any, cast
 
 from torch import nn
-from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+from transformers import (
+    SamConfig,
+    SamMaskDecoderConfig,
+    SamModel,
+    SamPromptEncoderConfig,
+    SamVisionConfig,
+)
 
 from fewmask.blocks.sam.attention import Attention
-from fewmask.blocks.sam.drawn import DetailEncoder, DrawnDecoder
+from fewmask.blocks.sam.config import SamSize
+from fewmask.blocks.sam.conv_decoder import ConvDecoder, DetailEncoder
 from fewmask.blocks.sam.model import Sam
-from fewmask.blocks.sam.size import SamSize
-from fewmask.blocks.sam.tokens import Tokens, conv_stem
+from fewmask.blocks.sam.patch_embed import PatchEmbed, conv_stem
 from fewmask.core.errors import BadConfig
 
 
 def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
-    """A SAM with fresh weights that sees images of `image_size` pixels; 0 = the side its positions are stored for.
+    """A SAM with fresh weights that sees images of `image_size` pixels; 0 = the side its positions
+    are stored for.
 
-    `masks` per prompt; SAM has 3, a class head one per class and background. Raises `BadConfig` if patches do not tile the input.
+    `masks` per prompt; SAM has 3, a class head one per class and background. Raises `BadConfig` if
+    patches do not tile the input.
     """
     side = image_size or size.image_size
     if side % size.patch:
@@ -29,7 +39,7 @@ def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
             f"patches of {size.patch} px do not tile an image of {side} px",
             did="nothing was started",
             fix=f"use a size that is a multiple of {size.patch}",
-            row="C02",
+            code="C02",
         )
     parts = SamModel(_config(size, masks))
     parts.shared_image_embedding.positional_embedding.data.normal_(0, 1)
@@ -40,20 +50,32 @@ def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
         patches = encoder.patch_embed.projection
     elif size.decoder == "two-way":
         patches = nn.Sequential(early, patches)
-    encoder.patch_embed = Tokens(patches, size.image_size // size.patch, size.width)
-    encoder.pos_embed = None  # they are in Tokens
+    encoder.patch_embed = PatchEmbed(patches, size.image_size // size.patch, size.width)
+    encoder.pos_embed = None  # they are in PatchEmbed
     for layer in encoder.layers:
         layer.attn = _attention(layer.attn)
     if size.decoder == "drawn":
         whole = DetailEncoder(early, early_channels, encoder, size.patch, size.out_channels)
-        return Sam(whole, None, DrawnDecoder(size.out_channels, masks), side, size.patch, size.out_channels)
+        return Sam(
+            whole, None, ConvDecoder(size.out_channels, masks), side, size.patch, size.out_channels
+        )
     official = size.stem == "patch"
-    return Sam(encoder, parts.prompt_encoder, parts.mask_decoder, side, size.patch, size.out_channels, official=official)
+    return Sam(
+        encoder,
+        parts.prompt_encoder,
+        parts.mask_decoder,
+        side,
+        size.patch,
+        size.out_channels,
+        official=official,
+    )
 
 
 def _attention(old: Any) -> Attention:
     tables = (old.rel_pos_h, old.rel_pos_w) if old.use_rel_pos else (None, None)
-    return Attention(cast(nn.Module, old.qkv), cast(nn.Module, old.proj), old.num_attention_heads, *tables)
+    return Attention(
+        cast(nn.Module, old.qkv), cast(nn.Module, old.proj), old.num_attention_heads, *tables
+    )
 
 
 def _config(size: SamSize, masks: int = 3) -> SamConfig:
@@ -71,7 +93,9 @@ def _config(size: SamSize, masks: int = 3) -> SamConfig:
         use_rel_pos=size.relative_positions,
         initializer_range=0.02,
     )
-    prompt = SamPromptEncoderConfig(hidden_size=size.out_channels, image_size=size.image_size, patch_size=size.patch)
+    prompt = SamPromptEncoderConfig(
+        hidden_size=size.out_channels, image_size=size.image_size, patch_size=size.patch
+    )
     decoder = SamMaskDecoderConfig(
         hidden_size=size.out_channels,
         mlp_dim=size.decoder_mlp,
@@ -79,4 +103,9 @@ def _config(size: SamSize, masks: int = 3) -> SamConfig:
         iou_head_hidden_dim=size.out_channels,
         num_multimask_outputs=masks,
     )
-    return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder, initializer_range=0.02)
+    return SamConfig(
+        vision_config=vision,
+        prompt_encoder_config=prompt,
+        mask_decoder_config=decoder,
+        initializer_range=0.02,
+    )

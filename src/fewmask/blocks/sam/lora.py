@@ -1,4 +1,6 @@
-"""Low-rank adapters on the queries and values of SAM's fused qkv layers (Hu et al. 2022; spec 1.2)."""
+"""Low-rank adapters on the queries and values of SAM's fused qkv layers (Hu et al.
+2022; spec 1.2).
+"""
 
 import torch
 from jaxtyping import Float
@@ -9,26 +11,41 @@ from fewmask.blocks.sam.model import Sam
 
 
 class LoraQkv(nn.Module):
-    """A frozen fused qkv layer plus B_q A_q x on q and B_v A_v x on v; keys untouched, no bias or scaling, B = 0 at first."""
+    """A frozen fused qkv layer plus B_q A_q x on q and B_v A_v x on v; keys untouched, no bias or
+    scaling, B = 0 at first.
+    """
 
     def __init__(self, qkv: nn.Linear, rank: int) -> None:
         """Wrap `qkv` (in -> 3 * width)."""
         super().__init__()
         self.qkv = qkv.requires_grad_(False)
         width = qkv.out_features // 3
-        self.down_q, self.down_v = (nn.Parameter(0.01 * torch.randn(rank, qkv.in_features)) for _ in range(2))
+        self.down_q, self.down_v = (
+            nn.Parameter(0.01 * torch.randn(rank, qkv.in_features)) for _ in range(2)
+        )
         self.up_q, self.up_v = (nn.Parameter(torch.zeros(width, rank)) for _ in range(2))
 
     def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c3"]:
         """The fused projection with its low-rank change."""
         q = functional.linear(functional.linear(x, self.down_q), self.up_q)
         v = functional.linear(functional.linear(x, self.down_v), self.up_v)
-        return self.qkv(x) + torch.cat([q, torch.zeros_like(q), v], dim=-1)
+        result: Float[Tensor, "*n c3"] = self.qkv(x) + torch.cat(
+            [q, torch.zeros_like(q), v], dim=-1
+        )
+        return result
 
     def merged(self) -> nn.Linear:
         """One plain layer with the same output."""
-        plain = nn.Linear(self.qkv.in_features, self.qkv.out_features, bias=self.qkv.bias is not None)
-        change = torch.cat([self.up_q @ self.down_q, torch.zeros_like(self.up_q @ self.down_q), self.up_v @ self.down_v])
+        plain = nn.Linear(
+            self.qkv.in_features, self.qkv.out_features, bias=self.qkv.bias is not None
+        )
+        change = torch.cat(
+            [
+                self.up_q @ self.down_q,
+                torch.zeros_like(self.up_q @ self.down_q),
+                self.up_v @ self.down_v,
+            ]
+        )
         plain.weight.data.copy_(self.qkv.weight + change)
         if self.qkv.bias is not None:
             plain.bias.data.copy_(self.qkv.bias)
@@ -43,6 +60,8 @@ def add_lora(sam: Sam, rank: int) -> None:
 
 
 def lora_names(sam: Sam) -> dict[str, str]:
-    """Name of a weight in a SAM without adapters -> its name in this one, for those that adapters moved."""
+    """Name of a weight in a SAM without adapters -> its name in this one, for those that adapters
+    moved.
+    """
     inner = [name for name in sam.state_dict() if ".attn.qkv.qkv." in name]
     return {name.replace(".qkv.qkv.", ".qkv."): name for name in inner}

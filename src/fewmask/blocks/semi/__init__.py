@@ -1,23 +1,31 @@
-"""Ways to learn from unlabelled patches: terms that a 3D network is trained with, alone or in CFR's re-training."""
+"""Ways to learn from unlabelled patches: terms that a 3D network is trained with, alone or in CFR's
+re-training.
+"""
 
 from fewmask.blocks.semi.bcp import CopyPaste
 from fewmask.blocks.semi.cps import CrossPseudo
 from fewmask.blocks.semi.magicnet import MagicCubes
-from fewmask.blocks.semi.mean_teacher import Ambiguous, Certain, Choice, Everywhere, MeanTeacher
+from fewmask.blocks.semi.mean_teacher import (
+    Choice,
+    HighEntropyWeighting,
+    LowEntropyWeighting,
+    MeanTeacher,
+    UniformWeighting,
+)
+from fewmask.blocks.semi.objective import ObjectiveOutput, SemiObjective, Supervised
 from fewmask.blocks.semi.self_training import SelfTraining
-from fewmask.blocks.semi.term import Outcome, Supervised, Term
 
 __all__ = [
-    "Ambiguous",
-    "Certain",
+    "HighEntropyWeighting",
+    "LowEntropyWeighting",
     "Choice",
     "CopyPaste",
     "CrossPseudo",
-    "Everywhere",
+    "UniformWeighting",
     "MagicCubes",
     "MeanTeacher",
-    "Outcome",
+    "ObjectiveOutput",
     "SelfTraining",
     "Supervised",
-    "Term",
+    "SemiObjective",
 ]

@@ -1,4 +1,6 @@
-"""Bidirectional copy-paste (Bai and colleagues 2023): labelled boxes in unlabelled patches and the reverse."""
+"""Bidirectional copy-paste (Bai and colleagues 2023): labelled boxes in unlabelled patches and the
+reverse.
+"""
 
 import numpy as np
 import torch
@@ -6,36 +8,49 @@ from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 from torch import Tensor
 
-from fewmask.blocks.losses import voxel_map
+from fewmask.blocks.losses import masked_dice_ce
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi.term import Outcome, Term, follow, teacher_of
+from fewmask.blocks.semi.objective import ObjectiveOutput, SemiObjective, follow, teacher_of
 from fewmask.core.batch import IGNORE, Labelled, Step, Unlabelled
 
 
-class CopyPaste(Term):
-    """First the network learns from pairs of labelled patches pasted into each other, then from labelled-unlabelled pairs."""
+class CopyPaste(SemiObjective):
+    """First the network learns from pairs of labelled patches pasted into each other, then from
+    labelled-unlabelled pairs.
+    """
 
-    def __init__(self, student: VNet, weight: float, decay: float, first: float, side: float) -> None:
-        """`weight` of the unlabelled part, `first` = part of training without unlabelled patches, `side` of the pasted box."""
+    def __init__(
+        self, student: VNet, weight: float, decay: float, first: float, side: float
+    ) -> None:
+        """`weight` of the unlabelled part, `first` = part of training without unlabelled patches,
+        `side` of the pasted box.
+        """
         super().__init__()
         self.teacher = teacher_of(student)
         self._weight, self._decay, self._first, self._side = weight, decay, first, side
 
-    def losses(self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step) -> Outcome:
-        """`supervised` on pasted labelled pairs; later `inward` and `outward`, each with its unlabelled part at `weight`."""
+    def losses(
+        self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step
+    ) -> ObjectiveOutput:
+        """`supervised` on pasted labelled pairs; later `inward` and `outward`, each with its
+        unlabelled part at `weight`.
+        """
         image, mask = labelled.image, labelled.mask
         inside = paste_box(mask.shape[1:], self._side, step.rng("box")).to(image.device)
         if step.fraction < self._first:
             pasted = torch.where(inside, image, image.roll(1, 0))
-            found = voxel_map(student(pasted), torch.where(inside, mask, mask.roll(1, 0)))
-            return Outcome({"supervised": 0.5 * (found["ce"] + found["dice"])})
+            found = masked_dice_ce(student(pasted), torch.where(inside, mask, mask.roll(1, 0)))
+            return ObjectiveOutput({"supervised": 0.5 * (found["ce"] + found["dice"])})
         other = unlabelled.image
         count = min(len(image), len(other))
         image, mask, other = image[:count], mask[:count], other[:count]
         target = self._label(other)
-        # One pass over both directions: unlabelled boxes in labelled patches, labelled boxes in unlabelled patches.
-        logits = student(torch.cat([torch.where(inside, other, image), torch.where(inside, image, other)]))
-        return Outcome(
+        # One pass over both directions: unlabelled boxes in labelled patches, labelled boxes in
+        # unlabelled patches.
+        logits = student(
+            torch.cat([torch.where(inside, other, image), torch.where(inside, image, other)])
+        )
+        return ObjectiveOutput(
             {
                 "inward": self._mixed(logits[:count], mask, target, ~inside),
                 "outward": self._mixed(logits[count:], mask, target, inside),
@@ -50,11 +65,17 @@ class CopyPaste(Term):
             follow(self.teacher, student, step, self._decay)
 
     def _mixed(
-        self, logits: Float[Tensor, "b c d h w"], mask: Int[Tensor, "b d h w"], target: Int[Tensor, "b d h w"], known: Tensor
+        self,
+        logits: Float[Tensor, "b c d h w"],
+        mask: Int[Tensor, "b d h w"],
+        target: Int[Tensor, "b d h w"],
+        known: Tensor,
     ) -> Float[Tensor, ""]:
-        """(cross-entropy + Dice) / 2 of the labelled voxels, plus that of the others with their weight."""
-        sure = voxel_map(logits, torch.where(known, mask, IGNORE))
-        guess = voxel_map(logits, torch.where(known, IGNORE, target))
+        """(cross-entropy + Dice) / 2 of the labelled voxels, plus that of the others with their
+        weight.
+        """
+        sure = masked_dice_ce(logits, torch.where(known, mask, IGNORE))
+        guess = masked_dice_ce(logits, torch.where(known, IGNORE, target))
         return 0.5 * (sure["ce"] + sure["dice"] + self._weight * (guess["ce"] + guess["dice"]))
 
     @torch.no_grad()
@@ -65,17 +86,23 @@ class CopyPaste(Term):
         return torch.from_numpy(kept).to(image.device)
 
 
-def paste_box(shape: tuple[int, ...], side: float, rng: np.random.Generator) -> Bool[Tensor, "d h w"]:
+def paste_box(
+    shape: tuple[int, ...], side: float, rng: np.random.Generator
+) -> Bool[Tensor, "d h w"]:
     """True in a box with this part of every side, at a random place."""
     inside = torch.zeros(tuple(shape), dtype=torch.bool)
     sizes = [max(1, round(side * n)) for n in shape]
     starts = [int(rng.integers(0, n - size + 1)) for n, size in zip(shape, sizes, strict=True)]
-    inside[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))] = True
+    inside[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))] = (
+        True
+    )
     return inside
 
 
 def largest_parts(labels: Int[np.ndarray, "d h w"]) -> Int[np.ndarray, "d h w"]:
-    """Of every class but the background its largest face-connected part; the rest becomes background."""
+    """Of every class but the background its largest face-connected part; the rest becomes
+    background.
+    """
     kept = np.zeros_like(labels)
     for index in np.unique(labels[labels > 0]):
         parts, count = ndimage.label(labels == index)

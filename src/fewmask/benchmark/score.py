@@ -1,0 +1,334 @@
+"""Score a run on the patients it never saw, or a folder of masks against truth."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.core.placement import Placement
+from fewmask.core.recipe import RECIPES
+from fewmask.core.volume import LabelMap, Volume
+from fewmask.evaluate.intervals import Summary, summarise
+from fewmask.evaluate.protocols import score_la_2018, score_sam_mix
+from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, from_row, score_case
+from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder
+from fewmask.io.tables import read_csv, write_csv
+from fewmask.predict import Predicts, load_predictor
+from fewmask.predict.folder import load_prepared, open_scans, predict_folder, write_prediction
+from fewmask.prepare.mapping import map_labels
+from fewmask.report.page import write_report
+
+ORACLE = "oracle-box"
+
+
+@dataclass(frozen=True)
+class ScoreSummary:
+    """What was scored and what could not be."""
+
+    summaries: list[Summary]
+    scores: list[CaseScore]
+    refused: list[dict[str, Any]]
+    unpredicted: tuple[str, ...] = ()
+    """Cases with a truth and no mask: they count for nothing."""
+
+
+def score_run(
+    run_path: Path,
+    *,
+    oracle_box: bool = False,
+    predictor: Predicts | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> ScoreSummary:
+    """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted
+    first.
+
+    By `predictor`, or by one that is opened where one is needed. With `oracle_box` the bound is
+    added: the same model, prompted with each slice's true box; its masks go to the run's folder
+    `oracle-box`. Raises `BadDataset` if there is no test case with a complete mask.
+    """
+    run = RunFolder.open(run_path)
+    prepared = run.open_prepared()
+    cases = _test_cases(run, prepared)
+    missing = [case for case in cases if not (run.predictions / f"{case}.nii.gz").exists()]
+    if missing or oracle_box:
+        predictor = predictor or load_predictor(run_path)
+    if missing and predictor:
+        predict_folder(
+            predictor,
+            prepared.folder,
+            run.predictions,
+            cases=missing,
+            say=lambda d, n, c: say(f"predicted {c}"),
+        )
+    scores = [score for case in cases for score in _score_prepared(run, prepared, case)]
+    if oracle_box and predictor:
+        for case in cases:
+            say(f"oracle boxes for {case}")
+            truth = _truth(prepared, case)
+            scores += _score_oracle(
+                predictor,
+                load_prepared(prepared, case),
+                truth,
+                prepared.classes,
+                run.path / ORACLE,
+                case,
+            )
+    write_csv(run.metrics, COLUMNS, [as_row(score) for score in scores])
+    return ScoreSummary(summarise(scores, prepared.patients), scores, [])
+
+
+def score_folders(
+    pred: Path,
+    truth: Path,
+    labels: Mapping[str, tuple[int | str, ...]] | None,
+    out: Path | None = None,
+) -> ScoreSummary:
+    """Score masks in `pred` against label maps of the same case id in `truth`; a bad pair is
+    listed, the others are scored.
+
+    `labels` maps classes to values in the truth; the predictions hold class indices in that order.
+    Without it both hold the same values. Writes `out` if given. Raises `BadDataset` if no pair is
+    found.
+    """
+    truths = _by_case(truth)
+    scores: list[CaseScore] = []
+    refused: list[dict[str, Any]] = []
+    for path in _nifti_files(pred):
+        case = case_id_of(path)
+        try:
+            scores += _score_pair(case, path, truths, labels)
+        except FewmaskError as error:
+            refused.append({"case": case, **error.as_dict()})
+    if not scores:
+        raise BadDataset(
+            "no prediction could be scored",
+            where=[f"{line['case']}: {line['what']}" for line in refused[:5]]
+            or [f"no NIfTI file in {pred}"],
+            fix="predictions and truth are paired by file name",
+            code="M15",
+        )
+    if out:
+        write_csv(out, COLUMNS, [as_row(score) for score in scores])
+    predicted = {case_id_of(path) for path in _nifti_files(pred)}
+    return ScoreSummary(
+        summarise(scores), scores, refused, tuple(sorted(truths.keys() - predicted))
+    )
+
+
+def score_bound(
+    predictor: Predicts,
+    images: Path,
+    truth: Path,
+    labels: Mapping[str, tuple[int | str, ...]],
+    out: Path,
+) -> list[CaseScore]:
+    """The oracle-box bound on scans outside a run: prompted with the true boxes, masks to `out`,
+    scores marked `oracle-box`.
+
+    Raises `BadDataset` for a scan without truth, `BadGeometry` for one on another grid.
+    """
+    truths = _by_case(truth)
+    scores: list[CaseScore] = []
+    for case, load in open_scans(images).found.items():
+        path = _truth_of(case, truths, images)
+        volume, reference = load(), read_labels(path)
+        check_same_grid(volume.grid, reference.grid, images, path)
+        mapped = map_labels(reference.voxels, dict(labels), {}, str(path)).voxels
+        scores += _score_oracle(
+            predictor, volume, LabelMap(mapped, volume.grid), tuple(labels), out, case
+        )
+    return scores
+
+
+def protocol_lines(
+    pred: Path,
+    truth: Path | None,
+    labels: Mapping[str, tuple[int | str, ...]] | None,
+    protocol: str,
+    cases: Collection[str],
+) -> list[dict[str, Any]]:
+    """For each of `cases` and each class the numbers of a named protocol of the literature; without
+    `truth`, `pred` is a run.
+
+    `sam-mix` scores on the paper's grid: every slice stretched to 256 x 256, nearest neighbour. Of
+    a run its oracle-box masks are scored too, if there are any, and `prompts` says which is which.
+    """
+    lines = []
+    for case, prompts, p, t, classes in (
+        _run_pairs(pred, cases) if truth is None else _folder_pairs(pred, truth, labels, cases)
+    ):
+        if protocol == "sam-mix":
+            placement = Placement.of(p.shape, p.spacing_mm, RECIPES["sam-mix-paper"])
+            p_paper, t_paper = placement.place_mask(p.voxels), placement.place_mask(t)
+        for index, name in enumerate(classes, 1):
+            kind = (
+                score_sam_mix(p_paper, t_paper, index)
+                if protocol == "sam-mix"
+                else score_la_2018(p.voxels == index, t == index)
+            )
+            lines.append(
+                {
+                    "case": case,
+                    "class": name,
+                    "prompts": prompts,
+                    "protocol": protocol,
+                    **vars(kind),
+                }
+            )
+    return lines
+
+
+def write_run_report(run_path: Path, show_burned_in: bool = False) -> Path:
+    """The report page of a scored (or only predicted) run."""
+    run = RunFolder.open(run_path)
+    prepared = run.open_prepared()
+    scores = (
+        [from_row(row) for row in read_csv(run.metrics, COLUMNS)] if run.metrics.exists() else []
+    )
+
+    def truth(case: str) -> LabelMap | None:
+        return (
+            _truth(prepared, case)
+            if prepared.cases[case].complete and case in run.read_split().test
+            else None
+        )
+
+    def scan(case: str) -> Volume:
+        return load_prepared(prepared, case)
+
+    return write_report(run, prepared, scores, scan, truth, show_burned_in)
+
+
+_Pairs = Iterator[tuple[str, str, LabelMap, np.ndarray, tuple[str, ...]]]
+"""(case, prompts, prediction, truth, classes), truth in class indices."""
+
+
+def _run_pairs(run_path: Path, cases: Collection[str]) -> _Pairs:
+    """These test cases of a run."""
+    run = RunFolder.open(run_path)
+    prepared = run.open_prepared()
+    for prompts, folder in (("automatic", run.predictions), (ORACLE, run.path / ORACLE)):
+        for case in sorted(cases):
+            if (folder / f"{case}.nii.gz").exists():
+                prediction, truth = _prepared_pair(folder, prepared, case)
+                yield case, prompts, prediction, truth.voxels, prepared.classes
+
+
+def _folder_pairs(
+    pred: Path,
+    truth: Path,
+    labels: Mapping[str, tuple[int | str, ...]] | None,
+    cases: Collection[str],
+) -> _Pairs:
+    """These pairs of two folders."""
+    truths = _by_case(truth)
+    for path in _nifti_files(pred):
+        case = case_id_of(path)
+        if case in cases:
+            yield case, "automatic", *_pair_voxels(path, truths[case], labels)
+
+
+def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
+    cases = [case for case in run.read_split().test if prepared.cases[case].complete]
+    if not cases:
+        raise BadDataset(
+            "no test case has a complete mask, so there is nothing to score on",
+            where=str(prepared.folder),
+            fix=(
+                "put cases with complete masks in `test` of split.toml and say --masks complete to "
+                "`fewmask prepare`"
+            ),
+            code="S04",
+        )
+    return cases
+
+
+def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
+    """A test case's prediction in `folder` and its truth, on the same grid."""
+    path = folder / f"{case}.nii.gz"
+    prediction, truth = read_labels(path), _truth(prepared, case)
+    check_same_grid(truth.grid, prediction.grid, prepared.folder / case, path)
+    return prediction, truth
+
+
+def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
+    prediction, truth = _prepared_pair(run.predictions, prepared, case)
+    return score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
+
+
+def _score_oracle(
+    predictor: Predicts,
+    volume: Volume,
+    truth: LabelMap,
+    classes: tuple[str, ...],
+    out: Path,
+    case: str,
+) -> list[CaseScore]:
+    boxes = np.stack(
+        [
+            np.stack([box_edges(mask == index) for index in range(1, len(classes) + 1)])
+            for mask in truth.voxels
+        ]
+    )
+    prediction = predictor.volume_with_boxes(volume, boxes)
+    out.mkdir(exist_ok=True)
+    write_prediction(out, case, prediction)
+    scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, classes)
+    return [replace(score, prompts=ORACLE) for score in scores]
+
+
+def _truth(prepared: Prepared, case: str) -> LabelMap:
+    """The mask of a test case: opened here, for scoring, and nowhere else outside the gate."""
+    with prepared.case(case) as file:
+        return LabelMap(file.labels(range(file.shape[0])), file.grid)
+
+
+def _score_pair(
+    case: str,
+    path: Path,
+    truths: Mapping[str, Path],
+    labels: Mapping[str, tuple[int | str, ...]] | None,
+) -> list[CaseScore]:
+    prediction, truth, classes = _pair_voxels(path, _truth_of(case, truths, path), labels)
+    return score_case(case, prediction.voxels, truth, prediction.spacing_mm, classes)
+
+
+def _by_case(folder: Path) -> dict[str, Path]:
+    return {case_id_of(path): path for path in _nifti_files(folder)}
+
+
+def _truth_of(case: str, truths: Mapping[str, Path], where: Path) -> Path:
+    if case not in truths:
+        raise BadDataset(f"no truth is called {case}", where=str(where), code="M15")
+    return truths[case]
+
+
+def _pair_voxels(
+    pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None
+) -> tuple[LabelMap, np.ndarray, tuple[str, ...]]:
+    prediction, reference = read_labels(pred), read_labels(truth)
+    check_same_grid(reference.grid, prediction.grid, truth, pred)
+    if labels:
+        return (
+            prediction,
+            map_labels(reference.voxels, dict(labels), {}, str(truth)).voxels,
+            tuple(labels),
+        )
+    top = int(max(prediction.voxels.max(), reference.voxels.max()))
+    return prediction, reference.voxels, tuple(str(value) for value in range(1, top + 1))
+
+
+def _nifti_files(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise BadDataset(
+            "no such file or folder", where=str(folder), fix="check the path", code="M15"
+        )
+    return (
+        sorted(path for path in folder.iterdir() if is_nifti(path)) if folder.is_dir() else [folder]
+    )

@@ -1,0 +1,308 @@
+"""A table of runs from one file: methods x budgets x draws x seeds, trained, predicted and scored
+in domain and elsewhere.
+
+Every finished run appends its rows to one table. Rows that are there are not made again, a killed
+run is resumed, a run that another process holds is left to it: so a sweep goes on over days, and
+several processes or machines may share it. A training that runs share is done once: where methods
+begin with the same one (`canvas_sam`, and `cfr` with any term), and where settings differ that
+matter only when a scan is predicted (`gate`).
+"""
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fewmask.benchmark.rows import add_rows, as_rows, domains_done, outcome, read_rows
+from fewmask.benchmark.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
+from fewmask.core.budget import Split
+from fewmask.core.config import parse, settings_text
+from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.io.lock import folder_lock, waiting_lock
+from fewmask.io.prepared import Prepared, write_split
+from fewmask.io.run import RunFolder
+from fewmask.io.text import read_json, read_toml, write_json
+from fewmask.predict import load_predictor, predict_folder, set_windows
+from fewmask.prepare.build import prepare
+from fewmask.prepare.mapping import parse_labels
+from fewmask.prepare.options import PrepareOptions
+from fewmask.training import ProgressEvent, TrainRequest, train
+
+HOME = "test"
+"""The domain of the prepared data's own test cases."""
+
+
+@dataclass(frozen=True)
+class RunGrid:
+    """Every combination of these is a run."""
+
+    method: list[str]
+    slices: list[int] = field(default_factory=list)
+    """Budgets in outlined slices."""
+    volumes: list[int] = field(default_factory=list)
+    """Budgets in whole masks."""
+    draw: list[int] = field(default_factory=lambda: [0])
+    seed: list[int] = field(default_factory=lambda: [0])
+    minutes: float | None = None
+    steps: int | None = None
+    set: dict[str, Any] = field(default_factory=dict)
+    """Settings of the method."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Scans that are scored and never learned from."""
+
+    name: str
+    images: str
+    truth: str
+    label: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep file. Paths are relative to the data folder."""
+
+    data: str
+    label: list[str]
+    runs: list[RunGrid]
+    recipe: str = "auto"
+    size: int = 0
+    """Side of the networks' grid in pixels; 0 = the recipe's own."""
+    masks: Literal["partial", "complete"] = "complete"
+    tags: str | None = "from-masks"
+    split: dict[str, list[str]] = field(default_factory=dict)
+    protocol: Literal["sam-mix", "la-2018"] = "sam-mix"
+    """The literature's way of counting that stands beside ours in every row."""
+    stride: tuple[int, int, int] | None = None
+    """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said. Rows of
+    another are made anew.
+    """
+    in_order: bool = False
+    """Labelled volumes are taken in the order of the training list."""
+    elsewhere: list[Elsewhere] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a plan."""
+
+    method: str
+    slices: int | None
+    volumes: int | None
+    draw: int
+    seed: int
+    minutes: float | None
+    steps: int | None
+    settings: tuple[str, ...]
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """As its rows have it."""
+        empty = {name: "" if value is None else value for name, value in asdict(self).items()}
+        return {**empty, "settings": " ".join(self.settings)}
+
+    def request(self, prepared: Path, out: Path) -> TrainRequest:
+        """As `train` takes it."""
+        return TrainRequest(prepared=prepared, out=out, **asdict(self))
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        words = [
+            self.method,
+            *self.settings,
+            f"{self.slices}s" if self.slices is not None else f"{self.volumes}v",
+        ]
+        time = f"{self.minutes:g}min" if self.minutes is not None else f"{self.steps}steps"
+        return "-".join([*words, f"draw{self.draw}", f"seed{self.seed}", time]).replace("/", "_")
+
+
+@dataclass
+class SweepSummary:
+    """What came of a sweep."""
+
+    done: list[str] = field(default_factory=list)
+    there: list[str] = field(default_factory=list)
+    """Whose rows were there already."""
+    elsewhere: list[str] = field(default_factory=list)
+    """In work by another process."""
+    failed: list[dict[str, Any]] = field(default_factory=list)
+
+
+Say = Callable[[str], None]
+OnProgress = Callable[[ProgressEvent], None]
+
+
+def read_plan(path: Path) -> Plan:
+    """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
+    plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
+    runs = plan_runs(plan)
+    if not runs or len({run.name for run in runs}) < len(runs):
+        raise BadConfig(
+            f"{path.name} names no run" if not runs else f"{path.name} names a run twice",
+            did="nothing was started",
+            fix="give each [[runs]] a method and slices or volumes, no combination twice",
+            code="C02",
+        )
+    return plan
+
+
+def plan_runs(plan: Plan) -> list[Run]:
+    """Every run: all of the first seed and draw in the order of the file, then the next, so that
+    half a sweep says much.
+    """
+    return sorted(
+        (run for grid in plan.runs for run in _combine(grid)), key=lambda run: (run.seed, run.draw)
+    )
+
+
+def run_sweep(
+    plan: Plan,
+    data: Path,
+    work: Path,
+    rows: Path,
+    *,
+    part: tuple[int, int] = (1, 1),
+    device: str | None = None,
+    threads: int | None = None,
+    say: Say = print,
+    progress: OnProgress | None = None,
+) -> SweepSummary:
+    """Make the runs of `plan` whose rows are not there; one that fails is told and the others go
+    on.
+
+    `part` (i, n) takes every n-th run from the i-th on. Raises `Interrupted` on a signal, after
+    saving.
+    """
+    summary = SweepSummary()
+    work.mkdir(parents=True, exist_ok=True)
+    with waiting_lock(work, "sweep: prepare", 3600.0):
+        prepared = _prepare(plan, data, work)
+    for run in plan_runs(plan)[part[0] - 1 :: part[1]]:
+        folder = work / run.name
+        folder.mkdir(exist_ok=True)
+        try:
+            with folder_lock(folder, "sweep"):
+                if _wanted(plan) <= domains_done(read_rows(rows), _key(plan, run)):
+                    summary.there.append(run.name)
+                    continue
+                say(run.name)
+                request = run.request(prepared.folder, folder / "run")
+                path = train(
+                    replace(
+                        request,
+                        in_order=plan.in_order,
+                        device=device,
+                        threads=threads,
+                        reuse_from=work,
+                    ),
+                    progress,
+                )
+                add_rows(rows, _score(plan, run, prepared, data, path))
+                summary.done.append(run.name)
+        except Interrupted:
+            raise
+        except NoRoom as error:
+            if error.code != "F12":
+                raise
+            summary.elsewhere.append(run.name)
+        except FewmaskError as error:
+            summary.failed.append({"case": run.name, **error.as_dict()})
+            say(f"{run.name}: {error.what}")
+    return summary
+
+
+def _combine(grid: RunGrid) -> Iterator[Run]:
+    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices] + [
+        (None, n) for n in grid.volumes
+    ]
+    settings = tuple(settings_text(grid.set).split())
+    for method, (slices, volumes), draw, seed in itertools.product(
+        grid.method, budgets, grid.draw, grid.seed
+    ):
+        yield Run(method, slices, volumes, draw, seed, grid.minutes, grid.steps, settings)
+
+
+def _wanted(plan: Plan) -> set[str]:
+    return {HOME, *(place.name for place in plan.elsewhere)}
+
+
+def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
+    split = None
+    if plan.split:
+        split = work / "split.toml"
+        write_split(split, parse(Split, {"val": [], **plan.split}, "split"))
+    tags: Any = data / plan.tags if plan.tags not in (None, "from-masks") else plan.tags
+    options = PrepareOptions(
+        labels=parse_labels(plan.label),
+        recipe=plan.recipe,
+        size=plan.size,
+        masks=plan.masks,
+        tags=tags,
+        split=split,
+        jobs=2,
+    )
+    prepare(data / plan.data, work / "prepared", options)
+    return Prepared.open(work / "prepared")
+
+
+def _key(plan: Plan, run: Run) -> dict[str, Any]:
+    return {**run.key, "stride": ",".join(map(str, plan.stride or ()))}
+
+
+def _forget_others(plan: Plan, path: Path) -> None:
+    """Masks of a run that were drawn with windows in other places are drawn again."""
+    note, stride = path.parent / "stride.json", list(plan.stride or ())
+    if (read_json(note)["stride"] if note.exists() else []) != stride:
+        for folder in (
+            RunFolder.open(path).predictions,
+            *(path.parent / place.name for place in plan.elsewhere),
+        ):
+            shutil.rmtree(folder, ignore_errors=True)
+        write_json(note, {"stride": stride})
+
+
+def _score(
+    plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path
+) -> list[dict[str, Any]]:
+    """Predict and score in every domain; the rows."""
+    predictor = load_predictor(path)
+    if plan.stride is not None:
+        set_windows(predictor, stride=plan.stride)
+    _forget_others(plan, path)
+    home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
+    paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
+    key = {**_key(plan, run), **outcome(RunFolder.open(path).read_config())}
+    rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
+    for place in plan.elsewhere:
+        out, labels = path.parent / place.name, parse_labels(place.label)
+        refused = predict_folder(predictor, data / place.images, out).refused
+        if refused:
+            raise BadDataset(
+                f"{place.name}: {refused[0]['case'] or 'folder'}: {refused[0]['what']}",
+                where=str(data / place.images),
+                did="no row was written",
+                fix=f"fewmask check {data / place.images}",
+                code="M15",
+            )
+        scored = score_folders(out, data / place.truth, labels)
+        if scored.refused:
+            raise BadDataset(
+                f"{place.name}: {scored.refused[0]['what']}", where=str(out), code="M15"
+            )
+        paper = protocol_lines(
+            out, data / place.truth, labels, plan.protocol, {score.case for score in scored.scores}
+        )
+        scores = list(scored.scores)
+        if predictor.promptable:
+            bound = path.parent / f"{place.name}-{ORACLE}"
+            scores += score_bound(predictor, data / place.images, data / place.truth, labels, bound)
+            lines = protocol_lines(
+                bound, data / place.truth, labels, plan.protocol, {score.case for score in scores}
+            )
+            paper += [{**line, "prompts": ORACLE} for line in lines]
+        rows += as_rows(key, place.name, scores, paper, {})
+    return rows

@@ -1,0 +1,103 @@
+"""What a term is, the supervised loss that all share, and the moving-average teacher."""
+
+import copy
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fewmask.blocks.losses import masked_dice_ce
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.core.batch import Labelled, Step, Unlabelled
+
+
+@dataclass(frozen=True)
+class ObjectiveOutput:
+    """What a term made of a batch."""
+
+    losses: dict[str, Tensor]
+    """Named, weighted."""
+    unlabelled: Float[Tensor, "b c d h w"] | None = None
+    """The student's logits on the unlabelled patches, if they were computed on the way."""
+
+
+class SemiObjective(nn.Module, ABC):
+    """All losses of a training step, given the student; whatever other networks it needs are its
+    own.
+    """
+
+    @abstractmethod
+    def losses(
+        self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step
+    ) -> ObjectiveOutput:
+        """Losses of a batch, the supervised one included; `unlabelled` is empty where the feed has
+        none.
+        """
+
+    def after_step(self, student: VNet, step: Step) -> None:
+        """Called after each optimiser step."""
+        return
+
+
+class Supervised(SemiObjective):
+    """Nothing but the labelled patches."""
+
+    def losses(
+        self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step
+    ) -> ObjectiveOutput:
+        """`supervised`."""
+        return ObjectiveOutput({"supervised": supervised(student(labelled.image), labelled)})
+
+
+def supervised(logits: Float[Tensor, "b c d h w"], labelled: Labelled) -> Float[Tensor, ""]:
+    """(cross-entropy + Dice) / 2 on reviewed voxels (spec CFR, section 4)."""
+    losses = masked_dice_ce(logits, labelled.mask)
+    return 0.5 * (losses["ce"] + losses["dice"])
+
+
+def forward_both(
+    network: VNet,
+    labelled: Float[Tensor, "b 1 d h w"],
+    unlabelled: Float[Tensor, "b2 1 d h w"],
+    joint: bool,
+) -> tuple[Float[Tensor, "b c d h w"], Float[Tensor, "b2 c d h w"]]:
+    """Logits of the labelled and of the unlabelled patches, each half with a pass of its own, or
+    `joint`.
+
+    In a joint pass, as in the literature's code, batch norms mix the halves: what is learned from
+    labels then holds beside the unlabelled patches only, and not for a scan alone
+    (docs/results.md).
+    """
+    if not joint:
+        return network(labelled), network(unlabelled)
+    logits = network(torch.cat([labelled, unlabelled]))
+    return logits[: len(labelled)], logits[len(labelled) :]
+
+
+def teacher_of(student: VNet) -> VNet:
+    """A copy that does not learn by gradients."""
+    return copy.deepcopy(student).requires_grad_(False)
+
+
+@torch.no_grad()
+def follow(teacher: VNet, student: VNet, step: Step, decay: float) -> None:
+    """Teacher = moving average of the student; plain average in the first steps, min(1 - 1/(i + 1),
+    decay) (Tarvainen 2017).
+
+    Statistics of batch norm are copied: as released they are the teacher's own, from its noisy
+    inputs (spec CFR, section 4).
+    """
+    keep = min(1 - 1 / (step.index + 1), decay)
+    for mine, its in zip(teacher.parameters(), student.parameters(), strict=True):
+        mine.lerp_(its, 1 - keep)
+    for statistic, current in zip(teacher.buffers(), student.buffers(), strict=True):
+        statistic.copy_(current)
+
+
+def disturb(image: Float[Tensor, "b 1 d h w"], std: float) -> Float[Tensor, "b 1 d h w"]:
+    """Gaussian noise, clipped at twice its standard deviation; from torch's generator, which
+    training sets per step.
+    """
+    return image + (torch.randn_like(image) * std).clamp(-2 * std, 2 * std)

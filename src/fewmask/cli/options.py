@@ -1,0 +1,142 @@
+"""Flags that several verbs share, turned into options."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from fewmask.core.errors import BadConfig, PartlyDone
+
+if TYPE_CHECKING:
+    from fewmask.prepare.options import PrepareOptions
+
+LABEL = typer.Option(
+    [],
+    "--label",
+    help=(
+        "A structure and its value or name in the masks, e.g. liver=6 or kidney=2,3; may be "
+        "repeated."
+    ),
+)
+TRUST = typer.Option(
+    None, "--trust", help="Which of two disagreeing geometries to take: sform or qform."
+)
+ASSUME = typer.Option(
+    None, "--assume", help="RAS: take files without orientation to run to right, front, top."
+)
+VOLUME = typer.Option(None, "--volume", help="Which volume of 4D files, from 0.")
+SPACING = typer.Option(
+    None, "--spacing", help="Voxel size along the file's axes in mm, e.g. '0.8 0.8 5'."
+)
+NONFINITE = typer.Option(
+    False,
+    "--fix-nonfinite",
+    help="Replace up to 0.1 % NaN or Inf voxels by the smallest finite one.",
+)
+SERIES = typer.Option(None, "--series", help="DICOM series to take: UID, number or description.")
+KEEP = typer.Option(None, "--keep", help="first: keep the first of DICOM slices at one position.")
+LINKS = typer.Option(False, "--follow-links", help="Accept links that leave the data folder.")
+
+
+def read_options(
+    trust: str | None,
+    assume: str | None,
+    volume: int | None,
+    spacing: str | None,
+    fix_nonfinite: bool,
+) -> Any:
+    """`ReadOptions` from flags."""
+    from fewmask.io.header import ReadOptions
+
+    one_of("--trust", trust, ("sform", "qform"))
+    one_of("--assume", assume, ("RAS",))
+    sides = None
+    if spacing is not None:
+        try:
+            x, y, z = (float(word) for word in spacing.replace(",", " ").split())
+        except ValueError as error:
+            raise BadConfig(
+                f"--spacing {spacing!r} is not three numbers",
+                did="nothing was started",
+                fix="--spacing '0.8 0.8 5'",
+                code="C02",
+            ) from error
+        sides = (x, y, z)
+    return ReadOptions(
+        trust=trust,  # type: ignore[arg-type]
+        assume_ras=assume == "RAS",
+        volume=volume,
+        fix_nonfinite=fix_nonfinite,
+        spacing_mm=sides,
+    )
+
+
+def prepare_options(labels: list[str], keep: str | None, **options: Any) -> "PrepareOptions":
+    """`PrepareOptions` from flags."""
+    from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import PrepareOptions
+
+    one_of("--keep", keep, ("first",))
+    return PrepareOptions(labels=parse_labels(labels), keep_first=keep == "first", **options)
+
+
+def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
+    """Raise `PartlyDone` (exit 5) when some cases or files were refused; the others are done."""
+    cases = [line for line in refused if line["case"]]
+    if refused:
+        said = (
+            f"{len(cases)} of {len(cases) + done} scans were refused"
+            if cases
+            else "some files could not be used"
+        )
+        raise PartlyDone(
+            f"{said}, the others are done",
+            where=[f"{line['case'] or 'folder'}: {line['what']}" for line in refused[:20]],
+            did=what,
+            fix="mend or remove them and run the same command again",
+        )
+
+
+def explain(line: dict[str, Any]) -> str:
+    """A refused case's whole message."""
+    head = f"{line['case'] or 'folder'}: {line['what']}" + (
+        f"   [{line['code']}]" if line["code"] else ""
+    )
+    rest = [f"  {text}" for text in line["where"]] + [text for text in (line["did"],) if text]
+    return "\n".join([head, *rest, *([f"fix: {line['fix']}"] if line["fix"] else [])])
+
+
+def existing(path: Path, what: str) -> Path:
+    """The path, or a clear error."""
+    if not path.exists():
+        raise BadConfig(
+            f"no such {what}: {path}", did="nothing was started", fix="check the path", code="C05"
+        )
+    return path
+
+
+def one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    """Refuse a word that the flag does not know; None passes."""
+    if value is not None and value not in allowed:
+        raise BadConfig(
+            f"{flag} {value!r} is not known",
+            did="nothing was started",
+            fix=f"use {' or '.join(allowed)}",
+            code="C02",
+        )
+
+
+def three_whole_numbers(flag: str, text: str | None) -> tuple[int, int, int] | None:
+    """`4,18,18` as a tuple; None passes. Raises `BadConfig` for anything else."""
+    if text is None:
+        return None
+    parts = text.replace(" ", "").split(",")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise BadConfig(
+            f"{flag} {text!r} is not three whole numbers",
+            did="nothing was started",
+            fix=f"{flag} 4,18,18",
+            code="C02",
+        )
+    d, h, w = (int(part) for part in parts)
+    return d, h, w

@@ -1,0 +1,270 @@
+"""What the 3D methods share: a V-Net that learns from patches, with a term for the
+unlabelled ones.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from fewmask.blocks.losses import masked_dice_ce
+from fewmask.blocks.nets.vnet import DEPTH, Norm, VNet
+from fewmask.blocks.ramp import warm_cosine
+from fewmask.blocks.semi import SemiObjective
+from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
+from fewmask.core.errors import BadConfig
+from fewmask.methods._method import Method, grouped
+
+_RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
+"""Optimiser -> its learning rate and weight decay where none is said."""
+_FEW = 3
+"""Structures that a V-Net learns in a few hundred steps as it is."""
+_CENTRE, _SPREAD = 0.5, 0.25
+"""Grey levels in [0, 1] -> about zero mean and unit spread, the scale on which the papers' noise is
+given.
+"""
+
+
+@dataclass(frozen=True)
+class Patches:
+    """What scans are cut into; defaults are those of the left-atrium literature (spec CFR, sections
+    4 and 7).
+    """
+
+    patch: tuple[int, int, int] = (80, 112, 112)
+    """Voxels (d, h, w) of a patch; for a V-Net sides are multiples of 16."""
+    turns: bool = True
+    """Turn patches by quarters and mirror half of them, in plane; wants a square patch.
+
+    Off where left and right are different structures.
+    """
+    centred: float = 0.0
+    """Part of labelled patches whose middle lies in a structure, each structure as often as
+    another; ours, 0 = the literature.
+    """
+
+
+@dataclass(frozen=True)
+class Volumetric(Patches):
+    """Settings of every method with a V-Net; defaults are those of the same literature where
+    nothing else is said.
+    """
+
+    labelled: int = 2
+    """Labelled patches per step; one volume is enough, it is drawn again (decision 1)."""
+    filters: int = 16
+    """Channels of V-Net at full resolution."""
+    dropout: float = 0.5
+    """Part of V-Net's channels dropped at the bottom and before the last layer."""
+    norm: Norm = "instance"
+    """`instance`: a patch's own mean and variance, ours; `batch`: those of the batch, later those
+    of training (the literature).
+
+    Batch norms of a network that learned one labelled scan know that scan's grey levels only:
+    docs/results.md.
+    """
+    augment: bool = False
+    """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods;
+    ours, off = the literature.
+    """
+    renew_norms: bool = False
+    """After training, take the means and variances of batch norms anew from all training scans; for
+    `norm=batch`, ours.
+    """
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """AdamW with a warm-up and a cosine (ours), or SGD with momentum 0.9 and two drops to a tenth
+    (the literature).
+
+    In the few hundred steps that a CPU has time for, SGD as in the literature learns little:
+    docs/results.md.
+    """
+    lr: float | None = None
+    """Peak learning rate; none = 0.001 for AdamW, 0.01 for SGD."""
+    head_lr: float | None = None
+    """The same for V-Net's last layer, which holds a row per structure; none = that of all layers
+    (the literature).
+    """
+    weight_decay: float | None = None
+    """Weight decay; none = 0.01 for AdamW, 0.0001 for SGD."""
+    warmup: int = 50
+    """Steps of linear warm-up before AdamW's cosine."""
+
+
+@dataclass(frozen=True)
+class SemiSupervised(Volumetric):
+    """The same with unlabelled patches."""
+
+    unlabelled: int = 2
+    """Unlabelled patches per step."""
+
+
+@dataclass(frozen=True)
+class TwoHalves(SemiSupervised):
+    """Of a method that shows the student labelled and unlabelled patches as they are, neither
+    pasted nor mixed.
+    """
+
+    joint_pass: bool = False
+    """Both halves pass the student together (the literature's code); off, each has its own pass.
+
+    With `norm=batch` one labelled scan is then learned as it looks beside the others, not as it
+    looks alone: docs/results.md.
+    """
+
+
+def build_vnet(config: Volumetric, task: Task) -> VNet:
+    """A fresh student. Raises `BadConfig` as `check_vnet` does."""
+    check_vnet(config)
+    return VNet(task.k + 1, config.filters, config.dropout, config.norm)
+
+
+def check_patches(config: Patches, prefix: str = "") -> None:
+    """Raise `BadConfig` if patches (d, h, w) are to be turned by quarters and are not square in
+    plane, or for an odd `centred`.
+
+    `prefix` is what `--set` needs before the names, for settings of a stage.
+    """
+    d, h, w = patch = config.patch
+    if not 0 <= config.centred <= 1:
+        raise BadConfig(
+            f"{prefix}centred={config.centred:g} is no part of the labelled patches",
+            did="nothing was started",
+            fix=f"use a number from 0 to 1, such as --set {prefix}centred=0.5",
+            code="C02",
+        )
+    if config.turns and h != w:
+        raise BadConfig(
+            f"patches of {patch} cannot be turned by quarters: a turn makes {w} x {h} voxels "
+            f"of {h} x {w}",
+            did="nothing was started",
+            fix=f"--set {prefix}turns=false, or a square patch: --set {prefix}patch=({d},{h},{h})",
+            code="C02",
+        )
+
+
+def check_vnet(config: Volumetric) -> None:
+    """Raise `BadConfig` for a patch that V-Net cannot halve four times or turn, steps without
+    patches, and impossible norms.
+    """
+    check_patches(config)
+    if any(side % DEPTH or side <= 0 for side in config.patch):
+        raise BadConfig(
+            f"patch sides {config.patch} are not multiples of {DEPTH}",
+            did="nothing was started",
+            fix="--set patch=(80,112,112), or (48,64,64)",
+            code="C02",
+        )
+    for name in ("labelled", "unlabelled"):
+        count = getattr(config, name, 1)
+        if count < 1:
+            raise BadConfig(
+                f"{name}={count}: every step needs a patch of these",
+                did="nothing was started",
+                fix=f"--set {name}=2, or --method vnet, which learns from labelled scans alone",
+                code="C02",
+            )
+    if config.norm == "instance" and config.renew_norms:
+        raise BadConfig(
+            "instance norms keep no statistics that could be taken anew",
+            did="nothing was started",
+            fix="leave renew_norms out, or --set norm=batch",
+            code="C02",
+        )
+    if config.norm == "instance" and config.patch == (DEPTH,) * 3:
+        raise BadConfig(
+            f"a patch of {config.patch} is one voxel at the bottom of V-Net, and one voxel has "
+            "no variance to normalise by",
+            did="nothing was started",
+            fix="--set patch=(32,32,32), or --set norm=batch",
+            code="C02",
+        )
+
+
+class VolumetricNet(Method):
+    """A V-Net and its term."""
+
+    def __init__(
+        self, student: VNet, term: SemiObjective, config: Volumetric, pseudo_weight: float = 0.0
+    ) -> None:
+        """Parts come ready-made. With `pseudo_weight` unlabelled patches come with pseudo-labels
+        (CFR).
+        """
+        super().__init__()
+        self.student = student
+        self.term = term
+        self.renew_norms = config.renew_norms
+        self._config, self._pseudo_weight = config, pseudo_weight
+        structures = student.last.out_channels - 1
+        if structures > _FEW and config.head_lr is None:
+            self.note = (
+                f"{structures} structures: in a few hundred steps V-Net learns the largest of "
+                "them only; "
+                "--set head_lr=0.03 --set centred=0.5 --set dropout=0 help (docs/results.md)"
+            )
+        unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
+        kind: Literal["off", "some"] = "some" if pseudo_weight else "off"
+        self.batch_spec = BatchSpec(
+            patch=config.patch,
+            labelled=config.labelled,
+            unlabelled=unlabelled,
+            turns=config.turns,
+            centred=config.centred,
+            pseudo=kind,
+            augment=config.augment,
+        )
+
+    def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
+        """Those of the term, and `sam` against pseudo-labels if there are any."""
+        assert batch.labelled is not None
+        labelled = replace(batch.labelled, image=_standard(batch.labelled.image))
+        given = batch.unlabelled or Unlabelled(batch.labelled.image[:0])
+        unlabelled = replace(given, image=_standard(given.image))
+        outcome = self.term.losses(self.student, labelled, unlabelled, step)
+        if not self._pseudo_weight:
+            return outcome.losses
+        assert unlabelled.pseudo is not None
+        logits = (
+            self.student(unlabelled.image) if outcome.unlabelled is None else outcome.unlabelled
+        )
+        found = masked_dice_ce(logits, unlabelled.pseudo)
+        return {**outcome.losses, "sam": self._pseudo_weight * 0.5 * (found["ce"] + found["dice"])}
+
+    def predict(self, image: Float[Tensor, "b 1 d h w"]) -> Probabilities:
+        """The student's softmax."""
+        return Probabilities(torch.softmax(self.student(_standard(image)).float(), 1))
+
+    def optimiser(self) -> torch.optim.Optimizer:
+        """AdamW, or the literature's SGD."""
+        lr, weight_decay = _RATES[self._config.optimiser]
+        lr = lr if self._config.lr is None else self._config.lr
+        weight_decay = (
+            weight_decay if self._config.weight_decay is None else self._config.weight_decay
+        )
+        groups = grouped(self)
+        if self._config.head_lr is not None:
+            lasts = [net.last for net in self.modules() if isinstance(net, VNet)]
+            heads = [
+                weight for last in lasts for weight in last.parameters() if weight.requires_grad
+            ]
+            groups = grouped(self, {"params": heads, "lr": self._config.head_lr})
+        if self._config.optimiser == "sgd":
+            return torch.optim.SGD(groups, lr, momentum=0.9, weight_decay=weight_decay)
+        return torch.optim.AdamW(groups, lr, weight_decay=weight_decay)
+
+    def schedule(self, step: Step) -> float:
+        """Warm-up, then cosine; with SGD two drops to a tenth, after 5/12 and 5/6 of the steps
+        (2,500 and 5,000 of 6,000).
+        """
+        if self._config.optimiser == "sgd":
+            return 0.1 ** ((step.fraction >= 5 / 12) + (step.fraction >= 5 / 6))
+        return warm_cosine(step, self._config.warmup)
+
+    def after_step(self, step: Step) -> None:
+        """The term's networks follow."""
+        self.term.after_step(self.student, step)
+
+
+def _standard(image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b 1 d h w"]:
+    return (image - _CENTRE) / _SPREAD

@@ -1,0 +1,111 @@
+"""What the machine is, how fast it is, and whether bfloat16 pays on it."""
+
+import hashlib
+import itertools
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy
+import torch
+
+from fewmask.core.errors import BadConfig, NoRoom
+from fewmask.version import __version__
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """The asked-for device, or a GPU if there is one. Raises `NoRoom` if it is not there (F08)."""
+    try:
+        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError as error:
+        raise BadConfig(
+            f"--device {wanted!r} is not known",
+            did="nothing was started",
+            fix="use cpu or cuda",
+            code="C02",
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise NoRoom(
+            "no usable GPU",
+            where=f"--device {wanted}",
+            did="nothing was started",
+            fix="use --device cpu",
+            code="F08",
+        )
+    return device
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Versions, device and threads: the scope within which a resumed run is bit-identical."""
+    return {
+        "fewmask": __version__,
+        "code": digest_code(Path(__file__).parents[1]),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"cpu, {os.cpu_count()} cores",
+        "threads": torch.get_num_threads(),
+    }
+
+
+@cache
+def digest_code(package: Path) -> str:
+    """Twelve digits of the SHA-256 of a package's Python files: in a checkout, code changes and the
+    version does not.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        code = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(code)}\0".encode() + code)
+    return digest.hexdigest()[:12]
+
+
+def choose_bf16(
+    amp: Literal["auto", "on", "off"], device: torch.device, step: Callable[[bool], None]
+) -> bool:
+    """Is bfloat16 at least a tenth faster here? `step(bf16)` runs one throw-away training step;
+    probed for about a second.
+
+    Turn by turn, and the quickest of each counts: what else the machine does only ever adds time.
+    """
+    if amp != "auto":
+        return amp == "on"
+    if device.type == "cuda":
+        result: bool = torch.cuda.is_bf16_supported()
+        return result
+    step(False)
+    step(True)
+    quickest = {False: math.inf, True: math.inf}
+    begun, rounds = time.perf_counter(), 0
+    while rounds < 2 or (rounds < 10 and time.perf_counter() - begun < 1):
+        for bf16 in quickest:
+            start = time.perf_counter()
+            step(bf16)
+            quickest[bf16] = min(quickest[bf16], time.perf_counter() - start)
+        rounds += 1
+    return quickest[True] < 0.9 * quickest[False]
+
+
+def mean_step(step: Callable[[int], None], steps: int, places: int = 10) -> float:
+    """Mean seconds of `step(index)` over a run of `steps`: at some places of it, since later ones
+    may do more than the first.
+
+    At each place the quicker of two counts: what else the machine does only ever adds time.
+    """
+    quickest = []
+    for place in range(places):
+        index = (2 * place + 1) * steps // (2 * places)
+        stamps = [time.perf_counter()]
+        for offset in range(2):
+            step(index + offset)
+            stamps.append(time.perf_counter())
+        quickest.append(min(after - before for before, after in itertools.pairwise(stamps)))
+    return sum(quickest) / places

@@ -1,0 +1,251 @@
+"""A sweep is done once, goes on where it stopped, leaves held runs alone, tells failures, and its
+rows give the tables.
+"""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fewmask.benchmark.rows import add_rows, read_rows
+from fewmask.benchmark.score import score_bound
+from fewmask.benchmark.sweep import Plan, plan_runs, read_plan, run_sweep
+from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.io.lock import folder_lock
+from fewmask.io.run import PRECISIONS, RunFolder
+from fewmask.io.tables import write_csv
+from fewmask.io.text import write_toml
+from fewmask.predict import Predictor, load_predictor
+from tests.cli.test_commands import fewmask
+from tests.scans import write_scans
+
+SMALL = {"channels": [4, 8], "labelled": 2}
+
+
+def plan_file(folder: Path, **changes: object) -> Path:
+    """Two draws of a small U-Net, three cases to learn from, two to test on, the same two
+    `elsewhere`.
+    """
+    cases = write_scans(folder / "data" / "home")
+    for kind in ("images", "labels"):
+        (folder / "data" / "far" / kind).mkdir(parents=True)
+        for case in cases[3:]:
+            name = f"{case}.nii.gz"
+            (folder / "data" / "far" / kind / name).write_bytes(
+                (folder / "data" / "home" / kind / name).read_bytes()
+            )
+    record = {
+        "data": "home", "label": ["liver=6"], "recipe": "ct", "split": {"train": cases[:3], "test":
+        cases[3:]},
+        "elsewhere": [{"name": "far", "images": "far/images", "truth": "far/labels",
+        "label": ["liver=6"]}],
+        "runs": [{"method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 2, "set": SMALL}],
+    }  # fmt: skip
+    path = folder / "plan.toml"
+    write_toml(path, record | changes)
+    return path
+
+
+def go(folder: Path, plan: Plan, **options: object):
+    """Run the sweep and return its summary and rows."""
+    rows = folder / "rows" / "plan.csv"
+    said: list[str] = []
+    summary = run_sweep(
+        plan, folder / "data", folder / "work", rows, device="cpu", say=said.append, **options
+    )  # type: ignore[arg-type]
+    return summary, read_rows(rows)
+
+
+def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path))
+    first, rows = go(tmp_path, plan, part=(1, 2))
+    assert [row["draw"] for row in rows] == ["0"] * 4 and len(first.done) == 1
+    again, rows = go(tmp_path, plan)
+    assert again.there == first.done and len(again.done) == 1 and len(rows) == 8
+    last, same = go(tmp_path, plan)
+    assert (len(last.done), len(last.there), same) == (0, 2, rows)
+    home = [row for row in rows if (row["domain"], row["draw"]) == ("test", "0")]
+    far = [row for row in rows if (row["domain"], row["draw"]) == ("far", "0")]
+    assert [row["case"] for row in home] == ["case_03", "case_04"]
+    assert [row["dice"] for row in home] == [row["dice"] for row in far], (
+        "the same scans and truth, twice"
+    )
+    assert all(row["sam_mix_slices"] == "4" for row in rows)
+    records = [
+        RunFolder.open(tmp_path / "work" / run.name / "run").read_config()
+        for run in plan_runs(plan)
+    ]
+    probed = [(str(index), PRECISIONS[record["bf16"]]) for index, record in enumerate(records)]
+    assert {row["steps"] for row in rows} == {"2"} and {
+        (row["draw"], row["precision"]) for row in rows
+    } == set(probed)
+
+
+def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
+    """Its Dice over all voxels is ours; the other protocol's columns stay empty, and a table
+    without them is read as that.
+    """
+    plan = replace(read_plan(plan_file(tmp_path)), protocol="la-2018")
+    _, rows = go(tmp_path, plan, part=(1, 2))
+    assert all(row["sam_mix_dice"] == "" and row["la_2018_asd_voxel"] for row in rows)
+    assert all(row["la_2018_dice"] == row["dice"] for row in rows)
+    older = tmp_path / "older.csv"
+    names = [name for name in rows[0] if not name.startswith(("sam_mix", "la_2018"))]
+    write_csv(
+        older,
+        [*names, "scanner"],
+        [{**{name: row[name] for name in names}, "scanner": "A"} for row in rows],
+    )
+    assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows]
+    assert all(row["la_2018_dice"] == "" for row in read_rows(older))
+    add_rows(older, [{**rows[0], "draw": 7}])
+    assert [row["la_2018_dice"] for row in read_rows(older)] == [""] * len(rows) + [
+        rows[0]["la_2018_dice"]
+    ]
+    assert [row["scanner"] for row in read_rows(older)] == ["A"] * len(rows) + [""], (
+        "a column of theirs stays"
+    )
+    add_rows(older, [{**rows[0], "draw": 7, "dice": 0.5}])
+    assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows] + ["0.5"], (
+        "the same run, anew"
+    )
+
+
+def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
+    """At home and elsewhere; a stride that leaves gaps fails the run, and no row is written."""
+    strides: list[tuple[int, int, int] | None] = []
+    inner = Predictor._run_windows
+    monkeypatch.setattr(
+        Predictor,
+        "_run_windows",
+        lambda self, *args: (strides.append(self.stride), inner(self, *args))[1],
+    )
+    grid = {
+        "method": ["vnet"],
+        "volumes": [1],
+        "steps": 1,
+        "set": {"patch": [16, 16, 16], "filters": 2, "norm": "batch"},
+    }
+    plan = read_plan(plan_file(tmp_path, runs=[grid], stride=[16, 8, 16]))
+    _, rows = go(tmp_path, plan)
+    assert strides == [(16, 8, 16)] * 4 and len(rows) == 4
+    summary, rows = go(tmp_path, replace(plan, stride=(16, 16, 8)))
+    assert strides[4:] == [(16, 16, 8)] * 4 and len(summary.done) == 1, (
+        "no mask of the other windows is taken for these"
+    )
+    assert [row["stride"] for row in rows] == ["16,16,8"] * 4
+    summary, _ = go(tmp_path, replace(plan, stride=(16, 16, 8)))
+    assert len(strides) == 8 and len(summary.there) == 1
+    gaps, rows = go(
+        tmp_path, replace(plan, stride=(16, 24, 16), runs=[replace(plan.runs[0], seed=[1])])
+    )
+    assert "leaves gaps" in gaps.failed[0]["what"] and len(rows) == 4
+
+
+def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:
+    """`far` is `test` again, so its bound is too; a bound of a missing truth is an error."""
+    grid = {
+        "method": ["sam_mix"],
+        "slices": [2],
+        "steps": 1,
+        "set": {"encoder": "tiny", "classifier_width": 8},
+    }
+    _, rows = go(tmp_path, read_plan(plan_file(tmp_path, runs=[grid])))
+    found = {(row["domain"], row["prompts"]): row for row in rows if row["case"] == "case_03"}
+    assert len(found) == 4 and len(rows) == 8
+    same = ("dice", "hd95_mm", "sam_mix_dice", "sam_mix_slices")
+    for prompts in ("automatic", "oracle-box"):
+        assert [found["test", prompts][name] for name in same] == [
+            found["far", prompts][name] for name in same
+        ]
+    predictor = load_predictor(next((tmp_path / "work").glob("sam_mix*")) / "run")
+    far = tmp_path / "data" / "far"
+    (far / "labels" / "case_03.nii.gz").unlink()
+    with pytest.raises(BadDataset, match="no truth is called case_03"):
+        score_bound(predictor, far / "images", far / "labels", {"liver": (6,)}, tmp_path / "bound")
+
+
+def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path))
+    bad = replace(plan.runs[0], method=["unet"], slices=[3], draw=[0], set={"chanels": 3})
+    plan = replace(plan, runs=[*plan.runs, bad])
+    held = tmp_path / "work" / plan_runs(plan)[0].name
+    held.mkdir(parents=True)
+    with folder_lock(held, "sweep"):
+        summary, rows = go(tmp_path, plan)
+    assert summary.elsewhere == [held.name] and len(summary.done) == 1 and len(rows) == 4
+    assert len(summary.failed) == 1 and "chanels" in summary.failed[0]["what"]
+
+
+def test_a_scan_that_cannot_be_read_is_told_and_its_run_has_no_row(tmp_path: Path) -> None:
+    """Else one test case of three would silently miss from the mean."""
+    plan = read_plan(plan_file(tmp_path))
+    for kind in ("images", "labels"):
+        whole = tmp_path / "data" / "far" / kind / "case_03.nii.gz"
+        whole.with_name("case_09.nii.gz").write_bytes(whole.read_bytes())
+    (tmp_path / "data" / "far" / "images" / "case_09.nii.gz").write_bytes(whole.read_bytes()[:60])
+    summary, rows = go(tmp_path, plan, part=(1, 2))
+    assert not rows and not summary.done
+    (failed,) = summary.failed
+    assert (
+        failed["error"] == "BadDataset"
+        and failed["what"].startswith("far: case_09: ")
+        and "check" in failed["fix"]
+    )
+
+
+def test_an_unfinished_run_goes_on(tmp_path: Path) -> None:
+    """Trained but not scored when the process died: scored now, without training again."""
+    plan = read_plan(plan_file(tmp_path))
+    go(tmp_path, plan, part=(1, 2))
+    rows = tmp_path / "rows" / "plan.csv"
+    weights = tmp_path / "work" / plan_runs(plan)[0].name / "run" / "weights.safetensors"
+    before, stamp = rows.read_text(), weights.stat().st_mtime_ns
+    rows.unlink()
+    go(tmp_path, plan, part=(1, 2))
+    assert rows.read_text() == before and weights.stat().st_mtime_ns == stamp
+
+
+def test_first_draw_first_and_names_tell_runs_apart(tmp_path: Path) -> None:
+    grids = [
+        {"method": ["unet"], "slices": [5, 50], "draw": [0, 1], "minutes": 10.0},
+        {"method": ["unet"], "volumes": [3], "steps": 7, "set": {"tags_as_empty": True}},
+    ]
+    names = [run.name for run in plan_runs(read_plan(plan_file(tmp_path, runs=grids)))]
+    assert names == [
+        "unet-5s-draw0-seed0-10min", "unet-50s-draw0-seed0-10min",
+        "unet-tags_as_empty=true-3v-draw0-seed0-7steps",
+        "unet-5s-draw1-seed0-10min", "unet-50s-draw1-seed0-10min",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"runs": []}, "names no run"),
+        ({"runs": [{"method": ["unet"], "slices": [2, 2], "steps": 1}]}, "names a run twice"),
+        ({"run": []}, "unknown key 'run'"),
+        ({"runs": [{"method": ["unet"], "slice": [2]}]}, "unknown key 'slice'"),
+    ],
+)
+def test_a_bad_file_is_refused(tmp_path: Path, changes: dict, what: str) -> None:
+    with pytest.raises(BadConfig, match=what):
+        read_plan(plan_file(tmp_path, **changes))
+
+
+def test_commands(tmp_path: Path) -> None:
+    path = plan_file(tmp_path)
+    words = ("sweep", path, "--data", tmp_path / "data", "--work", tmp_path / "work")
+    assert fewmask(*words, "--dry").stdout.splitlines() == [
+        run.name for run in plan_runs(read_plan(path))
+    ]
+    assert fewmask(*words, "--part", "3/2").returncode == 2
+    assert fewmask(*words).returncode == 0
+    with (tmp_path / "work" / "sweep.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["draw"] for line in lines] == ["0", "1"] and "far automatic dice" in lines[0]
+    table = fewmask("compare", tmp_path / "rows" / "plan.csv", "--values", "--protocol", "sam-mix")
+    assert table.returncode == 0 and "HD px" in table.stdout and "case_03" in table.stdout
+    assert "published" not in table.stdout, "the paper has no U-Net with two slices"
+    assert fewmask("compare", tmp_path / "rows" / "plan.csv", "--against", "vnet").returncode == 2
