@@ -1,4 +1,4 @@
-"""Does another version of the code give the same bits? Every method, ten steps on phantoms, resumed.
+"""Does another version of the code give the same bits? Every method, ten steps, resumed.
 
     python benchmarks/identity.py --against ../other-checkout
 
@@ -27,7 +27,10 @@ except ImportError:  # where it lay in 0.1
     from fewmask.prepare.phantom import write_phantoms
 write_phantoms(Path(sys.argv[1]), 5)
 """
-NAMES = "from fewmask.methods import is_external, names; print(*(n for n in names() if not is_external(n)))"
+NAMES = """
+from fewmask.methods import is_external, names
+print(*(name for name in names() if not is_external(name)))
+"""
 SLICES = ("ada_sam", "multimix", "sam_mix", "sam_pp", "trans_unet", "unet")
 SETTINGS = {
     "sam_mix": ["classifier_width=8", "pseudo_weight=0.1"],

@@ -143,7 +143,6 @@ def read_plan(path: Path) -> Plan:
     if not runs or len({run.name for run in runs}) < len(runs):
         raise BadConfig(
             f"{path.name} names no run" if not runs else f"{path.name} names a run twice",
-            did="nothing was started",
             fix="give each [[runs]] a method and slices or volumes, no combination twice",
             code="C02",
         )

@@ -131,7 +131,6 @@ def _read(source: Path) -> tuple[str, Mapping[str, Tensor]]:
             raise BadCheckpoint(
                 "no model.safetensors in the folder",
                 where=str(source),
-                did="nothing was loaded",
                 fix="save the model with safe_serialization=True, or give the .pth file",
                 code="W07",
             )
@@ -143,7 +142,6 @@ def _read(source: Path) -> tuple[str, Mapping[str, Tensor]]:
         raise BadCheckpoint(
             "no such file of weights",
             where=str(source),
-            did="nothing was loaded",
             fix="check the path",
             code="W07",
         )
@@ -158,7 +156,6 @@ def _check_config(folder: Path) -> None:
         raise BadCheckpoint(
             f"the folder holds a {kind!r} model, not SAM",
             where=str(folder),
-            did="nothing was loaded",
             fix="SAM or MedSAM",
             code="W04",
         )

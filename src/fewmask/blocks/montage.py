@@ -34,7 +34,6 @@ class Montage:
             raise BadConfig(
                 f"slices of {self.patch[1]} x {self.patch[2]} px do not fit a canvas of "
                 f"{self.canvas} px",
-                did="nothing was started",
                 fix="use a smaller patch or a larger canvas",
                 code="C02",
             )

@@ -50,7 +50,6 @@ def evaluate(
         if oracle_box:
             raise BadConfig(
                 "--oracle-box needs the model",
-                did="nothing was started",
                 fix="fewmask evaluate RUN --oracle-box",
                 code="C02",
             )

@@ -57,7 +57,6 @@ def read_options(
         except ValueError as error:
             raise BadConfig(
                 f"--spacing {spacing!r} is not three numbers",
-                did="nothing was started",
                 fix="--spacing '0.8 0.8 5'",
                 code="C02",
             ) from error
@@ -109,9 +108,7 @@ def explain(line: dict[str, Any]) -> str:
 def existing(path: Path, what: str) -> Path:
     """The path, or a clear error."""
     if not path.exists():
-        raise BadConfig(
-            f"no such {what}: {path}", did="nothing was started", fix="check the path", code="C05"
-        )
+        raise BadConfig(f"no such {what}: {path}", fix="check the path", code="C05")
     return path
 
 
@@ -120,7 +117,6 @@ def one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
         raise BadConfig(
             f"{flag} {value!r} is not known",
-            did="nothing was started",
             fix=f"use {' or '.join(allowed)}",
             code="C02",
         )
@@ -134,7 +130,6 @@ def three_whole_numbers(flag: str, text: str | None) -> tuple[int, int, int] | N
     if len(parts) != 3 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise BadConfig(
             f"{flag} {text!r} is not three whole numbers",
-            did="nothing was started",
             fix=f"{flag} 4,18,18",
             code="C02",
         )

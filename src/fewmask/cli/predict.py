@@ -54,7 +54,6 @@ def predict(
         if not (source / "dataset.json").exists() or not (source / "cases").is_dir():
             raise BadConfig(
                 "where should the masks go?",
-                did="nothing was started",
                 fix="add --out masks",
                 code="C02",
             )

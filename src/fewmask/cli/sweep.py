@@ -83,7 +83,6 @@ def _part(text: str) -> tuple[int, int]:
     if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
         raise BadConfig(
             f"--part {text!r} is not i/n",
-            did="nothing was started",
             fix="--part 1/4 to --part 4/4",
             code="C02",
         )

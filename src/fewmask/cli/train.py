@@ -69,7 +69,6 @@ def train(
     if amp not in ("auto", "on", "off"):
         raise BadConfig(
             f"--amp {amp!r} is not known",
-            did="nothing was started",
             fix="use auto, on or off",
             code="C02",
         )

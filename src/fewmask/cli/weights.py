@@ -30,7 +30,6 @@ def weights(
     if what is None:
         raise BadConfig(
             f"{action} what?",
-            did="nothing was started",
             fix=f"fewmask weights {action} sam-vit-b, or a path",
             code="C02",
         )

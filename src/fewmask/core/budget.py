@@ -139,7 +139,6 @@ def _check_count(n: int, available: int, kind: str) -> None:
     if not 0 < n <= available:
         raise BadConfig(
             f"{n} labelled {kind} asked for, {available} available in the training part",
-            did="nothing was started",
             fix=f"use --{kind} with a number from 1 to {available}"
             if available
             else "outline at least one slice, or see `fewmask check`",

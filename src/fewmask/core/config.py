@@ -29,7 +29,6 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
             raise BadConfig(
                 f"unknown key {key!r} in {place}",
                 where=f"known keys: {', '.join(sorted(known))}",
-                did="nothing was started",
                 fix=_nearest(key, known),
                 code="C01",
             )
@@ -43,7 +42,6 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
         ):
             raise BadConfig(
                 f"{place} lacks the key {f.name!r}",
-                did="nothing was started",
                 fix=f"add {f.name}",
                 code="C02",
             )
@@ -80,7 +78,6 @@ def apply_settings(config: T, settings: Iterable[str], place: str = "config") ->
         if not equals or not key.strip():
             raise BadConfig(
                 f"--set {line!r} is not of the form key=value",
-                did="nothing was started",
                 code="C02",
             )
         config = _set(config, key.strip().split("."), text.strip(), place)
@@ -120,14 +117,13 @@ def _set(config: Any, path: list[str], text: str, place: str) -> Any:
     if name not in known:
         raise BadConfig(
             f"unknown key {name!r} in {place}",
-            did="nothing was started",
             fix=_nearest(name, known),
             code="C01",
         )
     if len(path) > 1:
         inner = getattr(config, name)
         if not is_dataclass(inner):
-            raise BadConfig(f"{place}.{name} has no parts", did="nothing was started", code="C01")
+            raise BadConfig(f"{place}.{name} has no parts", code="C01")
         return replace(config, **{name: _set(inner, path[1:], text, f"{place}.{name}")})
     hint = typing.get_type_hints(type(config))[name]
     return replace(config, **{name: _read(text, hint, f"{place}.{name}")})
@@ -183,7 +179,6 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
         return value
     raise BadConfig(
         f"{place} = {value!r} is not {_type_name(hint)}",
-        did="nothing was started",
         fix=f"give {_type_name(hint)}",
         code="C02",
     )

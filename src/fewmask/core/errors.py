@@ -15,20 +15,22 @@ class FewmaskError(Exception):
     """
 
     exit_code = 1
+    did = ""
+    """What is true of every error of this class when nothing else is said; no claim by default."""
 
     def __init__(
         self,
         what: str,
         *,
         where: str | Sequence[str] = (),
-        did: str = "no file was changed",
+        did: str | None = None,
         fix: str = "",
         code: str = "",
     ) -> None:
         super().__init__(what)
         self.what = what
         self.where = (where,) if isinstance(where, str) else tuple(where)
-        self.did = did
+        self.did = type(self).did if did is None else did
         self.fix = fix
         self.code = code
 
@@ -69,12 +71,14 @@ class BadCheckpoint(FewmaskError):
     """Weights or a saved state cannot be used."""
 
     exit_code = 3
+    did = "nothing was loaded"
 
 
 class BadConfig(FewmaskError):
     """A flag, config key or value is wrong, or the request cannot be met."""
 
     exit_code = 2
+    did = "nothing was started"
 
 
 class LabelWithheld(FewmaskError):

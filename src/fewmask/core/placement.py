@@ -177,7 +177,6 @@ class VolumePlacement:
         if recipe.stretch:
             raise BadConfig(
                 f"recipe {recipe.name!r} stretches slices, which leaves a volume without a spacing",
-                did="nothing was started",
                 fix="prepare with --recipe ct or mr for methods that work in 3D",
                 code="C02",
             )

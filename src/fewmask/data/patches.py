@@ -131,9 +131,7 @@ class PatchLoader:
         wants are still to be made: 0 in the scan, `IGNORE` beyond it.
         """
         if loader.patch is None:
-            raise BadConfig(
-                "the method wants slices, not patches", did="nothing was started", code="C02"
-            )
+            raise BadConfig("the method wants slices, not patches", code="C02")
         self._prepared, self._feed, self._seed, self._patch = prepared, loader, seed, loader.patch
         self._gate = LabelGuard(prepared, budget)
         self._granted: dict[str, list[int]] = {}
@@ -142,7 +140,6 @@ class PatchLoader:
         if loader.labelled and not self._granted:
             raise BadConfig(
                 "the budget grants no mask",
-                did="nothing was started",
                 fix="use --slices or --volumes",
                 code="C02",
             )

@@ -52,14 +52,12 @@ class SliceLoader:
         if loader.labelled and not labelled:
             raise BadConfig(
                 "the budget grants no mask",
-                did="nothing was started",
                 fix="use --slices or --volumes",
                 code="C02",
             )
         if not loader.labelled and not self._pools["weak"]:
             raise BadConfig(
                 "the method learns from image tags only, and there are none",
-                did="nothing was started",
                 fix="fewmask prepare ... --tags tags.csv",
                 code="C02",
             )

@@ -102,7 +102,6 @@ def require() -> dict[str, str]:
         raise BadConfig(
             "nnU-Net is not set up here",
             where=str(home()),
-            did="nothing was started",
             fix="fewmask nnunet setup",
         )
     return found

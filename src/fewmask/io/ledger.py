@@ -92,7 +92,6 @@ def entry(name: str) -> Weights:
     raise BadCheckpoint(
         f"the ledger has no weights called {name!r}",
         where="",
-        did="nothing was loaded",
         fix=f"use one of: {', '.join(known.name for known in LEDGER)}",
         code="W07",
     )

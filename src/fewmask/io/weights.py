@@ -131,7 +131,6 @@ def check_fit(
         raise BadCheckpoint(
             f"weights do not fit ({len(problems)} differences)",
             where=[str(path), *problems[:5]],
-            did="nothing was loaded",
             fix="use the weights of this method and --encoder",
             code="W04",
         )
@@ -154,7 +153,6 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
                 str(path),
                 str(error).splitlines()[0][:160] if str(error) else type(error).__name__,
             ],
-            did="nothing was loaded",
             fix="ask its author for a safetensors file, or convert it in a throw-away container",
             code="W01",
         ) from error
@@ -169,7 +167,6 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
         raise BadCheckpoint(
             "the file holds no table of tensors",
             where=str(path),
-            did="nothing was loaded",
             code="W02",
         )
     return dict(content)
@@ -237,7 +234,6 @@ def _damaged(path: Path, why: str, code: str = "W04") -> BadCheckpoint:
     return BadCheckpoint(
         f"weights are damaged: {why}",
         where=str(path),
-        did="nothing was loaded",
         fix="copy the file again from its source",
         code=code,
     )

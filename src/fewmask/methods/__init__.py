@@ -64,7 +64,5 @@ def _module(name: str) -> ModuleType:
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"use one of: {', '.join(names())}"
-        raise BadConfig(
-            f"no method is called {name!r}", did="nothing was started", fix=hint, code="C01"
-        )
+        raise BadConfig(f"no method is called {name!r}", fix=hint, code="C01")
     return importlib.import_module(f"fewmask.methods.{name}")

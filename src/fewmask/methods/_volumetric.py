@@ -130,7 +130,6 @@ def check_patches(config: Patches, prefix: str = "") -> None:
     if not 0 <= config.centred <= 1:
         raise BadConfig(
             f"{prefix}centred={config.centred:g} is no part of the labelled patches",
-            did="nothing was started",
             fix=f"use a number from 0 to 1, such as --set {prefix}centred=0.5",
             code="C02",
         )
@@ -138,7 +137,6 @@ def check_patches(config: Patches, prefix: str = "") -> None:
         raise BadConfig(
             f"patches of {patch} cannot be turned by quarters: a turn makes {w} x {h} voxels "
             f"of {h} x {w}",
-            did="nothing was started",
             fix=f"--set {prefix}turns=false, or a square patch: --set {prefix}patch=({d},{h},{h})",
             code="C02",
         )
@@ -152,7 +150,6 @@ def check_vnet(config: Volumetric) -> None:
     if any(side % DEPTH or side <= 0 for side in config.patch):
         raise BadConfig(
             f"patch sides {config.patch} are not multiples of {DEPTH}",
-            did="nothing was started",
             fix="--set patch=(80,112,112), or (48,64,64)",
             code="C02",
         )
@@ -161,14 +158,12 @@ def check_vnet(config: Volumetric) -> None:
         if count < 1:
             raise BadConfig(
                 f"{name}={count}: every step needs a patch of these",
-                did="nothing was started",
                 fix=f"--set {name}=2, or --method vnet, which learns from labelled scans alone",
                 code="C02",
             )
     if config.norm == "instance" and config.renew_norms:
         raise BadConfig(
             "instance norms keep no statistics that could be taken anew",
-            did="nothing was started",
             fix="leave renew_norms out, or --set norm=batch",
             code="C02",
         )
@@ -176,7 +171,6 @@ def check_vnet(config: Volumetric) -> None:
         raise BadConfig(
             f"a patch of {config.patch} is one voxel at the bottom of V-Net, and one voxel has "
             "no variance to normalise by",
-            did="nothing was started",
             fix="--set patch=(32,32,32), or --set norm=batch",
             code="C02",
         )

@@ -155,7 +155,6 @@ def build(config: Config, task: Task) -> "AdaSam":
     if config.head == "pooled" and config.guide_weight:
         raise BadConfig(
             "head=pooled answers for the whole slice, so no outline can say where it should look",
-            did="nothing was started",
             fix="--set head=pooled --set guide_weight=0",
             code="C02",
         )

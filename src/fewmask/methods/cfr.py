@@ -90,14 +90,12 @@ def check_stages(config: Config) -> None:
         raise BadConfig(
             "with turns=false left and right stay what they are, but SAM, which labels the "
             "scans, would learn turned patches",
-            did="nothing was started",
             fix="--set finetune.turns=false",
             code="C02",
         )
     if not 0 < config.finetune_share < 1:
         raise BadConfig(
             f"finetune_share={config.finetune_share:g} leaves one of the two trainings no time",
-            did="nothing was started",
             fix="use a number between 0 and 1, such as --set finetune_share=0.5",
             code="C02",
         )
@@ -129,7 +127,7 @@ def _check_online(config: Config) -> None:
     )
     for wrong, what, fix in checks:
         if wrong:
-            raise BadConfig(what, did="nothing was started", fix=fix, code="C02")
+            raise BadConfig(what, fix=fix, code="C02")
 
 
 def build(config: Config, task: Task) -> VolumetricNet:

@@ -42,7 +42,6 @@ def build(config: Config, task: Task) -> NoReturn:
     """Raises `BadConfig`: there is no network of ours to build."""
     raise BadConfig(
         "nnU-Net is a program, not a network of ours",
-        did="nothing was started",
         fix="--method unet",
         code="C02",
     )

@@ -36,7 +36,6 @@ def stages(config: Config) -> tuple[Stage, ...]:
     if config.pseudo == "online":
         raise BadConfig(
             "sfr_plus labels whole scans between its stages, so its labels are stored",
-            did="nothing was started",
             fix="leave pseudo out, or --method cfr --set pseudo=online",
             code="C02",
         )

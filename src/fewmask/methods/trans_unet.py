@@ -51,7 +51,6 @@ def build(config: Config, task: Task) -> "TransUNet":
     if task.size % stride:
         raise BadConfig(
             f"{task.size} px is not a multiple of {stride}",
-            did="nothing was started",
             fix=f"prepare with a size that is a multiple of {stride}, or fewer channels",
             code="C02",
         )

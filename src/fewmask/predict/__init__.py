@@ -29,7 +29,6 @@ def load_predictor(run: Path, device: str | None = None, engine: Engine = "torch
     if engine != "torch":
         raise BadConfig(
             "nnU-Net has no other engine",
-            did="nothing was started",
             fix="leave --engine out",
             code="C02",
         )

@@ -114,7 +114,6 @@ class Predictor:
             if not isinstance(getattr(method, "sam", None), Sam) or place.type != "cpu":
                 raise BadConfig(
                     "OpenVINO runs the encoder of methods with a SAM, on the CPU",
-                    did="nothing was started",
                     fix="leave --engine out",
                     code="C02",
                 )

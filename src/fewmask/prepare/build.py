@@ -87,7 +87,6 @@ def prepare(
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",
-            did="nothing was started",
             fix="add --label liver=6",
             code="C02",
         )

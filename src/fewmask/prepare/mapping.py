@@ -60,9 +60,7 @@ def parse_labels(lines: Iterable[str]) -> Wanted:
             taken[source] = name
         wanted[name] = tuple(sources)
     if len(wanted) > _MAX_CLASSES:
-        raise BadConfig(
-            f"{len(wanted)} classes, {_MAX_CLASSES} at most", did="nothing was started", code="C02"
-        )
+        raise BadConfig(f"{len(wanted)} classes, {_MAX_CLASSES} at most", code="C02")
     return wanted
 
 
@@ -144,9 +142,7 @@ def map_parts(
                 raise _overlap(name, first, int(np.count_nonzero(other)), where)
             voxels[inside] = index
     if voxels is None:
-        raise BadConfig(
-            "no class was asked for", did="nothing was started", fix="add --label liver", code="C02"
-        )
+        raise BadConfig("no class was asked for", fix="add --label liver", code="C02")
     return Mapped(voxels)
 
 
@@ -222,7 +218,7 @@ def _source(line: str, text: str) -> int | str:
 
 
 def _nonsense(line: str, why: str, fix: str) -> BadConfig:
-    return BadConfig(f"--label {line!r}: {why}", did="nothing was started", fix=fix, code="C02")
+    return BadConfig(f"--label {line!r}: {why}", fix=fix, code="C02")
 
 
 def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:

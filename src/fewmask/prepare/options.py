@@ -53,7 +53,6 @@ class PrepareOptions:
         if self.masks not in ("partial", "complete"):
             raise BadConfig(
                 f"masks {self.masks!r} are not known",
-                did="nothing was started",
                 fix="partial or complete",
                 code="C02",
             )
@@ -66,7 +65,6 @@ class PrepareOptions:
         if self.recipe not in RECIPES:
             raise BadConfig(
                 f"no recipe is called {self.recipe!r}",
-                did="nothing was started",
                 fix=f"use one of: {', '.join(RECIPES)}",
                 code="C01",
             )

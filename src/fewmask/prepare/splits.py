@@ -34,7 +34,6 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
     except re.error as error:
         raise BadConfig(
             f"--patients {source!r} is no regular expression: {error}",
-            did="nothing was started",
             code="C02",
         ) from error
     found = {case: pattern.search(case) for case in cases}
@@ -42,7 +41,6 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
     if absent or pattern.groups != 1:
         raise BadConfig(
             f"--patients {source!r} finds no patient in {', '.join(absent[:3]) or 'any case'}",
-            did="nothing was started",
             fix="write one group, such as '^(p[0-9]+)'",
             code="S01",
         )

@@ -29,7 +29,6 @@ def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
     if request.minutes is not None:
         raise BadConfig(
             f"{request.method} cannot be told how many minutes to train",
-            did="nothing was started",
             fix=f"use --steps, a multiple of {every}",
             code="C02",
         )
@@ -38,7 +37,6 @@ def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
         raise BadConfig(
             f"{request.method} trains whole epochs of {every} steps, and {steps} steps were "
             "asked for",
-            did="nothing was started",
             fix=f"--steps {max(1, round(steps / every)) * every}, or --set steps_per_epoch={steps}",
             code="C02",
         )

@@ -25,7 +25,6 @@ def choose_device(wanted: str | None) -> torch.device:
     except RuntimeError as error:
         raise BadConfig(
             f"--device {wanted!r} is not known",
-            did="nothing was started",
             fix="use cpu or cuda",
             code="C02",
         ) from error

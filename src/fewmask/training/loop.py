@@ -70,7 +70,6 @@ def train(request: TrainRequest, progress: OnProgress | None = None) -> Path:
         raise BadConfig(
             "the run folder lies inside the prepared dataset, which takes no other files",
             where=str(request.out),
-            did="nothing was started",
             fix="choose another --out",
             code="F11",
         )
@@ -107,7 +106,6 @@ def _train_stage(
     if not budget.masks and (external or _build(config).batch_spec.labelled):
         raise BadConfig(
             f"{request.method} learns from outlined slices, and the budget grants none",
-            did="nothing was started",
             fix="use --slices 1 or more",
             code="C02",
         )
@@ -551,7 +549,6 @@ def _same(
         raise BadConfig(
             "the run folder was made from another request",
             where=[str(run.path), *differences[:8]],
-            did="nothing was started",
             fix="use the first command again, or another --out",
             code="C06",
         )

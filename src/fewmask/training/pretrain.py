@@ -77,7 +77,6 @@ class PretrainConfig:
         if self.steps < 1 or self.pixels < 256 * 256 or self.targets < 1:
             raise BadConfig(
                 "steps and targets must be 1 or more, pixels 65536 or more",
-                did="nothing was started",
                 code="C02",
             )
 
@@ -136,7 +135,6 @@ def _claim(out: Path, config: PretrainConfig, device: torch.device) -> None:
         raise BadConfig(
             "the folder was made from another request",
             where=[str(out), *changed],
-            did="nothing was started",
             fix="use the first command again, or another --out",
             code="C06",
         )

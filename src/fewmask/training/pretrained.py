@@ -48,9 +48,7 @@ def load_pretrained(method: Method, wanted: dict[str, str]) -> None:
     """
     sam = getattr(method, "sam", None)
     if not isinstance(sam, Sam):
-        raise BadConfig(
-            "the method has no SAM to load weights into", did="nothing was started", code="C02"
-        )
+        raise BadConfig("the method has no SAM to load weights into", code="C02")
     path: Path = locate(wanted["name"])
     tensors = {
         lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()
@@ -96,7 +94,6 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
         raise BadConfig(
             "embeddings can be kept only of a wholly frozen encoder on whole slices without "
             "augmentation",
-            did="nothing was started",
             fix="no --embeddings"
             if patches
             else "--set tune=decoder --set augment=false, or no --embeddings",

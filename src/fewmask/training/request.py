@@ -58,21 +58,18 @@ class TrainRequest:
         if (self.slices is None) == (self.volumes is None):
             raise BadConfig(
                 "say how many masks may be seen",
-                did="nothing was started",
                 fix="use either --slices N or --volumes N",
                 code="C02",
             )
         if self.in_order and self.volumes is None:
             raise BadConfig(
                 "--in-order is for volumes",
-                did="nothing was started",
                 fix="use --volumes N",
                 code="C02",
             )
         if self.minutes is not None and self.steps is not None:
             raise BadConfig(
                 "--minutes and --steps exclude each other",
-                did="nothing was started",
                 fix="leave one out",
                 code="C02",
             )
@@ -81,7 +78,6 @@ class TrainRequest:
         ):
             raise BadConfig(
                 "training must last at least one step",
-                did="nothing was started",
                 fix="give --steps 1 or more",
                 code="C02",
             )

@@ -49,7 +49,6 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
     if request.until not in names:
         raise BadConfig(
             f"{request.method} has no stage {request.until!r}",
-            did="nothing was started",
             fix=f"use one of: {', '.join(names)}" if names else "leave --until out",
             code="C02",
         )
@@ -66,7 +65,6 @@ def _encoder_of(method: str, config: Any) -> str:
     if not parts:
         raise BadConfig(
             f"{method} has no encoder to choose",
-            did="nothing was started",
             fix="leave --encoder out",
             code="C02",
         )
@@ -102,7 +100,6 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
         raise BadConfig(
             f"{plan[-1].method} learns from scans that SAM labels, and none is left to label",
             where=f"{budget.masks} labelled {budget.kind} lie in {count} of {count} training scans",
-            did="nothing was started",
             fix=(
                 f"use fewer --{budget.kind}, or a method that learns from masks alone: --method "
                 "vnet or canvas_sam"

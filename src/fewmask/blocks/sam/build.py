@@ -37,7 +37,6 @@ def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
     if side % size.patch:
         raise BadConfig(
             f"patches of {size.patch} px do not tile an image of {side} px",
-            did="nothing was started",
             fix=f"use a size that is a multiple of {size.patch}",
             code="C02",
         )

@@ -64,7 +64,6 @@ def size_named(name: str) -> SamSize:
     if name not in SIZES:
         raise BadConfig(
             f"no encoder is called {name!r}",
-            did="nothing was started",
             fix=f"use one of: {', '.join(SIZES)}",
             code="C02",
         )

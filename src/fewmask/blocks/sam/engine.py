@@ -53,7 +53,6 @@ class OpenVinoEncoder(nn.Module):
         except ImportError as error:
             raise BadConfig(
                 "OpenVINO is not installed",
-                did="nothing was started",
                 fix="pip install 'fewmask[openvino]'",
                 code="F21",
             ) from error

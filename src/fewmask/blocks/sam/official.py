@@ -83,7 +83,6 @@ def rename(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
             raise BadCheckpoint(
                 f"two tensors are called {ours} and differ",
                 where=where,
-                did="nothing was loaded",
                 code="W04",
             )
         renamed[ours] = tensor
@@ -110,7 +109,6 @@ def find_size(tensors: Mapping[str, Tensor], where: str) -> SamSize:
     raise BadCheckpoint(
         f"no SAM we know has {depth} layers of width {width}",
         where=where,
-        did="nothing was loaded",
         fix=(
             f"sizes known: {', '.join(SIZES)}; original SAM and MedSAM fit, SAM 2, SAM-HQ and "
             "MobileSAM do not"
