@@ -43,6 +43,13 @@ def test_two_pixels_two_millimetres_apart() -> None:
     assert score.volume_error_ml == 0 and score.truth_ml == pytest.approx(0.002)
 
 
+def test_a_prediction_that_is_too_large_has_a_positive_volume_error() -> None:
+    """Voxels of 2 mm3: three of them for one of the truth are 0.004 mL too many."""
+    large, small = volume((0, 1, 1), (0, 2, 1), (0, 3, 1)), volume((0, 2, 1))
+    assert one(large, small).volume_error_ml == pytest.approx(0.004)
+    assert one(small, large).volume_error_ml == pytest.approx(-0.004)
+
+
 def test_half_overlap_by_hand() -> None:
     """Prediction x = 1, 2; truth x = 2, 3 (1 mm): Dice 2 * 1 / 4; distances 1, 0 and 0, 1: HD 1,
     ASSD 0.5.
@@ -60,8 +67,22 @@ def test_the_two_hd95_differ_as_stated() -> None:
     distances = surface_distances(
         volume((0, 0, 0), (0, 0, 4)) > 0, volume((0, 0, 0)) > 0, (1.0, 1.0, 1.0)
     )
-    assert distances.hd95 == pytest.approx(3.8) and distances.hd95_pooled == pytest.approx(3.6)
-    assert distances.asd == 2.0 and distances.assd == pytest.approx(4 / 3)
+    assert distances.hd95_mm == pytest.approx(3.8)
+    assert distances.hd95_pooled_mm == pytest.approx(3.6)
+    assert distances.asd_mm == 2.0 and distances.assd_mm == pytest.approx(4 / 3)
+
+
+@pytest.mark.parametrize(
+    ("pred", "truth", "empty"),
+    [
+        (volume(), volume(), "prediction and truth"),
+        (volume(), volume((0, 1, 1)), "prediction"),
+        (volume((0, 1, 1)), volume(), "truth"),
+    ],
+)
+def test_an_empty_mask_has_no_surface(pred: np.ndarray, truth: np.ndarray, empty: str) -> None:
+    with pytest.raises(ValueError, match=f"at least one voxel each; empty: {empty}$"):
+        surface_distances(pred > 0, truth > 0, (1.0, 1.0, 1.0))
 
 
 def test_empties_are_counted_not_averaged() -> None:
