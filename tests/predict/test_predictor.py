@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from fewmask.core.batch import BatchSpec, Probabilities, Task
+from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import Volume
 from fewmask.io.nifti import read_labels
 from fewmask.methods._method import Method
 from fewmask.predict import Predictor
 from fewmask.predict.folder import write_prediction
+from fewmask.predict.windows import Windows
 
 
 class Bright(Method):
@@ -253,9 +255,22 @@ def test_windows_are_asked_for_as_many_at_a_time_as_is_said(windows, asked) -> N
     volume, array = scan((0, 1, 2), (0, 0, 0))
     found = Predictor(Blocks(), RECIPE, Task(("organ",), 16), torch.device("cpu"), bf16=False)
     if windows is not None:
-        found.windows = windows
+        found = found.with_windows(batch=windows)
     labels = found.volume(volume).label_map
     assert found.method.asked == asked * 4
     assert np.array_equal(
         volume.grid.orientation.undo(labels.voxels), (array > 50).astype(np.uint8)
     )
+
+
+def test_other_windows_make_another_predictor() -> None:
+    """The network is shared, what is not named stays, and the first predictor is as it was."""
+    plain = Predictor(Blocks(), RECIPE, Task(("organ",), 16), torch.device("cpu"), bf16=False)
+    strided = plain.with_windows(stride=(1, 4, 8), gaussian=True)
+    both = strided.with_windows(batch=5)
+    assert both.windows == Windows((2, 8, 8), (1, 4, 8), gaussian=True, batch=5)
+    assert plain.windows == Windows((2, 8, 8)) and both.method is plain.method
+    with pytest.raises(BadConfig, match="leaves gaps"):
+        plain.with_windows(stride=(1, 9, 8))
+    with pytest.raises(BadConfig, match="for 3D methods"):
+        predictor().with_windows(batch=5)

@@ -1,5 +1,7 @@
 """Statistics of batch norms from all training scans: by hand, and at the end of a training."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,23 @@ def test_the_mean_over_scans_and_nothing_else() -> None:
     assert float(method.asked.running_mean) == pytest.approx(0.4, abs=1e-6)
     assert float(method.asked.running_var) == pytest.approx(0.0, abs=1e-9)
     assert float(method.other.running_mean) == 0 and float(method.other.running_var) == 1
-    assert not method.asked.training and method.asked.momentum == 0.1 and predictor.stride is None
+    assert not method.asked.training and method.asked.momentum == 0.1
+    assert predictor.windows is not None and predictor.windows.stride is None
+
+
+def test_norms_are_themselves_again_when_a_scan_fails() -> None:
+    """The second scan cannot be opened: nothing stays in training mode."""
+    recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, slice_mm=1.0, size=16)
+    predictor = Predictor(TwoNorms(), recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False)
+
+    def scans() -> Iterator[Volume]:
+        yield flat(20)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        renew_norms(predictor, scans())
+    for norm in (predictor.method.asked, predictor.method.other):
+        assert not norm.training and norm.momentum == 0.1
 
 
 def test_at_the_end_of_training_only_statistics_change(tmp_path) -> None:

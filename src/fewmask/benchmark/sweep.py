@@ -15,16 +15,26 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fewmask.benchmark.rows import add_rows, as_rows, domains_done, outcome, read_rows
+from fewmask.benchmark.rows import (
+    FinishedRun,
+    RunKey,
+    RunRow,
+    add_rows,
+    as_rows,
+    domains_done,
+    outcome,
+    read_rows,
+)
 from fewmask.benchmark.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
 from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.evaluate.scores import CaseScore
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json, read_toml, write_json
-from fewmask.predict import load_predictor, predict_folder, set_windows
+from fewmask.predict import Predicts, load_predictor, predict_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
@@ -99,10 +109,9 @@ class Run:
     settings: tuple[str, ...]
 
     @property
-    def key(self) -> dict[str, Any]:
+    def key(self) -> RunKey:
         """As its rows have it."""
-        empty = {name: "" if value is None else value for name, value in asdict(self).items()}
-        return {**empty, "settings": " ".join(self.settings)}
+        return RunKey(**{**asdict(self), "settings": " ".join(self.settings)})
 
     def request(self, prepared: Path, out: Path) -> TrainRequest:
         """As `train` takes it."""
@@ -111,13 +120,10 @@ class Run:
     @property
     def name(self) -> str:
         """Its folder."""
-        words = [
-            self.method,
-            *self.settings,
-            f"{self.slices}s" if self.slices is not None else f"{self.volumes}v",
-        ]
+        budget = f"{self.slices}s" if self.slices is not None else f"{self.volumes}v"
         time = f"{self.minutes:g}min" if self.minutes is not None else f"{self.steps}steps"
-        return "-".join([*words, f"draw{self.draw}", f"seed{self.seed}", time]).replace("/", "_")
+        words = [self.method, *self.settings, budget, f"draw{self.draw}", f"seed{self.seed}", time]
+        return "-".join(words).replace("/", "_")
 
 
 @dataclass
@@ -153,9 +159,10 @@ def plan_runs(plan: Plan) -> list[Run]:
     """Every run: all of the first seed and draw in the order of the file, then the next, so that
     half a sweep says much.
     """
-    return sorted(
-        (run for grid in plan.runs for run in _combine(grid)), key=lambda run: (run.seed, run.draw)
-    )
+    runs: list[Run] = []
+    for grid in plan.runs:
+        runs += _combine(grid)
+    return sorted(runs, key=lambda run: (run.seed, run.draw))
 
 
 def run_sweep(
@@ -180,26 +187,27 @@ def run_sweep(
     work.mkdir(parents=True, exist_ok=True)
     with waiting_lock(work, "sweep: prepare", 3600.0):
         prepared = _prepare(plan, data, work)
+
+    def train_run(run: Run, out: Path) -> Path:
+        request = replace(
+            run.request(prepared.folder, out),
+            in_order=plan.in_order,
+            device=device,
+            threads=threads,
+            reuse_from=work,
+        )
+        return train(request, progress)
+
     for run in plan_runs(plan)[part[0] - 1 :: part[1]]:
         folder = work / run.name
         folder.mkdir(exist_ok=True)
         try:
             with folder_lock(folder, "sweep"):
-                if _wanted(plan) <= domains_done(read_rows(rows), _key(plan, run)):
+                if _wanted(plan) <= domains_done(read_rows(rows), run.key, _stride(plan)):
                     summary.there.append(run.name)
                     continue
                 say(run.name)
-                request = run.request(prepared.folder, folder / "run")
-                path = train(
-                    replace(
-                        request,
-                        in_order=plan.in_order,
-                        device=device,
-                        threads=threads,
-                        reuse_from=work,
-                    ),
-                    progress,
-                )
+                path = train_run(run, folder / "run")
                 add_rows(rows, _score(plan, run, prepared, data, path))
                 summary.done.append(run.name)
         except Interrupted:
@@ -215,9 +223,8 @@ def run_sweep(
 
 
 def _combine(grid: RunGrid) -> Iterator[Run]:
-    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices] + [
-        (None, n) for n in grid.volumes
-    ]
+    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices]
+    budgets += [(None, n) for n in grid.volumes]
     settings = tuple(settings_text(grid.set).split())
     for method, (slices, volumes), draw, seed in itertools.product(
         grid.method, budgets, grid.draw, grid.seed
@@ -226,7 +233,7 @@ def _combine(grid: RunGrid) -> Iterator[Run]:
 
 
 def _wanted(plan: Plan) -> set[str]:
-    return {HOME, *(place.name for place in plan.elsewhere)}
+    return {HOME, *(other.name for other in plan.elsewhere)}
 
 
 def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
@@ -248,60 +255,65 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
     return Prepared.open(work / "prepared")
 
 
-def _key(plan: Plan, run: Run) -> dict[str, Any]:
-    return {**run.key, "stride": ",".join(map(str, plan.stride or ()))}
+def _stride(plan: Plan) -> str:
+    """As its rows have it."""
+    return ",".join(map(str, plan.stride or ()))
 
 
 def _forget_others(plan: Plan, path: Path) -> None:
     """Masks of a run that were drawn with windows in other places are drawn again."""
     note, stride = path.parent / "stride.json", list(plan.stride or ())
-    if (read_json(note)["stride"] if note.exists() else []) != stride:
-        for folder in (
-            RunFolder.open(path).predictions,
-            *(path.parent / place.name for place in plan.elsewhere),
-        ):
-            shutil.rmtree(folder, ignore_errors=True)
-        write_json(note, {"stride": stride})
+    before = read_json(note)["stride"] if note.exists() else []
+    if before == stride:
+        return
+    shutil.rmtree(RunFolder.open(path).predictions, ignore_errors=True)
+    for other in plan.elsewhere:
+        shutil.rmtree(path.parent / other.name, ignore_errors=True)
+    write_json(note, {"stride": stride})
 
 
-def _score(
-    plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path
-) -> list[dict[str, Any]]:
+def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> list[RunRow]:
     """Predict and score in every domain; the rows."""
     predictor = load_predictor(path)
     if plan.stride is not None:
-        set_windows(predictor, stride=plan.stride)
+        predictor = predictor.with_windows(plan.stride)
     _forget_others(plan, path)
     home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
     paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
-    key = {**_key(plan, run), **outcome(RunFolder.open(path).read_config())}
-    rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
-    for place in plan.elsewhere:
-        out, labels = path.parent / place.name, parse_labels(place.label)
-        refused = predict_folder(predictor, data / place.images, out).refused
-        if refused:
-            raise BadDataset(
-                f"{place.name}: {refused[0]['case'] or 'folder'}: {refused[0]['what']}",
-                where=str(data / place.images),
-                did="no row was written",
-                fix=f"fewmask check {data / place.images}",
-                code="M15",
-            )
-        scored = score_folders(out, data / place.truth, labels)
-        if scored.refused:
-            raise BadDataset(
-                f"{place.name}: {scored.refused[0]['what']}", where=str(out), code="M15"
-            )
-        paper = protocol_lines(
-            out, data / place.truth, labels, plan.protocol, {score.case for score in scored.scores}
-        )
-        scores = list(scored.scores)
-        if predictor.promptable:
-            bound = path.parent / f"{place.name}-{ORACLE}"
-            scores += score_bound(predictor, data / place.images, data / place.truth, labels, bound)
-            lines = protocol_lines(
-                bound, data / place.truth, labels, plan.protocol, {score.case for score in scores}
-            )
-            paper += [{**line, "prompts": ORACLE} for line in lines]
-        rows += as_rows(key, place.name, scores, paper, {})
+    settled = outcome(RunFolder.open(path).read_config())
+    finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
+    rows = as_rows(finished, HOME, home.scores, paper, prepared.patients)
+    for other in plan.elsewhere:
+        scores, paper = _score_elsewhere(predictor, other, data, path.parent, plan.protocol)
+        rows += as_rows(finished, other.name, scores, paper, {})
     return rows
+
+
+def _score_elsewhere(
+    predictor: Predicts, other: Elsewhere, data: Path, folder: Path, protocol: str
+) -> tuple[list[CaseScore], list[dict[str, Any]]]:
+    """Scores of other scans and lines of the protocol, with the bound where there is one; masks go
+    into `folder`.
+    """
+    images, truth = data / other.images, data / other.truth
+    out, labels = folder / other.name, parse_labels(other.label)
+    refused = predict_folder(predictor, images, out).refused
+    if refused:
+        raise BadDataset(
+            f"{other.name}: {refused[0]['case'] or 'folder'}: {refused[0]['what']}",
+            where=str(images),
+            did="no row was written",
+            fix=f"fewmask check {images}",
+            code="M15",
+        )
+    scored = score_folders(out, truth, labels)
+    if scored.refused:
+        raise BadDataset(f"{other.name}: {scored.refused[0]['what']}", where=str(out), code="M15")
+    scores = list(scored.scores)
+    lines = protocol_lines(out, truth, labels, protocol, {score.case for score in scores})
+    if predictor.promptable:
+        bound = folder / f"{other.name}-{ORACLE}"
+        scores += score_bound(predictor, images, truth, labels, bound)
+        of_bound = protocol_lines(bound, truth, labels, protocol, {score.case for score in scores})
+        lines += [{**line, "prompts": ORACLE} for line in of_bound]
+    return scores, lines

@@ -45,7 +45,7 @@ def predict(
     follow_links: bool = options.LINKS,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import load_predictor, predict_folder, set_windows
+    from fewmask.predict import load_predictor, predict_folder
 
     console: Console = context.obj
     options.existing(source, "file or folder")
@@ -60,7 +60,8 @@ def predict(
         out = run / "predictions"
     predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
     if stride is not None or gaussian or windows is not None:
-        set_windows(predictor, options.three_whole_numbers("--stride", stride), gaussian, windows)
+        steps = options.three_whole_numbers("--stride", stride)
+        predictor = predictor.with_windows(steps, gaussian, windows)
     summary = predict_folder(
         predictor,
         source,
