@@ -3,6 +3,7 @@
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from fewmask.report.cards import Card, make_card, make_story
 from fewmask.training import TrainRequest, draw_budget
 from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS
 
-_STORIES, _WALL = 3, 24
+_STORIES, _CARDS = 3, 24
+_NO_PICTURE = "no picture: text in its pixels may name a person"
 
 
 def write_report(
@@ -49,50 +51,31 @@ def write_report(
     automatic = [score for score in scores if score.prompts == "automatic"]
     summaries = summarise(scores, prepared.patients)
     order = _worst_first(run, automatic)
-    cards: list[Card] = []
-    stories: list[Card] = []
-    no_prompt: int | None = None
-    for case in order:
-        prompts_path = run.predictions / f"{case}.prompts.json"
-        prompts = read_json(prompts_path, max_bytes=256 * 2**20) if prompts_path.exists() else None
-        if prompts:
-            no_prompt = (no_prompt or 0) + sum(sum(line["no_prompt"]) for line in prompts["slices"])
-        if len(cards) >= _WALL:
-            continue
+
+    def draw(case: str, prompts: dict[str, Any] | None) -> tuple[Card, Card | None]:
+        headline = _headline(case, automatic)
         if case in prepared.cases and prepared.cases[case].burned_in and not show_burned_in:
-            cards.append(
-                Card(
-                    case,
-                    f"{_headline(case, automatic)}   no picture: text in its pixels may name a "
-                    "person",
-                    (),
-                )
-            )
-            continue
-        volume, pred, known = (
-            scan(case),
-            read_labels(run.predictions / f"{case}.nii.gz"),
-            truth(case),
-        )
-        cards.append(make_card(case, _headline(case, automatic), volume, pred, known, recipe))
-        if (
-            prompts
-            and len(stories) < _STORIES
-            and (story := make_story(case, prompts, volume, pred, known, recipe))
-        ):
-            stories.append(story)
+            return Card(case, f"{headline}   {_NO_PICTURE}", ()), None
+        volume, known = scan(case), truth(case)
+        pred = read_labels(run.predictions / f"{case}.nii.gz")
+        card = make_card(case, headline, volume, pred, known, recipe)
+        return card, make_story(case, prompts, volume, pred, known, recipe) if prompts else None
+
+    shown = _draw_cases(run, order, draw)
     page = _template().render(
         title=_title(config),
         sentence=_sentence(summaries, config, prepared, run),
-        cards=cards,
-        hidden=max(0, len(order) - len(cards)),
-        stories=stories,
+        cards=shown.cards,
+        hidden=max(0, len(order) - len(shown.cards)),
+        stories=shown.stories,
         summaries=summaries,
         rows=sorted(
             scores,
             key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice),
         ),
-        trust=_trust(run, prepared, config, environment, _prompting(no_prompt) if order else []),
+        trust=_trust(
+            run, prepared, config, environment, _prompting(shown.no_prompt) if order else []
+        ),
         command=_command(config, run, prepared),
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
         notes=_notes(prepared),
@@ -103,6 +86,40 @@ def write_report(
     out.parent.mkdir(exist_ok=True)
     write_text(out, page)
     return out
+
+
+@dataclass
+class _Shown:
+    """The cases of a run as the page shows them."""
+
+    cards: list[Card] = field(default_factory=list)
+    stories: list[Card] = field(default_factory=list)
+    """How the first few masks came about."""
+    no_prompt: int | None = None
+    """Of all cases, shown or not: slices judged to hold a structure that gave no prompt; None if
+    the method makes no prompts.
+    """
+
+
+def _draw_cases(
+    run: RunFolder,
+    order: Sequence[str],
+    draw: Callable[[str, dict[str, Any] | None], tuple[Card, Card | None]],
+) -> _Shown:
+    """Cards of the first cases; `draw` makes a card and perhaps a story from a case's prompts."""
+    shown = _Shown()
+    for case in order:
+        path = run.predictions / f"{case}.prompts.json"
+        prompts = read_json(path, max_bytes=256 * 2**20) if path.exists() else None
+        if prompts:
+            missing = sum(sum(line["no_prompt"]) for line in prompts["slices"])
+            shown.no_prompt = (shown.no_prompt or 0) + missing
+        if len(shown.cards) < _CARDS:
+            card, story = draw(case, prompts if len(shown.stories) < _STORIES else None)
+            shown.cards.append(card)
+            if story is not None:
+                shown.stories.append(story)
+    return shown
 
 
 def _template() -> Any:
@@ -158,24 +175,20 @@ def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
     for score in scores:
         value = 2.0 if math.isnan(score.dice) else score.dice
         worst[score.case] = min(worst.get(score.case, 2.0), value)
-    there = (
-        sorted(path.name.removesuffix(".nii.gz") for path in run.predictions.glob("*.nii.gz"))
-        if run.predictions.exists()
-        else []
-    )
-    scored = sorted((case for case in there if case in worst), key=lambda case: worst[case])
-    return scored or there
+    masks = run.predictions.glob("*.nii.gz") if run.predictions.exists() else ()
+    predicted = sorted(path.name.removesuffix(".nii.gz") for path in masks)
+    scored = sorted((case for case in predicted if case in worst), key=lambda case: worst[case])
+    return scored or predicted
 
 
 def _headline(case: str, scores: Sequence[CaseScore]) -> str:
-    found = [
-        f"{s.label} {s.dice:.2f}"
-        if s.status == "ok"
-        else f"{s.label}: {s.status.replace('_', ' ')}"
-        for s in scores
-        if s.case == case
-    ]
-    return f"{case}   " + ("Dice " + ", ".join(found) if found else "no truth")
+    words = []
+    for score in scores:
+        if score.case == case and score.status == "ok":
+            words.append(f"{score.label} {score.dice:.2f}")
+        elif score.case == case:
+            words.append(f"{score.label}: {score.status.replace('_', ' ')}")
+    return f"{case}   Dice {', '.join(words)}" if words else f"{case}   no truth"
 
 
 def _trust(
@@ -361,7 +374,9 @@ def _settings(config: Mapping[str, Any]) -> list[str]:
 
 def _notes(prepared: Prepared) -> list[str]:
     lines = [f"{line['case'] or 'folder'}: {line['what']} (refused)" for line in prepared.refused]
-    return lines + [f"{case}: {note}" for case, row in prepared.cases.items() for note in row.notes]
+    for case, row in prepared.cases.items():
+        lines += [f"{case}: {note}" for note in row.notes]
+    return lines
 
 
 def _show(interval: Interval, digits: int = 2) -> str:
