@@ -104,9 +104,8 @@ def parse_header(head: bytes, options: ReadOptions) -> Header:
     dtype = _dtype(record)
     offset = _offset(record, size, paired)
     slope, inter = _scaling(record, notes)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # NaN, and what overflows to Inf, is refused as such
+    # NaN, and what overflows to Inf, is refused as such.
+    with np.errstate(over="ignore", invalid="ignore"):
         affine = _affine(record, shape, options, notes)
     return Header(shape, volumes, volume, dtype, offset, slope, inter, affine, paired, tuple(notes))
 
@@ -180,11 +179,9 @@ def _shape(
             "N26",
             "export one scalar volume",
         )
-    if len(sizes) > 3:
-        notes.append(f"N26: {len(sizes)} axes, the single ones dropped") if math.prod(
-            sizes[3:]
-        ) == 1 else None
     volumes = math.prod(sizes[3:])
+    if len(sizes) > 3 and volumes == 1:
+        notes.append(f"N26: {len(sizes)} axes, the single ones dropped")
     if volumes > 1 and options.volume is None:
         _refuse(
             f"4D image of {volumes} volumes",
@@ -254,8 +251,8 @@ def _affine(
     record: np.void, shape: tuple[int, int, int], options: ReadOptions, notes: list[str]
 ) -> Float[np.ndarray, "4 4"]:
     spacing, factor = _spacing(record, options, notes)
-    there = [name for name in ("sform", "qform") if int(record[f"{name}_code"]) > 0]
-    wanted = [options.trust] if options.trust in there else there
+    present = [name for name in ("sform", "qform") if int(record[f"{name}_code"]) > 0]
+    wanted = [options.trust] if options.trust in present else present
     forms = {}
     if "sform" in wanted:
         forms["sform"] = _sform(record, spacing, factor, options)
@@ -273,7 +270,7 @@ def _affine(
         notes.append("N21: no orientation in the header, RAS was assumed as told")
         return np.diag([*spacing, 1.0])
     affine = next(iter(forms.values()))
-    if options.trust not in there:
+    if options.trust not in present:
         slack = _quaternion_slack(record) if "qform" in forms else 0.0
         _check_agreement(forms, affine, spacing, shape, slack)
     _note_shape(affine, notes)
@@ -340,11 +337,8 @@ def _qform(record: np.void, spacing: np.ndarray, factor: float) -> Float[np.ndar
     bcd = np.array([record[f"quatern_{part}"] for part in "bcd"], float)
     shift = np.array([record[f"qoffset_{axis}"] for axis in "xyz"], float) * factor
     turn = float(record["pixdim"][0])
-    if (
-        not np.isfinite([*bcd, *shift]).all()
-        or turn not in (-1.0, 0.0, 1.0)
-        or np.abs([*bcd, *shift]).max() > _FAR
-    ):
+    usable = np.isfinite([*bcd, *shift]).all() and np.abs([*bcd, *shift]).max() <= _FAR
+    if not usable or turn not in (-1.0, 0.0, 1.0):
         _refuse(
             f"qform is unusable: quaternion {_numbers(bcd)}, offset {_numbers(shift)}, "
             f"pixdim[0] {turn}",
@@ -409,9 +403,8 @@ def _check_agreement(
 
 def _note_shape(affine: np.ndarray, notes: list[str]) -> None:
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    shear = max(
-        abs(float(directions[:, a] @ directions[:, b])) for a, b in ((0, 1), (0, 2), (1, 2))
-    )
+    i, j, k = directions.T
+    shear = max(abs(float(i @ j)), abs(float(i @ k)), abs(float(j @ k)))
     if shear > 1e-3:
         notes.append(
             f"N22: axes are sheared (cosine {shear:.3f}): for 2D work only, 3D methods need a "
@@ -420,9 +413,8 @@ def _note_shape(affine: np.ndarray, notes: list[str]) -> None:
 
 
 def _corners(affine: np.ndarray, shape: tuple[int, int, int]) -> Float[np.ndarray, "8 3"]:
-    index = np.array(
-        [(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))], float
-    )
+    i, j, k = ((0, n - 1) for n in shape)
+    index = np.array(list(itertools.product(i, j, k, (1,))), float)
     corners: Float[np.ndarray, "8 3"] = (index @ affine.T)[:, :3]
     return corners
 

@@ -14,7 +14,8 @@ from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.dicom import read_series
-from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume, sha256
+from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume
+from fewmask.io.stream import sha256
 from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
 from fewmask.prepare.discover import Pair
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
