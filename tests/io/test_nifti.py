@@ -25,10 +25,10 @@ from fewmask.io.nifti import (
     read_grid,
     read_labels,
     read_volume,
-    sha256,
     write_labels,
     write_volume,
 )
+from fewmask.io.stream import sha256
 from fewmask.version import __version__
 
 from ..faults.corpus import AFFINE, LABELS, SHAPE, VOXELS, nifti_bytes, pack

@@ -9,7 +9,7 @@ from pathlib import Path
 from fewmask.benchmark.score import score_run, write_run_report
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
-from fewmask.io.prepared import Prepared, write_split
+from fewmask.io.prepared import write_split
 from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.synth.phantom import LABELS, write_phantoms
@@ -48,14 +48,35 @@ def run_demo(
     """
     _claim(out)
     start = time.monotonic()
+
+    def say_done(text: str) -> None:
+        say(f"{text}   ({time.monotonic() - start:.0f} s)")
+
     cases = write_phantoms(out / "scans", TRAIN_CASES + TEST_CASES, seed)
-    say(
-        f"{len(cases)} phantom scans with known truth in {out / 'scans'}   "
-        f"({time.monotonic() - start:.0f} s)"
+    say_done(f"{len(cases)} phantom scans with known truth in {out / 'scans'}")
+    _prepare(out, cases)
+    say_done(f"prepared in {out / 'prepared'}")
+    request = TrainRequest(
+        prepared=out / "prepared",
+        method=method,
+        out=out / "run",
+        slices=SLICES,
+        steps=steps,
+        seed=seed,
     )
-    write_split(
-        out / "split.toml", Split(tuple(cases[:TRAIN_CASES]), (), tuple(cases[TRAIN_CASES:]))
-    )
+    run = train(request, progress=progress)
+    say_done(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans")
+    predict_folder(load_predictor(run), out / "prepared", run / "predictions", cases=cases)
+    dice = score_run(run).summaries[0].dice
+    report = write_run_report(run)
+    say_done(f"{len(cases)} masks in {run / 'predictions'}")
+    return DemoResult(dice.mean, dice.low, dice.high, report)
+
+
+def _prepare(out: Path, cases: list[str]) -> None:
+    """The phantoms as a prepared dataset, the first ones to learn from."""
+    split = Split(train=tuple(cases[:TRAIN_CASES]), test=tuple(cases[TRAIN_CASES:]))
+    write_split(out / "split.toml", split)
     options = PrepareOptions(
         labels={"liver": (LABELS["liver"],)},
         recipe="ct",
@@ -65,32 +86,6 @@ def run_demo(
         jobs=2,
     )
     prepare(out / "scans", out / "prepared", options)
-    say(f"prepared in {out / 'prepared'}   ({time.monotonic() - start:.0f} s)")
-    run = train(
-        TrainRequest(
-            prepared=out / "prepared",
-            method=method,
-            out=out / "run",
-            slices=SLICES,
-            steps=steps,
-            seed=seed,
-        ),
-        progress=progress,
-    )
-    say(
-        f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans   "
-        f"({time.monotonic() - start:.0f} s)"
-    )
-    predict_folder(
-        load_predictor(run),
-        out / "prepared",
-        run / "predictions",
-        cases=list(Prepared.open(out / "prepared").cases),
-    )
-    summary = score_run(run).summaries[0].dice
-    report = write_run_report(run)
-    say(f"{len(cases)} masks in {run / 'predictions'}   ({time.monotonic() - start:.0f} s)")
-    return DemoResult(summary.mean, summary.low, summary.high, report)
 
 
 def _claim(out: Path) -> None:

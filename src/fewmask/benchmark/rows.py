@@ -157,8 +157,8 @@ _SCORES = (
     "volume_error_ml",
 )
 _NEEDED = (*RunKey._fields, "domain", "patient", *_SCORES)
-_LITERATURE = [metric.column for protocol in ("sam-mix", "la-2018") for metric in METRICS[protocol]]
-COLUMNS = (*_NEEDED, *UNLIKE, *_LITERATURE)
+_LITERATURE = (*METRICS["sam-mix"], *METRICS["la-2018"])
+COLUMNS = (*_NEEDED, *UNLIKE, *(metric.column for metric in _LITERATURE))
 """Of a table, in their order. Older tables lack some after those that are needed."""
 _FIELDS = {("label" if column == "class" else column): column for column in COLUMNS}
 """Field of `RunRow` -> column."""

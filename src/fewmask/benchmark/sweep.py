@@ -183,33 +183,15 @@ def run_sweep(
     `part` (i, n) takes every n-th run from the i-th on. Raises `Interrupted` on a signal, after
     saving.
     """
-    summary = SweepSummary()
     work.mkdir(parents=True, exist_ok=True)
     with waiting_lock(work, "sweep: prepare", 3600.0):
         prepared = _prepare(plan, data, work)
-
-    def train_run(run: Run, out: Path) -> Path:
-        request = replace(
-            run.request(prepared.folder, out),
-            in_order=plan.in_order,
-            device=device,
-            threads=threads,
-            reuse_from=work,
-        )
-        return train(request, progress)
-
+    sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
+    summary = SweepSummary()
     for run in plan_runs(plan)[part[0] - 1 :: part[1]]:
-        folder = work / run.name
-        folder.mkdir(exist_ok=True)
         try:
-            with folder_lock(folder, "sweep"):
-                if _wanted(plan) <= domains_done(read_rows(rows), run.key, _stride(plan)):
-                    summary.there.append(run.name)
-                    continue
-                say(run.name)
-                path = train_run(run, folder / "run")
-                add_rows(rows, _score(plan, run, prepared, data, path))
-                summary.done.append(run.name)
+            made = sweep.make(run)
+            (summary.done if made else summary.there).append(run.name)
         except Interrupted:
             raise
         except NoRoom as error:
@@ -220,6 +202,62 @@ def run_sweep(
             summary.failed.append({"case": run.name, **error.as_dict()})
             say(f"{run.name}: {error.what}")
     return summary
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What all runs of a sweep share."""
+
+    plan: Plan
+    prepared: Prepared
+    data: Path
+    work: Path
+    """Folder of the runs."""
+    rows: Path
+    device: str | None
+    threads: int | None
+    say: Say
+    progress: OnProgress | None
+
+    def make(self, run: Run) -> bool:
+        """Train, predict and score a run; False if its rows are there. Raises `NoRoom` (F12) if
+        another process holds it.
+        """
+        folder = self.work / run.name
+        folder.mkdir(exist_ok=True)
+        with folder_lock(folder, "sweep"):
+            done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
+            if _wanted(self.plan) <= done:
+                return False
+            self.say(run.name)
+            request = replace(
+                run.request(self.prepared.folder, folder / "run"),
+                in_order=self.plan.in_order,
+                device=self.device,
+                threads=self.threads,
+                reuse_from=self.work,
+            )
+            add_rows(self.rows, self.score(run, train(request, self.progress)))
+            return True
+
+    def score(self, run: Run, path: Path) -> list[RunRow]:
+        """Predict and score the run folder `path` in every domain; the rows."""
+        plan, predictor = self.plan, load_predictor(path)
+        if plan.stride is not None:
+            predictor = predictor.with_windows(plan.stride)
+        _forget_others(plan, path)
+        home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
+        cases = {score.case for score in home.scores}
+        paper = protocol_lines(path, None, None, plan.protocol, cases)
+        settled = outcome(RunFolder.open(path).read_config())
+        finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
+        rows = as_rows(finished, HOME, home.scores, paper, self.prepared.patients)
+        for other in plan.elsewhere:
+            scores, paper = _score_elsewhere(
+                predictor, other, self.data, path.parent, plan.protocol
+            )
+            rows += as_rows(finished, other.name, scores, paper, {})
+        return rows
 
 
 def _combine(grid: RunGrid) -> Iterator[Run]:
@@ -270,23 +308,6 @@ def _forget_others(plan: Plan, path: Path) -> None:
     for other in plan.elsewhere:
         shutil.rmtree(path.parent / other.name, ignore_errors=True)
     write_json(note, {"stride": stride})
-
-
-def _score(plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path) -> list[RunRow]:
-    """Predict and score in every domain; the rows."""
-    predictor = load_predictor(path)
-    if plan.stride is not None:
-        predictor = predictor.with_windows(plan.stride)
-    _forget_others(plan, path)
-    home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
-    paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
-    settled = outcome(RunFolder.open(path).read_config())
-    finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
-    rows = as_rows(finished, HOME, home.scores, paper, prepared.patients)
-    for other in plan.elsewhere:
-        scores, paper = _score_elsewhere(predictor, other, data, path.parent, plan.protocol)
-        rows += as_rows(finished, other.name, scores, paper, {})
-    return rows
 
 
 def _score_elsewhere(

@@ -48,9 +48,8 @@ def import_weights(source: Path, name: str | None = None) -> ImportedWeights:
     check_fit(shapes_of(size), tensors, source)
     known = next((entry.name for entry in LEDGER if entry.sha256 == digest), None)
     chosen = name or known or source.stem
-    if not chosen.replace("-", "").replace("_", "").replace(".", "").isalnum() or chosen.startswith(
-        "."
-    ):
+    plain = chosen.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    if not plain or chosen.startswith("."):
         raise BadConfig(
             f"{chosen!r} is no name for weights",
             did="nothing was written",

@@ -52,16 +52,8 @@ def write_report(
     summaries = summarise(scores, prepared.patients)
     order = _worst_first(run, automatic)
 
-    def draw(case: str, prompts: dict[str, Any] | None) -> tuple[Card, Card | None]:
-        headline = _headline(case, automatic)
-        if case in prepared.cases and prepared.cases[case].burned_in and not show_burned_in:
-            return Card(case, f"{headline}   {_NO_PICTURE}", ()), None
-        volume, known = scan(case), truth(case)
-        pred = read_labels(run.predictions / f"{case}.nii.gz")
-        card = make_card(case, headline, volume, pred, known, recipe)
-        return card, make_story(case, prompts, volume, pred, known, recipe) if prompts else None
-
-    shown = _draw_cases(run, order, draw)
+    drawing = _Drawing(run, prepared, recipe, automatic, scan, truth, show_burned_in)
+    shown = drawing.cases(order)
     page = _template().render(
         title=_title(config),
         sentence=_sentence(summaries, config, prepared, run),
@@ -69,10 +61,7 @@ def write_report(
         hidden=max(0, len(order) - len(shown.cards)),
         stories=shown.stories,
         summaries=summaries,
-        rows=sorted(
-            scores,
-            key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice),
-        ),
+        rows=_worst_rows_first(scores),
         trust=_trust(
             run, prepared, config, environment, _prompting(shown.no_prompt) if order else []
         ),
@@ -101,25 +90,47 @@ class _Shown:
     """
 
 
-def _draw_cases(
-    run: RunFolder,
-    order: Sequence[str],
-    draw: Callable[[str, dict[str, Any] | None], tuple[Card, Card | None]],
-) -> _Shown:
-    """Cards of the first cases; `draw` makes a card and perhaps a story from a case's prompts."""
-    shown = _Shown()
-    for case in order:
-        path = run.predictions / f"{case}.prompts.json"
-        prompts = read_json(path, max_bytes=256 * 2**20) if path.exists() else None
-        if prompts:
-            missing = sum(sum(line["no_prompt"]) for line in prompts["slices"])
-            shown.no_prompt = (shown.no_prompt or 0) + missing
-        if len(shown.cards) < _CARDS:
-            card, story = draw(case, prompts if len(shown.stories) < _STORIES else None)
-            shown.cards.append(card)
-            if story is not None:
-                shown.stories.append(story)
-    return shown
+@dataclass(frozen=True)
+class _Drawing:
+    """Draws cases of a run."""
+
+    run: RunFolder
+    prepared: Prepared
+    recipe: Recipe
+    scores: Sequence[CaseScore]
+    """Of automatic masks."""
+    scan: Callable[[str], Volume]
+    truth: Callable[[str], LabelMap | None]
+    show_burned_in: bool
+
+    def cases(self, order: Sequence[str]) -> _Shown:
+        """The first cases."""
+        shown = _Shown()
+        for case in order:
+            path = self.run.predictions / f"{case}.prompts.json"
+            prompts = read_json(path, max_bytes=256 * 2**20) if path.exists() else None
+            if prompts:
+                missing = sum(sum(line["no_prompt"]) for line in prompts["slices"])
+                shown.no_prompt = (shown.no_prompt or 0) + missing
+            if len(shown.cards) < _CARDS:
+                card, story = self.case(case, prompts if len(shown.stories) < _STORIES else None)
+                shown.cards.append(card)
+                if story is not None:
+                    shown.stories.append(story)
+        return shown
+
+    def case(self, case: str, prompts: dict[str, Any] | None) -> tuple[Card, Card | None]:
+        """A card, and with prompts perhaps a story."""
+        headline = _headline(case, self.scores)
+        row = self.prepared.cases.get(case)
+        if row is not None and row.burned_in and not self.show_burned_in:
+            return Card(case, f"{headline}   {_NO_PICTURE}", ()), None
+        volume, truth = self.scan(case), self.truth(case)
+        pred = read_labels(self.run.predictions / f"{case}.nii.gz")
+        card = make_card(case, headline, volume, pred, truth, self.recipe)
+        if not prompts:
+            return card, None
+        return card, make_story(case, prompts, volume, pred, truth, self.recipe)
 
 
 def _template() -> Any:
@@ -167,6 +178,15 @@ def _count(n: int, things: str) -> str:
 def _dice_words(summary: Summary) -> str:
     dice = summary.dice
     return f"Dice {dice.mean:.2f} (95 % interval {dice.low:.2f} to {dice.high:.2f})"
+
+
+def _worst_rows_first(scores: Sequence[CaseScore]) -> list[CaseScore]:
+    """Automatic ones before the bound; those without a Dice first."""
+
+    def order(score: CaseScore) -> tuple[str, float]:
+        return score.prompts, -1.0 if math.isnan(score.dice) else score.dice
+
+    return sorted(scores, key=order)
 
 
 def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
