@@ -291,20 +291,21 @@ def _pair(
     column: str,
 ) -> Pair:
     """Scan by scan, of the draws and seeds that both have."""
-    scored_a = _scored(rows_a, domain, column)
     scored_b = _scored(rows_b, domain, column)
-    both = [key for key in scored_a if key in scored_b]
-    pairs = [(scored_a[key], scored_b[key]) for key in both]
-    difference = compare(
-        [(row_a.patient, value_a - value_b) for (row_a, value_a), (_, value_b) in pairs]
-    )
+    by_patient: list[tuple[str, float]] = []
+    pairs: list[tuple[RunRow, RunRow]] = []
+    for key, (row_a, value_a) in _scored(rows_a, domain, column).items():
+        if key in scored_b:
+            row_b, value_b = scored_b[key]
+            by_patient.append((row_a.patient, value_a - value_b))
+            pairs.append((row_a, row_b))
     unlike = []
     for name, unsaid in UNLIKE.items():
-        said_a = [getattr(row, name) for (row, _), _ in pairs]
-        said_b = [getattr(row, name) for _, (row, _) in pairs]
-        if said_a != said_b:
-            unlike.append(f"{_joined(said_a) or unsaid} against {_joined(said_b) or unsaid}")
-    return Pair(a, b, domain, difference, "; ".join(unlike))
+        of_a = [getattr(row, name) for row, _ in pairs]
+        of_b = [getattr(row, name) for _, row in pairs]
+        if of_a != of_b:
+            unlike.append(f"{_joined(of_a) or unsaid} against {_joined(of_b) or unsaid}")
+    return Pair(a, b, domain, compare(by_patient), "; ".join(unlike))
 
 
 def _scored(

@@ -125,7 +125,7 @@ def _check_whole(values: _Values) -> tuple[str, ...]:
     worst = max(float(_off(plane).max()) for plane in values)
     if worst > _MAX_OFF:
         bad = values.where(lambda plane: _off(plane) > _MAX_OFF)
-        first = next(plane[_off(plane) > _MAX_OFF].flat[0] for plane in values if _is_off(plane))
+        first = next(off[0] for plane in values if (off := plane[_off(plane) > _MAX_OFF]).size)
         what = f"values between labels, such as {first:g} (interpolated?)"
         fix = "resample label maps with nearest neighbour, not with interpolation"
         raise _label_trouble(what, bad, header, "M06", fix)
@@ -133,10 +133,6 @@ def _check_whole(values: _Values) -> tuple[str, ...]:
         count = sum(int(np.count_nonzero(_off(plane) > _SCALING_OFF)) for plane in values)
         return (f"M05: {count} values within 0.001 of a whole number were rounded",)
     return ()
-
-
-def _is_off(plane: Shaped[np.ndarray, "i j"]) -> bool:
-    return bool((_off(plane) > _MAX_OFF).any())
 
 
 def _off(values: Shaped[np.ndarray, "i j"]) -> Float[np.ndarray, "i j"]:

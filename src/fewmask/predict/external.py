@@ -23,8 +23,8 @@ class ExternalPredictor:
     def __init__(self, run: RunFolder, device: str | None = None) -> None:
         """`run` is finished. Raises `BadConfig` where nnU-Net is not set up."""
         nnunet.require()
-        chosen_device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._place = nnunet.Place(run.path / nnunet.FOLDER, chosen_device, torch.get_num_threads())
+        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self._place = nnunet.Place(run.path / nnunet.FOLDER, place, torch.get_num_threads())
         self._weights = run.weights
         record = run.read_config()
         self._chosen = config_from(record["method"], record["config"])
