@@ -23,7 +23,7 @@ def fetch(
     """Fetch `wanted.file` into `folder` and return its path; a file that is there and checks out is
     not fetched again.
 
-    What was fetched before an interruption stands under `<file>.partial` and is gone on with.
+    What was fetched before an interruption stands under `<file>.partial`, from where it resumes.
     `say(done, total)` counts bytes. Raises `BadCheckpoint` offline (with the way to copy the file
     by hand) and when size or hash differ (W07).
     """

@@ -279,7 +279,7 @@ def open_finished(run: Path) -> RunFolder:
         raise BadCheckpoint(
             "the run is not finished: it has no weights.safetensors",
             where=str(run),
-            fix=f"fewmask train ... --out {run}   (goes on from the last save)",
+            fix=f"fewmask train ... --out {run}   (resumes from the last save)",
             code="W06",
         )
     return folder
