@@ -70,12 +70,12 @@ def test_numbers_are_numbers_and_missing_ones_none() -> None:
 
 
 def test_lines_of_a_protocol_stand_in_its_columns_alone() -> None:
-    line = {"case": "p1", "class": "liver", "prompts": "automatic", "protocol": "sam-mix"}
-    line |= {"dice": 0.75, "hd_px": 9.0, "n": 4, "n_missed": 1}
+    numbers = {"dice": 0.75, "hd_px": 9.0, "n": 4, "n_missed": 1}
+    names = {"case": "p1", "class": "liver", "prompts": "automatic", "protocol": "sam-mix"}
     other = replace(SCORE, case="p2")
-    scored, unscored = as_rows(RUN, "test", [SCORE, other], [line], {})
-    numbers = (scored.sam_mix_dice, scored.sam_mix_hd_px, scored.sam_mix_slices)
-    assert numbers == (0.75, 9.0, 4) and scored.sam_mix_missed == 1
+    scored, unscored = as_rows(RUN, "test", [SCORE, other], [{**names, **numbers}], {})
+    assert (scored.sam_mix_dice, scored.sam_mix_hd_px) == (0.75, 9.0)
+    assert (scored.sam_mix_slices, scored.sam_mix_missed) == (4, 1)
     assert scored.dice == 0.5 and scored.la_2018_dice is None and unscored.sam_mix_dice is None
 
 
