@@ -125,8 +125,8 @@ def test_spacing_that_cannot_be_true() -> None:
 
 def test_one_geometry_is_enough_and_two_must_agree() -> None:
     moved = AFFINE[0] + [0, 0, 0, 5]
-    for code in ("sform_code", "qform_code"):
-        np.testing.assert_allclose(parsed(**{code: 0}).affine, AFFINE, atol=1e-5)
+    for fields in ({"sform_code": 0}, {"qform_code": 0}):
+        np.testing.assert_allclose(parsed(AS_IS, **fields).affine, AFFINE, atol=1e-5)
     refused("N20", "disagree by 5.00 mm at a corner", srow_x=moved)
     assert parsed(ReadOptions(trust="sform"), srow_x=moved).affine[0, 3] == -5
     assert parsed(ReadOptions(trust="qform"), srow_x=moved).affine[0, 3] == -10
