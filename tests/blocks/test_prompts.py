@@ -84,6 +84,9 @@ def test_jitter_is_bounded_and_keyed() -> None:
         (moved - boxes).abs() <= torch.tensor([2.0, 4, 2, 4]) + 1e-5
     ).all() and moved.max() <= 64
     assert torch.equal(jitter(boxes, 64, 0.1, rng(0, "j", 1)), moved[1:2])
+    whole = torch.tensor([[0.0, 0, 64, 64]])
+    moved = torch.cat([jitter(whole, 64, 0.1, rng(0, "j", i)) for i in range(50)])
+    assert moved.min() == 0 and moved.max() == 64, "never beyond the image"
 
 
 def test_soft_dice_on_four_pixels() -> None:

@@ -143,6 +143,14 @@ def test_bootstrap_of_two_values_spans_them() -> None:
     assert (interval.mean, interval.low, interval.high) == (0.5, 0.0, 1.0)
 
 
+def test_bootstrap_leaves_two_and_a_half_percent_on_either_side() -> None:
+    """Fifty 0s and fifty 1s: the mean of a resample has a deviation of 0.05, of which 1.96 to
+    either side hold 95 % (1.64 would hold 90 %, 0.418 to 0.582).
+    """
+    interval = bootstrap(np.repeat([0.0, 1.0], 50))
+    assert (interval.low, interval.high) == pytest.approx((0.402, 0.598), abs=0.008)
+
+
 def test_paired_difference_calls_no_winner_too_early() -> None:
     close = compare(list(zip("abcdef", [-0.05, 0.1, -0.02, -0.1, 0.05, 0.01], strict=True)))
     clear = compare([(patient, 0.1) for patient in "abcdef"])
