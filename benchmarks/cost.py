@@ -17,6 +17,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -106,10 +107,13 @@ def main() -> None:
     verb.add_argument("run", type=Path)
     verb.add_argument("scan", type=Path)
     arguments = vars(parser.parse_args())
-    measure = {"prepare": time_prepare, "step": time_step, "predict": time_predict}[
-        arguments.pop("verb")
-    ]
-    print(json.dumps({**measure(**arguments), **peak_mib()}))  # type: ignore[operator]
+    measures: dict[str, Callable[..., dict[str, object]]] = {
+        "prepare": time_prepare,
+        "step": time_step,
+        "predict": time_predict,
+    }
+    measure = measures[arguments.pop("verb")]
+    print(json.dumps({**measure(**arguments), **peak_mib()}))
 
 
 if __name__ == "__main__":

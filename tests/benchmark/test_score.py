@@ -60,7 +60,7 @@ def again(folder, cases: int = 5, **changes: object) -> None:
         folder / "scans",
         folder / "prepared",
         PrepareOptions(recipe="ct", masks="complete", jobs=1, **chosen),
-    )  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize("change", ["labels", "swapped", "gone"])

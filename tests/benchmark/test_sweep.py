@@ -5,6 +5,7 @@ rows give the tables.
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import Predictor, load_predictor
 from tests.cli.test_commands import fewmask
+from tests.narrow import Settings, watched
 from tests.scans import write_scans
 
 SMALL = {"channels": [4, 8], "labelled": 2}
@@ -47,13 +49,13 @@ def plan_file(folder: Path, **changes: object) -> Path:
     return path
 
 
-def go(folder: Path, plan: Plan, **options: object):
+def go(folder: Path, plan: Plan, **options: Any):
     """Run the sweep and return its summary and rows."""
     rows = folder / "rows" / "plan.csv"
     said: list[str] = []
     summary = run_sweep(
         plan, folder / "data", folder / "work", rows, device="cpu", say=said.append, **options
-    )  # type: ignore[arg-type]
+    )
     return summary, read_rows(rows)
 
 
@@ -114,12 +116,8 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
 def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
     """At home and elsewhere; a stride that leaves gaps fails the run, and no row is written."""
     strides: list[tuple[int, int, int] | None] = []
-    inner = Predictor._run_windows
-    monkeypatch.setattr(
-        Predictor,
-        "_run_windows",
-        lambda self, *args: (strides.append(self.windows.stride), inner(self, *args))[1],
-    )
+    note = watched(Predictor._run_windows, lambda self, *_: strides.append(self.windows.stride))
+    monkeypatch.setattr(Predictor, "_run_windows", note)
     grid = {
         "method": ["vnet"],
         "volumes": [1],
@@ -229,7 +227,7 @@ def test_first_draw_first_and_names_tell_runs_apart(tmp_path: Path) -> None:
         ({"runs": [{"method": ["unet"], "slice": [2]}]}, "unknown key 'slice'"),
     ],
 )
-def test_a_bad_file_is_refused(tmp_path: Path, changes: dict, what: str) -> None:
+def test_a_bad_file_is_refused(tmp_path: Path, changes: Settings, what: str) -> None:
     with pytest.raises(BadConfig, match=what):
         read_plan(plan_file(tmp_path, **changes))
 

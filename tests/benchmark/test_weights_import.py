@@ -21,7 +21,7 @@ from tests.scans import prepare_scans
 
 
 @pytest.fixture
-def shelf(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+def shelf(tmp_path, monkeypatch):
     """An empty cache, and a two-layer size that counts as official."""
     monkeypatch.setenv("FEWMASK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sizes.SIZES, SMALL.name, SMALL)

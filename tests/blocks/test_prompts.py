@@ -25,6 +25,7 @@ from fewmask.blocks.prompts import (
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.core.batch import Step
 from fewmask.core.randomness import rng
+from tests.narrow import required
 
 
 def grid(*rows: str) -> torch.Tensor:
@@ -83,6 +84,9 @@ def test_jitter_is_bounded_and_keyed() -> None:
         (moved - boxes).abs() <= torch.tensor([2.0, 4, 2, 4]) + 1e-5
     ).all() and moved.max() <= 64
     assert torch.equal(jitter(boxes, 64, 0.1, rng(0, "j", 1)), moved[1:2])
+    whole = torch.tensor([[0.0, 0, 64, 64]])
+    moved = torch.cat([jitter(whole, 64, 0.1, rng(0, "j", i)) for i in range(50)])
+    assert moved.min() == 0 and moved.max() == 64, "never beyond the image"
 
 
 def test_soft_dice_on_four_pixels() -> None:
@@ -103,7 +107,8 @@ def test_focal_by_hand_and_unknown_left_out() -> None:
     assert float(focal(logits, torch.tensor([[-1, -1, -1]]))) == 0
     slope = torch.zeros(1, 2, requires_grad=True)
     focal(slope, torch.tensor([[1, -1]])).backward()
-    assert slope.grad[0, 0] < 0 and slope.grad[0, 1] == 0
+    grad = required(slope.grad)
+    assert grad[0, 0] < 0 and grad[0, 1] == 0
 
 
 def test_iou_of_three_masks() -> None:
@@ -120,7 +125,7 @@ def test_consistency_is_zero_at_agreement_and_has_a_gradient() -> None:
     )
     loss = bernoulli_consistency(logits, target)
     loss.backward()
-    assert float(loss.detach()) > 0 and (logits.grad != 0).all()
+    assert float(loss.detach()) > 0 and required(logits.grad).ne(0).all()
 
 
 def test_resnet_38() -> None:

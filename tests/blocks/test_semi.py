@@ -26,6 +26,7 @@ from fewmask.blocks.semi.magicnet import exchange, give_back, places, shuffle, t
 from fewmask.blocks.semi.mean_teacher import entropy
 from fewmask.blocks.semi.objective import disturb, follow, supervised, teacher_of
 from fewmask.core.batch import IGNORE, Labelled, Step, Unlabelled
+from tests.narrow import part, required
 
 SHAPE = (16, 16, 16)
 LAST = Step(10, 10)
@@ -35,6 +36,16 @@ LAST = Step(10, 10)
 def net(seed: int = 0) -> VNet:
     torch.manual_seed(seed)
     return VNet(2, filters=2, dropout=0.0)
+
+
+def bias_of(network: VNet) -> torch.Tensor:
+    """Of the last layer."""
+    return required(network.last.bias)
+
+
+def mean_of(network: VNet) -> torch.Tensor:
+    """The running mean of the first norm."""
+    return required(part(network, "first.1", nn.BatchNorm3d).running_mean)
 
 
 class Fixed(VNet):
@@ -125,9 +136,10 @@ def test_each_half_moves_the_running_statistics() -> None:
     student = net()
     image = torch.ones(2, 1, *SHAPE)
     with torch.no_grad():
-        student.first[0].weight.zero_()
-        student.first[0].weight[:, 0, 1, 1, 1] = 1  # the middle voxel: the image itself
-        student.first[0].bias.zero_()
+        conv = part(student, "first.0", nn.Conv3d)
+        conv.weight.zero_()
+        conv.weight[:, 0, 1, 1, 1] = 1  # the middle voxel: the image itself
+        required(conv.bias).zero_()
     term = MeanTeacher(student, UniformWeighting(), 0.1, 0.99, 0.0, True, False)
     term.losses(
         student,
@@ -152,11 +164,11 @@ def test_consistency_is_the_mean_squared_difference_of_softmaxes() -> None:
     times the ramp.
     """
     student = net()
-    for part in (student.last.weight, student.last.bias):
-        nn.init.zeros_(part)
+    for weight in student.last.parameters():
+        nn.init.zeros_(weight)
     term = MeanTeacher(student, UniformWeighting(), 0.1, 0.99, 0.0, False, False)
     with torch.no_grad():
-        term.teacher.last.bias.copy_(torch.tensor([50.0, -50.0]))
+        bias_of(term.teacher).copy_(torch.tensor([50.0, -50.0]))
     for step in (LAST, Step(0, 10)):
         assert learn(term, student, unlabelled(), step)["consistency"] == pytest.approx(
             0.1 * 0.25 * sigmoid_ramp(step)
@@ -238,7 +250,7 @@ def test_ac_mt_counts_where_the_student_is_in_doubt(
     for network, logit in ((student, student_says), (term.teacher, teacher_says)):
         nn.init.zeros_(network.last.weight)
         with torch.no_grad():
-            network.last.bias.copy_(torch.tensor([logit, -logit]))
+            bias_of(network).copy_(torch.tensor([logit, -logit]))
     consistency = term.losses(student, labelled(), unlabelled(), LAST).losses["consistency"]
     assert float(consistency.detach()) == pytest.approx(expected)
 
@@ -249,15 +261,15 @@ def test_the_teacher_is_the_plain_average_of_the_first_students_and_has_their_st
     """
     student = net()
     for decay, expected in ((0.99, 4.5), (0.25, 5.25)):
-        nn.init.zeros_(student.last.bias)
+        nn.init.zeros_(bias_of(student))
         teacher = teacher_of(student)
         assert not any(weight.requires_grad for weight in teacher.parameters())
         for index, value in enumerate((3.0, 6.0)):
-            nn.init.constant_(student.last.bias, value)
-            student.first[1].running_mean.fill_(value)  # type: ignore[union-attr, operator]
+            nn.init.constant_(bias_of(student), value)
+            mean_of(student).fill_(value)
             follow(teacher, student, Step(index, 10), decay)
-        assert teacher.last.bias.tolist() == [expected] * 2
-        assert teacher.first[1].running_mean.tolist() == [6, 6]  # type: ignore[union-attr, operator]
+        assert bias_of(teacher).tolist() == [expected] * 2
+        assert mean_of(teacher).tolist() == [6, 6]
 
 
 def test_noise_is_clipped_at_two_deviations() -> None:
@@ -279,9 +291,9 @@ def test_self_training_labels_from_the_second_part_on_and_renews_its_teacher() -
     assert set(learn(term, student, unlabelled(), Step(3, 9))) == {"supervised", "pseudo"}
     renewed = []
     for index in range(9):
-        nn.init.constant_(student.last.bias, index)
+        nn.init.constant_(bias_of(student), index)
         term.after_step(student, Step(index, 9))
-        renewed.append(float(term.teacher.last.bias[0].detach()))
+        renewed.append(float(bias_of(term.teacher)[0].detach()))
     assert renewed[2:8] == [2, 2, 2, 5, 5, 5]
 
 

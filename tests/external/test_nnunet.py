@@ -5,6 +5,7 @@ the real one where it is.
 import json
 import signal
 import sys
+import venv
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -167,7 +168,7 @@ def test_setting_up_is_remembered_only_when_it_came_to_an_end(tmp_path, monkeypa
         return 'a warning\n{"nnunetv2": "2.6.2"}\n'
 
     monkeypatch.setattr(
-        nnunet.venv, "create", lambda folder, **_: folder.mkdir(parents=True, exist_ok=True)
+        venv, "create", lambda folder, **_: folder.mkdir(parents=True, exist_ok=True)
     )
     monkeypatch.setattr(nnunet, "_install", install)
     with pytest.raises(NoRoom):

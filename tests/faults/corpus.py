@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -119,7 +119,8 @@ def _with(value: float, count: int, shape: tuple[int, int, int] = (20, 20, 10)) 
 def _tilted(angle: float) -> np.ndarray:
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    return turn @ AFFINE
+    tilted: np.ndarray = turn @ AFFINE
+    return tilted
 
 
 def _sheared(amount: float) -> np.ndarray:
@@ -128,7 +129,7 @@ def _sheared(amount: float) -> np.ndarray:
     return affine
 
 
-def _srow(affine: np.ndarray) -> dict[str, object]:
+def _srow(affine: np.ndarray) -> dict[str, Any]:
     return {f"srow_{axis}": affine[row] for row, axis in enumerate("xyz")}
 
 

@@ -13,6 +13,7 @@ from fewmask.core.batch import Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods.ada_sam import AdaSam, Config, Feedback, build
 from tests.methods.test_contract import SIDE, batch_for, slices
+from tests.narrow import required, watched
 
 TASK = Task(("liver", "spleen"), SIDE)
 SMALL = Config(encoder="tiny", feedback_side=4, feedback_width=16, feedback_heads=2, dropout=0.0)
@@ -23,13 +24,20 @@ def make(config: Config = SMALL) -> AdaSam:
     return build(config, TASK)
 
 
+def last_layer(method: AdaSam) -> nn.Linear:
+    """Of the head."""
+    head = method.head
+    assert isinstance(head, nn.Sequential) and isinstance(head[-1], nn.Linear)
+    return head[-1]
+
+
 def test_feedback_starts_as_nothing_and_its_gate_learns() -> None:
     torch.manual_seed(0)
     feedback = Feedback(8, 16, 2, 4)
     features, gradient = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
     assert torch.equal(feedback(features, gradient), features)
     feedback(features, gradient).square().sum().backward()
-    assert float(feedback.gate.grad.abs()) > 0
+    assert float(required(feedback.gate.grad).abs()) > 0
 
 
 def test_feedback_does_not_depend_on_the_gradients_size_and_ignores_zeros() -> None:
@@ -123,7 +131,7 @@ def test_the_head_answers_from_where_it_looks() -> None:
 def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float) -> None:
     method = make(replace(SMALL, guide_weight=guide_weight))
     method._look(torch.randn(2, 32, 8, 8), SIDE).logits.sum().backward()
-    grad = method.head[-1].weight.grad
+    grad = required(last_layer(method).weight.grad)
     assert grad[2:].any() and bool(grad[:2].any()) == (guide_weight == 0)
 
 
@@ -196,21 +204,19 @@ def test_as_a_control_the_features_ask_and_no_gradient_is_taken(
 def test_predict_takes_gradients_even_where_none_are_recorded() -> None:
     method = make().eval()
     with torch.no_grad():
-        method.feedback.gate.fill_(0.5)  # type: ignore[union-attr]
-        method.head[-1].bias.fill_(3.0)  # type: ignore[union-attr, index]
+        required(method.feedback).gate.fill_(0.5)
+        required(last_layer(method).bias).fill_(3.0)
         with_feedback = method.predict(slices(2)[0])
         method.feedback = None
         without = method.predict(slices(2)[0])
-    assert not torch.equal(with_feedback.present, without.present)
+    assert not torch.equal(required(with_feedback.present), required(without.present))
     assert not with_feedback.probs.requires_grad
 
 
 def test_two_looks_cost_one_run_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     method, runs = make(), []
-    encode = method.sam.encode
-    monkeypatch.setattr(
-        method.sam, "encode", lambda image: (runs.append(len(image)), encode(image))[1]
-    )
+    note = watched(method.sam.encode, lambda image: runs.append(len(image)))
+    monkeypatch.setattr(method.sam, "encode", note)
     batch = batch_for(method)
     assert batch.labelled is not None and batch.weak is not None
     method.losses(batch, Step(0, 10))
@@ -226,11 +232,10 @@ def test_feedback_reaches_the_second_activation_and_its_boxes(
     features, masks of the embedding.
     """
     method = make().eval()
-    seen = []
+    seen: list[torch.Tensor] = []
     look = method._look
-    monkeypatch.setattr(
-        method, "_look", lambda features, side: (seen.append(features), look(features, side))[1]
-    )
+    note = watched(look, lambda features, side: seen.append(features))
+    monkeypatch.setattr(method, "_look", note)
     monkeypatch.setattr(method.feedback, "forward", lambda features, query: features.flip(-1))
     with torch.no_grad():
         answer = method.predict(slices(2)[0])

@@ -3,6 +3,7 @@ is there.
 """
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -34,7 +35,9 @@ def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float
 
 
 @pytest.mark.parametrize("pool", ["attention", "average"])
-def test_outlined_slices_count_as_tagged_only_with_the_average(pool: str) -> None:
+def test_outlined_slices_count_as_tagged_only_with_the_average(
+    pool: Literal["attention", "average"],
+) -> None:
     """All of them hold the structure: counted, they say that every slice does."""
     method = make(replace(SMALL, pool=pool)).eval()
     batch = batch_for(method)

@@ -11,6 +11,7 @@ from fewmask.methods import build as build_method
 from fewmask.methods import config_class, config_from, names
 from fewmask.methods._volumetric import VolumetricNet
 from fewmask.methods.vnet import Config, build
+from tests.narrow import Settings
 
 TASK = Task(("left atrium",), 16)
 
@@ -29,7 +30,7 @@ def make(**changes: object) -> VolumetricNet:
     ],
 )
 def test_each_optimiser_has_its_own_rates_unless_they_are_said(
-    changes: dict, kind: type, lr: float, weight_decay: float
+    changes: Settings, kind: type, lr: float, weight_decay: float
 ) -> None:
     optimiser = make(**changes).optimiser()
     (group,) = optimiser.param_groups

@@ -26,7 +26,7 @@ class Nothing:
             LabelMap(np.zeros(volume.shape, np.uint8), volume.grid), None, 0, notes=("a note",)
         )
 
-    def volume_with_boxes(self, volume, boxes):  # type: ignore[no-untyped-def]
+    def volume_with_boxes(self, volume, boxes):
         raise NotImplementedError
 
 
@@ -159,7 +159,7 @@ def test_a_series_beside_files_is_not_passed_over_in_silence(scans, tmp_path) ->
     assert len(summary.written) == 3 and "not read: more/" in summary.notes[0]
 
 
-def make_second(folder, voxels) -> str:  # type: ignore[no-untyped-def]
+def make_second(folder, voxels) -> str:
     """A second series in the folder, and its number."""
     write_series(folder / "more", voxels, SeriesInstanceUID="9.9", SeriesNumber=11)
     return "11"

@@ -90,7 +90,7 @@ def _scan_and_masks() -> tuple[Volume, LabelMap, LabelMap]:
     )
 
 
-def _recipe(tmp_path: Path):  # type: ignore[no-untyped-def]
+def _recipe(tmp_path: Path):
     return prepare_scans(tmp_path).recipe
 
 

@@ -76,7 +76,7 @@ def test_an_interrupted_pretraining_ends_in_the_same_bits(tmp_path) -> None:
     class Stop(Exception):
         pass
 
-    def stop(state) -> None:  # type: ignore[no-untyped-def]
+    def stop(state) -> None:
         if state.step == 2:
             raise Stop
 

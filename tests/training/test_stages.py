@@ -16,10 +16,12 @@ from fewmask.data.patches import PatchLoader
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
+from fewmask.io.weights import load_into
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training import ProgressEvent, TrainRequest, draw_budget, loop, train
 from fewmask.training.stages import check_plan, online_labels, plan_stages
+from tests.narrow import required, watched
 from tests.scans import prepare_scans
 
 SMALL = (
@@ -241,7 +243,7 @@ def test_online_labels_are_made_in_every_step(prepared, tmp_path) -> None:
     with PatchLoader(
         prepared, run.read_budget(), Predictor.load(run.path).method.batch_spec, 0
     ) as loader:
-        pseudo = label(loader.batch(0)).unlabelled.pseudo
+        pseudo = required(required(label(loader.batch(0)).unlabelled).pseudo)
     beyond = [
         (pseudo[:, rows] == IGNORE).float().mean().item()
         for rows in (slice(4), slice(4, 12), slice(12, None))
@@ -355,12 +357,8 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(
 ) -> None:
     """Both networks go on from where they were."""
     started: list[str] = []
-    load = loop.load_into
-    monkeypatch.setattr(
-        loop,
-        "load_into",
-        lambda method, path: (started.append(path.parent.name), load(method, path)),
-    )
+    note = watched(load_into, lambda _, path, *rest: started.append(path.parent.name))
+    monkeypatch.setattr(loop, "load_into", note)
     seen: list[str] = []
     asked = request(prepared, tmp_path / "run", f"sure={sure}", method="sfr_plus")
     run = RunFolder.open(train(asked, lambda progress: seen.append(progress.note)))
