@@ -9,6 +9,7 @@ import torch
 
 from fewmask.blocks.sam import SIZES, Sam, build_sam, size_named
 from fewmask.blocks.sam.lora import LoraQkv, add_lora
+from fewmask.blocks.sam.two_way_decoder import TwoWayDecoder
 from fewmask.core.errors import BadConfig
 
 SIDE = 64
@@ -82,7 +83,8 @@ def test_a_box_at_a_token_centre_has_that_tokens_position() -> None:
     column 1, row 2.
     """
     sam = build_sam(TOKENS, SIDE)
-    grid = sam._positions(torch.zeros(1, 32, 8, 8))[0, :, 2, 1]
+    decoder = TwoWayDecoder(sam.prompt_encoder, sam.mask_decoder)
+    grid = decoder.positions(torch.zeros(1, 32, 8, 8))[0, :, 2, 1]
     corner = sam.prompt_encoder._embed_boxes(torch.tensor([[[12.0, 20, 12, 20]]]) - 0.5)[0, 0, 0]
     assert torch.allclose(corner - sam.prompt_encoder.point_embed[2].weight[0], grid, atol=1e-5)
 
