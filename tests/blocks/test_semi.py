@@ -22,7 +22,13 @@ from fewmask.blocks.semi import (
     UniformWeighting,
 )
 from fewmask.blocks.semi.bcp import CopyPaste, largest_parts, paste_box
-from fewmask.blocks.semi.magicnet import exchange, give_back, places, shuffle, trade
+from fewmask.blocks.semi.magicnet import (
+    draw_exchange,
+    exchange_cubes,
+    places,
+    restore_cubes,
+    shuffle_cubes,
+)
 from fewmask.blocks.semi.mean_teacher import entropy
 from fewmask.blocks.semi.objective import disturb, follow, supervised, teacher_of
 from fewmask.core.batch import IGNORE, Labelled, Step, Unlabelled
@@ -203,14 +209,14 @@ def test_the_sure_and_the_doubtful_voxels() -> None:
     probs = voxels([0.99, 0.01], [0.6, 0.4], [0.5, 0.5])
     image = torch.zeros(1, 1, 1, 1, 3)
     h = -(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4))  # 0.971
-    assert h > 0.95 and HighEntropyWeighting().where(
+    assert h > 0.95 and HighEntropyWeighting().weights(
         net(), image, probs, 0.0, LAST
     ).flatten().tolist() == [
         0,
         1,
         1,
     ]
-    first = LowEntropyWeighting(2).where(Fixed(probs), image, probs, 0.0, Step(0, 1000))
+    first = LowEntropyWeighting(2).weights(Fixed(probs), image, probs, 0.0, Step(0, 1000))
     assert first.flatten().tolist() == [1, 0, 0]  # threshold 0.75 + 0.25 * 0.007
 
 
@@ -220,13 +226,13 @@ def test_a_border_between_two_of_three_classes_is_as_doubtful_as_between_two_of_
     """
     probs = voxels([0.99, 0.01, 0.0], [0.6, 0.0, 0.4], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3])
     image = torch.zeros(1, 1, 1, 1, 4)
-    assert HighEntropyWeighting().where(net(), image, probs, 0.0, LAST).flatten().tolist() == [
+    assert HighEntropyWeighting().weights(net(), image, probs, 0.0, LAST).flatten().tolist() == [
         0,
         1,
         1,
         1,
     ]
-    assert LowEntropyWeighting(2).where(
+    assert LowEntropyWeighting(2).weights(
         Fixed(probs), image, probs, 0.0, Step(0, 1000)
     ).flatten().tolist() == [
         1,
@@ -336,14 +342,26 @@ def test_of_every_class_the_largest_part_stays() -> None:
 
 def test_traded_cubes_come_back_and_shuffled_ones_say_from_where() -> None:
     x = torch.arange(2 * 8**3, dtype=torch.float32).reshape(2, 1, 8, 8, 8)
-    owner = exchange(2, 2, np.random.default_rng(0))
-    traded = trade(x, owner, 2)
-    assert not torch.equal(traded, x) and torch.equal(give_back(traded, owner, 2), x)
+    source = draw_exchange(2, 2, np.random.default_rng(0))
+    traded = exchange_cubes(x, source, 2)
+    assert not torch.equal(traded, x) and torch.equal(restore_cubes(traded, source, 2), x)
     order = torch.tensor([[7, 6, 5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5, 6, 7]])
-    moved, where = shuffle(x, order, 2), places((8, 8, 8), 2)
+    moved, where = shuffle_cubes(x, order, 2), places((8, 8, 8), 2)
     assert torch.equal(moved[1], x[1]) and torch.equal(
         moved[(0, 0, *where[0])], x[(0, 0, *where[7])]
     )
+
+
+def test_a_patch_gets_the_cube_of_the_patch_that_is_named_at_the_same_place() -> None:
+    """Three patches of the values 0, 1 and 2; at the first place patch b gets its cube from 1, 2,
+    0, at the last from 2, 0, 1.
+    """
+    x = torch.arange(3.0).view(3, 1, 1, 1, 1).expand(3, 1, 4, 4, 4)
+    source = np.tile(np.arange(3), (8, 1))
+    source[0], source[7] = [1, 2, 0], [2, 0, 1]
+    out = exchange_cubes(x, source, 2)[:, 0]
+    assert out[:, 0, 0, 0].tolist() == [1, 2, 0] and out[:, 1, 1, 1].tolist() == [1, 2, 0]
+    assert out[:, 2, 2, 2].tolist() == [2, 0, 1] and out[:, 1, 1, 2].tolist() == [0, 1, 2]
 
 
 def test_labelled_patches_are_learned_whole_and_with_exchanged_cubes() -> None:

@@ -26,7 +26,6 @@ class Bright(Method):
     """
 
     batch_spec = BatchSpec()
-    promptable = True
 
     def losses(self, batch, step):
         raise NotImplementedError
@@ -234,7 +233,6 @@ class Blocks(Bright):
     """The same in 3D, and how many windows it was asked for at a time."""
 
     batch_spec = BatchSpec(patch=(2, 8, 8))
-    promptable = False
 
     def __init__(self):
         super().__init__()

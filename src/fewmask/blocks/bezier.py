@@ -37,15 +37,12 @@ def bend(
         return image
     out = image.clone()
     for row in range(len(image)):
-        low, span = (
-            (0.0, 1.0)
-            if kind == "scaled"
-            else (float(image[row].mean()), float(image[row].std()) + 1e-6)
-        )
+        low, span = 0.0, 1.0
+        if kind == "as_released":
+            low, span = float(image[row].mean()), float(image[row].std()) + 1e-6
         for d in np.flatnonzero(rng.random(image.shape[2]) < share):
             x, y = draw_curve(rng)
             level = (image[row, 0, d].numpy(force=True) - low) / span
-            out[row, 0, d] = torch.from_numpy(
-                (np.interp(level, x, y) * span + low).astype(np.float32)
-            ).to(image.device)
+            bent = (np.interp(level, x, y) * span + low).astype(np.float32)
+            out[row, 0, d] = torch.from_numpy(bent).to(image.device)
     return out

@@ -52,11 +52,12 @@ class Montage:
         """Canvas, first row and first column of slice `index`."""
         n = self.per_row
         which, place = divmod(index, n * n)
-        y, x = (
-            (2 * at + 1) * self.canvas // n - side
-            for at, side in zip(divmod(place, n), self.patch[1:], strict=True)
-        )
-        return which, y // 2, x // 2
+        row, column = divmod(place, n)
+        _, h, w = self.patch
+        # A tile sits in the middle of its n-th part of the canvas.
+        y = ((2 * row + 1) * self.canvas // n - h) // 2
+        x = ((2 * column + 1) * self.canvas // n - w) // 2
+        return which, y, x
 
     def stitch(
         self, patches: Shaped[Tensor, "b d h w"], fill: float = 0.0

@@ -24,6 +24,11 @@ def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
     return torch.where(mask.flatten(1).any(1, keepdim=True), boxes, torch.nan)
 
 
+def has_box(boxes: Float[Tensor, "*n 4"]) -> Bool[Tensor, "*n"]:
+    """False for a NaN box."""
+    return ~boxes.isnan().any(-1)
+
+
 def main_component(
     mask: Bool[Tensor, "n h w"], heat: Float[Tensor, "n h w"], rule: Rule = "largest"
 ) -> Bool[Tensor, "n h w"]:
@@ -32,9 +37,8 @@ def main_component(
     """
     if rule == "union":
         return mask
-    kept = [
-        _largest(one.cpu().numpy(), hot.cpu().numpy()) for one, hot in zip(mask, heat, strict=True)
-    ]
+    masks, heats = mask.cpu().numpy(), heat.cpu().numpy()
+    kept = [_largest(*pair) for pair in zip(masks, heats, strict=True)]
     return torch.from_numpy(np.stack(kept)).to(mask.device)
 
 
@@ -73,9 +77,8 @@ def rasterise_boxes(boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n 
     edge = torch.arange(side, device=boxes.device)
 
     def cover(low: Tensor, high: Tensor) -> Float[Tensor, "n side"]:
-        return (torch.minimum(high[:, None], edge + 1) - torch.maximum(low[:, None], edge)).clamp(
-            0, 1
-        )
+        first, last = torch.maximum(low[:, None], edge), torch.minimum(high[:, None], edge + 1)
+        return (last - first).clamp(0, 1)
 
     x0, y0, x1, y1 = boxes.unbind(1)
     return torch.nan_to_num(cover(y0, y1)[:, None, :, None] * cover(x0, x1)[:, None, None, :])

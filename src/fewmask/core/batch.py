@@ -36,6 +36,45 @@ class Draw:
     noise_seed: int = 0
 
 
+Range = tuple[float, float]
+"""Lowest and highest value of a uniform distribution."""
+
+
+@dataclass(frozen=True)
+class GreyLevels:
+    """Ranges of contrast and noise. An image in [0, 1] becomes clip(image^gamma * gain + offset +
+    noise), clipped to [0, 1] again.
+    """
+
+    gain: Range = (0.9, 1.1)
+    """Factor, uniform."""
+    offset: Range = (-0.05, 0.05)
+    """Added, uniform; the image's whole range is 1."""
+    log_gamma: Range = (-0.3, 0.3)
+    """Natural logarithm of the exponent, uniform: gamma and 1 / gamma are equally likely."""
+    noise: Range = (0.0, 0.03)
+    """Standard deviation of Gaussian noise, uniform; one per image, independent between pixels."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Ranges of random augmentation; every number is drawn once per image, independently.
+
+    Geometry is a rotation about the centre, a zoom and a shift, in plane, the same for an image,
+    its mask and all slices of a patch. No flips: organs have sides. `strong` replaces `weak` in the
+    strong view of an unlabelled slice, whose geometry stays.
+    """
+
+    rotate_deg: Range = (-15.0, 15.0)
+    """Degrees, uniform."""
+    log_zoom: Range = (-0.223, 0.223)
+    """Natural logarithm of the magnification, uniform: 0.80 to 1.25, with median 1."""
+    shift: Range = (-0.08, 0.08)
+    """Parts of the side, uniform, along y and along x."""
+    weak: GreyLevels = GreyLevels()
+    strong: GreyLevels = GreyLevels((0.7, 1.3), (-0.15, 0.15), (-0.7, 0.7), (0.02, 0.10))
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Slices whose mask the budget grants."""
@@ -131,6 +170,8 @@ class BatchSpec:
     any, or draw only those.
     """
     augment: bool = True
+    ranges: AugmentConfig = AugmentConfig()
+    """Of the augmentation."""
 
 
 @dataclass(frozen=True)

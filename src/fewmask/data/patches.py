@@ -237,7 +237,7 @@ class PatchLoader:
                 )
             )
             draws.append(
-                draw(rng(self._seed, "augment", stream, index, place))
+                draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
                 if self._feed.augment
                 else Draw()
             )

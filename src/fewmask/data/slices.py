@@ -117,7 +117,9 @@ class SliceLoader:
 
     def _draw(self, stream: str, index: int, place: int) -> Draw:
         return (
-            draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw()
+            draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
+            if self._feed.augment
+            else Draw()
         )
 
     def _labelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Labelled:
@@ -134,7 +136,7 @@ class SliceLoader:
 
     def _unlabelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Unlabelled:
         stronger = [
-            strengthen(one, rng(self._seed, "strong", "unlabelled", index, i))
+            strengthen(one, rng(self._seed, "strong", "unlabelled", index, i), self._feed.ranges)
             for i, one in enumerate(draws)
         ]
         return Unlabelled(

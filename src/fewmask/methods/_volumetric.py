@@ -1,9 +1,10 @@
-"""What the 3D methods share: a V-Net that learns from patches, with a term for the
+"""What the 3D methods share: a V-Net that learns from patches, with an objective for the
 unlabelled ones.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.semi import SemiObjective
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
 from fewmask.core.errors import BadConfig
-from fewmask.methods._method import Method, grouped
+from fewmask.methods._method import Method, MethodSpec, grouped
 
 _RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
 """Optimiser -> its learning rate and weight decay where none is said."""
@@ -93,15 +94,15 @@ class Volumetric(Patches):
 
 
 @dataclass(frozen=True)
-class SemiSupervised(Volumetric):
-    """The same with unlabelled patches."""
+class WithUnlabelled:
+    """Of a method with unlabelled patches, beside `Volumetric`."""
 
     unlabelled: int = 2
     """Unlabelled patches per step."""
 
 
 @dataclass(frozen=True)
-class TwoHalves(SemiSupervised):
+class JointPass:
     """Of a method that shows the student labelled and unlabelled patches as they are, neither
     pasted nor mixed.
     """
@@ -112,6 +113,18 @@ class TwoHalves(SemiSupervised):
     With `norm=batch` one labelled scan is then learned as it looks beside the others, not as it
     looks alone: docs/results.md.
     """
+
+
+def volumetric_method(
+    config: type[Volumetric], objective: Callable[[Any, VNet, Task], SemiObjective]
+) -> MethodSpec:
+    """The spec of a V-Net with this objective, which `cfr` can take too."""
+
+    def build(config: Any, task: Task) -> VolumetricNet:
+        student = build_vnet(config, task)
+        return VolumetricNet(student, objective(config, student, task), config)
+
+    return MethodSpec(config, build, objective=objective)
 
 
 def build_vnet(config: Volumetric, task: Task) -> VNet:
@@ -153,8 +166,10 @@ def check_vnet(config: Volumetric) -> None:
             fix="--set patch=(80,112,112), or (48,64,64)",
             code="C02",
         )
-    for name in ("labelled", "unlabelled"):
-        count = getattr(config, name, 1)
+    counts = {"labelled": config.labelled}
+    if isinstance(config, WithUnlabelled):
+        counts["unlabelled"] = config.unlabelled
+    for name, count in counts.items():
         if count < 1:
             raise BadConfig(
                 f"{name}={count}: every step needs a patch of these",
@@ -177,53 +192,55 @@ def check_vnet(config: Volumetric) -> None:
 
 
 class VolumetricNet(Method):
-    """A V-Net and its term."""
+    """A V-Net and its objective."""
 
     def __init__(
-        self, student: VNet, term: SemiObjective, config: Volumetric, pseudo_weight: float = 0.0
+        self,
+        student: VNet,
+        objective: SemiObjective,
+        config: Volumetric,
+        pseudo_weight: float = 0.0,
     ) -> None:
         """Parts come ready-made. With `pseudo_weight` unlabelled patches come with pseudo-labels
         (CFR).
         """
         super().__init__()
         self.student = student
-        self.term = term
+        self.term = objective  # under this name its networks lie in weight files
         self.renew_norms = config.renew_norms
         self._config, self._pseudo_weight = config, pseudo_weight
         structures = student.last.out_channels - 1
         if structures > _FEW and config.head_lr is None:
             self.note = (
-                f"{structures} structures: in a few hundred steps V-Net learns the largest of "
-                "them only; "
-                "--set head_lr=0.03 --set centred=0.5 --set dropout=0 help (docs/results.md)"
+                f"{structures} structures: in a few hundred steps V-Net learns the largest of them "
+                "only; --set head_lr=0.03 --set centred=0.5 --set dropout=0 help (docs/results.md)"
             )
-        unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
-        kind: Literal["off", "some"] = "some" if pseudo_weight else "off"
         self.batch_spec = BatchSpec(
             patch=config.patch,
             labelled=config.labelled,
-            unlabelled=unlabelled,
+            unlabelled=config.unlabelled if isinstance(config, WithUnlabelled) else 0,
             turns=config.turns,
             centred=config.centred,
-            pseudo=kind,
+            pseudo="some" if pseudo_weight else "off",
             augment=config.augment,
         )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Those of the term, and `sam` against pseudo-labels if there are any."""
+        """Those of the objective, and `sam` against pseudo-labels if there are any."""
         assert batch.labelled is not None
         labelled = replace(batch.labelled, image=_standard(batch.labelled.image))
-        given = batch.unlabelled or Unlabelled(batch.labelled.image[:0])
-        unlabelled = replace(given, image=_standard(given.image))
-        outcome = self.term.losses(self.student, labelled, unlabelled, step)
+        unlabelled = batch.unlabelled or Unlabelled(batch.labelled.image[:0])
+        unlabelled = replace(unlabelled, image=_standard(unlabelled.image))
+        output = self.term.losses(self.student, labelled, unlabelled, step)
         if not self._pseudo_weight:
-            return outcome.losses
+            return output.losses
         assert unlabelled.pseudo is not None
-        logits = (
-            self.student(unlabelled.image) if outcome.unlabelled is None else outcome.unlabelled
-        )
-        found = masked_dice_ce(logits, unlabelled.pseudo)
-        return {**outcome.losses, "sam": self._pseudo_weight * 0.5 * (found["ce"] + found["dice"])}
+        logits = output.unlabelled
+        if logits is None:
+            logits = self.student(unlabelled.image)
+        pseudo = masked_dice_ce(logits, unlabelled.pseudo)
+        loss = self._pseudo_weight * 0.5 * (pseudo["ce"] + pseudo["dice"])
+        return {**output.losses, "sam": loss}
 
     def predict(self, image: Float[Tensor, "b 1 d h w"]) -> Probabilities:
         """The student's softmax."""
@@ -232,16 +249,16 @@ class VolumetricNet(Method):
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW, or the literature's SGD."""
         lr, weight_decay = _RATES[self._config.optimiser]
-        lr = lr if self._config.lr is None else self._config.lr
-        weight_decay = (
-            weight_decay if self._config.weight_decay is None else self._config.weight_decay
-        )
+        if self._config.lr is not None:
+            lr = self._config.lr
+        if self._config.weight_decay is not None:
+            weight_decay = self._config.weight_decay
         groups = grouped(self)
         if self._config.head_lr is not None:
-            lasts = [net.last for net in self.modules() if isinstance(net, VNet)]
-            heads = [
-                weight for last in lasts for weight in last.parameters() if weight.requires_grad
-            ]
+            heads: list[Tensor] = []
+            for network in self.modules():
+                if isinstance(network, VNet):
+                    heads += (w for w in network.last.parameters() if w.requires_grad)
             groups = grouped(self, {"params": heads, "lr": self._config.head_lr})
         if self._config.optimiser == "sgd":
             return torch.optim.SGD(groups, lr, momentum=0.9, weight_decay=weight_decay)
@@ -256,7 +273,7 @@ class VolumetricNet(Method):
         return warm_cosine(step, self._config.warmup)
 
     def after_step(self, step: Step) -> None:
-        """The term's networks follow."""
+        """The objective's networks follow."""
         self.term.after_step(self.student, step)
 
 

@@ -7,13 +7,9 @@ setup` makes the environment; see `external/nnunet.py`.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal
 
-from fewmask.core.batch import Task
-from fewmask.core.errors import BadConfig
-
-external = True
-"""Not a network of ours: trained by `training/external.py`, asked by `predict/external.py`."""
+from fewmask.methods._method import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -38,10 +34,5 @@ class Config:
     """How long it trains if `--steps` does not say; nnU-Net's own number."""
 
 
-def build(config: Config, task: Task) -> NoReturn:
-    """Raises `BadConfig`: there is no network of ours to build."""
-    raise BadConfig(
-        "nnU-Net is a program, not a network of ours",
-        fix="--method unet",
-        code="C02",
-    )
+METHOD = MethodSpec(Config, build=None)
+"""No network of ours: trained by `training/external.py`, run by `predict/external.py`."""

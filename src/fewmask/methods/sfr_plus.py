@@ -7,11 +7,9 @@ docs/methods/sfr_plus.md.
 
 from dataclasses import dataclass, replace
 
-from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods import cfr
-from fewmask.methods._method import Stage
-from fewmask.methods._volumetric import VolumetricNet
+from fewmask.methods._method import MethodSpec, Stage
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,4 @@ def stages(config: Config) -> tuple[Stage, ...]:
     )
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """The V-Net."""
-    return cfr.build(config, task)
+METHOD = MethodSpec(Config, cfr.build, stages)

@@ -15,7 +15,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from fewmask.blocks.memory import channels_last
-from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
 from fewmask.core.config import parse
@@ -26,7 +25,7 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
-from fewmask.methods._method import Method
+from fewmask.methods._method import HasSam, Method, PresenceAware, Promptable
 from fewmask.predict.presence import smooth_presence
 from fewmask.predict.windows import Windows, slide
 
@@ -108,27 +107,25 @@ class Predictor:
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         bf16 = bool(config.get("bf16", False))
         if engine == "openvino":
-            if not isinstance(getattr(method, "sam", None), Sam) or place.type != "cpu":
+            if not isinstance(method, HasSam) or place.type != "cpu":
                 raise BadConfig(
                     "OpenVINO runs the encoder of methods with a SAM, on the CPU",
                     fix="leave --engine out",
                     code="C02",
                 )
-            use_openvino(method.sam, bf16)  # type: ignore[arg-type]
+            use_openvino(method.sam, bf16)
         return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bf16)
 
     @property
     def promptable(self) -> bool:
         """Does the method take boxes?"""
-        return self.method.promptable
+        return isinstance(self.method, Promptable)
 
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan, with the prompts the model gave itself."""
         if self.windows is not None:
             return self._run_windows(volume, self.windows)
-        return self._run(
-            volume, lambda image, _: self.method.predict(image), self.method.neighbours
-        )
+        return self._run(volume, lambda image, _: self.method.predict(image), smooth=True)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
@@ -136,14 +133,14 @@ class Predictor:
 
         An upper bound to be shown beside the automatic result, never instead of it.
         """
-        if not self.method.promptable:
+        method = self.method
+        if not isinstance(method, Promptable):
             raise no_bound()
         placed = Placement.of(volume.shape, volume.spacing_mm, self.recipe).box_to_target(boxes)
         boxes_t = torch.from_numpy(placed.astype(np.float32))
 
         def answer(image: Tensor, slices: list[int]) -> Probabilities:
-            result: Probabilities = self.method.segment(image, boxes_t[slices].to(image.device))  # type: ignore[operator]
-            return result
+            return method.segment(image, boxes_t[slices].to(image.device))
 
         return self._run(volume, answer)
 
@@ -170,9 +167,9 @@ class Predictor:
         )
         return other
 
-    def _run(self, volume: Volume, predict: PredictSlices, neighbours: float = 0.0) -> Prediction:
-        """Slice by slice; with `neighbours` once more where these overrule what a slice by itself
-        was judged to hold.
+    def _run(self, volume: Volume, predict: PredictSlices, smooth: bool = False) -> Prediction:
+        """Slice by slice; with `smooth` once more where neighbours overrule what a slice by itself
+        was judged to hold, if the method has that.
         """
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         labels = np.zeros(volume.shape, np.uint8)
@@ -190,16 +187,16 @@ class Predictor:
                 records.update(_prompt_records(probs, slices, placement))
 
         fill(predict, range(volume.shape[0]))
-        if neighbours:
-            settled = smooth_presence(present, neighbours)
+        method = self.method
+        if smooth and isinstance(method, PresenceAware) and method.neighbours:
+            settled = smooth_presence(present, method.neighbours)
             overruled = (settled != (present >= 0.5)).any(1).nonzero()[0].tolist()
             judged = torch.from_numpy(settled)
-            fill(
-                lambda image, slices: self.method.predict_present(  # type: ignore[operator]
-                    image, judged[slices].to(image.device)
-                ),
-                overruled,
-            )
+
+            def overrule(image: Tensor, slices: list[int]) -> Probabilities:
+                return method.predict_present(image, judged[slices].to(image.device))
+
+            fill(overrule, overruled)
         lines = [records[d] for d in sorted(records)]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.lora import lora_names
 from fewmask.blocks.sam.model import Encode, Recall
 from fewmask.core.errors import BadConfig
@@ -17,7 +16,7 @@ from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.ledger import BUNDLED, locate
 from fewmask.io.stream import sha256
 from fewmask.io.weights import fit_into, load_tensors
-from fewmask.methods._method import Method
+from fewmask.methods._method import HasSam, Method
 from fewmask.training.request import TrainRequest
 
 OWN = {"compact": BUNDLED, "vit-b": "sam-vit-b", "vit-l": "sam-vit-l", "vit-h": "sam-vit-h"}
@@ -46,9 +45,9 @@ def load_pretrained(method: Method, wanted: dict[str, str]) -> None:
     """Put pretrained weights into the method's SAM; adapters stay as they are. Raises
     `BadCheckpoint` if they do not fit.
     """
-    sam = getattr(method, "sam", None)
-    if not isinstance(sam, Sam):
+    if not isinstance(method, HasSam):
         raise BadConfig("the method has no SAM to load weights into", code="C02")
+    sam = method.sam
     path: Path = locate(wanted["name"])
     tensors = {
         lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()
@@ -84,8 +83,8 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
     encoder learns, slices are augmented, or the method cuts random patches, `NoRoom` if the
     embeddings exceed the limit.
     """
-    sam = getattr(method, "sam", None)
-    frozen = isinstance(sam, Sam) and not any(
+    sam = method.sam if isinstance(method, HasSam) else None
+    frozen = sam is not None and not any(
         weight.requires_grad for weight in sam.image_encoder.parameters()
     )
     patches = method.batch_spec.patch is not None
@@ -99,7 +98,7 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
             else "--set tune=decoder --set augment=false, or no --embeddings",
             code="C02",
         )
-    if not fits or not isinstance(sam, Sam):
+    if not fits or sam is None:
         return ""
     limit = int(request.embeddings_gib * 2**30)
     says = (

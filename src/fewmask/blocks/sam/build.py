@@ -20,9 +20,10 @@ from transformers import (
 
 from fewmask.blocks.sam.attention import Attention
 from fewmask.blocks.sam.config import SamSize
-from fewmask.blocks.sam.conv_decoder import ConvDecoder, DetailEncoder
+from fewmask.blocks.sam.conv_decoder import ConvDecoder, DetailEncoder, RasterDecoder
 from fewmask.blocks.sam.model import Sam
 from fewmask.blocks.sam.patch_embed import PatchEmbed, conv_stem
+from fewmask.blocks.sam.two_way_decoder import TwoWayDecoder
 from fewmask.core.errors import BadConfig
 
 
@@ -55,19 +56,11 @@ def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
         layer.attn = _attention(layer.attn)
     if size.decoder == "drawn":
         whole = DetailEncoder(early, early_channels, encoder, size.patch, size.out_channels)
-        return Sam(
-            whole, None, ConvDecoder(size.out_channels, masks), side, size.patch, size.out_channels
-        )
+        raster = RasterDecoder(ConvDecoder(size.out_channels, masks))
+        return Sam(whole, raster, side, size.patch, size.out_channels)
+    two_way = TwoWayDecoder(parts.prompt_encoder, parts.mask_decoder)
     official = size.stem == "patch"
-    return Sam(
-        encoder,
-        parts.prompt_encoder,
-        parts.mask_decoder,
-        side,
-        size.patch,
-        size.out_channels,
-        official=official,
-    )
+    return Sam(encoder, two_way, side, size.patch, size.out_channels, official=official)
 
 
 def _attention(old: Any) -> Attention:

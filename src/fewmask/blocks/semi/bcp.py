@@ -47,9 +47,8 @@ class CopyPaste(SemiObjective):
         target = self._label(other)
         # One pass over both directions: unlabelled boxes in labelled patches, labelled boxes in
         # unlabelled patches.
-        logits = student(
-            torch.cat([torch.where(inside, other, image), torch.where(inside, image, other)])
-        )
+        inward, outward = torch.where(inside, other, image), torch.where(inside, image, other)
+        logits = student(torch.cat([inward, outward]))
         return ObjectiveOutput(
             {
                 "inward": self._mixed(logits[:count], mask, target, ~inside),
@@ -74,15 +73,15 @@ class CopyPaste(SemiObjective):
         """(cross-entropy + Dice) / 2 of the labelled voxels, plus that of the others with their
         weight.
         """
-        sure = masked_dice_ce(logits, torch.where(known, mask, IGNORE))
-        guess = masked_dice_ce(logits, torch.where(known, IGNORE, target))
-        return 0.5 * (sure["ce"] + sure["dice"] + self._weight * (guess["ce"] + guess["dice"]))
+        true = masked_dice_ce(logits, torch.where(known, mask, IGNORE))
+        pseudo = masked_dice_ce(logits, torch.where(known, IGNORE, target))
+        return 0.5 * (true["ce"] + true["dice"] + self._weight * (pseudo["ce"] + pseudo["dice"]))
 
     @torch.no_grad()
     def _label(self, image: Float[Tensor, "b 1 d h w"]) -> Int[Tensor, "b d h w"]:
-        """The teacher's answer, of every class its largest connected part."""
-        found = self.teacher(image).argmax(1)
-        kept = np.stack([largest_parts(one.numpy(force=True)) for one in found])
+        """The teacher's label maps, of every class its largest connected part."""
+        labels = self.teacher(image).argmax(1).numpy(force=True)
+        kept = np.stack([largest_parts(patch) for patch in labels])
         return torch.from_numpy(kept).to(image.device)
 
 
@@ -93,9 +92,8 @@ def paste_box(
     inside = torch.zeros(tuple(shape), dtype=torch.bool)
     sizes = [max(1, round(side * n)) for n in shape]
     starts = [int(rng.integers(0, n - size + 1)) for n, size in zip(shape, sizes, strict=True)]
-    inside[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))] = (
-        True
-    )
+    box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    inside[box] = True
     return inside
 
 
