@@ -16,7 +16,7 @@ from fewmask.io.text import write_json
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
-from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.options import ScanOptions
 from fewmask.prepare.reading import read_scan, spoils_one_case
 
 Load = Callable[[], Volume]
@@ -54,7 +54,7 @@ def predict_folder(
     out: Path,
     *,
     cases: list[str] | None = None,
-    options: PrepareOptions | None = None,
+    options: ScanOptions | None = None,
     say: Say = lambda done, total, case: None,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
@@ -65,7 +65,7 @@ def predict_folder(
     `BadConfig` (F11) before anything is written where a mask would land in the input or replace one
     that no model drew, or that was changed since.
     """
-    scans = open_scans(source, cases, options or PrepareOptions())
+    scans = open_scans(source, cases, options)
     _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(
@@ -105,12 +105,12 @@ def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
 
 
 def open_scans(
-    source: Path, cases: list[str] | None = None, options: PrepareOptions | None = None
+    source: Path, cases: list[str] | None = None, options: ScanOptions | None = None
 ) -> Scans:
     """The scans of a file or folder that `predict_folder` takes. Raises `BadScan` or `BadDataset`
     if nothing is there.
     """
-    options = options or PrepareOptions()
+    options = options or ScanOptions()
 
     def reader(pair: Pair) -> Load:
         return lambda: read_scan(pair, options)

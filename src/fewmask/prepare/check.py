@@ -49,7 +49,7 @@ class CheckReport:
 
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
-    layout = discover(data, options.follow_links)
+    layout = discover(data, options.scans.follow_links)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     # Without --label any non-zero value counts, so that geometry and content of masks are still
     # checked.
