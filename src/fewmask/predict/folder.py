@@ -43,6 +43,13 @@ class PredictSummary:
     no_prompt: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Counts; the messages themselves are in `refused` and `notes`."""
+        parts = [f"{len(self.written)} written", f"{len(self.refused)} refused"]
+        if self.no_prompt:
+            parts.append(f"{self.no_prompt} slices without a prompt")
+        return f"PredictSummary({'; '.join(parts)}; {len(self.notes)} notes)"
+
 
 Say = Callable[[int, int, str], None]
 """Called after each case with (done, total, case id)."""
@@ -115,7 +122,7 @@ def open_scans(
     def reader(pair: Pair) -> Load:
         return lambda: read_scan(pair, options)
 
-    if (source / "dataset.json").exists() and (source / "cases").is_dir():
+    if is_prepared(source):
         prepared = Prepared.open(source)
         names = sorted(prepared.cases) if cases is None else cases
         return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
@@ -134,6 +141,11 @@ def open_scans(
     raise BadScan(
         "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
     )
+
+
+def is_prepared(folder: Path) -> bool:
+    """Is this a prepared dataset, rather than a folder of scans?"""
+    return (folder / "dataset.json").exists() and (folder / "cases").is_dir()
 
 
 def load_prepared(prepared: Prepared, case: str) -> Volume:

@@ -125,12 +125,21 @@ class Predictor:
         """Does the method take boxes?"""
         return self.method.promptable
 
-    def volume(self, volume: Volume) -> Prediction:
-        """The mask of a whole scan, with the prompts the model gave itself."""
+    def volume(
+        self, volume: Volume, probabilities: Float[np.ndarray, "c d h w"] | None = None
+    ) -> Prediction:
+        """The mask of a whole scan, with the prompts the model gave itself.
+
+        `probabilities` is filled, background first, a few slices at a time; it is the only thing of
+        its size, and may be a file mapped into memory.
+        """
         if self.method.batch_spec.patch is not None:
-            return self._run_windows(volume, self.method.batch_spec.patch)
+            return self._run_windows(volume, self.method.batch_spec.patch, probabilities)
         return self._run(
-            volume, lambda image, _: self.method.predict(image), self.method.neighbours
+            volume,
+            lambda image, _: self.method.predict(image),
+            self.method.neighbours,
+            probabilities,
         )
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
@@ -150,7 +159,13 @@ class Predictor:
 
         return self._run(volume, answer)
 
-    def _run(self, volume: Volume, answer: Answer, neighbours: float = 0.0) -> Prediction:
+    def _run(
+        self,
+        volume: Volume,
+        answer: Answer,
+        neighbours: float = 0.0,
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """Slice by slice; with `neighbours` once more where these overrule what a slice by itself
         was judged to hold.
         """
@@ -164,6 +179,8 @@ class Predictor:
                 probs = self._ask(answer, image, slices)
                 restored = placement.restore(probs.probs.float().cpu().numpy())
                 labels[slices] = restored.argmax(1).astype(np.uint8)
+                if probabilities is not None:
+                    probabilities[:, slices] = restored.swapaxes(0, 1)
                 if probs.present is not None:
                     present[slices] = probs.present.float().cpu().numpy()
                 for line in _prompt_lines(probs, slices, placement):
@@ -191,7 +208,12 @@ class Predictor:
         )
         return Prediction(LabelMap(labels, volume.grid), prompts, missing, notes=notes)
 
-    def _run_windows(self, volume: Volume, patch: tuple[int, int, int]) -> Prediction:
+    def _run_windows(
+        self,
+        volume: Volume,
+        patch: tuple[int, int, int],
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """Windows over the placed scan; slices are restored as soon as all that they are made of is
         finished.
         """
@@ -219,6 +241,8 @@ class Predictor:
                 slices = range(start, min(start + self.batch, end))
                 probs = placement.restore(kept, first, slices)
                 labels[slices.start : slices.stop] = probs.argmax(0).astype(np.uint8)
+                if probabilities is not None:
+                    probabilities[:, slices.start : slices.stop] = probs
                 if confidence is not None:
                     confidence[slices.start : slices.stop] = np.round(
                         255 * probs.max(0).clip(0, 1)
