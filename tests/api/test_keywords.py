@@ -104,6 +104,8 @@ def test_a_misspelt_keyword_names_the_nearest(call, words) -> None:
         (lambda: fewmask.check("s", spacing_mm=(1, 2)), "spacing_mm"),
         (lambda: fewmask.check("s", trust="header"), "'sform', 'qform'"),
         (lambda: fewmask.load("r", engine="onnx"), "'torch', 'openvino'"),
+        (lambda: fewmask.prepare("s", "p", ["liver=6"]), "labels = .* is not a mapping"),
+        (lambda: fewmask.train("p", "r", slices=5, on_progress=3), "not a function or none"),
         (lambda: fewmask.evaluate("r", protocol="mine"), "'la-2018'"),
         (lambda: fewmask.evaluate("m", "t", oracle_box=True), "oracle_box needs the model"),
         (lambda: fewmask.compare("nowhere"), "no such run or table: nowhere"),

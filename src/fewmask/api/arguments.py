@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
 
@@ -28,7 +28,11 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
     Python's.
     """
     signature, name = inspect.signature(function), function.__qualname__
-    hints: dict[str, Any] = {}
+
+    @cache
+    def hints() -> dict[str, Any]:
+        # Asked for at the first call: annotations may name classes that are defined further below.
+        return get_type_hints(function)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -36,13 +40,9 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
             if key not in signature.parameters:
                 near = nearest(key, signature.parameters)
                 raise TypeError(f"{name}() has no keyword {key!r}: {near}")
-        # Asked for at the first call: annotations may name classes that are defined further below.
-        hints.update(hints or get_type_hints(function))
         bound = signature.bind(*args, **kwargs)
         for key, value in bound.arguments.items():
-            variadic = signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL
-            if key in hints and not variadic:
-                bound.arguments[key] = convert(value, hints[key], f"{name}: {key}")
+            bound.arguments[key] = convert(value, hints().get(key, Any), f"{name}: {key}")
         return function(*bound.args, **bound.kwargs)
 
     return call

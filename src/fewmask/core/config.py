@@ -10,7 +10,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from numbers import Integral, Real
 from typing import Any, TypeVar
@@ -218,6 +218,8 @@ def _type_name(hint: Any) -> str:
         bool: "true or false",
         type(None): "none",
         os.PathLike: "a path",
+        Mapping: "a mapping",
+        Callable: "a function",
     }
     return names.get(origin or hint, str(hint).replace("typing.", ""))
 
