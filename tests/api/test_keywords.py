@@ -69,7 +69,7 @@ def test_keywords_are_the_fields(function, wanted, more) -> None:
     "function", [*(getattr(fewmask, name) for name in VERBS), LoadedRun.predict]
 )
 def test_every_keyword_has_its_sentence(function) -> None:
-    text = inspect.getdoc(function)
+    text = inspect.getdoc(function) or ""
     section = re.split(r"\n(?=\w+\n-+\n)", text.split("Parameters\n----------\n")[1])[0]
     heads = [line for line in section.splitlines() if line and not line.startswith(" ")]
     told = [name.strip("* ") for line in heads for name in line.split(",")]
@@ -79,42 +79,47 @@ def test_every_keyword_has_its_sentence(function) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("verb", "given", "words"),
     [
-        (lambda: fewmask.train("p", "r", slice=5), r"train\(\) has no keyword 'slice'.*'slices'"),
-        (lambda: fewmask.prepare("s", "p", {"a": 1}, mask="complete"), "did you mean 'masks'"),
-        (lambda: fewmask.predict("r", "s", probs=True), "did you mean 'probabilities'"),
+        ("train", {"slice": 5}, r"train\(\) has no keyword 'slice'.*'slices'"),
+        ("prepare", {"mask": "complete"}, "did you mean 'masks'"),
+        ("predict", {"probs": True}, "did you mean 'probabilities'"),
     ],
 )
-def test_a_misspelt_keyword_names_the_nearest(call, words) -> None:
+def test_a_misspelt_keyword_names_the_nearest(verb: str, given: dict[str, Any], words: str) -> None:
     with pytest.raises(TypeError, match=words):
-        call()
+        getattr(fewmask, verb)("in", "out", **given)
 
 
 @pytest.mark.parametrize(
-    ("call", "words"),
+    ("verb", "given", "words"),
     [
-        (lambda: fewmask.train("p", "r", slices=5, amp="maybe"), "'auto', 'on', 'off'"),
-        (lambda: fewmask.train("p", "r", slices=5, amp=True), "'auto', 'on', 'off'"),
-        (lambda: fewmask.train("p", "r", slices="5"), "train: slices = '5' is not a whole number"),
-        (lambda: fewmask.train("p", "r", slices=5.5), "not a whole number or none"),
-        (lambda: fewmask.train("p", "r", slices=5, in_order=1), "not true or false"),
-        (lambda: fewmask.train(3, "r", slices=5), "prepared = 3 is not a text or a path"),
-        (lambda: fewmask.prepare("s", "p", {"a": 1}, masks="some"), "'partial', 'complete'"),
-        (lambda: fewmask.check("s", spacing_mm=(1, 2)), "spacing_mm"),
-        (lambda: fewmask.check("s", trust="header"), "'sform', 'qform'"),
-        (lambda: fewmask.load("r", engine="onnx"), "'torch', 'openvino'"),
-        (lambda: fewmask.prepare("s", "p", ["liver=6"]), "labels = .* is not a mapping"),
-        (lambda: fewmask.train("p", "r", slices=5, on_progress=3), "not a function or none"),
-        (lambda: fewmask.evaluate("r", protocol="mine"), "'la-2018'"),
-        (lambda: fewmask.evaluate("m", "t", oracle_box=True), "oracle_box needs the model"),
-        (lambda: fewmask.compare("nowhere"), "no such run or table: nowhere"),
-        (lambda: fewmask.compare(), "nothing to compare"),
+        ("train", {"slices": 5, "amp": "maybe"}, "'auto', 'on', 'off'"),
+        ("train", {"slices": 5, "amp": True}, "'auto', 'on', 'off'"),
+        ("train", {"slices": "5"}, "train: slices = '5' is not a whole number or none"),
+        ("train", {"slices": 5.5}, "not a whole number"),
+        ("train", {"slices": 5, "in_order": 1}, "not true or false"),
+        ("train", {"slices": 5, "embeddings": 3}, "embeddings = 3 is not a text or a path or none"),
+        ("train", {"slices": 5, "on_progress": 3}, "not a function"),
+        ("prepare", {"labels": {"a": 1}, "masks": "some"}, "'partial', 'complete'"),
+        ("prepare", {"labels": ["liver=6"]}, "labels = .* is not a mapping"),
+        ("predict", {"spacing_mm": (1, 2)}, "spacing_mm"),
+        ("predict", {"trust": "header"}, "'sform', 'qform'"),
+        ("evaluate", {"protocol": "mine"}, "'la-2018'"),
+        ("evaluate", {"oracle_box": True}, "oracle_box needs the model"),
+        ("compare", {}, "no such run or table: in"),
     ],
 )
-def test_a_value_that_cannot_be_meant_is_refused(call, words) -> None:
+def test_a_value_that_cannot_be_meant_is_refused(
+    verb: str, given: dict[str, Any], words: str
+) -> None:
     with pytest.raises(BadConfig, match=words):
-        call()
+        getattr(fewmask, verb)("in", "out", **given)
+
+
+def test_a_comparison_of_nothing_is_refused() -> None:
+    with pytest.raises(BadConfig, match="nothing to compare"):
+        fewmask.compare()
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ class Bright:
         labels = (volume.intensities() > 60).astype(np.uint8)
         return Prediction(LabelMap(labels, volume.grid), None, 0)
 
-    def volume_with_boxes(self, volume, boxes):  # type: ignore[no-untyped-def]
+    def volume_with_boxes(self, volume, boxes):
         raise NotImplementedError
 
 
 class BrightRun(LoadedRun):
-    classes = ("liver",)  # type: ignore[assignment]
+    classes = ("liver",)
 
 
 @pytest.fixture
@@ -276,6 +276,6 @@ def test_patients_are_a_table_or_a_pattern(tmp_path, table) -> None:
 
 def test_reading_options_reach_the_reader(tmp_path) -> None:
     write_scans(tmp_path / "scans", 1)
-    report = fewmask.check(tmp_path / "scans", labels={"liver": 6}, spacing_mm=[2, 2, 5])
+    report = fewmask.check(tmp_path / "scans", labels={"liver": 6}, spacing_mm=(2, 2, 5))
     assert report.cases[0].spacing_mm == (5, 2, 2)
     assert repr(report).startswith("CheckReport(plain: 1 scans (1 ct), 1 with outlines; 0 problems")
