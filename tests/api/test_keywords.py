@@ -107,7 +107,8 @@ def test_a_misspelt_keyword_names_the_nearest(verb: str, given: dict[str, Any], 
         ("predict", {"trust": "header"}, "'sform', 'qform'"),
         ("evaluate", {"protocol": "mine"}, "'la-2018'"),
         ("evaluate", {"oracle_box": True}, "oracle_box needs the model"),
-        ("compare", {}, "no such run or table: in"),
+        ("compare", {"against": 5}, "against = 5 is not a text or none"),
+        ("compare", {}, "no such run or table"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, wraps
 from pathlib import Path
+from types import GenericAlias
 from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 from fewmask.core.config import convert, nearest
@@ -42,7 +43,10 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
                 raise TypeError(f"{name}() has no keyword {key!r}: {near}")
         bound = signature.bind(*args, **kwargs)
         for key, value in bound.arguments.items():
-            bound.arguments[key] = convert(value, hints().get(key, Any), f"{name}: {key}")
+            hint = hints().get(key, Any)
+            if signature.parameters[key].kind is inspect.Parameter.VAR_POSITIONAL:
+                hint = GenericAlias(tuple, (hint, ...))
+            bound.arguments[key] = convert(value, hint, f"{name}: {key}")
         return function(*bound.args, **bound.kwargs)
 
     return call

@@ -1,8 +1,7 @@
 """Score masks, compare runs, and write the page to look at."""
 
 import math
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from fewmask.api.arguments import File, checked, path_or_none
 from fewmask.api.data import Labels
 from fewmask.api.runs import LoadedRun
 from fewmask.benchmark import compare as tables
-from fewmask.benchmark.rows import Row, read_rows
+from fewmask.benchmark.rows import read_rows
 from fewmask.benchmark.score import protocol_lines, score_folders, score_run, write_run_report
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Summary
@@ -189,13 +188,13 @@ def report(run: File, *, show_burned_in: bool = False) -> Path:
 
 
 @checked
-def compare(*runs: Any, against: str | None = None, protocol: Protocol = "default") -> Comparison:
+def compare(*runs: File, against: str | None = None, protocol: Protocol = "default") -> Comparison:
     """Runs side by side: means over draws and seeds with their spread, and paired differences.
 
     Parameters
     ----------
     *runs
-        Run folders that `evaluate` has scored, CSV tables of a sweep, or rows of such tables.
+        Run folders that `evaluate` has scored, or CSV tables of a sweep.
     against
         Name of a method (with its settings, as the table names it) that every other is compared
         with, patient by patient.
@@ -220,7 +219,11 @@ def compare(*runs: Any, against: str | None = None, protocol: Protocol = "defaul
     >>> table.rows[0]["method"], table.rows[0]["slices"], table.rows[0]["steps"]
     ('unet', 3, 2)
     """
-    rows: list[Row] = [row for source in runs for row in _rows(source)]
+    paths = [Path(run) for run in runs]
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        raise BadConfig("no such run or table", where=absent, fix="check the path", code="C05")
+    rows = [row for path in paths for row in read_rows(path)]
     if not rows:
         raise BadConfig("there is nothing to compare", fix="give runs or tables", code="C02")
     records = [
@@ -228,15 +231,6 @@ def compare(*runs: Any, against: str | None = None, protocol: Protocol = "defaul
     ]
     pairs = tables.differences(rows, against, protocol) if against else []
     return Comparison(records, tables.table(rows, protocol), pairs)
-
-
-def _rows(source: Any) -> Sequence[Row]:
-    if not isinstance(source, str | os.PathLike):
-        return [source] if isinstance(source, Mapping) else list(source)
-    path = Path(source)
-    if not path.exists():
-        raise BadConfig(f"no such run or table: {path}", fix="check the path", code="C05")
-    return read_rows(path)
 
 
 def _number(name: str, text: str) -> Any:
