@@ -78,7 +78,7 @@ def test_masks_of_prepared_cases_are_read_behind_the_gate_only() -> None:
     assert callers == {
         "data/label_guard.py",
         "prepare/build.py",
-        "prepare/exchange.py",
+        "prepare/convert.py",
         "benchmark/score.py",
     }
     others = {

@@ -160,3 +160,11 @@ def test_unknown_key_is_named() -> None:
 def test_a_spacing_is_a_number_from_0_on(wrong: Settings) -> None:
     with pytest.raises(BadConfig, match="spacing_mm and slice_mm"):
         Recipe(**wrong)
+
+
+def test_repr_says_what_was_chosen() -> None:
+    assert repr(Recipe()) == "Recipe()"
+    chosen = Recipe("ct", "ct", spacing_mm=1.75, size=224)
+    assert repr(chosen) == "Recipe(name='ct', modality='ct', spacing_mm=1.75, size=224)"
+    with pytest.raises(BadConfig, match=r"window_hu=\(5.0, 5.0\)"):
+        Recipe(window_hu=(5.0, 5.0))

@@ -12,7 +12,7 @@ from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.io.nifti import read_labels, read_volume
 from fewmask.io.prepared import read_split
 from fewmask.io.ssl4mis import find_volumes
-from fewmask.prepare.exchange import import_volumes
+from fewmask.prepare.convert import import_volumes
 from tests.cli.test_commands import fewmask
 
 IDS = ["B7", "A1", "C3"]

@@ -11,7 +11,7 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.nifti import read_labels
 from fewmask.predict.folder import predict_folder
 from fewmask.predict.predictor import Prediction
-from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.options import ScanOptions
 from tests.io.test_dicom import write_series
 from tests.scans import write_scans
 
@@ -101,7 +101,7 @@ def test_a_dicom_folder_among_scans_is_one_more_scan(scans, tmp_path) -> None:
         for line in predict_folder(Nothing(), tmp_path / "series", tmp_path / "c").refused
     ] == ["D04"]
     chosen = predict_folder(
-        Nothing(), tmp_path / "series" / "one", tmp_path / "d", options=PrepareOptions(series=again)
+        Nothing(), tmp_path / "series" / "one", tmp_path / "d", options=ScanOptions(series=again)
     )
     assert chosen.written == ["one"]
 

@@ -23,8 +23,9 @@ from fewmask.io.nifti import ReadOptions, read_labels, read_volume, write_labels
 from fewmask.io.prepared import Prepared, ranges, write_split
 from fewmask.io.text import write_json
 from fewmask.prepare import build
-from fewmask.prepare.build import PrepareOptions, prepare
+from fewmask.prepare.build import prepare
 from fewmask.prepare.check import check, copy_header
+from fewmask.prepare.options import PrepareOptions, ScanOptions
 from fewmask.prepare.reading import read_pair
 from tests.narrow import Settings
 from tests.scans import prepare_scans, write_scans
@@ -356,7 +357,7 @@ def test_the_digest_says_what_masks_mean_and_how_large_voxels_are(two_organs, tm
     ways = [
         options(),
         options(labels={"liver": (2,)}),
-        options(read=ReadOptions(spacing_mm=(1.5, 1.5, 5.0))),
+        options(scans=ScanOptions(ReadOptions(spacing_mm=(1.5, 1.5, 5.0)))),
     ]
     digests = set()
     for index, way in enumerate(ways):
@@ -498,7 +499,7 @@ def test_what_lies_beyond_the_grid_is_said(tmp_path) -> None:
     liver begins at 6 and at 7.
     """
     write_scans(tmp_path / "scans", 2)
-    wide = options(recipe="ct-liver", read=ReadOptions(spacing_mm=(30.0, 30.0, 5.0)))
+    wide = options(recipe="ct-liver", scans=ScanOptions(ReadOptions(spacing_mm=(30.0, 30.0, 5.0))))
     notes = prepare(tmp_path / "scans", tmp_path / "out", wide).notes
     assert any("of what is outlined lies beyond the network's grid" in note for note in notes)
     assert not any(
@@ -516,7 +517,9 @@ def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:
         ((0.8, 0.8, 5.0), ""),
         ((1.0, 1.0, 1.0), ""),
     ):
-        notes = check(tmp_path / "scans", options(read=ReadOptions(spacing_mm=spacing))).notes
+        notes = check(
+            tmp_path / "scans", options(scans=ScanOptions(ReadOptions(spacing_mm=spacing)))
+        ).notes
         assert [
             word
             for word in ("coronal", "sagittal")

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from fewmask.core.errors import BadConfig, BadDataset
-from fewmask.prepare.mapping import check_found, map_labels, map_parts, parse_labels, part_names
+from fewmask.prepare.mapping import (
+    check_found,
+    check_labels,
+    map_labels,
+    map_parts,
+    parse_labels,
+    part_names,
+)
 
 SMALL = np.array([[[0, 1], [2, 3]], [[3, 3], [0, 6]]], np.uint8)
 
@@ -149,3 +156,29 @@ def test_part_that_is_not_there():
     assert "kidney_left" in str(caught.value)
     with pytest.raises(BadDataset):
         part_names({"liver": (1,)}, ["liver"])
+
+
+def test_a_mapping_says_the_same_as_lines() -> None:
+    lines = ["liver=6", "kidney=2,3", "spleen=spleen.nii.gz", "aorta"]
+    labels: Labels = {"liver": 6, "kidney": (2, 3), "spleen": "spleen.nii.gz", "aorta": ["aorta"]}
+    assert check_labels(labels) == parse_labels(lines)
+    assert check_labels({"liver": 6, "kidney": np.array([2, 3])}) == {
+        "liver": (6,),
+        "kidney": (2, 3),
+    }
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"liver": 0},
+        {"liver": -1},
+        {"liver": "6.5"},
+        {"liver": ()},
+        {"background": 1},
+        {"a": 1, "b": 1},
+    ],
+)
+def test_a_mapping_that_cannot_be_meant(labels) -> None:
+    with pytest.raises(BadConfig, match="label '"):
+        check_labels(labels)

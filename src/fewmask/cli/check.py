@@ -33,6 +33,8 @@ def check(
     """List every problem of a data folder in one pass. Writes nothing."""
     from fewmask.prepare.check import check as run_check
     from fewmask.prepare.check import copy_header as run_copy
+    from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import PrepareOptions
 
     console: Console = context.obj
     options.existing(data, "folder")
@@ -48,10 +50,10 @@ def check(
         console.say(f"wrote {path}")
         console.result({"written": path})
         return
-    read = options.read_options(trust, assume, volume, spacing, fix_nonfinite)
-    wanted = options.prepare_options(
-        label, keep, recipe=recipe, jobs=jobs, read=read, series=series, follow_links=follow_links
+    scans = options.scan_options(
+        trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
     )
+    wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)
     console.say(f"layout {report.layout}, {len(report.cases)} usable scans")
     for case in report.cases:

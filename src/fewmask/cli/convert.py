@@ -38,13 +38,13 @@ def convert(
     """
     from fewmask.io.prepared import Prepared
     from fewmask.io.ssl4mis import Order
-    from fewmask.prepare.exchange import cases_of, export_prepared, import_samix, import_volumes
+    from fewmask.prepare.convert import cases_of, export_prepared, import_samix, import_volumes
 
     console: Console = context.obj
     options.existing(source, "file or folder")
     options.one_of("--part", part, ("train", "val", "test"))
     options.one_of("--order", order, get_args(Order))
-    spacing_mm = options.read_options(None, None, None, spacing, False).spacing_mm
+    spacing_mm = options.three_numbers("--spacing", spacing)
     dataset = (source / "dataset.json").exists()
     volumes = source.is_dir() and not dataset
     for flag, value, read, where in (

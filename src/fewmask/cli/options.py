@@ -8,7 +8,7 @@ import typer
 from fewmask.core.errors import BadConfig, PartlyDone
 
 if TYPE_CHECKING:
-    from fewmask.prepare.options import PrepareOptions
+    from fewmask.prepare.options import ScanOptions
 
 LABEL = typer.Option(
     [],
@@ -38,45 +38,46 @@ KEEP = typer.Option(None, "--keep", help="first: keep the first of DICOM slices 
 LINKS = typer.Option(False, "--follow-links", help="Accept links that leave the data folder.")
 
 
-def read_options(
+def scan_options(
     trust: str | None,
     assume: str | None,
     volume: int | None,
     spacing: str | None,
     fix_nonfinite: bool,
-) -> Any:
-    """`ReadOptions` from flags."""
+    series: str | None,
+    keep: str | None,
+    follow_links: bool,
+) -> "ScanOptions":
+    """`ScanOptions` from flags."""
     from fewmask.io.header import ReadOptions
+    from fewmask.prepare.options import ScanOptions
 
     one_of("--trust", trust, ("sform", "qform"))
     one_of("--assume", assume, ("RAS",))
-    sides = None
-    if spacing is not None:
-        try:
-            x, y, z = (float(word) for word in spacing.replace(",", " ").split())
-        except ValueError as error:
-            raise BadConfig(
-                f"--spacing {spacing!r} is not three numbers",
-                fix="--spacing '0.8 0.8 5'",
-                code="C02",
-            ) from error
-        sides = (x, y, z)
-    return ReadOptions(
+    one_of("--keep", keep, ("first",))
+    read = ReadOptions(
         trust=trust,  # type: ignore[arg-type]
         assume_ras=assume == "RAS",
         volume=volume,
         fix_nonfinite=fix_nonfinite,
-        spacing_mm=sides,
+        spacing_mm=three_numbers("--spacing", spacing),
     )
+    return ScanOptions(read, series, keep == "first", follow_links)
 
 
-def prepare_options(labels: list[str], keep: str | None, **options: Any) -> "PrepareOptions":
-    """`PrepareOptions` from flags."""
-    from fewmask.prepare.mapping import parse_labels
-    from fewmask.prepare.options import PrepareOptions
-
-    one_of("--keep", keep, ("first",))
-    return PrepareOptions(labels=parse_labels(labels), keep_first=keep == "first", **options)
+def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:
+    """`0.8 0.8 5` as a tuple; None passes. Raises `BadConfig` for anything else."""
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(word) for word in text.replace(",", " ").split())
+    except ValueError as error:
+        raise BadConfig(
+            f"{flag} {text!r} is not three numbers",
+            fix=f"{flag} '0.8 0.8 5'",
+            code="C02",
+        ) from error
+    return x, y, z
 
 
 def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:

@@ -66,12 +66,8 @@ def predict(
         predictor,
         source,
         out,
-        options=options.prepare_options(
-            [],
-            keep,
-            read=options.read_options(trust, assume, volume, spacing, fix_nonfinite),
-            series=series,
-            follow_links=follow_links,
+        options=options.scan_options(
+            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
         ),
         say=lambda done, total, case: console.step(
             f"{done} of {total} scans: {case}", done == total

@@ -57,13 +57,13 @@ def prepare(
 ) -> None:
     """Find, pair, check and store scans and masks, once, for all methods."""
     from fewmask.prepare.build import prepare as run_prepare
-    from fewmask.prepare.options import table_or_pattern
+    from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import PrepareOptions, table_or_pattern
 
     console: Console = context.obj
     options.existing(data, "folder")
-    wanted = options.prepare_options(
-        label,
-        keep,
+    wanted = PrepareOptions(
+        parse_labels(label),
         recipe=recipe,
         size=size,
         masks=masks,
@@ -72,9 +72,9 @@ def prepare(
         patients=table_or_pattern(patients) if patients else None,
         split=split,
         jobs=jobs,
-        read=options.read_options(trust, assume, volume, spacing, fix_nonfinite),
-        series=series,
-        follow_links=follow_links,
+        scans=options.scan_options(
+            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
+        ),
     )
     summary = run_prepare(
         data,

@@ -7,10 +7,12 @@ import difflib
 import inspect
 import json
 import math
+import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from fewmask.core.errors import BadConfig
@@ -29,10 +31,10 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
             raise BadConfig(
                 f"unknown key {key!r} in {place}",
                 where=f"known keys: {', '.join(sorted(known))}",
-                fix=_nearest(key, known),
+                fix=nearest(key, known),
                 code="C01",
             )
-    values = {key: _convert(value, hints[key], f"{place}.{key}") for key, value in record.items()}
+    values = {key: convert(value, hints[key], f"{place}.{key}") for key, value in record.items()}
     for f in fields(cls):  # type: ignore[arg-type]
         if (
             f.init
@@ -117,7 +119,7 @@ def _set(config: Any, path: list[str], text: str, place: str) -> Any:
     if name not in known:
         raise BadConfig(
             f"unknown key {name!r} in {place}",
-            fix=_nearest(name, known),
+            fix=nearest(name, known),
             code="C01",
         )
     if len(path) > 1:
@@ -134,7 +136,7 @@ def _read(text: str, hint: Any, place: str) -> Any:
     (`weights=none`).
     """
     try:
-        return _convert(_literal(text), hint, place)
+        return convert(_literal(text), hint, place)
     except BadConfig:
         if hint is str or (
             typing.get_origin(hint) is typing.Literal and text in typing.get_args(hint)
@@ -143,14 +145,17 @@ def _read(text: str, hint: Any, place: str) -> Any:
         raise
 
 
-def _convert(value: Any, hint: Any, place: str) -> Any:
+def convert(value: Any, hint: Any, place: str) -> Any:
+    """`value` as the type `hint`: lists become tuples, whole numbers floats, numpy's numbers
+    Python's; nothing else changes. Raises `BadConfig` naming `place` for what does not fit.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin in (types.UnionType, typing.Union):
         for option in arguments:
             try:
-                return _convert(value, option, place)
+                return convert(value, option, place)
             except BadConfig:
                 continue
     elif origin is typing.Literal:
@@ -160,22 +165,23 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
         inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(inner) == len(value):
             return tuple(
-                _convert(v, h, f"{place}[{i}]")
+                convert(v, h, f"{place}[{i}]")
                 for i, (v, h) in enumerate(zip(value, inner, strict=True))
             )
     elif origin is list and isinstance(value, list):
-        return [_convert(v, arguments[0], f"{place}[{i}]") for i, v in enumerate(value)]
+        return [convert(v, arguments[0], f"{place}[{i}]") for i, v in enumerate(value)]
     elif origin is dict and isinstance(value, Mapping):
-        return {str(k): _convert(v, arguments[1], f"{place}.{k}") for k, v in value.items()}
+        return {str(k): convert(v, arguments[1], f"{place}.{k}") for k, v in value.items()}
     elif is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):
             return value
         if isinstance(value, Mapping):
             return parse(hint, value, place)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
-    elif (isinstance(hint, type) and type(value) is hint) or (hint is type(None) and value is None):
+    elif hint in (float, int):
+        kind = Real if hint is float else Integral
+        if isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value):
+            return hint(value)
+    elif isinstance(value, hint if origin is None else origin):
         return value
     raise BadConfig(
         f"{place} = {value!r} is not {_type_name(hint)}",
@@ -193,22 +199,29 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
+def nearest(key: str, known: Iterable[str]) -> str:
+    """What to do about an unknown key: the nearest known one, or all of them."""
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"use one of: {', '.join(sorted(known))}"
 
 
 def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_type_name(argument) for argument in arguments)
     names = {
         float: "a finite number",
         int: "a whole number",
         str: "a text",
         bool: "true or false",
         type(None): "none",
+        os.PathLike: "a path",
+        Mapping: "a mapping",
+        Callable: "a function",
     }
-    return names.get(hint, str(hint).replace("typing.", ""))
+    return names.get(origin or hint, str(hint).replace("typing.", ""))
 
 
 def _default(f: "Field[Any]") -> Any:

@@ -3,7 +3,7 @@ dataset and the run.
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -73,6 +73,15 @@ class Recipe:
             raise BadConfig(
                 "recipe: central must lie in (0, 1]", where=f"central = {self.central}", code="C02"
             )
+
+    def __repr__(self) -> str:
+        """What differs from a recipe that leaves everything open."""
+        changed = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+        return f"Recipe({', '.join(changed)})"
 
     @property
     def resolved(self) -> bool:

@@ -16,7 +16,7 @@ from fewmask.io.text import write_json
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
-from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.options import ScanOptions
 from fewmask.prepare.reading import read_scan, spoils_one_case
 
 Load = Callable[[], Volume]
@@ -43,6 +43,13 @@ class PredictSummary:
     no_prompt: int = 0
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Counts; the messages themselves are in `refused` and `notes`."""
+        parts = [f"{len(self.written)} written", f"{len(self.refused)} refused"]
+        if self.no_prompt:
+            parts.append(f"{self.no_prompt} slices without a prompt")
+        return f"PredictSummary({'; '.join(parts)}; {len(self.notes)} notes)"
+
 
 Say = Callable[[int, int, str], None]
 """Called after each case with (done, total, case id)."""
@@ -54,7 +61,7 @@ def predict_folder(
     out: Path,
     *,
     cases: list[str] | None = None,
-    options: PrepareOptions | None = None,
+    options: ScanOptions | None = None,
     say: Say = lambda done, total, case: None,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
@@ -65,7 +72,7 @@ def predict_folder(
     `BadConfig` (F11) before anything is written where a mask would land in the input or replace one
     that no model drew, or that was changed since.
     """
-    scans = open_scans(source, cases, options or PrepareOptions())
+    scans = open_scans(source, cases, options)
     _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(
@@ -105,17 +112,17 @@ def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
 
 
 def open_scans(
-    source: Path, cases: list[str] | None = None, options: PrepareOptions | None = None
+    source: Path, cases: list[str] | None = None, options: ScanOptions | None = None
 ) -> Scans:
     """The scans of a file or folder that `predict_folder` takes. Raises `BadScan` or `BadDataset`
     if nothing is there.
     """
-    options = options or PrepareOptions()
+    options = options or ScanOptions()
 
     def reader(pair: Pair) -> Load:
         return lambda: read_scan(pair, options)
 
-    if (source / "dataset.json").exists() and (source / "cases").is_dir():
+    if is_prepared(source):
         prepared = Prepared.open(source)
         names = sorted(prepared.cases) if cases is None else cases
         return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
@@ -134,6 +141,11 @@ def open_scans(
     raise BadScan(
         "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
     )
+
+
+def is_prepared(folder: Path) -> bool:
+    """Is this a prepared dataset, rather than a folder of scans?"""
+    return (folder / "dataset.json").exists() and (folder / "cases").is_dir()
 
 
 def load_prepared(prepared: Prepared, case: str) -> Volume:

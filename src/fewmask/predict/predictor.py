@@ -121,11 +121,18 @@ class Predictor:
         """Does the method take boxes?"""
         return isinstance(self.method, Promptable)
 
-    def volume(self, volume: Volume) -> Prediction:
-        """The mask of a whole scan, with the prompts the model gave itself."""
+    def volume(
+        self, volume: Volume, probabilities: Float[np.ndarray, "c d h w"] | None = None
+    ) -> Prediction:
+        """The mask of a whole scan, with the prompts the model gave itself.
+
+        `probabilities` is filled, background first, a few slices at a time; it is the only thing of
+        its size, and may be a file mapped into memory.
+        """
         if self.windows is not None:
-            return self._run_windows(volume, self.windows)
-        return self._run(volume, lambda image, _: self.method.predict(image), smooth=True)
+            return self._run_windows(volume, self.windows, probabilities)
+        own = self.method.predict
+        return self._run(volume, lambda image, _: own(image), True, probabilities)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
@@ -167,7 +174,13 @@ class Predictor:
         )
         return other
 
-    def _run(self, volume: Volume, predict: PredictSlices, smooth: bool = False) -> Prediction:
+    def _run(
+        self,
+        volume: Volume,
+        predict: PredictSlices,
+        smooth: bool = False,
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """Slice by slice; with `smooth` once more where neighbours overrule what a slice by itself
         was judged to hold, if the method has that.
         """
@@ -182,6 +195,8 @@ class Predictor:
                     probs = predict(image.to(self.device), slices)
                 restored = placement.restore(probs.probs.float().cpu().numpy())
                 labels[slices] = restored.argmax(1).astype(np.uint8)
+                if probabilities is not None:
+                    probabilities[:, slices] = restored.swapaxes(0, 1)
                 if probs.present is not None:
                     present[slices] = probs.present.float().cpu().numpy()
                 records.update(_prompt_records(probs, slices, placement))
@@ -208,7 +223,12 @@ class Predictor:
             )
         return Prediction(LabelMap(labels, volume.grid), prompts, missing, notes=notes)
 
-    def _run_windows(self, volume: Volume, windows: Windows) -> Prediction:
+    def _run_windows(
+        self,
+        volume: Volume,
+        windows: Windows,
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """Windows over the placed scan; slices are restored as soon as all that they are made of is
         finished.
         """
@@ -236,6 +256,8 @@ class Predictor:
                 stop = min(start + self.batch, end)
                 probs = placement.restore(kept, first, range(start, stop))
                 labels[start:stop] = probs.argmax(0).astype(np.uint8)
+                if probabilities is not None:
+                    probabilities[:, start:stop] = probs
                 if confidence is not None:
                     of_255 = np.round(255 * probs.max(0).clip(0, 1))
                     confidence[start:stop] = of_255.astype(np.uint8)

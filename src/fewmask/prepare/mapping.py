@@ -17,6 +17,9 @@ Wanted = dict[str, tuple[int | str, ...]]
 ...).
 """
 
+Sources = int | str | Iterable[int | str]
+"""What a person may give for a class: a value, the name of a structure, or several."""
+
 _MAX_CLASSES = 254
 _FILE_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _CLASS_NAME = re.compile(r"[\w][\w .+-]{0,63}")
@@ -43,25 +46,38 @@ def parse_labels(lines: Iterable[str]) -> Wanted:
     twice, one value in two classes, value 0, a negative number, a class called background.
     """
     wanted: Wanted = {}
-    taken: dict[int | str, str] = {}
     for line in lines:
         name, equals, text = (part.strip() for part in line.partition("="))
-        _check_name(line, name, wanted)
-        sources = (
-            [_source(line, part) for part in text.split(",")] if equals else [_source(line, name)]
-        )
-        for source in sources:
+        _add(wanted, name, text.split(",") if equals else [name])
+    return wanted
+
+
+def check_labels(labels: Mapping[str, Sources]) -> Wanted:
+    """The same from a mapping: `{"liver": 6, "kidney": (2, 3), "aorta": "aorta.nii.gz"}`."""
+    wanted: Wanted = {}
+    for name, sources in labels.items():
+        if isinstance(sources, str) or not isinstance(sources, Iterable):
+            sources = [sources]
+        _add(wanted, str(name), [str(source) for source in sources])
+    return wanted
+
+
+def _add(wanted: Wanted, name: str, texts: Sequence[str]) -> None:
+    """Add a class with its sources, as a person wrote them."""
+    line = f"{name}={','.join(texts)}"
+    _check_name(line, name, wanted)
+    sources = tuple(_source(line, text) for text in texts)
+    for source in sources:
+        for other, taken in wanted.items():
             if source in taken:
                 raise _nonsense(
-                    line,
-                    f"{source} is already part of {taken[source]}",
-                    "give every value to one class",
+                    line, f"{source} is already part of {other}", "give every value to one class"
                 )
-            taken[source] = name
-        wanted[name] = tuple(sources)
+    if not sources or len(set(sources)) < len(sources):
+        raise _nonsense(line, "a value is missing or given twice", "write such as liver=6")
+    wanted[name] = sources
     if len(wanted) > _MAX_CLASSES:
-        raise BadConfig(f"{len(wanted)} classes, {_MAX_CLASSES} at most", code="C02")
-    return wanted
+        raise BadConfig(f"more than {_MAX_CLASSES} classes", code="C02")
 
 
 def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
@@ -187,7 +203,7 @@ def check_found(
 
 def _check_name(line: str, name: str, wanted: Wanted) -> None:
     if not name or not _CLASS_NAME.fullmatch(name):
-        raise _nonsense(line, f"{name!r} is not a class name", "write --label liver=6")
+        raise _nonsense(line, f"{name!r} is not a class name", "write such as liver=6")
     if name.casefold() in _RESERVED:
         raise _nonsense(
             line,
@@ -198,7 +214,7 @@ def _check_name(line: str, name: str, wanted: Wanted) -> None:
         raise _nonsense(
             line,
             f"class {name} is given twice",
-            f"write its values in one line: --label {name}=2,3",
+            f"give its values together, such as {name}=2,3",
         )
 
 
@@ -218,7 +234,7 @@ def _source(line: str, text: str) -> int | str:
 
 
 def _nonsense(line: str, why: str, fix: str) -> BadConfig:
-    return BadConfig(f"--label {line!r}: {why}", fix=fix, code="C02")
+    return BadConfig(f"label {line!r}: {why}", fix=fix, code="C02")
 
 
 def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
