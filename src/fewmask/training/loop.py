@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last
 from fewmask.core.batch import Batch, BatchSpec, Step, Task
 from fewmask.core.budget import Budget, draw_slices, draw_volumes
@@ -36,7 +37,7 @@ from fewmask.predict.folder import load_prepared
 from fewmask.training import crash_points
 from fewmask.training.batch_norm import renew_norms
 from fewmask.training.external import describe_external, plan_steps, train_external
-from fewmask.training.hardware import choose_bf16, choose_device, describe, mean_step
+from fewmask.training.hardware import choose_bf16, describe, mean_step
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
 from fewmask.training.request import ProgressEvent, TrainRequest
 from fewmask.training.signals import listen
