@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fewmask.benchmark.published import SOURCES, published
-from fewmask.benchmark.rows import KEYS, UNLIKE, Row
-from fewmask.benchmark.score import ORACLE
+from fewmask.benchmark.rows import KEYS, ORACLE, UNLIKE, Row
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Difference, compare
 from fewmask.evaluate.protocols import NOTES, Protocol

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewmask.benchmark.score import score_run, write_run_report
+from fewmask.benchmark.score import score_run
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
+from fewmask.report.run import write_run_report
 from fewmask.synth.phantom import LABELS, write_phantoms
 from fewmask.training import ProgressEvent, TrainRequest, train
 

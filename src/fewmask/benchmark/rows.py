@@ -6,15 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fewmask.core.config import changed_settings, settings_text
+from fewmask.core.config import settings_text
 from fewmask.core.errors import BadDataset
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
 from fewmask.evaluate.scores import CaseScore, from_row
 from fewmask.io.lock import waiting_lock
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.methods import config_class
+from fewmask.report.changes import changes_of
 
+ORACLE = "oracle-box"
+"""Kind of prompts, and folder of a run: the same model prompted with true boxes."""
 KEYS = ("method", "settings", "slices", "volumes", "draw", "seed", "minutes")
 """What makes a run another run; `steps` joins them where no minutes were asked for."""
 _SCORES = (
@@ -66,9 +68,7 @@ def key_of(run_path: Path) -> dict[str, Any]:
     config, budget = run.read_config(), run.read_budget()
     return {
         "method": config["method"],
-        "settings": settings_text(
-            changed_settings(config["config"], config_class(config["method"])())
-        ),
+        "settings": settings_text(changes_of(config)),
         "slices": budget.masks if budget.kind == "slices" else "",
         "volumes": budget.masks if budget.kind == "volumes" else "",
         "draw": budget.draw,

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fewmask.benchmark.rows import add_rows, as_rows, domains_done, outcome, read_rows
-from fewmask.benchmark.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
+from fewmask.benchmark.rows import ORACLE, add_rows, as_rows, domains_done, outcome, read_rows
+from fewmask.benchmark.score import protocol_lines, score_bound, score_folders, score_run
 from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom

@@ -1,34 +1,60 @@
-"""How the program speaks: console on stdout (stderr with --json), one result, progress that fits a
-terminal or a log.
+"""How the program speaks: lines on stdout (stderr with --json), one result, progress that fits any
+terminal or log.
 """
 
 import json
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from fewmask.training import ProgressEvent
+
+_LIVE_SECONDS = 0.2
+"""Between two pictures on a terminal."""
+_LINE_SECONDS, _LINE_PART = 10.0, 0.1
+"""Between two lines of a log: so much time and so much of the work."""
+_LONG_SECONDS = 600.0
+"""A log gets a line after this time in any case."""
+_LOSS_NAMES = {"dice": "dice loss", "score": "score loss"}
+"""Losses whose name alone would read as something that should rise."""
 
 
 class Console:
     """Where lines go. `json`: stdout carries exactly one object."""
 
-    def __init__(self, json: bool, debug: bool) -> None:
+    def __init__(
+        self,
+        json: bool = False,
+        debug: bool = False,
+        quiet: bool = False,
+        verbose: bool = False,
+    ) -> None:
         """Global flags of the call."""
         self.json = json
         self.debug = debug
-        self._last = 0.0
-        self._open_line = False
+        self.quiet = quiet
+        self._progress = Progress(every_line=verbose)
 
     def say(self, text: str) -> None:
-        """A line for people."""
-        self._close_line()
+        """A line that was asked for."""
+        self._progress.clear()
         _print(text, sys.stderr if self.json else sys.stdout)
+
+    def hint(self, text: str) -> None:
+        """A line that helps: a note, what comes next; not with --quiet."""
+        if not self.quiet:
+            self.say(text)
 
     def warn(self, text: str) -> None:
         """A line for people, on stderr."""
-        self._close_line()
+        self._progress.clear()
         _print(text, sys.stderr)
 
     def result(self, record: Mapping[str, Any]) -> None:
@@ -37,28 +63,154 @@ class Console:
             sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
             sys.stdout.flush()
 
-    def step(self, text: str, done: bool = False, every: float = 10.0) -> None:
-        """A progress line: rewritten in place on a terminal, a plain line every few seconds
-        elsewhere.
-        """
-        live = sys.stderr.isatty()
-        now = time.monotonic()
-        if not done and now - self._last < (0.2 if live else every):
-            return
-        self._last = now
-        if live:
-            sys.stderr.write("\r\x1b[K" + text)
-            self._open_line = True
-            if done:
-                self._close_line()
-        else:
-            sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+    def step(self, text: str) -> None:
+        """What is being done now, where nothing is counted."""
+        self._show(text, 0, 0, text)
 
-    def _close_line(self) -> None:
-        if self._open_line:
-            sys.stderr.write("\n")
-            self._open_line = False
+    def count_scans(self, verb: str) -> Callable[[int, int, str], None]:
+        """A callback (done, total, case): `reading scans: 3 of 6, ct_02  40 s left`."""
+        return lambda done, total, case: self._show(
+            verb, done, total, f"{verb}: {done} of {total}, {case}"
+        )
+
+    def show_training(self, event: "ProgressEvent") -> None:
+        """Where training stands; a note of its own line before it."""
+        if event.note and not event.losses:
+            self._show(event.note.split(":")[0], event.step, event.total, event.note)
+            return
+        if event.note:
+            self.hint(event.note)
+        self._show(
+            "train",
+            event.step,
+            event.total,
+            f"step {event.step} of {event.total}, {event.seconds_per_step:.2f} s each",
+            f"{losses_text(event.losses)}, saved at step {event.saved_step}",
+            event.seconds_left,
+        )
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._progress.clear()
+
+    def _show(
+        self,
+        work: str,
+        done: int,
+        total: int,
+        text: str,
+        details: str = "",
+        left: float | None = None,
+    ) -> None:
+        if not self.quiet:
+            self._progress.show(work, done, total, text, details, left)
+
+
+class Progress:
+    """How far long work is, on stderr.
+
+    On a terminal one or two rows that are drawn over and cut to its width. Elsewhere lines: at the
+    start, at the end, and between them only now and then.
+    """
+
+    def __init__(self, every_line: bool = False, stream: TextIO | None = None) -> None:
+        """`every_line`: more lines in a log, every ten seconds."""
+        self._every_line = every_line
+        self._stream = stream
+        self._live: Live | None = None
+        self._work: tuple[str, int] | None = None
+        self._begun = self._last = 0.0
+        self._last_done = self._first_done = 0
+
+    def show(
+        self,
+        work: str,
+        done: int,
+        total: int,
+        text: str,
+        details: str = "",
+        left: float | None = None,
+    ) -> None:
+        """`done` of `total` of this work; `left` in seconds, from the pace so far if not given."""
+        now = time.monotonic()
+        new = (work, total) != self._work
+        if new:
+            self.clear()
+            self._work, self._begun, self._first_done = (work, total), now, done
+        last = done == total
+        stream = self._stream or sys.stderr
+        live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        if not (new or last or self._is_due(now, done, total, live)):
+            return
+        self._last, self._last_done = now, done
+        head = text + self._left(now, done, total, left)
+        if live:
+            self._draw(stream, done, total, head, details)
+        else:
+            _print("  ".join(part for part in (head, details) if part), stream)
+        if last:
+            self._end()
+
+    def clear(self) -> None:
+        """Make room for another line: what is drawn goes, and comes again with the next step."""
+        if self._live is not None:
+            self._live.transient = True
+            self._end()
+
+    def _end(self) -> None:
+        """Leave what is drawn."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _is_due(self, now: float, done: int, total: int, live: bool) -> bool:
+        passed = now - self._last
+        if live:
+            return passed >= _LIVE_SECONDS
+        enough = self._every_line or done - self._last_done >= _LINE_PART * total
+        return passed >= _LINE_SECONDS and (enough or passed >= _LONG_SECONDS)
+
+    def _left(self, now: float, done: int, total: int, left: float | None) -> str:
+        made = done - self._first_done
+        if left is None and made > 0:
+            left = (now - self._begun) / made * (total - done)
+        return "" if left is None or done == total else f", {duration(left)} left"
+
+    def _draw(self, stream: TextIO, done: int, total: int, head: str, details: str) -> None:
+        from rich.console import Console as RichConsole
+        from rich.console import Group
+        from rich.live import Live
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        if self._live is None:
+            self._live = Live(
+                console=RichConsole(file=stream, highlight=False),
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        width = self._live.console.width
+        row = Table.grid(padding=(0, 1))
+        parts: list[Any] = [Text(head, no_wrap=True, overflow="ellipsis")]
+        if total and len(head) + 12 <= width:
+            parts.append(ProgressBar(total, done, width=min(40, width - len(head) - 2)))
+        row.add_row(*parts)
+        below = [Text(details, no_wrap=True, overflow="ellipsis")] if details else []
+        self._live.update(Group(row, *below), refresh=True)
+
+
+def losses_text(losses: Mapping[str, float]) -> str:
+    """`loss 0.42 (dice loss 0.06, ce 0.36)`: their sum, which falls as the method learns, and each
+    one.
+    """
+    each = ", ".join(
+        f"{_LOSS_NAMES.get(name, name.replace('_', ' '))} {value:.3f}"
+        for name, value in losses.items()
+    )
+    return f"loss {sum(losses.values()):.3f} ({each})"
 
 
 def duration(seconds: float) -> str:
@@ -69,6 +221,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def count(n: int, thing: str) -> str:
+    """`1 scan`, `6 scans`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _print(text: str, stream: Any) -> None:

@@ -21,7 +21,7 @@ def report(
     """Write one HTML page: the result in a sentence, every scan worst first, how masks came about,
     why to believe it.
     """
-    from fewmask.benchmark.score import write_run_report
+    from fewmask.report.run import write_run_report
 
     console: Console = context.obj
     path = write_run_report(run, show_burned_in)

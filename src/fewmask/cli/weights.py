@@ -37,7 +37,7 @@ def weights(
 
 
 def _list(console: Console) -> None:
-    from fewmask.benchmark.weights_import import list_weights
+    from fewmask.io.ledger import list_weights
 
     rows = list_weights()
     for row in rows:
