@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewmask.benchmark.score import score_run
+from fewmask.blocks.device import choose_device
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.io.prepared import Prepared, write_split
@@ -40,6 +41,7 @@ def run_demo(
     method: str = "sam_mix",
     say: Callable[[str], None] = print,
     progress: Callable[[ProgressEvent], None] | None = None,
+    device: str | None = None,
 ) -> DemoResult:
     """Make phantoms, prepare them, train on 20 outlined slices and the unlabelled rest, predict,
     score, report.
@@ -47,6 +49,7 @@ def run_demo(
     Starts afresh: a folder an earlier demo left is replaced, any other non-empty folder is refused.
     Raises `BadConfig` then.
     """
+    choose_device(device)  # one that is not there is refused before anything is written
     _claim(out)
     start = time.monotonic()
     cases = write_phantoms(out / "scans", TRAIN_CASES + TEST_CASES, seed)
@@ -75,6 +78,7 @@ def run_demo(
             slices=SLICES,
             steps=steps,
             seed=seed,
+            device=device,
         ),
         progress=progress,
     )
@@ -83,7 +87,7 @@ def run_demo(
         f"({time.monotonic() - start:.0f} s)"
     )
     predict_folder(
-        load_predictor(run),
+        load_predictor(run, device),
         out / "prepared",
         run / "predictions",
         cases=list(Prepared.open(out / "prepared").cases),

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -65,45 +65,65 @@ class Console:
 
     def step(self, text: str) -> None:
         """What is being done now, where nothing is counted."""
-        self._show(text, 0, 0, text)
+        self._show(Event(text, 0, 0, text))
 
     def count_scans(self, verb: str) -> Callable[[int, int, str], None]:
         """A callback (done, total, case): `reading scans: 3 of 6, ct_02  40 s left`."""
         return lambda done, total, case: self._show(
-            verb, done, total, f"{verb}: {done} of {total}, {case}"
+            Event(verb, done, total, f"{verb}: {done} of {total}", case)
+        )
+
+    def count_bytes(self, verb: str) -> Callable[[int, int], None]:
+        """A callback (done, total) in bytes: `fetching: 3 of 358 MiB, 2 min 05 s left`."""
+        return lambda done, total: self._show(
+            Event(verb, done, total, f"{verb}: {done >> 20} of {total >> 20} MiB")
         )
 
     def show_training(self, event: "ProgressEvent") -> None:
         """Where training stands; a note of its own line before it."""
         if event.note and not event.losses:
-            self._show(event.note.split(":")[0], event.step, event.total, event.note)
+            self._show(Event(event.note.split(":")[0], event.step, event.total, event.note))
             return
         if event.note:
             self.hint(event.note)
         self._show(
-            "train",
-            event.step,
-            event.total,
-            f"step {event.step} of {event.total}, {event.seconds_per_step:.2f} s each",
-            f"{losses_text(event.losses)}, saved at step {event.saved_step}",
-            event.seconds_left,
+            Event(
+                "train",
+                event.step,
+                event.total,
+                f"step {event.step} of {event.total}",
+                f"{event.seconds_per_step:.2f} s a step, saved at step {event.saved_step}",
+                losses_text(event.losses),
+                event.seconds_left,
+            )
         )
 
     def close(self) -> None:
         """Leave the terminal as it was."""
         self._progress.clear()
 
-    def _show(
-        self,
-        work: str,
-        done: int,
-        total: int,
-        text: str,
-        details: str = "",
-        left: float | None = None,
-    ) -> None:
+    def _show(self, event: "Event") -> None:
         if not self.quiet:
-            self._progress.show(work, done, total, text, details, left)
+            self._progress.show(event)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Where some work stands, in words."""
+
+    work: str
+    """Name of the work; another one begins anew."""
+    done: int
+    total: int
+    """0 where nothing is counted."""
+    text: str
+    """What is counted: `step 3 of 9`."""
+    more: str = ""
+    """What else stands in the same row."""
+    below: str = ""
+    """A second row."""
+    left: float | None = None
+    """Seconds; None: from the pace so far."""
 
 
 class Progress:
@@ -120,34 +140,26 @@ class Progress:
         self._live: Live | None = None
         self._work: tuple[str, int] | None = None
         self._begun = self._last = 0.0
-        self._last_done = self._first_done = 0
+        self._first = self._last_done = 0
 
-    def show(
-        self,
-        work: str,
-        done: int,
-        total: int,
-        text: str,
-        details: str = "",
-        left: float | None = None,
-    ) -> None:
-        """`done` of `total` of this work; `left` in seconds, from the pace so far if not given."""
+    def show(self, event: Event) -> None:
+        """The latest state of some work; most of them are passed over."""
         now = time.monotonic()
-        new = (work, total) != self._work
+        work = (event.work, event.total)
+        new, last = work != self._work, 0 < event.total == event.done
         if new:
             self.clear()
-            self._work, self._begun, self._first_done = (work, total), now, done
-        last = done == total
+            self._work, self._begun, self._first = work, now, event.done
         stream = self._stream or sys.stderr
         live = stream.isatty() and os.environ.get("TERM") != "dumb"
-        if not (new or last or self._is_due(now, done, total, live)):
+        if not (new or last or self._is_due(now, event, live)):
             return
-        self._last, self._last_done = now, done
-        head = text + self._left(now, done, total, left)
+        self._last, self._last_done = now, event.done
+        head = ", ".join(part for part in (event.text, self._left(now, event), event.more) if part)
         if live:
-            self._draw(stream, done, total, head, details)
+            self._draw(stream, event, head)
         else:
-            _print("  ".join(part for part in (head, details) if part), stream)
+            _print("  ".join(part for part in (head, event.below) if part), stream)
         if last:
             self._end()
 
@@ -163,20 +175,20 @@ class Progress:
             self._live.stop()
             self._live = None
 
-    def _is_due(self, now: float, done: int, total: int, live: bool) -> bool:
+    def _is_due(self, now: float, event: Event, live: bool) -> bool:
         passed = now - self._last
         if live:
             return passed >= _LIVE_SECONDS
-        enough = self._every_line or done - self._last_done >= _LINE_PART * total
+        enough = self._every_line or event.done - self._last_done >= _LINE_PART * event.total
         return passed >= _LINE_SECONDS and (enough or passed >= _LONG_SECONDS)
 
-    def _left(self, now: float, done: int, total: int, left: float | None) -> str:
-        made = done - self._first_done
+    def _left(self, now: float, event: Event) -> str:
+        left, made = event.left, event.done - self._first
         if left is None and made > 0:
-            left = (now - self._begun) / made * (total - done)
-        return "" if left is None or done == total else f", {duration(left)} left"
+            left = (now - self._begun) / made * (event.total - event.done)
+        return "" if left is None or event.done >= event.total else f"{duration(left)} left"
 
-    def _draw(self, stream: TextIO, done: int, total: int, head: str, details: str) -> None:
+    def _draw(self, stream: TextIO, event: Event, head: str) -> None:
         from rich.console import Console as RichConsole
         from rich.console import Group
         from rich.live import Live
@@ -195,10 +207,11 @@ class Progress:
         width = self._live.console.width
         row = Table.grid(padding=(0, 1))
         parts: list[Any] = [Text(head, no_wrap=True, overflow="ellipsis")]
-        if total and len(head) + 12 <= width:
-            parts.append(ProgressBar(total, done, width=min(40, width - len(head) - 2)))
+        if event.total and len(head) + 12 <= width:
+            bar = min(40, width - len(head) - 2)
+            parts.append(ProgressBar(event.total, event.done, width=bar))
         row.add_row(*parts)
-        below = [Text(details, no_wrap=True, overflow="ellipsis")] if details else []
+        below = [Text(event.below, no_wrap=True, overflow="ellipsis")] if event.below else []
         self._live.update(Group(row, *below), refresh=True)
 
 
@@ -206,11 +219,13 @@ def losses_text(losses: Mapping[str, float]) -> str:
     """`loss 0.42 (dice loss 0.06, ce 0.36)`: their sum, which falls as the method learns, and each
     one.
     """
-    each = ", ".join(
-        f"{_LOSS_NAMES.get(name, name.replace('_', ' '))} {value:.3f}"
-        for name, value in losses.items()
-    )
+    each = ", ".join(f"{loss_name(name)} {value:.3f}" for name, value in losses.items())
     return f"loss {sum(losses.values()):.3f} ({each})"
+
+
+def loss_name(name: str) -> str:
+    """A column of losses.csv in words."""
+    return _LOSS_NAMES.get(name, name.replace("_", " "))
 
 
 def duration(seconds: float) -> str:

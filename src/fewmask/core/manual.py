@@ -56,6 +56,30 @@ def read_settings(module: str, name: str) -> Settings:
     return _fields(module, ast.Name(name))
 
 
+def keys_of(module: str) -> frozenset[str]:
+    """Keys of the dictionaries that a file makes, or that the functions, classes and modules of
+    this package make which it names: among them the names of a method's losses.
+    """
+    keys: set[str] = set()
+    waiting = [(module, statement) for statement in _definitions(module).values()]
+    seen: set[ast.stmt] = set()
+    while waiting:
+        where, statement = waiting.pop()
+        if statement in seen or isinstance(statement, ast.ImportFrom):
+            continue
+        seen.add(statement)
+        for node in ast.walk(statement):
+            match node:
+                case ast.Dict(names):
+                    words = [name.value for name in names if isinstance(name, ast.Constant)]
+                    keys |= {word for word in words if isinstance(word, str)}
+                case ast.Subscript(_, ast.Constant(name), ast.Store()) if isinstance(name, str):
+                    keys.add(name)
+                case ast.Name() | ast.Attribute():
+                    waiting += _follow(where, node)
+    return frozenset(keys)
+
+
 def sentences_of(node: ast.ClassDef) -> dict[str, str]:
     """Field -> the string that stands under it."""
     found: dict[str, str] = {}
@@ -67,6 +91,19 @@ def sentences_of(node: ast.ClassDef) -> dict[str, str]:
             if isinstance(text, str):
                 found[field.target.id] = " ".join(text.split())
     return found
+
+
+def _follow(module: str, node: ast.expr) -> list[tuple[str, ast.stmt]]:
+    """What a name of this package stands for, of a module everything; nothing for another name."""
+    root = node
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    if not isinstance(root, ast.Name) or root.id not in _definitions(module):
+        return []
+    where, statement = _find(module, node)
+    if statement is None:
+        return [(where, inside) for inside in _definitions(where).values()]
+    return [(where, statement)]
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
@@ -137,8 +174,6 @@ def _find(module: str, node: ast.expr) -> tuple[str, ast.stmt | None]:
     statement = _definitions(module).get(node.id)
     if not isinstance(statement, ast.ImportFrom) or statement.module is None:
         return module, statement
-    if not statement.module.startswith("fewmask."):
-        return statement.module, None
     original = next(a.name for a in statement.names if node.id in (a.asname, a.name))
     if original in _definitions(statement.module):
         return _find(statement.module, ast.Name(original))
@@ -147,7 +182,9 @@ def _find(module: str, node: ast.expr) -> tuple[str, ast.stmt | None]:
 
 @cache
 def _definitions(module: str) -> dict[str, ast.stmt]:
-    """Name -> the statement of a file that defines it."""
+    """Name -> the statement of a file that defines it; nothing of other packages."""
+    if not module.startswith("fewmask."):
+        return {}
     path = _PACKAGE.joinpath(*module.split(".")[1:])
     file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
     found: dict[str, ast.stmt] = {}

@@ -356,15 +356,9 @@ def _in_order(budget: Budget, run: RunFolder, prepared: Prepared) -> bool:
     """
     if budget.kind == "slices" or prepared.digest != run.read_config()["data_digest"]:
         return False
-    from fewmask.training import TrainRequest, draw_budget
-
-    ways = [
-        TrainRequest(
-            prepared.folder, run.path, volumes=budget.masks, draw=budget.draw, in_order=way
-        )
-        for way in (True, False)
-    ]
-    ordered, drawn = (draw_budget(way, prepared) for way in ways)
+    ordered, drawn = (
+        prepared.draw_budget(None, budget.masks, budget.draw, way) for way in (True, False)
+    )
     return budget == ordered != drawn
 
 

@@ -12,7 +12,7 @@ import torch
 from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last
 from fewmask.core.batch import Batch, BatchSpec, Step, Task
-from fewmask.core.budget import Budget, draw_slices, draw_volumes
+from fewmask.core.budget import Budget
 from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig, NoRoom, TrainingFailed
 from fewmask.core.randomness import seed_of
@@ -401,14 +401,8 @@ def take_step(
 
 def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
     """Draw the masks that may be seen from the training part."""
-    candidates = prepared.candidates(prepared.split.train)
-    if request.slices is not None:
-        return draw_slices(candidates, prepared.patients, request.slices, request.draw)
-    complete = [
-        case for case in prepared.split.train if prepared.cases[case].complete and candidates[case]
-    ]
-    return draw_volumes(
-        complete, prepared.patients, request.volumes or 0, request.draw, request.in_order
+    return prepared.draw_budget(
+        request.slices, request.volumes or 0, request.draw, request.in_order
     )
 
 
