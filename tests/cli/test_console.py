@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from fewmask.cli import console as module
-from fewmask.cli.console import Console, Event, Progress, count, duration, losses_text
+from fewmask.cli import progress as module
+from fewmask.cli.console import Console, count
+from fewmask.cli.progress import Event, Progress, duration, losses_text
 from fewmask.training import ProgressEvent
 
 LOSSES = {"classify": 0.663, "guide": 2.36, "dice": 0.058, "ce": 0.009, "score": 0.012}
@@ -121,7 +122,7 @@ def lines(clock, seconds: float, total: int, **options: bool) -> list[str]:
         (0.01, 400, [1, 400]),  # 4 s: nothing between start and end
         (1.0, 100, [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 100]),  # ten seconds are a tenth
         (5.0, 20, [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 20]),  # two steps are a tenth
-        (400.0, 100, list(range(1, 101, 2)) + [100]),  # a tenth takes an hour: every ten minutes
+        (400.0, 100, [*range(1, 101, 2), 100]),  # a tenth takes an hour: every ten minutes
     ],
 )
 def test_a_log_gets_a_line_now_and_then(clock, seconds, total, shown) -> None:

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from fewmask.cli.console import Console, duration
+from fewmask.cli.console import Console
+from fewmask.cli.progress import duration
 from fewmask.core.errors import FewmaskError
 from fewmask.version import __version__
 
@@ -105,12 +106,7 @@ def flags(
         is_eager=True,
         help="Print one JSON object on stdout, and everything else on stderr.",
     ),
-    quiet: bool = typer.Option(
-        False,
-        "--quiet",
-        "-q",
-        help="No progress, notes or hints.",
-    ),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, notes or hints."),
     verbose: bool = typer.Option(
         False, "--verbose", "-v", help="Also versions, the time it took, more lines of progress."
     ),
@@ -125,7 +121,7 @@ def flags(
     ),
 ) -> None:
     """Global flags; they may stand before or after the verb."""
-    console = Console(json, debug, quiet, verbose)
+    console = Console(json, quiet, verbose)
     context.obj = console
     context.call_on_close(console.close)
     if verbose:
@@ -160,7 +156,7 @@ def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def main() -> None:
-    """Run the program and leave with the exit code that docs/errors.md gives for what happened."""
+    """Run the program and leave with the exit code that README gives for what happened."""
     for name in VERBS:
         import_module(f"fewmask.cli.{name}")
     debug = "--debug" in sys.argv

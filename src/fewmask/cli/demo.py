@@ -13,7 +13,7 @@ from fewmask.cli.console import Console
 def demo(
     context: typer.Context,
     out: Path = typer.Option(Path("demo"), help="Folder; an earlier demo in it is replaced."),
-    method: str = typer.Option("sam_mix", help="Method."),
+    method: str = options.METHOD,
     seed: int = typer.Option(0, help="Which phantoms, and initialisation."),
     steps: int | None = typer.Option(None, min=1, help="Training steps."),
     device: str | None = options.DEVICE,

@@ -10,7 +10,8 @@ from typing import Any
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count, loss_name
+from fewmask.cli.console import Console, count
+from fewmask.cli.progress import loss_name
 from fewmask.core.errors import BadConfig
 
 _LOSSES = {

@@ -7,9 +7,16 @@ import typer
 
 from fewmask.cli.console import count
 from fewmask.core.errors import BadConfig, PartlyDone
+from fewmask.core.manual import method_names
 
 if TYPE_CHECKING:
     from fewmask.prepare.options import PrepareOptions
+
+
+def _complete_method(incomplete: str) -> list[str]:
+    """Names of methods for the shell."""
+    return [name for name in method_names() if name.startswith(incomplete)]
+
 
 READING = "Reading scans"
 MACHINE = "Machine"
@@ -75,6 +82,12 @@ DEVICE = typer.Option(
 THREADS = typer.Option(None, "--threads", min=1, help="CPU threads.", rich_help_panel=MACHINE)
 SAVE_MINUTES = typer.Option(
     2.0, "--save-minutes", help="Longest time between saves.", rich_help_panel=MACHINE
+)
+METHOD = typer.Option(
+    "sam_mix",
+    "--method",
+    help="Method; `fewmask info METHOD` shows its settings.",
+    autocompletion=_complete_method,
 )
 SETTINGS = typer.Option([], "--set", help="Another setting, key=value; may be repeated.")
 

@@ -23,7 +23,7 @@ def train(
     context: typer.Context,
     prepared: Path = typer.Argument(..., help="Prepared dataset."),
     out: Path = typer.Option(..., help="Run folder; an unfinished run in it resumes."),
-    method: str = typer.Option("sam_mix", help="Method; `fewmask info METHOD` shows its settings."),
+    method: str = options.METHOD,
     encoder: str | None = typer.Option(
         None, help="Size of SAM: compact, small, tiny, vit-b, vit-l, vit-h."
     ),
