@@ -100,6 +100,17 @@ def test_no_bare_except_and_no_silent_pass() -> None:
                 )
 
 
+def test_processes_are_spawned_as_windows_and_macos_do() -> None:
+    """A forked process inherits threads and locks; Windows cannot fork."""
+    pools = [
+        ast.unparse(call)
+        for tree in TREES.values()
+        for call in calls(tree)
+        if name_of(call) in ("ProcessPoolExecutor", "multiprocessing.Pool", "os.fork")
+    ]
+    assert pools and all("mp_context=multiprocessing.get_context('spawn')" in p for p in pools)
+
+
 def test_help_is_light() -> None:
     """`fewmask --help` must not pay for torch, transformers, monai or scipy."""
     code = (

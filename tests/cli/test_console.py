@@ -130,6 +130,14 @@ def test_a_log_gets_a_line_now_and_then(clock, seconds, total, shown) -> None:
     assert found == shown
 
 
+def test_the_next_run_of_a_sweep_begins_anew(clock) -> None:
+    log = io.StringIO()
+    progress = Progress(stream=log)
+    for done in [1, 2, 3, 4, 1, 2, 3, 4]:
+        progress.show(Event("train", done, 4, f"step {done} of 4"))
+    assert log.getvalue().split("\n") == ["step 1 of 4", "step 4 of 4"] * 2 + [""]
+
+
 def test_verbose_logs_get_a_line_every_ten_seconds(clock) -> None:
     assert len(lines(clock, 1.0, 1000, every_line=True)) == 101
 

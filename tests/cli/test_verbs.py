@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from fewmask.cli import app as program
 from fewmask.cli.app import VERBS, app
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.training import TrainRequest, train
@@ -221,6 +222,20 @@ def test_a_stop_by_a_signal_is_no_error() -> None:
 
     assert str(Interrupted("stopped by a signal")).splitlines() == ["stopped by a signal"]
     assert str(NoRoom("the disk is full")) == "error: the disk is full"
+
+
+def test_a_fault_of_the_program_names_its_log_and_who_to_tell(monkeypatch, capsys) -> None:
+    def fail(**options: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(program, "app", fail)
+    with pytest.raises(SystemExit) as done:
+        program.main()
+    text = capsys.readouterr().err
+    log = Path(text.split("the log is ")[1].splitlines()[0])
+    assert done.value.code == 1 and "ZeroDivisionError: division by zero" in text
+    assert "no public address yet" in text and "Traceback" in log.read_text()
+    log.unlink()
 
 
 def test_sizes_chosen_by_us_are_shown_so_and_options_stand_in_groups() -> None:

@@ -59,7 +59,8 @@ class Progress:
         """The latest state of some work; most of them are passed over."""
         now = time.monotonic()
         work = (event.work, event.total)
-        new, last = work != self._work, 0 < event.total == event.done
+        new = work != self._work or event.done < self._last_done
+        last = 0 < event.total == event.done
         if new:
             self.clear()
             self._work, self._begun, self._first = work, now, event.done

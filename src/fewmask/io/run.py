@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadCheckpoint, BadConfig, BadDataset
-from fewmask.io.nifti import sha256
 from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget, write_split
+from fewmask.io.stream import sha256
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, write_json
 
