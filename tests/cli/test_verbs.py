@@ -10,7 +10,9 @@ from typer.testing import CliRunner, Result
 
 from fewmask.cli import app as program
 from fewmask.cli.app import VERBS, app
+from fewmask.cli.info import LOSSES
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
+from fewmask.core.manual import method_names
 from fewmask.training import TrainRequest, train
 from fewmask.version import __version__
 from tests.scans import prepare_scans, write_scans
@@ -117,6 +119,14 @@ def test_info_of_a_method_explains_settings_and_losses(folder) -> None:
     assert "smaller is better" in text
     assert "dice loss 1 minus the (soft) Dice of the mask with the outline." in text
     assert set(json.loads(told("--json", "info", "unet"))["losses"]) == {"ce", "dice", "empty"}
+
+
+def test_every_method_of_ours_explains_its_losses_and_none_is_left_over() -> None:
+    used = {}
+    for name in method_names():
+        used[name] = set(json.loads(told("--json", "info", name))["losses"])
+    assert [name for name, losses in used.items() if not losses] == ["nnunet"]
+    assert set.union(*used.values()) == set(LOSSES)
 
 
 @pytest.mark.parametrize("thing", ["prepared", "scans/images/case_00.nii.gz"])

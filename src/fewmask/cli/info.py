@@ -14,21 +14,21 @@ from fewmask.cli.console import Console, count
 from fewmask.cli.progress import loss_name
 from fewmask.core.errors import BadConfig
 
-_LOSSES = {
+LOSSES = {
     "ce": "Cross-entropy of the mask with the outline.",
     "dice": "1 minus the (soft) Dice of the mask with the outline.",
     "score": "How far SAM's own score of its mask is from the true overlap.",
     "classify": "Image tags that the classifier gets wrong.",
-    "guide": "How much of the classifier's attention lies outside the outline.",
+    "guide": "How far the place where the classifier looks is from the outline.",
     "empty": "What is drawn on slices tagged as empty.",
     "pseudo": "Against masks that the model itself, or its teacher, drew on unlabelled scans.",
     "consistency": "How much two views of the same unlabelled scan disagree.",
     "sam": "Against masks that SAM drew on unlabelled scans.",
     "supervised": "Cross-entropy and Dice loss on labelled patches.",
     "cross": "Each network against the other one's mask of an unlabelled patch.",
-    "mixed": "Labelled patches pasted into one another.",
-    "inward": "Unlabelled patches with a labelled box inside.",
-    "outward": "Labelled patches with an unlabelled box inside.",
+    "mixed": "Labelled patches, put together again after their cubes were mixed with others.",
+    "inward": "Labelled patches with an unlabelled box inside.",
+    "outward": "Unlabelled patches with a labelled box inside.",
     "place": "Which place in the scan a small cube came from.",
 }
 """What the parts of a training's loss measure, by their names in losses.csv."""
@@ -196,7 +196,7 @@ def _method(name: str) -> dict[str, Any]:
         "kind": "method",
         "method": name,
         "settings": {key: vars(setting) for key, setting in method_settings(name).items()},
-        "losses": {key: text for key, text in _LOSSES.items() if key in used},
+        "losses": {key: text for key, text in LOSSES.items() if key in used},
     }
 
 
