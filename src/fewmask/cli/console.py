@@ -50,7 +50,7 @@ class Console:
         self._show(Event(text, 0, 0, text))
 
     def count_scans(self, verb: str) -> Callable[[int, int, str], None]:
-        """A callback (done, total, case): `reading scans: 3 of 6, ct_02  40 s left`."""
+        """A callback (done, total, case): `scans read: 3 of 6, 40 s left, ct_02`."""
         return lambda done, total, case: self._show(
             Event(verb, done, total, f"{verb}: {done} of {total}", case)
         )
