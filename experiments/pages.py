@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from fewmask.benchmark.compare import differences, group, spread, structures, table
-from fewmask.benchmark.rows import RunRow, read_rows
-from fewmask.benchmark.score import ORACLE
+from fewmask.benchmark.rows import ORACLE, RunRow, read_rows
 from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
 from fewmask.io.text import read_text, read_toml

@@ -323,7 +323,7 @@ def test_every_structure_has_a_line_and_every_setting_a_column() -> None:
     """Liver of a: the mean of (0.9 + 0.7) / 2 and (0.7 + 0.5) / 2, without the bound. b was never
     asked about the spleen.
     """
-    spleen = row("a", "p", 0.2, **{"class": "spleen"})
+    spleen = row("a", "p", 0.2, 0, **{"class": "spleen"})
     assert structures([*ROWS, spleen]).splitlines() == [
         "test: Dice",
         "",

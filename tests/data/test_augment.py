@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def extremes(draws: list[Draw], name: str) -> tuple[float, float]:
     [(kind, name, *span) for kind in (WEAK, STRONG) for name, span in kind.items()],
 )
 def test_draws_fill_their_range_and_stay_in_it(
-    kind: dict, name: str, low: float, high: float
+    kind: dict[str, Any], name: str, low: float, high: float
 ) -> None:
     """Of 1,000 uniform draws the outermost ones lie within a fiftieth of the range's ends: both
     miss by more with probability 2 * 0.98^1000 = 3e-9.

@@ -42,8 +42,8 @@ def test_toml_looks_as_a_person_would_write_it(tmp_path: Path) -> None:
     write_toml(tmp_path / "b.toml", record)
     text = (tmp_path / "b.toml").read_text()
     assert (
-        text == 'kind = "slices"\ndraw = 0\nslices = [["a", 3]]\n\n'
-        "[recipe]\nsize = 64\nwindow_hu = [-125.0, 240.0]\n"
+        text == 'kind = "slices"\ndraw = 0\nslices = [\n  [\n    "a",\n    3,\n  ],\n]\n\n'
+        "[recipe]\nsize = 64\nwindow_hu = [\n  -125.0,\n  240.0,\n]\n"
     )
     assert read_toml(tmp_path / "b.toml")["recipe"]["window_hu"] == [-125.0, 240.0]
 

@@ -1,5 +1,7 @@
 """Label lines, and source values to class indices, on maps small enough to see."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -160,7 +162,12 @@ def test_part_that_is_not_there():
 
 def test_a_mapping_says_the_same_as_lines() -> None:
     lines = ["liver=6", "kidney=2,3", "spleen=spleen.nii.gz", "aorta"]
-    labels: Labels = {"liver": 6, "kidney": (2, 3), "spleen": "spleen.nii.gz", "aorta": ["aorta"]}
+    labels: dict[str, Any] = {
+        "liver": 6,
+        "kidney": (2, 3),
+        "spleen": "spleen.nii.gz",
+        "aorta": ["aorta"],
+    }
     assert check_labels(labels) == parse_labels(lines)
     assert check_labels({"liver": 6, "kidney": np.array([2, 3])}) == {
         "liver": (6,),

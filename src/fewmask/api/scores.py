@@ -11,12 +11,13 @@ from fewmask.api.data import Labels
 from fewmask.api.runs import LoadedRun
 from fewmask.benchmark import compare as tables
 from fewmask.benchmark.rows import read_rows
-from fewmask.benchmark.score import protocol_lines, score_folders, score_run, write_run_report
+from fewmask.benchmark.score import protocol_lines, score_folders, score_run
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Summary
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import as_row
 from fewmask.prepare.mapping import check_labels
+from fewmask.report.run import write_run_report
 
 _HEADS = [
     "structure",

@@ -10,8 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from fewmask.benchmark.published import SOURCES, published
-from fewmask.benchmark.rows import METRICS, UNLIKE, RunKey, RunRow, to_texts
-from fewmask.benchmark.score import ORACLE
+from fewmask.benchmark.rows import METRICS, ORACLE, UNLIKE, RunKey, RunRow, to_texts
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Difference, compare
 from fewmask.evaluate.protocols import NOTES, Protocol

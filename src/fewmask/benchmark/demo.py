@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewmask.benchmark.score import score_run, write_run_report
+from fewmask.benchmark.score import score_run
+from fewmask.blocks.device import choose_device
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.io.prepared import write_split
 from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
+from fewmask.report.run import write_run_report
 from fewmask.synth.phantom import LABELS, write_phantoms
 from fewmask.training import ProgressEvent, TrainRequest, train
 
@@ -39,6 +41,7 @@ def run_demo(
     method: str = "sam_mix",
     say: Callable[[str], None] = print,
     progress: Callable[[ProgressEvent], None] | None = None,
+    device: str | None = None,
 ) -> DemoResult:
     """Make phantoms, prepare them, train on 20 outlined slices and the unlabelled rest, predict,
     score, report.
@@ -46,6 +49,7 @@ def run_demo(
     Starts afresh: a folder an earlier demo left is replaced, any other non-empty folder is refused.
     Raises `BadConfig` then.
     """
+    choose_device(device)  # one that is not there is refused before anything is written
     _claim(out)
     start = time.monotonic()
 
@@ -63,10 +67,11 @@ def run_demo(
         slices=SLICES,
         steps=steps,
         seed=seed,
+        device=device,
     )
     run = train(request, progress=progress)
     say_done(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans")
-    predict_folder(load_predictor(run), out / "prepared", run / "predictions", cases=cases)
+    predict_folder(load_predictor(run, device), out / "prepared", run / "predictions", cases=cases)
     dice = score_run(run).summaries[0].dice
     report = write_run_report(run)
     say_done(f"{len(cases)} masks in {run / 'predictions'}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from fewmask.core.config import changed_settings, settings_text
+from fewmask.core.config import settings_text
 from fewmask.core.errors import BadDataset
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
@@ -16,7 +16,10 @@ from fewmask.evaluate.scores import CaseScore, Status, from_row
 from fewmask.io.lock import waiting_lock
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.methods import config_class
+from fewmask.report.changes import changes_of
+
+ORACLE = "oracle-box"
+"""Kind of prompts, and folder of a run: the same model prompted with true boxes."""
 
 
 class RunKey(NamedTuple):
@@ -173,10 +176,9 @@ def finished_run(run_path: Path) -> FinishedRun:
     """What a run folder says of itself; `settings` are what differs from the method's defaults."""
     run = RunFolder.open(run_path)
     config, budget = run.read_config(), run.read_budget()
-    changed = changed_settings(config["config"], config_class(config["method"])())
     return FinishedRun(
         method=config["method"],
-        settings=settings_text(changed),
+        settings=settings_text(changes_of(config)),
         slices=budget.masks if budget.kind == "slices" else None,
         volumes=budget.masks if budget.kind == "volumes" else None,
         draw=budget.draw,

@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from fewmask.benchmark.rows import ORACLE
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
-from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, from_row, score_case
+from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
 from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
-from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.tables import write_csv
 from fewmask.predict import Predicts, load_predictor
 from fewmask.predict.folder import load_prepared, open_scans, predict_folder, write_prediction
 from fewmask.prepare.mapping import map_labels
-from fewmask.report.page import write_report
-
-ORACLE = "oracle-box"
+from fewmask.report.run import read_truth
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def score_run(
     if oracle_box and predictor:
         for case in cases:
             say(f"oracle boxes for {case}")
-            truth = _truth(prepared, case)
+            truth = read_truth(prepared, case)
             scores += _score_oracle(
                 predictor,
                 load_prepared(prepared, case),
@@ -192,27 +191,6 @@ def _score_protocol(
     return found
 
 
-def write_run_report(run_path: Path, show_burned_in: bool = False) -> Path:
-    """The report page of a scored (or only predicted) run."""
-    run = RunFolder.open(run_path)
-    prepared = run.open_prepared()
-    scores = (
-        [from_row(row) for row in read_csv(run.metrics, COLUMNS)] if run.metrics.exists() else []
-    )
-
-    def truth(case: str) -> LabelMap | None:
-        return (
-            _truth(prepared, case)
-            if prepared.cases[case].complete and case in run.read_split().test
-            else None
-        )
-
-    def scan(case: str) -> Volume:
-        return load_prepared(prepared, case)
-
-    return write_report(run, prepared, scores, scan, truth, show_burned_in)
-
-
 _Pairs = Iterator[tuple[str, str, LabelMap, np.ndarray, tuple[str, ...]]]
 """(case, prompts, prediction, truth, classes), truth in class indices."""
 
@@ -260,7 +238,7 @@ def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
 def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
     """A test case's prediction in `folder` and its truth, on the same grid."""
     path = folder / f"{case}.nii.gz"
-    prediction, truth = read_labels(path), _truth(prepared, case)
+    prediction, truth = read_labels(path), read_truth(prepared, case)
     check_same_grid(truth.grid, prediction.grid, prepared.folder / case, path)
     return prediction, truth
 
@@ -287,12 +265,6 @@ def _score_oracle(
     write_prediction(out, case, prediction)
     scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, classes)
     return [replace(score, prompts=ORACLE) for score in scores]
-
-
-def _truth(prepared: Prepared, case: str) -> LabelMap:
-    """The mask of a test case: opened here, for scoring, and nowhere else outside the gate."""
-    with prepared.case(case) as file:
-        return LabelMap(file.labels(range(file.shape[0])), file.grid)
 
 
 def _score_pair(

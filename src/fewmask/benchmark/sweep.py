@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.benchmark.rows import (
+    ORACLE,
     FinishedRun,
     RunKey,
     RunRow,
@@ -25,7 +26,7 @@ from fewmask.benchmark.rows import (
     outcome,
     read_rows,
 )
-from fewmask.benchmark.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
+from fewmask.benchmark.score import protocol_lines, score_bound, score_folders, score_run
 from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom

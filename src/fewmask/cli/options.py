@@ -1,15 +1,25 @@
-"""Flags that several verbs share, turned into options."""
+"""Flags that several verbs share, in groups of the help, turned into options."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fewmask.cli.console import count
 from fewmask.core.errors import BadConfig, PartlyDone
+from fewmask.core.manual import method_names
 
 if TYPE_CHECKING:
     from fewmask.prepare.options import ScanOptions
 
+
+def _complete_method(incomplete: str) -> list[str]:
+    """Names of methods for the shell."""
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
+READING = "Reading scans"
+MACHINE = "Machine"
 LABEL = typer.Option(
     [],
     "--label",
@@ -19,23 +29,67 @@ LABEL = typer.Option(
     ),
 )
 TRUST = typer.Option(
-    None, "--trust", help="Which of two disagreeing geometries to take: sform or qform."
+    None,
+    "--trust",
+    help="Which of two disagreeing geometries to take: sform or qform.",
+    rich_help_panel=READING,
 )
 ASSUME = typer.Option(
-    None, "--assume", help="RAS: take files without orientation to run to right, front, top."
+    None,
+    "--assume",
+    help="RAS: take files without orientation to run to right, front, top.",
+    rich_help_panel=READING,
 )
-VOLUME = typer.Option(None, "--volume", help="Which volume of 4D files, from 0.")
+VOLUME = typer.Option(
+    None, "--volume", help="Which volume of 4D files, from 0.", rich_help_panel=READING
+)
 SPACING = typer.Option(
-    None, "--spacing", help="Voxel size along the file's axes in mm, e.g. '0.8 0.8 5'."
+    None,
+    "--spacing",
+    help="Voxel size along the file's axes in mm, e.g. '0.8 0.8 5'.",
+    rich_help_panel=READING,
 )
 NONFINITE = typer.Option(
     False,
     "--fix-nonfinite",
     help="Replace up to 0.1 % NaN or Inf voxels by the smallest finite one.",
+    rich_help_panel=READING,
 )
-SERIES = typer.Option(None, "--series", help="DICOM series to take: UID, number or description.")
-KEEP = typer.Option(None, "--keep", help="first: keep the first of DICOM slices at one position.")
-LINKS = typer.Option(False, "--follow-links", help="Accept links that leave the data folder.")
+SERIES = typer.Option(
+    None,
+    "--series",
+    help="DICOM series to take: UID, number or description.",
+    rich_help_panel=READING,
+)
+KEEP = typer.Option(
+    None,
+    "--keep",
+    help="first: keep the first of DICOM slices at one position.",
+    rich_help_panel=READING,
+)
+LINKS = typer.Option(
+    False,
+    "--follow-links",
+    help="Accept links that leave the data folder.",
+    rich_help_panel=READING,
+)
+DEVICE = typer.Option(
+    None,
+    "--device",
+    help="cpu, cuda, cuda:1 or mps; default: a CUDA GPU if there is one, else the CPU.",
+    rich_help_panel=MACHINE,
+)
+THREADS = typer.Option(None, "--threads", min=1, help="CPU threads.", rich_help_panel=MACHINE)
+SAVE_MINUTES = typer.Option(
+    2.0, "--save-minutes", help="Longest time between saves.", rich_help_panel=MACHINE
+)
+METHOD = typer.Option(
+    "sam_mix",
+    "--method",
+    help="Method; `fewmask info METHOD` shows its settings.",
+    autocompletion=_complete_method,
+)
+SETTINGS = typer.Option([], "--set", help="Another setting, key=value; may be repeated.")
 
 
 def scan_options(
@@ -85,7 +139,7 @@ def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
     cases = [line for line in refused if line["case"]]
     if refused:
         said = (
-            f"{len(cases)} of {len(cases) + done} scans were refused"
+            f"{len(cases)} of {count(len(cases) + done, 'scan')} refused"
             if cases
             else "some files could not be used"
         )
@@ -99,11 +153,15 @@ def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
 
 def explain(line: dict[str, Any]) -> str:
     """A refused case's whole message."""
-    head = f"{line['case'] or 'folder'}: {line['what']}" + (
-        f"   [{line['code']}]" if line["code"] else ""
-    )
-    rest = [f"  {text}" for text in line["where"]] + [text for text in (line["did"],) if text]
-    return "\n".join([head, *rest, *([f"fix: {line['fix']}"] if line["fix"] else [])])
+    lines = [f"{line['case'] or 'folder'}: {line['what']}"]
+    if line["code"]:
+        lines[0] += f"   [{line['code']}]"
+    lines += [f"  {text}" for text in line["where"]]
+    if line["did"]:
+        lines.append(line["did"])
+    if line["fix"]:
+        lines.append(f"fix: {line['fix']}")
+    return "\n".join(lines)
 
 
 def existing(path: Path, what: str) -> Path:

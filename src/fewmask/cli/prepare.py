@@ -7,7 +7,9 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
+
+_SAID = "What is known of the scans"
 
 
 @verb(
@@ -25,14 +27,19 @@ def prepare(
         "auto", help="auto, ct-liver, ct, mr, left-atrium, left-atrium-half or sam-mix-paper."
     ),
     size: int = typer.Option(
-        0, help="Side of the networks' slices in pixels: 160 is faster than 224, and coarser."
+        0,
+        show_default="auto",
+        help="Side of the networks' slices in pixels: 160 is faster than 224, and coarser.",
     ),
     masks: str = typer.Option(
         "partial",
         help="partial: slices without outline are unknown. complete: they are truly empty.",
+        rich_help_panel=_SAID,
     ),
     tags: str | None = typer.Option(
-        None, help="Table case,class,first_slice,last_slice; or from-masks (complete masks only)."
+        None,
+        help="Table case,class,first_slice,last_slice; or from-masks (complete masks only).",
+        rich_help_panel=_SAID,
     ),
     reviewed: Path | None = typer.Option(
         None,
@@ -40,11 +47,16 @@ def prepare(
             "Table case,first_slice,last_slice of slices reviewed and found empty (exported; no "
             "method learns from them)."
         ),
+        rich_help_panel=_SAID,
     ),
     patients: str | None = typer.Option(
-        None, help="Table case,patient; or a regular expression with one group."
+        None,
+        help="Table case,patient; or a regular expression with one group.",
+        rich_help_panel=_SAID,
     ),
-    split: Path | None = typer.Option(None, help="Split file (lists train, val, test)."),
+    split: Path | None = typer.Option(
+        None, help="Split file (lists train, val, test).", rich_help_panel=_SAID
+    ),
     jobs: int = typer.Option(2, min=1, help="Processes."),
     trust: str | None = options.TRUST,
     assume: str | None = options.ASSUME,
@@ -80,14 +92,14 @@ def prepare(
         data,
         out,
         wanted,
-        lambda done, total, case: console.step(f"{done} of {total} scans: {case}", done == total),
+        console.count_scans("scans read"),
     )
     for note in summary.notes:
-        console.say(f"note: {note}")
+        console.hint(f"note: {note}")
     for line in summary.refused:
         console.warn("\n" + options.explain(line))
     console.say(
-        f"prepared {summary.built} scans, re-used {summary.reused}, refused "
+        f"prepared {count(summary.built, 'scan')}, re-used {summary.reused}, refused "
         f"{len(summary.refused)}: {summary.prepared}"
     )
     console.result(vars(summary))

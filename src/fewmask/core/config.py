@@ -16,6 +16,7 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 from fewmask.core.errors import BadConfig
+from fewmask.core.manual import sentences_of
 
 T = TypeVar("T")
 
@@ -51,10 +52,11 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
 
 
 def changed_settings(saved: Mapping[str, Any], usual: Any) -> dict[str, Any]:
-    """Settings of a saved config that differ from those of the dataclass `usual`; those of a stage
-    as `finetune.canvas`.
+    """Settings of a saved config that differ from `usual`, a dataclass or its plain data; those of
+    a stage as `finetune.canvas`.
     """
-    return dict(_differ(saved, json.loads(json.dumps(asdict(usual))), ""))
+    plain = usual if isinstance(usual, Mapping) else asdict(usual)
+    return dict(_differ(saved, json.loads(json.dumps(plain)), ""))
 
 
 def setting_words(changed: Mapping[str, Any]) -> list[str]:
@@ -235,19 +237,4 @@ def _field_sentences(cls: type) -> dict[str, str]:
         body = ast.parse(inspect.getsource(cls)).body[0]
     except (OSError, TypeError, IndentationError):
         return {}
-    sentences: dict[str, str] = {}
-    name = ""
-    for node in typing.cast(ast.ClassDef, body).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            name = node.target.id
-        elif (
-            name
-            and isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            sentences[name] = " ".join(node.value.value.split())
-            name = ""
-        else:
-            name = ""
-    return sentences
+    return sentences_of(typing.cast(ast.ClassDef, body))

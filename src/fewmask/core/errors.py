@@ -15,6 +15,8 @@ class FewmaskError(Exception):
     """
 
     exit_code = 1
+    title = "error: "
+    """How the message begins."""
     did = ""
     """What is true of every error of this class when nothing else is said; no claim by default."""
 
@@ -36,7 +38,7 @@ class FewmaskError(Exception):
 
     def __str__(self) -> str:
         """The whole message, as printed on stderr."""
-        head = f"error: {self.what}" + (f"   [{self.code}]" if self.code else "")
+        head = f"{self.title}{self.what}" + (f"   [{self.code}]" if self.code else "")
         tail = [self.did] if self.did else []
         if self.fix:
             tail.append(f"fix: {self.fix}")
@@ -107,6 +109,8 @@ class PartlyDone(FewmaskError):
 
 class Interrupted(FewmaskError):
     """A signal asked us to stop; everything up to here is saved."""
+
+    title = ""
 
     def __init__(self, what: str, *, exit_code: int = 130, **rest: object) -> None:
         super().__init__(what, **rest)  # type: ignore[arg-type]

@@ -6,12 +6,14 @@ import errno
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fewmask.core.errors import NoRoom
 
+WINDOWS = os.name == "nt"
 _PART = re.compile(r"^\..+\.(\d+)\.part$")
 
 _REASONS = {
@@ -92,6 +94,8 @@ def is_part(path: Path) -> bool:
 
 def is_alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine."""
+    if WINDOWS:
+        return _is_listed(pid)
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -115,12 +119,30 @@ def no_room(error: OSError, path: Path, *, needed: int | None = None, written: i
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file or folder to the disk.
+
+    Windows opens no folders (it writes their entries by itself) and flushes only what is open for
+    writing.
+    """
+    if WINDOWS and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_listed(pid: int) -> bool:
+    """Is it in Windows' list of processes (there signal 0 is Ctrl-C)? Yes if in doubt."""
+    command = ["tasklist", "/FI", f"PID eq {pid}", "/FO", "CSV", "/NH"]
+    try:
+        done = subprocess.run(  # noqa: S603  a fixed program and a number
+            command, capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return done.returncode != 0 or f'"{pid}"' in done.stdout
 
 
 def _verify_bytes(temp: Path, data: bytes, path: Path) -> None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fewmask.core.budget import Budget, Split
+from fewmask.core.budget import Budget, Split, draw_slices, draw_volumes
 from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset
 from fewmask.core.recipe import Recipe
@@ -166,6 +166,20 @@ class Prepared:
     def patients(self) -> dict[str, str]:
         """Case -> patient."""
         return {case: row.patient for case, row in self.cases.items()}
+
+    def draw_budget(
+        self, slices: int | None, volumes: int, draw: int, in_order: bool = False
+    ) -> Budget:
+        """The masks of the training part that may be seen: `slices` outlined slices if given, else
+        `volumes` whole masks.
+        """
+        candidates = self.candidates(self.split.train)
+        if slices is not None:
+            return draw_slices(candidates, self.patients, slices, draw)
+        complete = [
+            case for case in self.split.train if self.cases[case].complete and candidates[case]
+        ]
+        return draw_volumes(complete, self.patients, volumes, draw, in_order)
 
     def candidates(self, cases: Iterable[str]) -> dict[str, list[int]]:
         """Per case the reviewed slices with any structure in them after placing: what a budget of

@@ -4,9 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadCheckpoint, BadConfig, BadDataset
@@ -14,7 +12,12 @@ from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget,
 from fewmask.io.stream import sha256
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, write_json
-from fewmask.io.weights import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    # Tables and reports open run folders too, and torch takes seconds to import.
+    Tensor = Any
 
 PRECISIONS = {False: "float32", True: "bfloat16"}
 """What a run was computed in, by its `bf16`."""
@@ -48,6 +51,8 @@ class States:
         """Save a state: tensors, then the record that makes it count; older ones but the last two
         are removed.
         """
+        from fewmask.io.weights import save_tensors
+
         stem = f"state-{step:08d}"
         digest = save_tensors(self.path / f"{stem}.safetensors", tensors)
         if before_done is not None:
@@ -63,6 +68,8 @@ class States:
         """The newest state that checks out; a bad one is passed over and named. None if there is
         none.
         """
+        from fewmask.io.weights import load_tensors
+
         skipped: list[str] = []
         steps = self._steps()
         for step in steps:

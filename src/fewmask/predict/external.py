@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from numpy import ndarray
 
+from fewmask.blocks.device import choose_device
 from fewmask.core.volume import Volume
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
@@ -23,8 +24,8 @@ class ExternalPredictor:
     def __init__(self, run: RunFolder, device: str | None = None) -> None:
         """`run` is finished. Raises `BadConfig` where nnU-Net is not set up."""
         nnunet.require()
-        place = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self._place = nnunet.Place(run.path / nnunet.FOLDER, place, torch.get_num_threads())
+        place = choose_device(device)
+        self._place = nnunet.Place(run.path / nnunet.FOLDER, str(place), torch.get_num_threads())
         self._weights = run.weights
         record = run.read_config()
         self._chosen = config_from(record["method"], record["config"])

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
@@ -94,7 +95,8 @@ class Predictor:
 
     @classmethod
     def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
-        """Open a finished run. Raises `BadCheckpoint` when the run has no final weights.
+        """Open a finished run. Raises `BadCheckpoint` when the run has no final weights, and
+        `BadConfig` for a device that is not there (F08).
 
         `engine="openvino"` runs SAM's image encoder by OpenVINO on the CPU; raises `BadConfig`
         where there is none to run.
@@ -104,7 +106,7 @@ class Predictor:
         task = parse(Task, config["task"], "task")
         method = build(config["method"], config_from(config["method"], config["config"]), task)
         load_into(method, folder.weights)
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        place = choose_device(device)
         bf16 = bool(config.get("bf16", False))
         if engine == "openvino":
             if not isinstance(method, HasSam) or place.type != "cpu":

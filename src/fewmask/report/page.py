@@ -5,12 +5,12 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fewmask.core.budget import Budget
-from fewmask.core.config import changed_settings, setting_words
+from fewmask.core.config import setting_words
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Interval, Summary, summarise
@@ -22,11 +22,14 @@ from fewmask.io.prepared import Prepared
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv
 from fewmask.io.text import read_json
-from fewmask.methods import config_class, config_from, stages
-from fewmask.methods._method import Stage
 from fewmask.report.cards import Card, make_card, make_story
-from fewmask.training import TrainRequest, draw_budget
-from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS
+from fewmask.report.changes import changes_of
+
+if TYPE_CHECKING:
+    from fewmask.methods._method import Stage
+else:
+    # Methods and training cost seconds to import; only runs of several trainings need them here.
+    Stage = Any
 
 _STORIES, _CARDS = 3, 24
 _NO_PICTURE = "no picture: text in its pixels may name a person"
@@ -225,7 +228,7 @@ def _trust(
         f"{provided['tagged_scans']} scans (two numbers per scan and class), "
         f"{provided['tagged_slices']} slices"
     )
-    plan = stages(config["method"], config_from(config["method"], config["config"]))
+    plan = _plan(config)
     return [
         (
             "Masks a person outlined",
@@ -272,10 +275,25 @@ def _prompting(no_prompt: int | None) -> list[tuple[str, str]]:
     ]
 
 
+def _plan(config: Mapping[str, Any]) -> Sequence[Stage]:
+    """The trainings of a method that has several, which has settings for them as parts; otherwise
+    none is named.
+    """
+    if not any(isinstance(part, dict) for part in config["config"].values()):
+        return ()
+    from fewmask.methods import config_from, stages
+
+    return stages(config["method"], config_from(config["method"], config["config"]))
+
+
 def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
     """Masks that nobody drew: scans that an earlier stage labelled for a later one, by the
     confidence it gave itself.
     """
+    if not plan:
+        return []
+    from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS
+
     lines = []
     for stage in plan:
         table = run.path / stage.pseudo_labels_to / CONFIDENCE
@@ -371,23 +389,18 @@ def _in_order(budget: Budget, run: RunFolder, prepared: Prepared) -> bool:
     """
     if budget.kind == "slices" or prepared.digest != run.read_config()["data_digest"]:
         return False
-    ways = [
-        TrainRequest(
-            prepared.folder, run.path, volumes=budget.masks, draw=budget.draw, in_order=way
-        )
-        for way in (True, False)
-    ]
-    ordered, drawn = (draw_budget(way, prepared) for way in ways)
+    ordered, drawn = (
+        prepared.draw_budget(None, budget.masks, budget.draw, way) for way in (True, False)
+    )
     return budget == ordered != drawn
 
 
 def _settings(config: Mapping[str, Any]) -> list[str]:
     """Settings of a run that are not the method's defaults; of files the name only."""
-    changed = changed_settings(config["config"], config_class(config["method"])())
     return setting_words(
         {
             name: Path(value).name if isinstance(value, str) else value
-            for name, value in changed.items()
+            for name, value in changes_of(config).items()
         }
     )
 

@@ -14,29 +14,7 @@ from typing import Any, Literal
 import numpy
 import torch
 
-from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.version import __version__
-
-
-def choose_device(wanted: str | None) -> torch.device:
-    """The asked-for device, or a GPU if there is one. Raises `NoRoom` if it is not there (F08)."""
-    try:
-        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise BadConfig(
-            f"--device {wanted!r} is not known",
-            fix="use cpu or cuda",
-            code="C02",
-        ) from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise NoRoom(
-            "no usable GPU",
-            where=f"--device {wanted}",
-            did="nothing was started",
-            fix="use --device cpu",
-            code="F08",
-        )
-    return device
 
 
 def describe(device: torch.device) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
+from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last
 from fewmask.core.batch import Batch, BatchSpec, Step, Task
-from fewmask.core.budget import Budget, draw_slices, draw_volumes
+from fewmask.core.budget import Budget
 from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig, NoRoom, TrainingFailed
 from fewmask.core.randomness import seed_of
@@ -36,7 +37,7 @@ from fewmask.predict.folder import load_prepared
 from fewmask.training import crash_points
 from fewmask.training.batch_norm import renew_norms
 from fewmask.training.external import describe_external, plan_steps, train_external
-from fewmask.training.hardware import choose_bf16, choose_device, describe, mean_step
+from fewmask.training.hardware import choose_bf16, describe, mean_step
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
 from fewmask.training.request import ProgressEvent, TrainRequest
 from fewmask.training.signals import listen
@@ -400,14 +401,8 @@ def take_step(
 
 def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
     """Draw the masks that may be seen from the training part."""
-    candidates = prepared.candidates(prepared.split.train)
-    if request.slices is not None:
-        return draw_slices(candidates, prepared.patients, request.slices, request.draw)
-    complete = [
-        case for case in prepared.split.train if prepared.cases[case].complete and candidates[case]
-    ]
-    return draw_volumes(
-        complete, prepared.patients, request.volumes or 0, request.draw, request.in_order
+    return prepared.draw_budget(
+        request.slices, request.volumes or 0, request.draw, request.in_order
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fewmask.blocks.device import choose_device
 from fewmask.blocks.losses import sam_mask_losses
 from fewmask.blocks.prompts import mask_boxes
 from fewmask.blocks.ramp import warm_cosine
@@ -34,7 +35,7 @@ from fewmask.io.weights import (
 )
 from fewmask.synth.prompt import Questions, ask, choose_targets
 from fewmask.synth.scene import draw_scenes
-from fewmask.training.hardware import choose_device, describe
+from fewmask.training.hardware import describe
 from fewmask.training.request import ProgressEvent
 from fewmask.training.signals import listen
 

@@ -28,7 +28,7 @@ class StopRequest:
             f"stopped by a signal {when}",
             where=str(where),
             did="everything up to here is saved",
-            fix="the same command goes on from here",
+            fix="the same command resumes from here",
             exit_code=self.exit_code,
             code="F02",
         )
@@ -51,8 +51,9 @@ def listen() -> Iterator[StopRequest]:
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if (
-        hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    ):  # nohup ignores it: so do we
+        hasattr(signal, "SIGHUP")  # Windows has none
+        and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup ignores it: so do we
+    ):
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, note) for number in numbers}
     try:

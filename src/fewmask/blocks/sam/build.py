@@ -10,13 +10,6 @@ instead of SAM's 1 (boxes would be noise). Two parts are ours: tokens (any input
 from typing import Any, cast
 
 from torch import nn
-from transformers import (
-    SamConfig,
-    SamMaskDecoderConfig,
-    SamModel,
-    SamPromptEncoderConfig,
-    SamVisionConfig,
-)
 
 from fewmask.blocks.sam.attention import Attention
 from fewmask.blocks.sam.config import SamSize
@@ -41,6 +34,9 @@ def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
             fix=f"use a size that is a multiple of {size.patch}",
             code="C02",
         )
+    # Deferred: transformers takes longer to import than torch, and other methods do without.
+    from transformers import SamModel
+
     parts = SamModel(_config(size, masks))
     parts.shared_image_embedding.positional_embedding.data.normal_(0, 1)
     parts.prompt_encoder.shared_embedding = parts.shared_image_embedding
@@ -70,7 +66,15 @@ def _attention(old: Any) -> Attention:
     )
 
 
-def _config(size: SamSize, masks: int = 3) -> SamConfig:
+def _config(size: SamSize, masks: int = 3) -> Any:
+    """The same sizes in the words of `transformers`."""
+    from transformers import (
+        SamConfig,
+        SamMaskDecoderConfig,
+        SamPromptEncoderConfig,
+        SamVisionConfig,
+    )
+
     vision = SamVisionConfig(
         hidden_size=size.width,
         output_channels=size.out_channels,
