@@ -19,7 +19,7 @@ test: $(STAMP)
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 COVERAGE_CORE=$(TRACER) $(BIN)/python -m pytest -n 2 -m "not slow" -q $(COVERAGE)
 	@$(if $(COVERAGE),echo "lines that the tests run: $$($(BIN)/coverage report --format=total) %; the least covered files:")
-	@$(if $(COVERAGE),$(BIN)/coverage report --sort=cover | sed -n 3,12p)
+	@$(if $(COVERAGE),$(BIN)/coverage report --sort=cover | head -12)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -q

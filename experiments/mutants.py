@@ -301,7 +301,9 @@ def copy_tree(root: Path) -> None:
 
 
 def run_tests(root: Path, tests: tuple[str, ...], seconds: float | None) -> tuple[int, str]:
-    """Exit code of pytest (0 = all passed, 1 = some failed, or time is up) and its last line."""
+    """Exit code of pytest (0 = all passed, 1 = some failed, or time is up) and the test that failed
+    first, or its last line.
+    """
     environment = os.environ | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow"]
     try:
@@ -316,8 +318,9 @@ def run_tests(root: Path, tests: tuple[str, ...], seconds: float | None) -> tupl
         )
     except subprocess.TimeoutExpired:
         return 1, f"not done within {seconds} s"
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return done.returncode, lines[-1] if lines else ""
+    lines = (done.stdout + done.stderr).strip().splitlines() or [""]
+    failed = [line for line in lines if line.startswith("FAILED")]
+    return done.returncode, failed[0] if failed else lines[-1]
 
 
 def check(mutant: Mutant | None, tests: tuple[str, ...]) -> tuple[int, str]:
@@ -335,7 +338,9 @@ def survives(mutant: Mutant) -> bool:
     start = time.monotonic()
     code, last = check(mutant, mutant.tests)
     outcome = {0: "SURVIVED", 1: "caught"}.get(code, f"caught (pytest ends with {code})")
-    print(f"{outcome:9} {mutant.name:34} {time.monotonic() - start:5.0f} s  {last}", flush=True)
+    print(
+        f"{outcome:9} {mutant.name:34} {time.monotonic() - start:5.0f} s  {last[:100]}", flush=True
+    )
     return code == 0
 
 
