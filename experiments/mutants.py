@@ -338,9 +338,8 @@ def survives(mutant: Mutant) -> bool:
     start = time.monotonic()
     code, last = check(mutant, mutant.tests)
     outcome = {0: "SURVIVED", 1: "caught"}.get(code, f"caught (pytest ends with {code})")
-    print(
-        f"{outcome:9} {mutant.name:34} {time.monotonic() - start:5.0f} s  {last[:100]}", flush=True
-    )
+    seconds = time.monotonic() - start
+    print(f"{outcome:9} {mutant.name:34} {seconds:5.0f} s  {last[:100]}", flush=True)
     return code == 0
 
 
