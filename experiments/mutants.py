@@ -300,8 +300,10 @@ def copy_tree(root: Path) -> None:
             shutil.copy(source, root / name)
 
 
-def run_tests(root: Path, tests: tuple[str, ...]) -> tuple[int, str]:
-    """Exit code of pytest (0 = all passed, 1 = some failed) and its last line."""
+def run_tests(root: Path, tests: tuple[str, ...], seconds: float | None) -> tuple[int, str]:
+    """Exit code of pytest (0 = all passed, 1 = some failed, or time is up) and the test that failed
+    first, or its last line.
+    """
     environment = os.environ | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not slow"]
     try:
@@ -311,13 +313,14 @@ def run_tests(root: Path, tests: tuple[str, ...]) -> tuple[int, str]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=seconds,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return 1, f"hung for {_SECONDS} s"
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return done.returncode, lines[-1] if lines else ""
+        return 1, f"not done within {seconds} s"
+    lines = (done.stdout + done.stderr).strip().splitlines() or [""]
+    failed = [line for line in lines if line.startswith("FAILED")]
+    return done.returncode, failed[0] if failed else lines[-1]
 
 
 def check(mutant: Mutant | None, tests: tuple[str, ...]) -> tuple[int, str]:
@@ -327,7 +330,7 @@ def check(mutant: Mutant | None, tests: tuple[str, ...]) -> tuple[int, str]:
         copy_tree(root)
         if mutant is not None:
             mutant.apply(root)
-        return run_tests(root, tests)
+        return run_tests(root, tests, _SECONDS if mutant else None)
 
 
 def survives(mutant: Mutant) -> bool:
@@ -335,7 +338,8 @@ def survives(mutant: Mutant) -> bool:
     start = time.monotonic()
     code, last = check(mutant, mutant.tests)
     outcome = {0: "SURVIVED", 1: "caught"}.get(code, f"caught (pytest ends with {code})")
-    print(f"{outcome:9} {mutant.name:34} {time.monotonic() - start:5.0f} s  {last}", flush=True)
+    seconds = time.monotonic() - start
+    print(f"{outcome:9} {mutant.name:34} {seconds:5.0f} s  {last[:100]}", flush=True)
     return code == 0
 
 
