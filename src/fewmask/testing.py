@@ -144,7 +144,7 @@ def check_reproducible(make: Make) -> None:
 
 
 def check_abilities(make: Make) -> None:
-    """What it can do besides is done as `Promptable`, `PresenceAware` and `HasSam` say."""
+    """It keeps what `Promptable`, `PresenceAware` and `HasSam` promise, if it is one of them."""
     method = make().eval()
     has_sam = isinstance(getattr(method, "sam", None), Sam)
     _require(
@@ -152,16 +152,16 @@ def check_abilities(make: Make) -> None:
         "a method with a SAM in `sam`, and no other, inherits HasSam",
     )
     image = phantom_images(method, 2)
-    answers = {}
+    outputs = {}
     with torch.no_grad():
         if isinstance(method, Promptable):
-            answers["boxes of NaN"] = method.segment(image, torch.full((2, 2, 4), torch.nan))
+            outputs["boxes of NaN"] = method.segment(image, torch.full((2, 2, 4), torch.nan))
         if isinstance(method, PresenceAware):
             nothing = torch.zeros(2, 2, dtype=torch.bool)
-            answers["nothing present"] = method.predict_present(image, nothing)
-    for what, answer in answers.items():
-        _check_probabilities(answer, image)
-        _require(not bool(answer.probs.argmax(1).any()), f"{what}, and yet there is a mask")
+            outputs["nothing present"] = method.predict_present(image, nothing)
+    for given, output in outputs.items():
+        _check_probabilities(output, image)
+        _require(not bool(output.probs.argmax(1).any()), f"{given}, and yet there is a mask")
 
 
 CHECKS: tuple[Callable[[Make], None], ...] = (
@@ -320,10 +320,10 @@ def _another(value: object) -> object:
     raise ContractBroken(f"inference_only: {value!r} is neither a switch nor a number")
 
 
-def _check_probabilities(answer: Probabilities, image: Float[Tensor, "b 1 *space"]) -> None:
+def _check_probabilities(output: Probabilities, image: Float[Tensor, "b 1 *space"]) -> None:
     shape = (len(image), TASK.k + 1, *image.shape[2:])
-    _require(answer.probs.shape == shape, f"probs of {tuple(answer.probs.shape)}, not {shape}")
-    total = answer.probs.sum(1)
+    _require(output.probs.shape == shape, f"probs of {tuple(output.probs.shape)}, not {shape}")
+    total = output.probs.sum(1)
     _require(
         torch.allclose(total, torch.ones_like(total), atol=1e-5),
         "probabilities of a pixel do not add up to 1",

@@ -81,12 +81,11 @@ def find_method(name: str) -> MethodSpec:
     installed packages claim, and for a method that does not keep the contract's form.
     """
     entries = _entries().get(name, [])
-    sources = [name in _files(), name in _registered, *(True for _ in entries)]
-    if sum(sources) > 1:
+    if (name in _files()) + len(entries) > 1:
         raise BadConfig(
             f"the method {name!r} comes from several places",
             where=[f"entry point of {entry.dist.name if entry.dist else '?'}" for entry in entries],
-            fix="uninstall all but one",
+            fix="uninstall the package whose method you do not want",
             code="C02",
         )
     if name in _registered:

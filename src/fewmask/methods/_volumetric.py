@@ -95,7 +95,7 @@ class Volumetric(Patches):
 
 @dataclass(frozen=True)
 class WithUnlabelled:
-    """Of a method with unlabelled patches, beside `Volumetric`."""
+    """Of a method with unlabelled patches; inherited together with `Volumetric`."""
 
     unlabelled: int = 2
     """Unlabelled patches per step."""

@@ -2,7 +2,7 @@
 the classifier looks.
 
 ADA-SAM (Ward and colleagues). An MLP head on SAM's embedding learns image tags; its class
-activation gives a box; SAM's decoder answers. Then the gradient of the segmentation loss with
+activation gives a box, which prompts SAM. Then the gradient of the segmentation loss with
 respect to the embedding is a query that attends over the features; the attended features, gated,
 give a second classification and a second activation, whose box gives the mask that counts. The loss
 that makes the gradient is the mask's distance to its own threshold, in training as at test time.

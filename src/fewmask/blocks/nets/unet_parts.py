@@ -36,7 +36,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Up again, with the encoder's features beside it, to `outputs` logits per pixel."""
+    """Up again, with the encoder's features as skips, to `outputs` logits per pixel."""
 
     def __init__(self, channels: tuple[int, ...], outputs: int) -> None:
         """`channels` as in the encoder."""
