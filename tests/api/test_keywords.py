@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import fewmask
+from fewmask import api
 from fewmask.api import LoadedRun
 from fewmask.api.arguments import setting_lines
 from fewmask.core.errors import BadConfig
@@ -18,7 +19,7 @@ from fewmask.io.header import ReadOptions
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 from fewmask.training import TrainRequest
 
-VERBS = sorted(set(fewmask.__all__) - {"__version__", "FewmaskError"})
+VERBS = [name for name in fewmask.__all__ if hasattr(api, name)]
 
 
 def defaults(cls: Any) -> dict[str, Any]:
