@@ -13,6 +13,7 @@ from fewmask.core.batch import Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods.ada_sam import AdaSam, Config, Feedback, build
 from fewmask.testing import phantom_batch, phantom_slices
+from tests.narrow import required, watched
 
 SIDE = 64
 TASK = Task(("liver", "spleen"), SIDE)
@@ -24,13 +25,19 @@ def make(config: Config = SMALL) -> AdaSam:
     return build(config, TASK)
 
 
+def last_layer(method: AdaSam) -> nn.Linear:
+    layer = list(method.head.modules())[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def test_feedback_starts_as_nothing_and_its_gate_learns() -> None:
     torch.manual_seed(0)
     feedback = Feedback(8, 16, 2, 4)
     features, gradient = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
     assert torch.equal(feedback(features, gradient), features)
     feedback(features, gradient).square().sum().backward()
-    assert float(feedback.gate.grad.abs()) > 0
+    assert float(required(feedback.gate.grad).abs()) > 0
 
 
 def test_feedback_does_not_depend_on_the_gradients_size_and_ignores_zeros() -> None:
@@ -124,7 +131,7 @@ def test_the_head_answers_from_where_it_looks() -> None:
 def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float) -> None:
     method = make(replace(SMALL, guide_weight=guide_weight))
     method.classify(torch.randn(2, 32, 8, 8), SIDE).logits.sum().backward()
-    grad = method.head[-1].weight.grad
+    grad = required(last_layer(method).weight.grad)
     assert grad[2:].any() and bool(grad[:2].any()) == (guide_weight == 0)
 
 
@@ -197,21 +204,19 @@ def test_as_a_control_the_features_ask_and_no_gradient_is_taken(
 def test_predict_takes_gradients_even_where_none_are_recorded() -> None:
     method = make().eval()
     with torch.no_grad():
-        method.feedback.gate.fill_(0.5)  # type: ignore[union-attr]
-        method.head[-1].bias.fill_(3.0)  # type: ignore[union-attr, index]
+        required(method.feedback).gate.fill_(0.5)
+        last_layer(method).bias.fill_(3.0)
         with_feedback = method.predict(phantom_slices(2)[0])
         method.feedback = None
         without = method.predict(phantom_slices(2)[0])
-    assert not torch.equal(with_feedback.present, without.present)
+    assert not torch.equal(required(with_feedback.present), required(without.present))
     assert not with_feedback.probs.requires_grad
 
 
 def test_two_looks_cost_one_run_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     method, runs = make(), []
-    encode = method.sam.encode
-    monkeypatch.setattr(
-        method.sam, "encode", lambda image: (runs.append(len(image)), encode(image))[1]
-    )
+    note = watched(method.sam.encode, lambda image: runs.append(len(image)))
+    monkeypatch.setattr(method.sam, "encode", note)
     batch = phantom_batch(method)
     assert batch.labelled is not None and batch.weak is not None
     method.losses(batch, Step(0, 10))
@@ -227,13 +232,10 @@ def test_feedback_reaches_the_second_activation_and_its_boxes(
     features, masks of the embedding.
     """
     method = make().eval()
-    seen = []
+    seen: list[torch.Tensor] = []
     classify = method.classify
-    monkeypatch.setattr(
-        method,
-        "classify",
-        lambda features, side: (seen.append(features), classify(features, side))[1],
-    )
+    note = watched(classify, lambda features, side: seen.append(features))
+    monkeypatch.setattr(method, "classify", note)
     monkeypatch.setattr(method.feedback, "forward", lambda features, gradient: features.flip(-1))
     with torch.no_grad():
         answer = method.predict(phantom_slices(2)[0])

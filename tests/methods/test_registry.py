@@ -110,7 +110,7 @@ class Blind(Toy):
     """A loss that moves nothing."""
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        return {**super().losses(batch, step), "nothing": 0 * self.layers[0].weight.sum()}
+        return {**super().losses(batch, step), "nothing": 0 * next(self.layers.parameters()).sum()}
 
 
 class Crowded(Toy):
@@ -162,7 +162,7 @@ class Thawing(Toy):
         self.layers[2].requires_grad_(False)
 
     def after_step(self, step: Step) -> None:
-        self.layers[2].bias.add_(1.0)
+        list(self.layers.parameters())[-1].add_(1.0)
 
 
 class Stubborn(Toy):

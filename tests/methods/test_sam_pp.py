@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fewmask.core.batch import Batch, Labelled, Step, Task, Weak
 from fewmask.methods.sam_pp import Config, SamPP, build
 from fewmask.testing import phantom_batch, phantom_slices
+from tests.narrow import part
 
 SIDE = 64
 SMALL = Config(encoder="tiny", channels=(8, 16, 16), classifier_width=4)
@@ -112,8 +113,9 @@ def test_with_no_outlined_slice_tags_alone_teach() -> None:
     assert method.batch_spec.labelled == 0 and not any(
         weight.requires_grad for weight in method.sam.parameters()
     )
-    nn.init.zeros_(method.coarse.head.weight)
-    nn.init.zeros_(method.coarse.head.bias)
+    head = part(method, "coarse.head", nn.Linear)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
     losses = method.losses(
         Batch(weak=Weak(phantom_slices(2)[0], torch.tensor([[1, 0], [-1, 0]]))), Step(0, 10)
     )
@@ -128,8 +130,9 @@ def test_with_no_outlined_slice_the_box_is_that_of_the_activation(
     cut of 1/2 at x = 32.
     """
     method = make(replace(SMALL, coarse="cam", cam_cut=0.5)).eval()
-    nn.init.ones_(method.coarse.head.weight)
-    features = torch.zeros(1, method.coarse.head.in_features, 2, 2)
+    head = part(method, "coarse.head", nn.Linear)
+    nn.init.ones_(head.weight)
+    features = torch.zeros(1, head.in_features, 2, 2)
     features[:, :, :, 0] = 1
     monkeypatch.setattr(
         method.coarse, "forward", lambda image: (features, torch.tensor([[5.0, -5.0]]))

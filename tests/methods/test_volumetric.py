@@ -1,6 +1,7 @@
 """How the 3D methods are trained: AdamW by default, or what the literature does."""
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def make(**changes: object) -> VolumetricNet:
     ],
 )
 def test_each_optimiser_has_its_own_rates_unless_they_are_said(
-    changes: dict, kind: type, lr: float, weight_decay: float
+    changes: dict[str, Any], kind: type, lr: float, weight_decay: float
 ) -> None:
     optimiser = make(**changes).optimiser()
     (group,) = optimiser.param_groups
