@@ -209,7 +209,7 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
             f"these rows hold no numbers of {protocol}",
             did="nothing was written",
             fix=f'say protocol = "{protocol}" in the sweep\'s file before it runs; '
-            f"`fewmask evaluate RUN --protocol {protocol}`",
+            f"for one run: `fewmask evaluate RUN` with `protocol={protocol}`",
             code="C02",
         )
     heads = ["method", "budget", "time", "steps", *UNLIKE, "runs"]

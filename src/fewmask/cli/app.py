@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import typer
 
 from fewmask.cli.console import Console
+from fewmask.cli.flags import in_flags
 from fewmask.core.errors import FewmaskError
 from fewmask.version import __version__
 
@@ -102,7 +103,7 @@ def _leave(error: FewmaskError, debug: bool) -> NoReturn:
         traceback.print_exc()
     if "--json" in sys.argv:
         Console(json=True, debug=debug).result(error.as_dict())
-    print(error, file=sys.stderr)
+    print(in_flags(str(error)), file=sys.stderr)
     _exit(error.exit_code)
 
 

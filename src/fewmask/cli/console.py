@@ -10,6 +10,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from fewmask.cli.flags import in_flags
+
 
 class Console:
     """Where lines go. `json`: stdout carries exactly one object."""
@@ -27,9 +29,9 @@ class Console:
         _print(text, sys.stderr if self.json else sys.stdout)
 
     def warn(self, text: str) -> None:
-        """A line for people, on stderr."""
+        """A line for people, on stderr; settings are named as flags."""
         self._close_line()
-        _print(text, sys.stderr)
+        _print(in_flags(text), sys.stderr)
 
     def result(self, record: Mapping[str, Any]) -> None:
         """The one object of --json; nothing otherwise."""

@@ -177,7 +177,7 @@ class VolumePlacement:
         if recipe.stretch:
             raise BadConfig(
                 f"recipe {recipe.name!r} stretches slices, which leaves a volume without a spacing",
-                fix="prepare with --recipe ct or mr for methods that work in 3D",
+                fix="prepare with `recipe=ct` or `recipe=mr` for methods that work in 3D",
                 code="C02",
             )
         wanted = (recipe.slice_mm or spacing_mm[0], recipe.spacing_mm, recipe.spacing_mm)

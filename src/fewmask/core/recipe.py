@@ -89,7 +89,7 @@ class Recipe:
         if size % 32 or not 64 <= size <= 1024:
             raise BadConfig(
                 f"slices of {size} x {size} pixels were asked for",
-                fix="use a multiple of 32 from 64 to 1024, such as --size 160",
+                fix="use a multiple of 32 from 64 to 1024, such as `size=160`",
                 code="C02",
             )
         return replace(self, size=size, spacing_mm=0.0)

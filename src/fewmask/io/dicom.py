@@ -184,10 +184,10 @@ def _choose(found: Sequence[Series], wanted: str | None, folder: Path) -> Series
     raise BadScan(
         f"{len(chosen)} series in one folder"
         if wanted is None
-        else f"{len(chosen)} series answer to --series {wanted!r}",
+        else f"{len(chosen)} series match `series` {wanted!r}",
         where=[folder.name, *(one.title for one in found[:20])],
         did="nothing was read",
-        fix="choose one with --series and its number, description or UID",
+        fix="choose one with `series` and its number, description or UID",
         code="D04",
     )
 

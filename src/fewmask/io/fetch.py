@@ -100,10 +100,10 @@ def _offline(wanted: Weights, why: str) -> BadCheckpoint:
     return BadCheckpoint(
         f"could not fetch {wanted.file}: {why}",
         where=wanted.address,
-        did="what arrived is kept and gone on with next time",
+        did="what arrived is kept, and the next fetch resumes from there",
         fix=(
-            f"get the file on another machine and run: fewmask weights import {wanted.file} --name "
-            f"{wanted.name}"
+            f"get the file on another machine and run `fewmask weights import {wanted.file}` with "
+            f"`name={wanted.name}`"
         ),
         code="W07",
     )

@@ -166,7 +166,7 @@ def check_instance(one: Instance) -> None:
             one.path,
             f"no image in this file ({kind})",
             "D08",
-            "choose another series with --series",
+            "choose another series with `series`",
         )
     if (
         one.number("NumberOfFrames", 1.0) > 1
@@ -318,7 +318,7 @@ def _check_values(one: Instance) -> None:
             one.path,
             wrong,
             "D10",
-            "choose another series with --series, or convert this one with dcm2niix and look "
+            "choose another series with `series`, or convert this one with dcm2niix and look "
             "at the values",
         )
 

@@ -12,7 +12,7 @@ from fewmask.core.volume import Grid
 from fewmask.io.header import Header, ReadOptions
 
 MAX_NONFINITE = 0.001
-"""Share of NaN or Inf voxels that `--fix-nonfinite` may replace."""
+"""Share of NaN or Inf voxels that `fix_nonfinite` may replace."""
 
 
 def native(array: Shaped[np.ndarray, "i j k"], header: Header) -> Shaped[np.ndarray, "i j k"]:
@@ -52,7 +52,7 @@ def finite(
         first = tuple(int(n) for n in np.argwhere(~good)[0])
         raise BadScan(
             f"{bad} voxels ({share:.3%}) are NaN or Inf, the first at (i, j, k) = {first}",
-            fix="replace them by the smallest value with --fix-nonfinite"
+            fix="replace them by the smallest value with `fix_nonfinite=True`"
             if mendable
             else "export the image again",
             code="N31",

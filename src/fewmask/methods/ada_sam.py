@@ -155,7 +155,7 @@ def build(config: Config, task: Task) -> "AdaSam":
     if config.head == "pooled" and config.guide_weight:
         raise BadConfig(
             "head=pooled answers for the whole slice, so no outline can say where it should look",
-            fix="--set head=pooled --set guide_weight=0",
+            fix="use `guide_weight=0` with it",
             code="C02",
         )
     sam = build_sam(size_named(config.encoder), config.image_size or task.size)

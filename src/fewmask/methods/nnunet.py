@@ -35,13 +35,13 @@ class Config:
     saves once per epoch.
     """
     epochs: int = 1000
-    """How long it trains if `--steps` does not say; nnU-Net's own number."""
+    """How long it trains if `steps` does not say; nnU-Net's own number."""
 
 
 def build(config: Config, task: Task) -> NoReturn:
     """Raises `BadConfig`: there is no network of ours to build."""
     raise BadConfig(
         "nnU-Net is a program, not a network of ours",
-        fix="--method unet",
+        fix="use `method=unet`",
         code="C02",
     )

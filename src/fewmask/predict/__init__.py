@@ -29,7 +29,7 @@ def load_predictor(run: Path, device: str | None = None, engine: Engine = "torch
     if engine != "torch":
         raise BadConfig(
             "nnU-Net has no other engine",
-            fix="leave --engine out",
+            fix="leave `engine` out",
             code="C02",
         )
     return ExternalPredictor(folder, device)

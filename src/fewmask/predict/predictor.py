@@ -114,7 +114,7 @@ class Predictor:
             if not isinstance(getattr(method, "sam", None), Sam) or place.type != "cpu":
                 raise BadConfig(
                     "OpenVINO runs the encoder of methods with a SAM, on the CPU",
-                    fix="leave --engine out",
+                    fix="leave `engine` out",
                     code="C02",
                 )
             use_openvino(method.sam, bf16)  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ def open_finished(run: Path) -> RunFolder:
         raise BadCheckpoint(
             "the run is not finished: it has no weights.safetensors",
             where=str(run),
-            fix=f"fewmask train ... --out {run}   (goes on from the last save)",
+            fix=f"train again with `out={run}`: it resumes from the last save",
             code="W06",
         )
     return folder

@@ -87,7 +87,7 @@ def prepare(
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",
-            fix="add --label liver=6",
+            fix="name it and its value in the masks with `labels`, such as liver=6",
             code="C02",
         )
     recipe = options.wanted_recipe
@@ -192,7 +192,7 @@ def resolve_recipe(recipe: Recipe, cases: Any) -> Recipe:
             "some scans look like CT, some do not",
             where=[f"CT: {', '.join(kinds[True][:5])}", f"not: {', '.join(kinds[False][:5])}"],
             did="no dataset was made",
-            fix="prepare them apart, or say --recipe ct or --recipe mr",
+            fix="prepare them apart, or with `recipe=ct` or `recipe=mr`",
             code="N38",
         )
     extents = [
@@ -340,7 +340,7 @@ def _advice(
             share = f"{cut[name]:.1%} of what is outlined"
             fixed = RECIPES[options.recipe].resolved
             advice = (
-                ": try --recipe ct or mr"
+                ": try `recipe=ct` or `recipe=mr`"
                 if fixed
                 else ", which covers most scans: this one is wider than the others"
             )
@@ -359,12 +359,12 @@ def _advice(
         if options.masks == "partial" and whole:
             yield (
                 f"{name}: M12: all of a structure seems outlined; if empty slices are truly empty "
-                "say --masks complete"
+                "prepare with `masks=complete`"
             )
     if options.tags is None:
         yield (
             "no image tags: a classifier learns from outlined slices only; first and last slice "
-            "per scan (--tags) help it much"
+            "per scan (`tags`) help it much"
         )
 
 
@@ -435,7 +435,7 @@ def _check_out(data: Path, out: Path) -> None:
             "the output folder lies inside the data folder; fewmask never writes into its input",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     if out.exists() and (
@@ -446,6 +446,6 @@ def _check_out(data: Path, out: Path) -> None:
             "the output folder holds other files",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )

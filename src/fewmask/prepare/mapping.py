@@ -109,7 +109,7 @@ def map_labels(
             "mask holds 0 and 255, not 0 and 1",
             where=[where, f"asked for {name}={_listed(resolved[name])}"],
             did="the case was skipped",
-            fix=f"--label {name}=255",
+            fix=f"ask for {name}=255 with `labels`",
             code="M07",
         )
     stray = sorted(set(counts) - set(names.values()) - asked) if names else []
@@ -142,7 +142,7 @@ def map_parts(
                 raise _overlap(name, first, int(np.count_nonzero(other)), where)
             voxels[inside] = index
     if voxels is None:
-        raise BadConfig("no class was asked for", fix="add --label liver", code="C02")
+        raise BadConfig("no class was asked for", fix="name one with `labels`", code="C02")
     return Mapped(voxels)
 
 
@@ -180,14 +180,16 @@ def check_found(
             f"no label map holds {', '.join(absent)}",
             where=f"values found in {cases} label maps: {_listed(sorted(found)) or 'none but 0'}",
             did="nothing was written",
-            fix="give --label with the values found",
+            fix="give `labels` with the values found",
             code="M08",
         )
 
 
 def _check_name(line: str, name: str, wanted: Wanted) -> None:
     if not name or not _CLASS_NAME.fullmatch(name):
-        raise _nonsense(line, f"{name!r} is not a class name", "write --label liver=6")
+        raise _nonsense(
+            line, f"{name!r} is not a class name", "write a name and a value, such as liver=6"
+        )
     if name.casefold() in _RESERVED:
         raise _nonsense(
             line,
@@ -198,7 +200,7 @@ def _check_name(line: str, name: str, wanted: Wanted) -> None:
         raise _nonsense(
             line,
             f"class {name} is given twice",
-            f"write its values in one line: --label {name}=2,3",
+            f"write its values together: {name}=2,3",
         )
 
 
@@ -218,7 +220,7 @@ def _source(line: str, text: str) -> int | str:
 
 
 def _nonsense(line: str, why: str, fix: str) -> BadConfig:
-    return BadConfig(f"--label {line!r}: {why}", fix=fix, code="C02")
+    return BadConfig(f"`labels` {line!r}: {why}", fix=fix, code="C02")
 
 
 def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
@@ -242,9 +244,9 @@ def _undeclared(name: str, source: str, names: Mapping[str, int]) -> BadDataset:
         f"class {name} asks for structure {source!r}, which the data set does not have",
         where=f"structures: {listed}" if names else "the data set names no structures",
         did="nothing was written",
-        fix=f"--label {name}={near[0]}"
+        fix=f"ask for {name}={near[0]} with `labels`"
         if near
-        else f"give a value instead, such as --label {name}=1",
+        else f"give a value instead, such as {name}=1",
         code="M08",
     )
 

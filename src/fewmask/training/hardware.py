@@ -24,16 +24,16 @@ def choose_device(wanted: str | None) -> torch.device:
         device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError as error:
         raise BadConfig(
-            f"--device {wanted!r} is not known",
+            f"`device` {wanted!r} is not known",
             fix="use cpu or cuda",
             code="C02",
         ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise NoRoom(
             "no usable GPU",
-            where=f"--device {wanted}",
+            where=f"asked for: {wanted}",
             did="nothing was started",
-            fix="use --device cpu",
+            fix="use `device=cpu`",
             code="F08",
         )
     return device

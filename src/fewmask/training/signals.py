@@ -28,7 +28,7 @@ class StopRequest:
             f"stopped by a signal {when}",
             where=str(where),
             did="everything up to here is saved",
-            fix="the same command goes on from here",
+            fix="the same command resumes from here",
             exit_code=self.exit_code,
             code="F02",
         )
