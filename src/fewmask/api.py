@@ -88,7 +88,7 @@ def open(folder: str | Path) -> DataFolder:
 
 
 def train(prepared: str | Path, out: str | Path, **request: Any) -> Path:
-    """Train, or go on with an unfinished run; `request` holds the fields of `TrainRequest`. Returns
+    """Train, or resume an unfinished run; `request` holds the fields of `TrainRequest`. Returns
     the run folder.
     """
     return _train(TrainRequest(prepared=Path(prepared), out=Path(out), **request))

@@ -1,4 +1,4 @@
-"""DICOM series: geometry against hand-computed numbers, and every row D01-D10 of the fault list."""
+"""DICOM series: geometry against hand-computed numbers, and every code from D01 to D10."""
 
 import os
 import re

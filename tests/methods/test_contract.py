@@ -1,4 +1,4 @@
-"""What every method on the shelf keeps (design, section 2); a new file in `methods/` is tested
+"""What every method keeps (docs/design.md, "A method"); a new file in `methods/` is tested
 without asking.
 """
 

@@ -1,1 +1,1 @@
-"""Whole studies from the rooms below: score a run, the demo. Above report, below cli."""
+"""Whole jobs made of the layers below: score a run, the demo. Above report, below cli."""

@@ -79,7 +79,7 @@ def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def main() -> None:
-    """Run the program and leave with the exit code of the contract (faults, section 4)."""
+    """Run the program and leave with the exit code that docs/errors.md lists."""
     for name in VERBS:
         import_module(f"fewmask.cli.{name}")
     debug = "--debug" in sys.argv

@@ -1,6 +1,4 @@
-"""Settings in messages, as flags: layers below name a setting by its Python keyword, here it becomes
-what one types.
-"""
+"""Settings in messages, as flags: layers below name a setting by its Python keyword."""
 
 import re
 import shlex

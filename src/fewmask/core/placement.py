@@ -86,7 +86,7 @@ class Placement:
     def of(
         cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
     ) -> "Placement":
-        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a settled
+        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a resolved
         recipe; centres coincide.
         """
         _, h, w = shape
@@ -171,7 +171,7 @@ class VolumePlacement:
     def of(
         cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
     ) -> "VolumePlacement":
-        """Placement of a scan under a settled recipe. Raises `BadConfig` for recipes that stretch
+        """Placement of a scan under a resolved recipe. Raises `BadConfig` for recipes that stretch
         slices.
         """
         if recipe.stretch:

@@ -26,7 +26,7 @@ class SurfaceDistances:
 
     @property
     def hd95(self) -> float:
-        """The larger of the two directed 95th percentiles (conventions, "Metrics")."""
+        """The larger of the two directed 95th percentiles (docs/metrics.md)."""
         return float(max(np.percentile(self.to_truth, 95), np.percentile(self.to_pred, 95)))
 
     @property

@@ -1,5 +1,5 @@
-"""Writes that are whole or absent: temp file, fsync, read back, rename (faults
-contract, "Writes").
+"""Writes that are whole or absent: temp file, fsync, read back, rename (docs/decisions.md,
+"Writes").
 """
 
 import errno

@@ -92,7 +92,7 @@ class Series:
         )
 
     def answers(self, wanted: str) -> bool:
-        """OnProgress whether `--series` means this one, by UID, number or description."""
+        """Say whether `series` means this one, by UID, number or description."""
         return wanted.strip().casefold() in {
             name.casefold() for name in (self.uid, self.number, self.description) if name
         }
@@ -161,7 +161,7 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
 
     `series` chooses by UID, number or description where the folder has several; `keep_first` keeps
     the first file of each position (lowest instance number) instead of refusing duplicates. Raises
-    `BadScan` with the row D01-D10 that applies, and `NoRoom` if the volume does not fit into
+    `BadScan` with the code D01 to D10 that applies, and `NoRoom` if the volume does not fit into
     memory.
     """
     chosen = _choose(list_series(folder), series, folder)

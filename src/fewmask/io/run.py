@@ -98,7 +98,7 @@ class States:
 
 @dataclass(frozen=True)
 class RunFolder(States):
-    """Names of the files in a run folder (see conventions); opening checks that it is one."""
+    """Files of a run folder (docs/design.md, "Files"); opening checks that it is one."""
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":

@@ -1,5 +1,5 @@
-"""The shelf: one file, one method; the file name is the method's name, read from the folder. Adding
-one edits nothing else.
+"""The registry: one file, one method; the file name is the method's name, read from the folder.
+Adding one edits nothing else.
 """
 
 import difflib
@@ -36,7 +36,7 @@ def stages(name: str, config: Any) -> tuple[Stage, ...]:
 
 
 def config_class(name: str) -> type:
-    """The method's `Config`. Raises `BadConfig` for a name that is not on the shelf."""
+    """The method's `Config`. Raises `BadConfig` for a name that is not registered."""
     result: type = _module(name).Config
     return result
 

@@ -1,4 +1,4 @@
-"""The contract every method keeps (design, section 2)."""
+"""The contract every method keeps (docs/design.md, "A method")."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Stage:
     share: float
     """Of the run's minutes."""
     init_from: str = ""
-    """Earlier stage whose weights it goes on from."""
+    """Earlier stage whose weights it continues from."""
     pseudo_labels_from: str = ""
     """Folder of pseudo-labels it learns from."""
     pseudo_labels_to: str = ""
@@ -62,7 +62,8 @@ class Method(nn.Module, ABC):
     random.
     """
     renew_norms: bool = False
-    """After the last step, batch norms take their means and variances anew from all training scans.
+    """After the last step, batch norms compute their means and variances again from all
+    training scans.
     """
     clip_norm: float = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it."""

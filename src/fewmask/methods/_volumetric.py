@@ -29,9 +29,7 @@ given.
 
 @dataclass(frozen=True)
 class Patches:
-    """What scans are cut into; defaults are those of the left-atrium literature (spec CFR, sections
-    4 and 7).
-    """
+    """What scans are cut into; defaults are those of the left-atrium literature (R9)."""
 
     patch: tuple[int, int, int] = (80, 112, 112)
     """Voxels (d, h, w) of a patch; for a V-Net sides are multiples of 16."""
@@ -53,7 +51,7 @@ class Volumetric(Patches):
     """
 
     labelled: int = 2
-    """Labelled patches per step; one volume is enough, it is drawn again (decision 1)."""
+    """Labelled patches per step; one volume is enough, it is drawn again (R1)."""
     filters: int = 16
     """Channels of V-Net at full resolution."""
     dropout: float = 0.5
@@ -70,8 +68,8 @@ class Volumetric(Patches):
     ours, off = the literature.
     """
     renew_norms: bool = False
-    """After training, take the means and variances of batch norms anew from all training scans; for
-    `norm=batch`, ours.
+    """After training, compute the means and variances of batch norms again from all training
+    scans; for `norm=batch`, ours.
     """
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW with a warm-up and a cosine (ours), or SGD with momentum 0.9 and two drops to a tenth

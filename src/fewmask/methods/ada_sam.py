@@ -1,11 +1,12 @@
 """`ada_sam`: one SAM encoder for classifier and mask, and segmentation gradients that correct where
 the classifier looks.
 
-Ward, Pokhrel and Imran (ADA-SAM). An MLP head on SAM's embedding learns image tags; its class
-activation gives a box; SAM's decoder answers. Then the gradient of the segmentation loss with
-respect to the embedding is a query that attends over the features; the attended features, gated,
-give a second classification and a second activation, whose box gives the mask that counts. The loss
-that makes the gradient is the mask's distance to its own threshold, in training as at test time.
+Ward, Owen, Coleman, Noehren and Imran (ADA-SAM). An MLP head on SAM's embedding learns image tags;
+its class activation gives a box; SAM's decoder draws the mask. Then the gradient of the
+segmentation loss with respect to the embedding is a query that attends over the features; the
+attended features, gated, give a second classification and a second activation, whose box gives the
+mask that counts. The loss that makes the gradient is the mask's distance to its own threshold, in
+training as at test time.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ inference_only = ("gate", "neighbours")
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of `ada_sam`. D-numbers are decisions where the paper is silent;
+    """Settings of `ada_sam`. A-numbers (docs/decisions.md) are decisions where the paper is silent;
     docs/methods/ada_sam.md says why.
     """
 
@@ -72,9 +73,9 @@ class Config:
     embedding of 64).
     """
     feedback_width: int = 128
-    """Width of the attention (ours; spec 5.1 suggests 256 for ViT-B)."""
+    """Width of the attention (ours; 256 would suit ViT-B, A28)."""
     feedback_heads: int = 4
-    """Heads of the attention (spec 5.1: 4 to 8)."""
+    """Heads of the attention (A28: 4 to 8)."""
     gate_lr: float = 0.03
     """Peak learning rate of the feedback's gate: one number that starts at 0, and at `lr` would
     still be there after minutes.
@@ -83,13 +84,13 @@ class Config:
     """Part of the outlined slices on which the label-free loss makes the gradient in training too,
     as it will at test time.
 
-    Below 1 (spec 5.1: 0.5) a true mask makes some gradients, and the head learns that such a
+    Below 1 (A28 began at 0.5) a true mask makes some gradients, and the head learns that such a
     gradient means a positive tag.
     """
     labelled: int = 4
-    """Outlined slices per step; they cycle (D15)."""
+    """Outlined slices per step; they cycle (A15)."""
     weak: int = 4
-    """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (D27).
+    """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (A27).
     """
     head: Literal["places", "pooled"] = "places"
     """The head looks at every place of the embedding and answers from where it looks (ours), or
@@ -107,13 +108,13 @@ class Config:
     dropout: float = 0.3
     """Dropout of the head (notebook)."""
     first_weight: float = 0.5
-    """Weight of the classification before feedback (spec 5.1)."""
+    """Weight of the classification before feedback (A28)."""
     cam_cut: float = 0.4
     """Part of the activation's peak that is kept, on the embedding's grid (notebook)."""
     component: Rule = "union"
     """Which part of the cut map gives the box: all of it (notebook), or its largest component."""
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22)."""
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22)."""
     neighbours: float = 0.0
     """In log-odds, what a structure's every begin and end along the scan must be worth; 0 = each
     slice by itself (the paper).
@@ -122,12 +123,12 @@ class Config:
     """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
-    (D13).
+    (A13).
     """
     jitter: float = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
-    """Which of the three masks is taught (D9; the notebook has one mask)."""
+    """Which of the three masks is taught (A9; the notebook has one mask)."""
     seg_weight: float = 0.5
     """Weight of soft Dice (notebook)."""
     ce_weight: float = 0.5

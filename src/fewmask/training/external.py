@@ -64,7 +64,7 @@ def train_external(
 
     def show(epoch: int, loss: float | None) -> None:
         nonlocal first, start
-        if loss is None:  # training begins, or goes on
+        if loss is None:  # training begins, or resumes
             first, start = epoch, time.monotonic()
             return
         done = epoch * every

@@ -306,7 +306,7 @@ class _Loop:
         changed = [
             f"{key}: {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
         ]
-        note = f"goes on after step {checkpoint.step}"
+        note = f"resumes after step {checkpoint.step}"
         if checkpoint.skipped:
             note += (
                 f"; a newer state was unusable, so {checkpoint.lost} steps are done again "

@@ -50,7 +50,7 @@ class PretrainConfig:
     seed: int = 0
     """Initialisation, images and prompts."""
     start: str = "none"
-    """Weights to go on from, a name or file (the optimiser starts afresh); `none` = at random."""
+    """Weights to start from, a name or file (the optimiser starts afresh); `none` = at random."""
     pixels: int = 125_000
     """Pixels per step: as many images as fit, so that small images come in large batches."""
     targets: int = 14

@@ -1,4 +1,4 @@
-"""What is asked of a training run, and what it tells while it goes on."""
+"""What is asked of a training run, and what it reports while it runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
