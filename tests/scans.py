@@ -1,4 +1,4 @@
-"""Small scans for tests of several rooms: a few phantoms, cut down in size, with complete or
+"""Small scans for tests of several packages: a few phantoms, cut down in size, with complete or
 partial masks.
 """
 

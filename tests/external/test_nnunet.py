@@ -133,7 +133,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
 def test_whole_epochs_only_and_no_minutes(prepared, tmp_path, stand_in) -> None:
     with pytest.raises(BadConfig, match="whole epochs of 2") as steps:
         train(request(prepared, tmp_path / "run", steps=5))
-    assert "--steps 4" in steps.value.fix
+    assert "`steps=4`" in steps.value.fix
     with pytest.raises(BadConfig, match="minutes"):
         train(request(prepared, tmp_path / "run", steps=None, minutes=5.0))
 

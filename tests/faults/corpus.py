@@ -300,7 +300,7 @@ SCANS: tuple[Row, ...] = (
     Row("N14c", "vox_offset NaN", _header(vox_offset=_NAN), words=("vox_offset",), says="N14"),
     Row("N15", "magic wrong (Analyze)", _header(magic=b""), words=("magic",)),
     Row("N15b", "sizeof_hdr 999", _header(sizeof_hdr=999), words=("sizeof_hdr", "999"), says="N15"),
-    Row("N16", "spacing 0", _header(pixdim=_pixdim(1.5, 0, 3)), words=("spacing", "--spacing")),
+    Row("N16", "spacing 0", _header(pixdim=_pixdim(1.5, 0, 3)), words=("spacing", "spacing_mm")),
     Row(
         "N16b",
         "spacing negative",
@@ -322,7 +322,7 @@ SCANS: tuple[Row, ...] = (
         "N17",
         "spacing 0.0001 mm",
         _header(affine=np.diag([1e-4, 1e-4, 1e-4, 1])),
-        words=("implausible", "--spacing"),
+        words=("implausible", "spacing_mm"),
     ),
     Row(
         "N17b",
@@ -357,7 +357,7 @@ SCANS: tuple[Row, ...] = (
         "N20",
         "sform and qform disagree",
         _header(**_srow(_tilted(0.2))),
-        words=("sform", "qform", "--trust sform"),
+        words=("sform", "qform", "trust=sform"),
     ),
     Row(
         "N20b",
@@ -377,7 +377,7 @@ SCANS: tuple[Row, ...] = (
         "N21",
         "no orientation",
         _header(sform_code=0, qform_code=0),
-        words=("orientation", "--assume RAS"),
+        words=("orientation", "assume_ras=True"),
     ),
     Row(
         "N21b",
@@ -399,7 +399,7 @@ SCANS: tuple[Row, ...] = (
         "N25",
         "three volumes",
         _header(np.stack([VOXELS] * 3, -1)),
-        words=("3 volumes", "--volume 0"),
+        words=("3 volumes", "volume=0"),
     ),
     Row(
         "N25b",
@@ -430,7 +430,7 @@ SCANS: tuple[Row, ...] = (
         "N31",
         "one NaN of 4000",
         _header(_with(_NAN, 1)),
-        words=("1 voxels", "(0, 10, 0)", "--fix-nonfinite"),
+        words=("1 voxels", "(0, 10, 0)", "fix_nonfinite=True"),
         says="N31",
     ),
     Row(
@@ -443,7 +443,9 @@ SCANS: tuple[Row, ...] = (
     ),
     Row("N31c", "5 % NaN", _header(_with(_NAN, 200)), options=_FIX, words=("5.000%",), says="N31"),
     Row("N31d", "all NaN", _header(np.full(SHAPE, _NAN, np.float32)), options=_FIX, says="N31"),
-    Row("N32", "one Inf", _header(_with(-_INF, 1)), words=("Inf", "--fix-nonfinite"), says="N31"),
+    Row(
+        "N32", "one Inf", _header(_with(-_INF, 1)), words=("Inf", "fix_nonfinite=True"), says="N31"
+    ),
     Row("N33", "constant", _header(np.full(SHAPE, 7, np.int16)), words=("no contrast", "7")),
     Row("N34", "big-endian", _file(nifti_bytes(VOXELS, big=True)), error=None),
     Row("N35", "NIfTI-2", _file(nifti_bytes(VOXELS, two=True)), error=None),

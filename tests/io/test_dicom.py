@@ -1,4 +1,4 @@
-"""DICOM series: geometry against hand-computed numbers, and every row D01-D10 of the fault list."""
+"""DICOM series: geometry against hand-computed numbers, and every code from D01 to D10."""
 
 import os
 import re
@@ -222,11 +222,11 @@ def test_two_series_are_listed(tmp_path, voxels):  # D04
         "D04",
         "series 7: CT, 4 x 3 x 5, portal venous",
         "series 1: CT, 2 x 2 x 1, scout",
-        "--series",
+        "`series`",
     )
     for name in ("7", "1.2.3", "Portal Venous"):
         assert read_series(folder, name).shape == (5, 3, 4)
-    refused(folder, "D04", "0 series answer", series="nothing")
+    refused(folder, "D04", "0 series match", series="nothing")
 
 
 def test_dose_report_is_listed_and_refused_when_chosen(tmp_path, voxels):  # D04

@@ -93,7 +93,10 @@ def test_wrong_bytes_never_get_the_name(tmp_path, server, content) -> None:
 def test_without_network_the_way_by_hand_is_told(tmp_path) -> None:
     with pytest.raises(BadCheckpoint) as caught:
         fetch(replace(GOOD, address="http://127.0.0.1:9/x.pth"), tmp_path)
-    assert "weights import x.pth --name x" in caught.value.fix and caught.value.code == "W07"
+    assert (
+        "`fewmask weights import x.pth` with `name=x`" in caught.value.fix
+        and caught.value.code == "W07"
+    )
 
 
 def test_the_ledger_is_whole() -> None:

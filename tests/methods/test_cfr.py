@@ -71,5 +71,5 @@ def test_a_patch_whose_cubes_share_cells_at_the_bottom_is_refused() -> None:
     config = config_from("magicnet", {"patch": [32, 48, 32], "filters": 2, "cubes": 2})
     with pytest.raises(BadConfig, match="2 cubes per side") as refused:
         build("magicnet", config, TASK)
-    assert refused.value.fix == "sides that are multiples of 32, as in --set patch=(32,32,32)"
+    assert refused.value.fix == "use sides that are multiples of 32, as in `patch=(32,32,32)`"
     build("magicnet", replace(config, patch=(32, 32, 32)), TASK)

@@ -1,5 +1,5 @@
-"""What every method of the package keeps (design, section 2); a new file in `methods/` is tested
-without asking.
+"""What every method of the package keeps (docs/design.md, "A method"); a new file in `methods/`
+is tested without asking.
 """
 
 from collections.abc import Callable

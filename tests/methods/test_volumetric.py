@@ -63,11 +63,7 @@ def test_whoever_asks_for_many_structures_is_told_how_they_are_learned() -> None
     told = build(
         "mean_teacher", config_from("mean_teacher", {**config, "head_lr": 0.03}), many
     ).note
-    assert (
-        few.note == told == ""
-        and note.startswith("4 structures: ")
-        and "--set head_lr=0.03" in note
-    )
+    assert few.note == told == "" and note.startswith("4 structures: ") and "`head_lr=0.03`" in note
 
 
 def test_the_literature_s_rate_drops_twice_and_ours_warms_and_cools() -> None:
@@ -102,7 +98,7 @@ THREE_D = [name for name in names() if "turns" in {f.name for f in fields(config
 def test_a_patch_that_a_quarter_turn_would_reshape_is_refused(name: str) -> None:
     with pytest.raises(BadConfig, match="32 x 48") as refused:
         build(name, config_from(name, SHAPES), TASK)
-    assert refused.value.fix == "--set turns=false, or a square patch: --set patch=(16,32,32)"
+    assert refused.value.fix == "use `turns=false`, or a square patch: `patch=(16,32,32)`"
 
 
 @pytest.mark.parametrize("name", THREE_D)

@@ -84,7 +84,7 @@ def test_names():
     with pytest.raises(BadDataset, match="'livr'") as caught:
         map_labels(SMALL, {"organ": ("livr",)}, names)
     assert caught.value.code == "M08"
-    assert caught.value.fix == "--label organ=liver"
+    assert caught.value.fix == "ask for organ=liver with `labels`"
     with pytest.raises(BadDataset) as caught:  # once by name, once by value
         map_labels(SMALL, {"a": ("liver",), "b": (6,)}, names)
     assert caught.value.code == "M17"
@@ -110,7 +110,7 @@ def test_zero_and_255():  # M07
     mask = np.array([[[0, 255]]], np.uint8)
     with pytest.raises(BadDataset) as caught:
         map_labels(mask, {"liver": (1,)}, {}, "m.nii")
-    assert (caught.value.code, caught.value.fix) == ("M07", "--label liver=255")
+    assert (caught.value.code, caught.value.fix) == ("M07", "ask for liver=255 with `labels`")
     assert map_labels(mask, {"liver": (255,)}, {}).voxels.tolist() == [[[0, 1]]]
 
 

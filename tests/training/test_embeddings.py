@@ -127,7 +127,7 @@ def test_random_patches_are_not_kept(tmp_path) -> None:
     )  # fmt: skip
     with pytest.raises(BadConfig, match="whole slices") as refused:
         train(replace(base, embeddings=tmp_path / "kept"))
-    assert refused.value.fix == "no --embeddings" and not (tmp_path / "kept").exists()
+    assert refused.value.fix == "leave `embeddings` out" and not (tmp_path / "kept").exists()
     method = build("canvas_sam", plan_stages(base)[0].config, Task(("liver",), 32))
     assert recall_embeddings(method, base, 8, False) == ""
     assert part(method, "sam", Sam).recall is None

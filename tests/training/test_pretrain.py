@@ -1,4 +1,4 @@
-"""Pre-training: every part learns, a killed one goes on to the same bits, and it gets better at
+"""Pre-training: every part learns, a killed one resumes to the same bits, and it gets better at
 what it trains for.
 """
 

@@ -281,7 +281,7 @@ def test_a_budget_that_leaves_nothing_to_label_is_refused(
         check_plan(plan, prepared, drawn)
     (kind,) = budget
     assert refused.value.where == (f"4 labelled {kind} lie in 4 of 4 training scans",)
-    assert f"fewer --{kind}" in refused.value.fix
+    assert f"fewer `{kind}`" in refused.value.fix
 
 
 def test_fine_tuning_alone_may_have_every_scan(prepared, tmp_path) -> None:
@@ -319,19 +319,19 @@ def test_the_encoder_is_that_of_the_stage_with_a_sam(prepared) -> None:
     [
         ("sfr_plus", ("pseudo=online",), "its labels are stored", "leave pseudo out"),
         ("cfr", ("pseudo=online", "trust=0.9"), "trust=0.9", "leave trust out"),
-        ("cfr", ("patch=(16,32,48)",), "32 x 48", "--set turns=false"),
-        ("cfr", ("finetune.patch=(16,32,48)",), "32 x 48", "--set finetune.turns=false"),
-        ("sfr_plus", ("patch=(16,40,40)",), "multiples of 16", "--set patch="),
+        ("cfr", ("patch=(16,32,48)",), "32 x 48", "use `turns=false`"),
+        ("cfr", ("finetune.patch=(16,32,48)",), "32 x 48", "use `finetune.turns=false`"),
+        ("sfr_plus", ("patch=(16,40,40)",), "multiples of 16", "use `patch="),
         ("cfr", ("pseudo=online", "pseudo_weight=0"), "pseudo_weight=0", "leave pseudo_weight out"),
         (
             "cfr",
             ("pseudo=online", "patch=(32,64,64)"),
             "patches of",
-            "--set finetune.patch=(32,64,64)",
+            "use `finetune.patch=(32,64,64)`",
         ),
-        ("cfr", ("turns=false",), "left and right", "--set finetune.turns=false"),
+        ("cfr", ("turns=false",), "left and right", "use `finetune.turns=false`"),
         ("cfr", ("finetune_share=1.0",), "no time", "use a number between 0 and 1"),
-        ("cfr", ("unlabelled=0", "term='none'"), "unlabelled=0", "--set unlabelled=2"),
+        ("cfr", ("unlabelled=0", "term='none'"), "unlabelled=0", "use `unlabelled=2`"),
     ],
 )
 def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(

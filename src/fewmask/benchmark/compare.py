@@ -188,7 +188,7 @@ def table(rows: Sequence[RunRow], protocol: Protocol = "default") -> str:
             f"these rows hold no numbers of {protocol}",
             did="nothing was written",
             fix=f'say protocol = "{protocol}" in the sweep\'s file before it runs; '
-            f"`fewmask evaluate RUN --protocol {protocol}`",
+            f"for one run: `fewmask evaluate RUN` with `protocol={protocol}`",
             code="C02",
         )
     domains = _domains(rows)

@@ -101,7 +101,7 @@ def _claim(out: Path) -> None:
                 "the demo's folder holds other files",
                 where=str(out),
                 did="nothing was written",
-                fix="choose another --out",
+                fix="choose another folder with `out`",
                 code="F11",
             )
         for name in ("scans", "prepared", "run"):

@@ -227,8 +227,8 @@ def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
             "no test case has a complete mask, so there is nothing to score on",
             where=str(prepared.folder),
             fix=(
-                "put cases with complete masks in `test` of split.toml and say --masks complete to "
-                "`fewmask prepare`"
+                "put cases with complete masks under test in split.toml, and prepare with "
+                "`masks=complete`"
             ),
             code="S04",
         )

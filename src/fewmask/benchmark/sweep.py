@@ -2,7 +2,7 @@
 in domain and elsewhere.
 
 Every finished run appends its rows to one table. Rows that are there are not made again, a killed
-run is resumed, a run that another process holds is left to it: so a sweep goes on over days, and
+run is resumed, a run that another process holds is left to it: so a sweep continues over days, and
 several processes or machines may share it. A training that runs share is done once: where methods
 begin with the same one (`canvas_sam`, and `cfr` with any term), and where settings differ that
 matter only when a scan is predicted (`gate`).
@@ -89,7 +89,7 @@ class Plan:
     """The literature's way of counting that stands beside ours in every row."""
     stride: tuple[int, int, int] | None = None
     """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said. Rows of
-    another are made anew.
+    another are made again.
     """
     in_order: bool = False
     """Labelled volumes are taken in the order of the training list."""

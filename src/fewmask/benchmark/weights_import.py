@@ -53,7 +53,7 @@ def import_weights(source: Path, name: str | None = None) -> ImportedWeights:
         raise BadConfig(
             f"{chosen!r} is no name for weights",
             did="nothing was written",
-            fix="--name letters-and-digits",
+            fix="choose one of letters, digits and -, as in `name=my-sam`",
             code="C02",
         )
     target = cache() / f"{chosen}.safetensors"

@@ -1,4 +1,4 @@
-"""Random monotone grey-level curves for slices (spec CFR, section 3)."""
+"""Random monotone grey-level curves for slices (R5)."""
 
 from typing import Literal
 

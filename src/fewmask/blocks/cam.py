@@ -1,4 +1,4 @@
-"""Class-activation maps and the binary masks made of them (spec 1.3, 1.4)."""
+"""Class-activation maps and the binary masks made of them (A4)."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -57,7 +57,7 @@ def activation_mask(
     """Up-sample bilinearly (half-pixel centres) to `side`, rescale to a peak of 1, keep what is at
     least `cut` of the peak.
 
-    The published figure's mask is exactly 8-bit CAM >= 50, i.e. cut = 50/255 (spec 1.4). An
+    The published figure's mask is exactly 8-bit CAM >= 50, i.e. cut = 50/255 (A4). An
     all-zero map gives an empty mask.
     """
     up = functional.interpolate(cam, (side, side), mode="bilinear", align_corners=False)

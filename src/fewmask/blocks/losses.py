@@ -16,7 +16,7 @@ Choose = Literal["least", "score"]
 def soft_dice(
     probs: Float[Tensor, "*n h w"], mask: Float[Tensor, "*n h w"], smooth: float = 1.0
 ) -> Float[Tensor, "*n"]:
-    """1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per image (decision D11); both empty
+    """1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per image (A11); both empty
     gives 0.
     """
     probs, mask = probs.float(), mask.float()
@@ -61,7 +61,7 @@ def bernoulli_consistency(
     gradient.
 
     What the ancestor's KL term meant: as released (softmax over one channel) it is identically zero
-    (spec 1.5).
+    (A12).
     """
     target = target.detach().float()
     cross = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="mean")
@@ -79,7 +79,7 @@ def sam_mask_losses(
     """`ce` and `dice` of one of m masks, and `score`, the squared error of all m predicted IoUs.
 
     The taught mask is the least wrong one (Kirillov et al. 2023, section 3 and appendix A) or, with
-    `score`, the one with the best score (decision D9); the choice carries no gradient. All masks
+    `score`, the one with the best score (A9); the choice carries no gradient. All masks
     together are taught with the share `others`. SAM's recipe has 20 focal in place of the
     cross-entropy: from random weights that stays at "nothing is anything" several times longer
     (docs/results.md).
@@ -119,8 +119,8 @@ def masked_dice_ce(
     at all; 0 if none is reviewed.
 
     Dice per class over the whole batch, background included, squared in the denominator, then
-    averaged (spec CFR, section 3; there ignored voxels enter the denominator, here they do not:
-    decision 4).
+    averaged (CFR; there ignored voxels enter the denominator, here they do not:
+    R4).
     """
     known = mask != IGNORE
     logits = logits.float()

@@ -1,6 +1,4 @@
-"""Slices of a patch <-> square canvases, an exact inverse for any patch (CFR's concatenation; spec
-CFR, section 2).
-"""
+"""Slices of a patch <-> square canvases, an exact inverse for any patch (R3)."""
 
 import math
 from dataclasses import dataclass

@@ -12,7 +12,7 @@ Rule = Literal["largest", "union"]
 
 
 def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
-    """The tight box of each mask (right and lower edges are max + 1, decision D6); NaN for an empty
+    """The tight box of each mask (right and lower edges are max + 1, A6); NaN for an empty
     mask.
     """
     edges = []
@@ -32,7 +32,7 @@ def has_box(boxes: Float[Tensor, "*n 4"]) -> Bool[Tensor, "*n"]:
 def main_component(
     mask: Bool[Tensor, "n h w"], heat: Float[Tensor, "n h w"], rule: Rule = "largest"
 ) -> Bool[Tensor, "n h w"]:
-    """Each mask's largest 4-connected component (tie: the hotter one, decision D5); `union` keeps
+    """Each mask's largest 4-connected component (tie: the hotter one, A5); `union` keeps
     everything.
     """
     if rule == "union":
@@ -98,6 +98,6 @@ def rasterise_points(
 
 def centre_box(side: int) -> Float[Tensor, "4"]:
     """The central half of the image (the released notebook's stand-in for a missing prompt,
-    decision D7).
+    A7).
     """
     return torch.tensor([side / 4, side / 4, 3 * side / 4, 3 * side / 4])

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fewmask.cli.console import Console
+from fewmask.cli.flags import in_flags
 from fewmask.cli.progress import duration
 from fewmask.core.errors import FewmaskError
 from fewmask.version import __version__
@@ -156,7 +157,7 @@ def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[.
 
 
 def main() -> None:
-    """Run the program and leave with the exit code that README gives for what happened."""
+    """Run the program and leave with the exit code that docs/errors.md lists."""
     for name in VERBS:
         import_module(f"fewmask.cli.{name}")
     debug = "--debug" in sys.argv
@@ -180,7 +181,7 @@ def _leave(error: FewmaskError, debug: bool) -> NoReturn:
         traceback.print_exc()
     if "--json" in sys.argv:
         Console(json=True).result(error.as_dict())
-    print(error, file=sys.stderr)
+    print(in_flags(str(error)), file=sys.stderr)
     _exit(error.exit_code)
 
 

@@ -14,6 +14,8 @@ from fewmask.cli.progress import Event, Progress, losses_text, print_line
 if TYPE_CHECKING:
     from fewmask.training import ProgressEvent
 
+from fewmask.cli.flags import in_flags
+
 
 class Console:
     """Where lines go. `json`: stdout carries exactly one object."""
@@ -35,9 +37,9 @@ class Console:
             self.say(text)
 
     def warn(self, text: str) -> None:
-        """A line for people, on stderr."""
+        """A line for people, on stderr; settings are named as flags."""
         self._progress.clear()
-        print_line(text, sys.stderr)
+        print_line(in_flags(text), sys.stderr)
 
     def result(self, record: Mapping[str, Any]) -> None:
         """The one object of --json; nothing otherwise."""

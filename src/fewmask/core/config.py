@@ -81,7 +81,7 @@ def apply_settings(config: T, settings: Iterable[str], place: str = "config") ->
         key, equals, text = line.partition("=")
         if not equals or not key.strip():
             raise BadConfig(
-                f"--set {line!r} is not of the form key=value",
+                f"`settings` {line!r} is not of the form key=value",
                 code="C02",
             )
         config = _set(config, key.strip().split("."), text.strip(), place)

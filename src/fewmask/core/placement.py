@@ -86,7 +86,7 @@ class Placement:
     def of(
         cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
     ) -> "Placement":
-        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a settled
+        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a resolved
         recipe; centres coincide.
         """
         _, h, w = shape
@@ -162,13 +162,13 @@ class VolumePlacement:
     def of(
         cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
     ) -> "VolumePlacement":
-        """Placement of a scan under a settled recipe. Raises `BadConfig` for recipes that stretch
+        """Placement of a scan under a resolved recipe. Raises `BadConfig` for recipes that stretch
         slices.
         """
         if recipe.stretch:
             raise BadConfig(
                 f"recipe {recipe.name!r} stretches slices, which leaves a volume without a spacing",
-                fix="prepare with --recipe ct or mr for methods that work in 3D",
+                fix="prepare with `recipe=ct` or `recipe=mr` for methods that work in 3D",
                 code="C02",
             )
         wanted = (recipe.slice_mm or spacing_mm[0], recipe.spacing_mm, recipe.spacing_mm)

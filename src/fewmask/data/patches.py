@@ -140,7 +140,7 @@ class PatchLoader:
         if loader.labelled and not self._granted:
             raise BadConfig(
                 "the budget grants no mask",
-                fix="use --slices or --volumes",
+                fix="grant some with `slices` or `volumes`",
                 code="C02",
             )
         slices = [(case, d) for case, granted in self._granted.items() for d in granted]

@@ -52,13 +52,13 @@ class SliceLoader:
         if loader.labelled and not labelled:
             raise BadConfig(
                 "the budget grants no mask",
-                fix="use --slices or --volumes",
+                fix="grant some with `slices` or `volumes`",
                 code="C02",
             )
         if not loader.labelled and not self._pools["weak"]:
             raise BadConfig(
                 "the method learns from image tags only, and there are none",
-                fix="fewmask prepare ... --tags tags.csv",
+                fix="prepare again with `tags=tags.csv`",
                 code="C02",
             )
         self._files: dict[str, CaseFile] = {}

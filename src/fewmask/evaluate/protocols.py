@@ -54,7 +54,7 @@ def score_sam_mix(
     """Per-slice Dice and plain symmetric Hausdorff distance in pixels of the grid given (the
     paper's: 256 x 256).
 
-    Positive slices only (spec 1.9, D20, D22). NaN without any.
+    Positive slices only (A20, A22). NaN without any.
     """
     dice: list[float] = []
     hd_px: list[float] = []

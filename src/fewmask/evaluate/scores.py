@@ -1,4 +1,4 @@
-"""The metric contract (design, section 4): the unit is the volume; empties are counted, never
+"""The metric contract (docs/metrics.md): the unit is the volume; empties are counted, never
 averaged away.
 """
 

@@ -28,7 +28,7 @@ class SurfaceDistances:
 
     @property
     def hd95_mm(self) -> float:
-        """The larger of the two directed 95th percentiles (conventions, "Metrics")."""
+        """The larger of the two directed 95th percentiles (docs/metrics.md)."""
         directed = (self.pred_to_truth_mm, self.truth_to_pred_mm)
         return float(max(np.percentile(distances, 95) for distances in directed))
 

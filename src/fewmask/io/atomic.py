@@ -1,5 +1,5 @@
-"""Writes that are whole or absent: temp file, fsync, read back, rename (faults
-contract, "Writes").
+"""Writes that are whole or absent: temp file, fsync, read back, rename (docs/decisions.md,
+"Writes").
 """
 
 import errno
@@ -28,9 +28,9 @@ _REASONS = {
     errno.ENAMETOOLONG: "the file name is too long for this file system",
 }
 _FIXES = {
-    errno.ENOSPC: "free some space, or write to another disk with --out",
-    errno.EDQUOT: "free some space, or write to another disk with --out",
-    errno.ENOENT: "make the folder, or write elsewhere with --out",
+    errno.ENOSPC: "free some space, or write to another disk with `out`",
+    errno.EDQUOT: "free some space, or write to another disk with `out`",
+    errno.ENOENT: "make the folder, or write elsewhere with `out`",
     errno.ENAMETOOLONG: "use a shorter case id or folder name",
 }
 
@@ -113,7 +113,7 @@ def no_room(error: OSError, path: Path, *, needed: int | None = None, written: i
         f"cannot write {path.name}: {_REASONS.get(code, error.strerror or str(error))}",
         where=[f"file  {path}", f"{size}, {_free(path)} bytes free"],
         did="what was there before is intact, nothing new was left under this name",
-        fix=_FIXES.get(code, "choose a folder you may write to with --out"),
+        fix=_FIXES.get(code, "choose a folder you may write to with `out`"),
         code="F09" if code == errno.ENOSPC else "F10",
     )
 

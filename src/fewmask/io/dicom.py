@@ -92,7 +92,7 @@ class Series:
         )
 
     def answers(self, wanted: str) -> bool:
-        """Whether `--series` means this one, by UID, number or description."""
+        """Whether `series` means this one, by UID, number or description."""
         names = [name.casefold() for name in (self.uid, self.number, self.description) if name]
         return wanted.strip().casefold() in names
 
@@ -163,7 +163,7 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
 
     `series` chooses by UID, number or description where the folder has several; `keep_first` keeps
     the first file of each position (lowest instance number) instead of refusing duplicates. Raises
-    `BadScan` with the row D01-D10 that applies, and `NoRoom` if the volume does not fit into
+    `BadScan` with the code D01 to D10 that applies, and `NoRoom` if the volume does not fit into
     memory.
     """
     chosen = _choose(list_series(folder), series, folder)
@@ -183,12 +183,12 @@ def _choose(found: Sequence[Series], wanted: str | None, folder: Path) -> Series
     chosen = [series for series in found if wanted is None or series.answers(wanted)]
     if len(chosen) == 1:
         return chosen[0]
-    what = "in one folder" if wanted is None else f"answer to --series {wanted!r}"
+    what = "in one folder" if wanted is None else f"match `series` {wanted!r}"
     raise BadScan(
         f"{len(chosen)} series {what}",
         where=[folder.name, *(series.title for series in found[:20])],
         did="nothing was read",
-        fix="choose one with --series and its number, description or UID",
+        fix="choose one with `series` and its number, description or UID",
         code="D04",
     )
 

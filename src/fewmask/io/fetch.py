@@ -1,4 +1,4 @@
-"""The only door to the network: fetch a file, go on where it stopped, check it, and only then give
+"""The only door to the network: fetch a file, resume where it stopped, check it, and only then give
 it its name.
 """
 
@@ -102,8 +102,8 @@ def _offline(wanted: Weights, why: str) -> BadCheckpoint:
         where=wanted.address,
         did="what arrived is kept; the next try resumes there",
         fix=(
-            f"get the file on another machine and run: fewmask weights import {wanted.file} --name "
-            f"{wanted.name}"
+            f"get the file on another machine and run `fewmask weights import {wanted.file}` with "
+            f"`name={wanted.name}`"
         ),
         code="W07",
     )

@@ -186,14 +186,14 @@ def _shape(
         _refuse(
             f"4D image of {volumes} volumes",
             "N25",
-            f"choose one with --volume 0 (up to {volumes - 1})",
+            f"choose one with `volume=0` (up to {volumes - 1})",
         )
     volume = options.volume or 0
     if not 0 <= volume < volumes:
         _refuse(
             f"volume {volume} asked for, there are {volumes}",
             "N25",
-            f"choose --volume 0 to {volumes - 1}",
+            f"choose one from `volume=0` to `volume={volumes - 1}`",
         )
     i, j, k = (*sizes[:3], 1)[:3]
     return (i, j, k), volumes, volume
@@ -265,9 +265,9 @@ def _affine(
                 "left and right are unknown",
                 "N21",
                 "if the axes run to the right, front and top of the patient, say so with "
-                "--assume RAS",
+                "`assume_ras=True`",
             )
-        notes.append("N21: no orientation in the header, RAS was assumed as told")
+        notes.append("N21: no orientation in the header, RAS was assumed as asked")
         return np.diag([*spacing, 1.0])
     affine = next(iter(forms.values()))
     if options.trust not in present:
@@ -285,12 +285,12 @@ def _spacing(
     """
     units, factor = _UNITS.get(int(record["xyzt_units"]) & 7, ("unknown units", 1.0))
     low, high = _PLAUSIBLE_MM
-    fix = "--spacing X Y Z (in mm, along the file's axes)"
+    fix = "give it with `spacing_mm=(X,Y,Z)` (in mm, along the file's axes)"
     if options.spacing_mm is not None:
         spacing = np.array(options.spacing_mm, float)
         if not (np.isfinite(spacing).all() and (spacing >= low).all() and (spacing <= high).all()):
-            _refuse(f"--spacing {options.spacing_mm} is implausible", "N17", fix)
-        notes.append(f"N16: spacing set to {_numbers(spacing)} mm as told")
+            _refuse(f"`spacing_mm` {options.spacing_mm} is implausible", "N17", fix)
+        notes.append(f"N16: spacing set to {_numbers(spacing)} mm as asked")
         return spacing, factor
     spacing = np.array(record["pixdim"][1:4], float)
     if int(record["dim"][0]) == 2 and not spacing[2] > 0:
@@ -321,7 +321,7 @@ def _sform(
         _refuse(
             "sform holds NaN, Inf or places no patient has",
             "N19",
-            "export the image again, or use --trust qform if the header has one",
+            "export the image again, or use `trust=qform` if the header has one",
         )
     affine[:3] *= factor
     columns = np.linalg.norm(affine[:3, :3], axis=0)
@@ -388,7 +388,7 @@ def _check_agreement(
             _refuse(
                 f"sform and qform disagree by {apart:.2f} mm at a corner",
                 "N20",
-                "say which is right: --trust sform or --trust qform",
+                "say which is right: `trust=sform` or `trust=qform`",
                 *shown,
             )
         return
@@ -397,7 +397,7 @@ def _check_agreement(
         _refuse(
             f"sform has voxels of {_numbers(columns)} mm, pixdim of {_numbers(spacing)} mm",
             "N20",
-            "if the sform is right, say --trust sform; else give --spacing X Y Z",
+            "if the sform is right, say `trust=sform`; else give `spacing_mm=(X,Y,Z)`",
         )
 
 

@@ -168,7 +168,7 @@ def check_instance(instance: Instance) -> None:
             instance.path,
             f"no image in this file ({kind})",
             "D08",
-            "choose another series with --series",
+            "choose another series with `series`",
         )
     frames = instance.number("NumberOfFrames", 1.0)
     if frames > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
@@ -304,7 +304,7 @@ def _check_values(instance: Instance) -> None:
             instance.path,
             wrong,
             "D10",
-            "choose another series with --series, or convert this one with dcm2niix and look "
+            "choose another series with `series`, or convert this one with dcm2niix and look "
             "at the values",
         )
 

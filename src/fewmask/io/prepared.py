@@ -99,7 +99,7 @@ class Prepared:
             raise BadDataset(
                 "not a prepared dataset (or not finished): there is no dataset.json",
                 where=str(folder),
-                fix=f"fewmask prepare DATA --out {folder} --label liver=6",
+                fix=f"make it with `fewmask prepare` and `out={folder}`",
                 code="F13",
             )
         record = read_json(manifest, kind=BadDataset, max_bytes=256 * 2**20)

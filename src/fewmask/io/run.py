@@ -90,7 +90,7 @@ class States:
             raise BadCheckpoint(
                 "no saved state of this run checks out",
                 where=[str(self.path), *skipped],
-                fix="start again in a new --out",
+                fix="start again in another folder with `out`",
                 code="W05",
             )
         return None
@@ -105,7 +105,7 @@ class States:
 
 @dataclass(frozen=True)
 class RunFolder(States):
-    """Names of the files in a run folder (see conventions); opening checks that it is one."""
+    """Files of a run folder (docs/design.md, "Files"); opening checks that it is one."""
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -114,7 +114,7 @@ class RunFolder(States):
             raise BadCheckpoint(
                 "not a run folder: there is no config.json",
                 where=str(path),
-                fix="give the folder of --out of `fewmask train`",
+                fix="give the folder that `fewmask train` wrote (its `out`)",
                 code="W06",
             )
         return cls(path)
@@ -164,7 +164,7 @@ class RunFolder(States):
                 "the run folder holds other files",
                 where=str(self.path),
                 did="nothing was written",
-                fix="choose another --out",
+                fix="choose another folder with `out`",
                 code="F11",
             )
         self.path.mkdir(parents=True, exist_ok=True)

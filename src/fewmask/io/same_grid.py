@@ -21,8 +21,8 @@ def check_same_grid(scan: Grid, mask: Grid, scan_path: Path, mask_path: Path) ->
         f"mask  {mask_path}   {_describe(mask)}",
     )
     fix = (
-        "look at both; if they fit only when headers are ignored: fewmask check DATA --copy-header "
-        "CASE --out DIR"
+        "look at both; if they fit only when headers are ignored, write a copy of the mask "
+        "with the scan's header: `fewmask check` with `copy_header=CASE` and `out=DIR`"
     )
     if scan.shape != mask.shape:
         if sorted(scan.shape) == sorted(mask.shape):

@@ -97,7 +97,7 @@ class Stack:
             f"{len(doubles)} slices stand where another one is",
             lines,
             "D02",
-            "remove the copies, or keep the first of each with --keep first",
+            "remove the copies, or keep the first of each with `keep_first=True`",
         )
 
     def _step(

@@ -14,7 +14,7 @@ from fewmask.io.hdf5 import open_guarded
 from fewmask.io.text import read_text
 
 LEFT_ATRIUM = "mri_norm2.h5"
-"""File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (spec CFR, section 9)."""
+"""File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (R18)."""
 LEFT_ATRIUM_MM = 0.625
 Order = Literal["whd", "dhw"]
 """Which axis is which: slices last (left atrium) or first (ACDC). The files do not say it."""

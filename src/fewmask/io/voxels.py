@@ -12,7 +12,7 @@ from fewmask.core.volume import Grid
 from fewmask.io.header import Header, ReadOptions
 
 MAX_NONFINITE = 0.001
-"""Share of NaN or Inf voxels that `--fix-nonfinite` may replace."""
+"""Share of NaN or Inf voxels that `fix_nonfinite` may replace."""
 _MAX_OFF = 1e-3
 """How far from a whole number a label may be."""
 _SCALING_OFF = 1e-5
@@ -56,7 +56,7 @@ def finite(
         first = tuple(int(n) for n in np.argwhere(~good)[0])
         fix = "export the image again"
         if mendable:
-            fix = "replace them by the smallest value with --fix-nonfinite"
+            fix = "replace them by the smallest value with `fix_nonfinite=True`"
         raise BadScan(
             f"{bad} voxels ({share:.3%}) are NaN or Inf, the first at (i, j, k) = {first}",
             fix=fix,

@@ -127,7 +127,7 @@ def check_fit(
         raise BadCheckpoint(
             f"weights do not fit ({len(problems)} differences)",
             where=[str(path), *problems[:5]],
-            fix="use the weights of this method and --encoder",
+            fix="use weights of this method and of this `encoder`",
             code="W04",
         )
 

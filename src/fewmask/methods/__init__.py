@@ -135,7 +135,7 @@ def build(name: str, config: Any, task: Task) -> Method:
     spec = find_method(name)
     if spec.build is None:
         raise BadConfig(
-            f"{name} is a program, not a network of ours", fix="--method unet", code="C02"
+            f"{name} is a program, not a network of ours", fix="use `method=unet`", code="C02"
         )
     return spec.build(config, task)
 

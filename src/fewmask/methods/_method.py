@@ -1,5 +1,5 @@
 """The contract every method keeps, in one place: what a method file declares, what its network
-can do, and what it may do besides (design, section 2).
+can do, and what it may do besides (docs/design.md, "A method").
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +30,7 @@ class Stage:
     share: float
     """Of the run's minutes."""
     init_from: str = ""
-    """Earlier stage whose weights it goes on from."""
+    """Earlier stage whose weights it continues from."""
     pseudo_labels_from: str = ""
     """Folder of pseudo-labels it learns from."""
     pseudo_labels_to: str = ""
@@ -92,7 +92,8 @@ class Method(nn.Module, ABC):
     note: str = ""
     """What a user should know before training starts."""
     renew_norms: bool = False
-    """After the last step, batch norms take their means and variances anew from all training scans.
+    """After the last step, batch norms compute their means and variances again from all
+    training scans.
     """
     clip_norm: float = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it."""

@@ -30,9 +30,7 @@ given.
 
 @dataclass(frozen=True)
 class Patches:
-    """What scans are cut into; defaults are those of the left-atrium literature (spec CFR, sections
-    4 and 7).
-    """
+    """What scans are cut into; defaults are those of the left-atrium literature (R9)."""
 
     patch: tuple[int, int, int] = (80, 112, 112)
     """Voxels (d, h, w) of a patch; for a V-Net sides are multiples of 16."""
@@ -54,7 +52,7 @@ class Volumetric(Patches):
     """
 
     labelled: int = 2
-    """Labelled patches per step; one volume is enough, it is drawn again (decision 1)."""
+    """Labelled patches per step; one volume is enough, it is drawn again (R1)."""
     filters: int = 16
     """Channels of V-Net at full resolution."""
     dropout: float = 0.5
@@ -71,8 +69,8 @@ class Volumetric(Patches):
     ours, off = the literature.
     """
     renew_norms: bool = False
-    """After training, take the means and variances of batch norms anew from all training scans; for
-    `norm=batch`, ours.
+    """After training, compute the means and variances of batch norms again from all training
+    scans; for `norm=batch`, ours.
     """
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW with a warm-up and a cosine (ours), or SGD with momentum 0.9 and two drops to a tenth
@@ -137,20 +135,20 @@ def check_patches(config: Patches, prefix: str = "") -> None:
     """Raise `BadConfig` if patches (d, h, w) are to be turned by quarters and are not square in
     plane, or for an odd `centred`.
 
-    `prefix` is what `--set` needs before the names, for settings of a stage.
+    `prefix` stands before the names of settings that belong to a stage.
     """
     d, h, w = patch = config.patch
     if not 0 <= config.centred <= 1:
         raise BadConfig(
             f"{prefix}centred={config.centred:g} is no part of the labelled patches",
-            fix=f"use a number from 0 to 1, such as --set {prefix}centred=0.5",
+            fix=f"use a number from 0 to 1, such as `{prefix}centred=0.5`",
             code="C02",
         )
     if config.turns and h != w:
         raise BadConfig(
             f"patches of {patch} cannot be turned by quarters: a turn makes {w} x {h} voxels "
             f"of {h} x {w}",
-            fix=f"--set {prefix}turns=false, or a square patch: --set {prefix}patch=({d},{h},{h})",
+            fix=f"use `{prefix}turns=false`, or a square patch: `{prefix}patch=({d},{h},{h})`",
             code="C02",
         )
 
@@ -163,7 +161,7 @@ def check_vnet(config: Volumetric) -> None:
     if any(side % DEPTH or side <= 0 for side in config.patch):
         raise BadConfig(
             f"patch sides {config.patch} are not multiples of {DEPTH}",
-            fix="--set patch=(80,112,112), or (48,64,64)",
+            fix="use `patch=(80,112,112)` or `patch=(48,64,64)`",
             code="C02",
         )
     counts = {"labelled": config.labelled}
@@ -173,20 +171,20 @@ def check_vnet(config: Volumetric) -> None:
         if count < 1:
             raise BadConfig(
                 f"{name}={count}: every step needs a patch of these",
-                fix=f"--set {name}=2, or --method vnet, which learns from labelled scans alone",
+                fix=f"use `{name}=2`, or `method=vnet`, which learns from labelled scans alone",
                 code="C02",
             )
     if config.norm == "instance" and config.renew_norms:
         raise BadConfig(
-            "instance norms keep no statistics that could be taken anew",
-            fix="leave renew_norms out, or --set norm=batch",
+            "instance norms keep no statistics that could be computed again",
+            fix="leave renew_norms out, or use `norm=batch`",
             code="C02",
         )
     if config.norm == "instance" and config.patch == (DEPTH,) * 3:
         raise BadConfig(
             f"a patch of {config.patch} is one voxel at the bottom of V-Net, and one voxel has "
             "no variance to normalise by",
-            fix="--set patch=(32,32,32), or --set norm=batch",
+            fix="use `patch=(32,32,32)` or `norm=batch`",
             code="C02",
         )
 
@@ -213,7 +211,7 @@ class VolumetricNet(Method):
         if structures > _FEW and config.head_lr is None:
             self.note = (
                 f"{structures} structures: in a few hundred steps V-Net learns the largest of them "
-                "only; --set head_lr=0.03 --set centred=0.5 --set dropout=0 help (docs/results.md)"
+                "only; `head_lr=0.03`, `centred=0.5` and `dropout=0` help (docs/results.md)"
             )
         self.batch_spec = BatchSpec(
             patch=config.patch,

@@ -56,9 +56,9 @@ class Config(SamSettings):
     embedding of 64).
     """
     feedback_width: int = 128
-    """Width of the attention (ours; spec 5.1 suggests 256 for ViT-B)."""
+    """Width of the attention (ours; 256 would suit ViT-B, A28)."""
     feedback_heads: int = 4
-    """Heads of the attention (spec 5.1: 4 to 8)."""
+    """Heads of the attention (A28: 4 to 8)."""
     gate_lr: float = 0.03
     """Peak learning rate of the feedback's gate: one number that starts at 0, and at `lr` would
     still be there after minutes.
@@ -67,13 +67,13 @@ class Config(SamSettings):
     """Part of the outlined slices on which the label-free loss makes the gradient in training too,
     as it will at test time.
 
-    Below 1 (spec 5.1: 0.5) a true mask makes some gradients, and the head learns that such a
+    Below 1 (A28 began at 0.5) a true mask makes some gradients, and the head learns that such a
     gradient means a positive tag.
     """
     labelled: int = 4
-    """Outlined slices per step; they cycle (D15)."""
+    """Outlined slices per step; they cycle (A15)."""
     weak: int = 4
-    """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (D27).
+    """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (A27).
     """
     head: Literal["places", "pooled"] = "places"
     """The head looks at every place of the embedding and answers from where it looks (ours), or
@@ -91,13 +91,13 @@ class Config(SamSettings):
     dropout: float = 0.3
     """Dropout of the head (notebook)."""
     first_weight: float = 0.5
-    """Weight of the classification before feedback (spec 5.1)."""
+    """Weight of the classification before feedback (A28)."""
     cam_cut: float = 0.4
     """Part of the activation's peak that is kept, on the embedding's grid (notebook)."""
     component: Rule = "union"
     """Which part of the cut map gives the box: all of it (notebook), or its largest component."""
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22)."""
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22)."""
     neighbours: float = 0.0
     """In log-odds, what a structure's every begin and end along the scan must be worth; 0 = each
     slice by itself (the paper).
@@ -106,12 +106,12 @@ class Config(SamSettings):
     """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
-    (D13).
+    (A13).
     """
     jitter: float = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
-    """Which of the three masks is taught (D9; the notebook has one mask)."""
+    """Which of the three masks is taught (A9; the notebook has one mask)."""
     seg_weight: float = 0.5
     """Weight of soft Dice (notebook)."""
     ce_weight: float = 0.5
@@ -139,7 +139,7 @@ def build(config: Config, task: Task) -> "AdaSam":
     if config.head == "pooled" and config.guide_weight:
         raise BadConfig(
             "head=pooled classifies the whole slice, so no outline can say where it should attend",
-            fix="--set head=pooled --set guide_weight=0",
+            fix="use `guide_weight=0` with it",
             code="C02",
         )
     sam = build_tuned(config, task)

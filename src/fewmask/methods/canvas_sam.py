@@ -25,12 +25,12 @@ _CENTRE, _SPREAD = 0.4, 0.2
 of it within [0, 1].
 """
 _FINE_MM = 2.5
-"""Coarser mask logits blur the border (spec CFR, section 2)."""
+"""Coarser mask logits blur the border (R3)."""
 
 
 @dataclass(frozen=True)
 class Config(Patches):
-    """Settings of `canvas_sam` (spec CFR, section 3)."""
+    """Settings of `canvas_sam` (R6)."""
 
     encoder: str = "compact"
     """SAM's size; the paper uses ViT-B."""
@@ -39,7 +39,7 @@ class Config(Patches):
     random, or a name or file.
     """
     canvas: int = 448
-    """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one goes on several.
+    """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one gets several.
     """
     montage: bool = True
     """Slices side by side; off, every slice is an image of its own (the ablation)."""

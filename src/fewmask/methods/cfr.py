@@ -57,7 +57,7 @@ class Config(JointPass, WithUnlabelled, Volumetric):
     finetune: canvas_sam.Config = field(default_factory=canvas_sam.Config)
     """SAM on the montage; names are those of `fewmask info canvas_sam`."""
     finetune_share: float = 0.5
-    """Part of the run's minutes that SAM gets; with `--steps` both stages get that many."""
+    """Part of the run's minutes that SAM gets; with `steps` both stages get that many."""
     pseudo: Literal["stored", "online"] = "stored"
     """SAM's labels: made once per scan from overlapping windows, or for every patch in every step
     (the release).
@@ -92,13 +92,13 @@ def check_stages(config: Config) -> None:
         raise BadConfig(
             "with turns=false left and right stay what they are, but SAM, which labels the "
             "scans, would learn turned patches",
-            fix="--set finetune.turns=false",
+            fix="use `finetune.turns=false` too",
             code="C02",
         )
     if not 0 < config.finetune_share < 1:
         raise BadConfig(
             f"finetune_share={config.finetune_share:g} leaves one of the two trainings no time",
-            fix="use a number between 0 and 1, such as --set finetune_share=0.5",
+            fix="use a number between 0 and 1, such as `finetune_share=0.5`",
             code="C02",
         )
     if config.term == "magicnet":
@@ -113,18 +113,18 @@ def _check_online(config: Config) -> None:
             config.trust > 0,
             f"trust={config.trust:g} leaves out voxels of stored labels, and pseudo=online "
             "stores none",
-            "leave trust out, or --set pseudo=stored",
+            "leave trust out, or use `pseudo=stored`",
         ),
         (
             config.pseudo_weight == 0,
             "pseudo_weight=0: nothing would learn from the labels that pseudo=online makes",
-            "leave pseudo_weight out, or --set pseudo=stored",
+            "leave pseudo_weight out, or use `pseudo=stored`",
         ),
         (
             config.patch != config.finetune.patch,
             f"pseudo=online: SAM labels the V-Net's patches of {config.patch}, but learns "
             f"patches of {config.finetune.patch}",
-            f"--set finetune.patch=({d},{h},{w})",
+            f"use `finetune.patch=({d},{h},{w})`",
         ),
     )
     for wrong, what, fix in checks:

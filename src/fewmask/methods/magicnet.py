@@ -55,6 +55,6 @@ def check_cubes(patch: tuple[int, int, int], cubes: int) -> None:
         raise BadConfig(
             f"{cubes} cubes per side of a patch of {patch} share cells of V-Net's bottom, "
             f"{DEPTH} voxels each",
-            fix=f"sides that are multiples of {unit}, as in --set patch=({d},{h},{w})",
+            fix=f"use sides that are multiples of {unit}, as in `patch=({d},{h},{w})`",
             code="C02",
         )

@@ -51,7 +51,7 @@ class Config:
     effect).
     """
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off = as released.
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22); off = as released.
     """
     lr: float = 1e-3
     """Peak learning rate of AdamW; ours."""

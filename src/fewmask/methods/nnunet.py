@@ -17,7 +17,7 @@ class Config:
     """Settings of `nnunet`; everything else is what nnU-Net plans for itself."""
 
     configuration: Literal["2d", "3d_fullres"] = "2d"
-    """Which of its configurations (D24: 2d)."""
+    """Which of its configurations (A24: 2d)."""
     memory_gb: float = 8.0
     """GPU memory its planner fits patch and batch to; 8 is nnU-Net's own number, less makes steps
     that a CPU can take.
@@ -31,7 +31,7 @@ class Config:
     saves once per epoch.
     """
     epochs: int = 1000
-    """How long it trains if `--steps` does not say; nnU-Net's own number."""
+    """How long it trains if `steps` does not say; nnU-Net's own number."""
 
 
 METHOD = MethodSpec(Config, build=None)

@@ -36,12 +36,12 @@ from fewmask.methods._sam import SamSettings, build_tuned
 
 @dataclass(frozen=True)
 class Config(SamSettings):
-    """Settings of `sam_mix`. D-numbers are decisions where the paper is silent;
+    """Settings of `sam_mix`. A-numbers (docs/decisions.md) are decisions where the paper is silent;
     docs/methods/sam_mix.md says why.
     """
 
     classifier_width: int = 32
-    """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much."""
+    """Channels in the first stage of ResNet-38; the standard 64 (A1) costs four times as much."""
     classifier_side: int = 256
     """Smaller slices are enlarged to this side for the classifier, at most twofold: 8 cells per
     side, as in the figure.
@@ -52,7 +52,7 @@ class Config(SamSettings):
     """
     labelled: int = 4
     """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM
-    (D15).
+    (A15).
     """
     weak: int = 8
     """Tagged slices per step, for the classifier only."""
@@ -61,9 +61,9 @@ class Config(SamSettings):
     too often.
     """
     focal_alpha: float = 0.25
-    """Weight of positive tags in the focal loss (D3, Lin et al.)."""
+    """Weight of positive tags in the focal loss (A3, Lin et al.)."""
     focal_gamma: float = 2.0
-    """Focusing exponent (D3)."""
+    """Focusing exponent (A3)."""
     guide_weight: float = 0.5
     """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the
     paper: tags alone teach it.
@@ -76,22 +76,22 @@ class Config(SamSettings):
     is there.
     """
     cam_cut: float = 50 / 255
-    """Part of the activation's peak that is kept: exact from the paper's figure (D4)."""
+    """Part of the activation's peak that is kept: exact from the paper's figure (A4)."""
     component: Rule = "largest"
-    """Which part of the cut map prompts: its largest component (the figure) or all of it (D5)."""
+    """Which part of the cut map prompts: its largest component (the figure) or all of it (A5)."""
     dense_prompt: bool = False
     """Also hand SAM the part of the cut map that gives the box as its mask prompt, in {0, 1} (the
-    paper's figure; D8).
+    paper's figure; A8).
 
     Off = the box alone (ours). The map has 8 x 8 cells; with it masks in true boxes were worse in
     every patient set aside: docs/results.md.
     """
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook
-    (D7).
+    (A7).
     """
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off scores the
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22); off scores the
     paper's positive slices only.
     """
     neighbours: float = 2.0
@@ -103,16 +103,16 @@ class Config(SamSettings):
     """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
-    (D13).
+    (A13).
     """
     jitter: float = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
     """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the
-    best score (D9).
+    best score (A9).
     """
     seg_weight: float = 0.5
-    """Weight of soft Dice on the mask (released notebook; D11)."""
+    """Weight of soft Dice on the mask (released notebook; A11)."""
     ce_weight: float = 0.5
     """Weight of binary cross-entropy on the mask; 0 = the notebook. From scratch Dice alone
     saturates and stops learning.
@@ -121,12 +121,12 @@ class Config(SamSettings):
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
     pseudo_weight: float = 0.0
     """Classifier pseudo-labels on strong views of slices drawn from all, weight (ancestor: 0.25;
-    off, D12).
+    off, A12).
     """
     pseudo_confidence: float = 0.7
     """Confidence from which a pseudo-label counts (ancestor: 0.7)."""
     consistency_weight: float = 0.0
-    """Agreement of masks between weak and strong views, weight (ancestor: 0.01; off, D12)."""
+    """Agreement of masks between weak and strong views, weight (ancestor: 0.01; off, A12)."""
     unlabelled: int = 4
     """Unlabelled slices per step, if one of the two weights above is on."""
     lr: float = 3e-4
@@ -320,7 +320,7 @@ class SamMix(Method, HasSam):
         return {name: weight * losses[name] for name, weight in weights.items() if weight}
 
     def _unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
-        """FixMatch on the classifier and consistency of masks between the two views (D12)."""
+        """FixMatch on the classifier and consistency of masks between the two views (A12)."""
         assert unlabelled.strong is not None
         losses = {}
         with torch.no_grad():

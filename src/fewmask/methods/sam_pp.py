@@ -1,5 +1,5 @@
 """`sam_pp`: SAM as post-processing of a coarse mask. Our reading of the abbreviation, which its
-table never spells out (D23).
+table never spells out (A23).
 
 With outlined slices a small U-Net learns a coarse mask from them, and SAM learns from the same
 slices with jittered true boxes; at test time the box of the coarse mask's largest part prompts SAM.
@@ -69,7 +69,7 @@ class Config:
     jitter: float = 0.1
     """Largest shift of a true box's edge in training, as a part of its width or height."""
     choose: Choose = "least"
-    """Which of the three masks is taught (D9)."""
+    """Which of the three masks is taught (A9)."""
     lr: float = 5e-4
     """Peak learning rate of AdamW; ours."""
     weight_decay: float = 0.01

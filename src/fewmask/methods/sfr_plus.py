@@ -34,7 +34,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
     if config.pseudo == "online":
         raise BadConfig(
             "sfr_plus labels whole scans between its stages, so its labels are stored",
-            fix="leave pseudo out, or --method cfr --set pseudo=online",
+            fix="leave pseudo out, or use `method=cfr` with `pseudo=online`",
             code="C02",
         )
     again = replace(

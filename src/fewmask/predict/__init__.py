@@ -30,7 +30,7 @@ def load_predictor(
     if engine != "torch":
         raise BadConfig(
             "nnU-Net has no other engine",
-            fix="leave --engine out",
+            fix="leave `engine` out",
             code="C02",
         )
     return ExternalPredictor(folder, device)

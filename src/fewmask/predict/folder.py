@@ -161,7 +161,7 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
             "the output folder lies inside the input folder; fewmask never writes into its input",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     if out.exists() and not out.is_dir():
@@ -169,7 +169,7 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
             "the output is not a folder",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
         )
     foreign = [
         path
@@ -182,6 +182,6 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
             "be replaced",
             where=[str(path) for path in foreign[:5]],
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )

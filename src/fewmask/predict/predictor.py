@@ -112,7 +112,7 @@ class Predictor:
             if not isinstance(method, HasSam) or place.type != "cpu":
                 raise BadConfig(
                     "OpenVINO runs the encoder of methods with a SAM, on the CPU",
-                    fix="leave --engine out",
+                    fix="leave `engine` out",
                     code="C02",
                 )
             use_openvino(method.sam, bf16)
@@ -300,7 +300,7 @@ def open_finished(run: Path) -> RunFolder:
         raise BadCheckpoint(
             "the run is not finished: it has no weights.safetensors",
             where=str(run),
-            fix=f"fewmask train ... --out {run}   (resumes from the last save)",
+            fix=f"train again with `out={run}`: it resumes from the last save",
             code="W06",
         )
     return folder

@@ -124,7 +124,7 @@ def prepare(
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",
-            fix="add --label liver=6",
+            fix="name it and its value in the masks with `labels`, such as liver=6",
             code="C02",
         )
     layout = discover(data, options.scans.follow_links)
@@ -263,7 +263,7 @@ def resolve_recipe(recipe: Recipe, cases: Iterable[_Case]) -> Recipe:
             "some scans look like CT, some do not",
             where=[f"CT: {', '.join(ct[:5])}", f"not: {', '.join(other[:5])}"],
             did="no dataset was made",
-            fix="prepare them apart, or say --recipe ct or --recipe mr",
+            fix="prepare them apart, or with `recipe=ct` or `recipe=mr`",
             code="N38",
         )
     extents = []
@@ -413,7 +413,7 @@ def _advice(
             share = f"{cut[name]:.1%} of what is outlined"
             advice = ", which covers most scans: this one is wider than the others"
             if RECIPES[options.recipe].resolved:
-                advice = ": try --recipe ct or mr"
+                advice = ": try `recipe=ct` or `recipe=mr`"
             yield (
                 f"{name}: M13: {share} lies beyond the network's grid, where 2D methods paint "
                 f"nothing{advice}"
@@ -429,12 +429,12 @@ def _advice(
         if options.masks == "partial" and whole:
             yield (
                 f"{name}: M12: all of a structure seems outlined; if empty slices are truly empty "
-                "say --masks complete"
+                "prepare with `masks=complete`"
             )
     if options.tags is None:
         yield (
             "no image tags: a classifier learns from outlined slices only; first and last slice "
-            "per scan (--tags) help it much"
+            "per scan (`tags`) help it much"
         )
 
 
@@ -505,7 +505,7 @@ def _check_out(data: Path, out: Path) -> None:
             "the output folder lies inside the data folder; fewmask never writes into its input",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     if out.exists() and (
@@ -516,6 +516,6 @@ def _check_out(data: Path, out: Path) -> None:
             "the output folder holds other files",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )

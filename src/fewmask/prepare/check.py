@@ -122,7 +122,7 @@ def copy_header(data: Path, case: str, out: Path) -> Path:
         raise BadDataset(
             "the copy would replace the mask itself",
             where=str(target),
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     write_labels(target, LabelMap.from_file_order(stored, grid.affine))

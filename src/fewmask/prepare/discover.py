@@ -175,7 +175,7 @@ def _declared_names(record: Mapping[str, Any], path: Path) -> tuple[dict[str, in
         name, number = (value, key) if isinstance(value, str) and key.isdecimal() else (key, value)
         if isinstance(number, list):
             notes.append(
-                f"dataset.json: region {name!r} covers several values; ask for it as --label "
+                f"dataset.json: region {name!r} covers several values; ask for it with `labels` as "
                 f"{name}={','.join(map(str, number))}"
             )
         elif not re.fullmatch(r"\d+", str(number)) or name in names:

@@ -160,6 +160,6 @@ def _link_problem(path: Path, root: Path, follow_links: bool) -> tuple[str, str]
     if not follow_links and not target.is_relative_to(root.resolve()):
         return (
             "is a link that leaves the data folder",
-            "copy the file it points to into the folder, or allow links with --follow-links",
+            "copy the file it points to into the folder, or allow links with `follow_links=True`",
         )
     return "", ""

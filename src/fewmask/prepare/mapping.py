@@ -125,7 +125,7 @@ def map_labels(
             "mask holds 0 and 255, not 0 and 1",
             where=[where, f"asked for {name}={_listed(resolved[name])}"],
             did="the case was skipped",
-            fix=f"--label {name}=255",
+            fix=f"ask for {name}=255 with `labels`",
             code="M07",
         )
     stray = sorted(set(counts) - set(names.values()) - asked) if names else []
@@ -158,7 +158,7 @@ def map_parts(
                 raise _overlap(name, first, int(np.count_nonzero(other)), where)
             voxels[inside] = index
     if voxels is None:
-        raise BadConfig("no class was asked for", fix="add --label liver", code="C02")
+        raise BadConfig("no class was asked for", fix="name one with `labels`", code="C02")
     return Mapped(voxels)
 
 
@@ -196,7 +196,7 @@ def check_found(
             f"no label map holds {', '.join(absent)}",
             where=f"values found in {cases} label maps: {_listed(sorted(found)) or 'none but 0'}",
             did="nothing was written",
-            fix="give --label with the values found",
+            fix="give `labels` with the values found",
             code="M08",
         )
 
@@ -234,7 +234,7 @@ def _source(line: str, text: str) -> int | str:
 
 
 def _nonsense(line: str, why: str, fix: str) -> BadConfig:
-    return BadConfig(f"label {line!r}: {why}", fix=fix, code="C02")
+    return BadConfig(f"`labels` {line!r}: {why}", fix=fix, code="C02")
 
 
 def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
@@ -258,9 +258,9 @@ def _undeclared(name: str, source: str, names: Mapping[str, int]) -> BadDataset:
         f"class {name} asks for structure {source!r}, which the data set does not have",
         where=f"structures: {listed}" if names else "the data set names no structures",
         did="nothing was written",
-        fix=f"--label {name}={near[0]}"
+        fix=f"ask for {name}={near[0]} with `labels`"
         if near
-        else f"give a value instead, such as --label {name}=1",
+        else f"give a value instead, such as {name}=1",
         code="M08",
     )
 

@@ -33,14 +33,14 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
         pattern = re.compile(source)
     except re.error as error:
         raise BadConfig(
-            f"--patients {source!r} is no regular expression: {error}",
+            f"`patients` {source!r} is no regular expression: {error}",
             code="C02",
         ) from error
     found = {case: pattern.search(case) for case in cases}
     absent = [case for case, match in found.items() if match is None or not match.groups()]
     if absent or pattern.groups != 1:
         raise BadConfig(
-            f"--patients {source!r} finds no patient in {', '.join(absent[:3]) or 'any case'}",
+            f"`patients` {source!r} finds no patient in {', '.join(absent[:3]) or 'any case'}",
             fix="write one group, such as '^(p[0-9]+)'",
             code="S01",
         )

@@ -21,7 +21,7 @@ OnProgress = Callable[[ProgressEvent], None]
 
 
 def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
-    """How many steps: whole epochs. Raises `BadConfig` for `--minutes`, and for steps that are no
+    """How many steps: whole epochs. Raises `BadConfig` for `minutes`, and for steps that are no
     whole epochs.
     """
     chosen = config["config"]
@@ -29,7 +29,7 @@ def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
     if request.minutes is not None:
         raise BadConfig(
             f"{request.method} cannot be told how many minutes to train",
-            fix=f"use --steps, a multiple of {every}",
+            fix=f"use `steps`, a multiple of {every}",
             code="C02",
         )
     steps = request.steps if request.steps is not None else every * int(chosen["epochs"])
@@ -37,7 +37,7 @@ def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
         raise BadConfig(
             f"{request.method} trains whole epochs of {every} steps, and {steps} steps were "
             "asked for",
-            fix=f"--steps {max(1, round(steps / every)) * every}, or --set steps_per_epoch={steps}",
+            fix=f"use `steps={max(1, round(steps / every)) * every}`, or `steps_per_epoch={steps}`",
             code="C02",
         )
     return steps
@@ -64,7 +64,7 @@ def train_external(
 
     def show(epoch: int, loss: float | None) -> None:
         nonlocal first, start
-        if loss is None:  # training begins, or goes on
+        if loss is None:  # training begins, or resumes
             first, start = epoch, time.monotonic()
             return
         done = epoch * every
@@ -84,7 +84,7 @@ def train_external(
                 "stopped by a signal",
                 where=str(run.path),
                 did="nnU-Net's last whole epoch is saved",
-                fix="the same command goes on from there",
+                fix="the same command resumes from there",
                 exit_code=asked.exit_code,
                 code="F02",
             ) from error

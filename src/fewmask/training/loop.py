@@ -71,7 +71,7 @@ def train(request: TrainRequest, progress: OnProgress | None = None) -> Path:
         raise BadConfig(
             "the run folder lies inside the prepared dataset, which takes no other files",
             where=str(request.out),
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     if request.threads:
@@ -107,7 +107,7 @@ def _train_stage(
     if not budget.masks and (external or _build(config).batch_spec.labelled):
         raise BadConfig(
             f"{request.method} learns from outlined slices, and the budget grants none",
-            fix="use --slices 1 or more",
+            fix="use `slices=1` or more",
             code="C02",
         )
     try:
@@ -307,7 +307,7 @@ class _Loop:
         changed = [
             f"{key}: {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
         ]
-        note = f"goes on after step {checkpoint.step}"
+        note = f"resumes after step {checkpoint.step}"
         if checkpoint.skipped:
             note += (
                 f"; a newer state was unusable, so {checkpoint.lost} steps are done again "
@@ -346,7 +346,7 @@ class _Loop:
             did=f"the last good state is of step {self.saved}"
             if self.saved
             else "no state was saved yet",
-            fix="try --set lr with a tenth of the value, or `fewmask check` on these cases",
+            fix="try a tenth of this lr, or `fewmask check` on these cases",
             code="F17",
         )
 
@@ -393,7 +393,7 @@ def take_step(
             "the GPU's memory is full",
             where=str(error).splitlines()[0],
             did="the last save is whole",
-            fix="--set labelled and weak smaller",
+            fix="make labelled and weak smaller, as in `labelled=2` and `weak=2`",
             code="F07",
         ) from error
     return {name: float(value.detach()) for name, value in losses.items()}, float(total.detach())
@@ -544,7 +544,7 @@ def _same(
         raise BadConfig(
             "the run folder was made from another request",
             where=[str(run.path), *differences[:8]],
-            fix="use the first command again, or another --out",
+            fix="use the first command again, or another folder with `out`",
             code="C06",
         )
     return saved

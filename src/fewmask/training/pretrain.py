@@ -51,7 +51,7 @@ class PretrainConfig:
     seed: int = 0
     """Initialisation, images and prompts."""
     start: str = "none"
-    """Weights to go on from, a name or file (the optimiser starts afresh); `none` = at random."""
+    """Weights to start from, a name or file (the optimiser starts afresh); `none` = at random."""
     pixels: int = 125_000
     """Pixels per step: as many images as fit, so that small images come in large batches."""
     targets: int = 14
@@ -136,7 +136,7 @@ def _claim(out: Path, config: PretrainConfig, device: torch.device) -> None:
         raise BadConfig(
             "the folder was made from another request",
             where=[str(out), *changed],
-            fix="use the first command again, or another --out",
+            fix="use the first command again, or another folder with `out`",
             code="C06",
         )
 
@@ -184,7 +184,7 @@ class _Loop:
                         f"stopped by a signal after step {self.done} of {self.config.steps}",
                         where=str(self.states.path),
                         did="everything up to here is saved",
-                        fix="the same command goes on from here",
+                        fix="the same command resumes from here",
                         exit_code=asked.exit_code,
                         code="F02",
                     )
@@ -220,7 +220,7 @@ class _Loop:
                 f"the loss is not a number at step {index}",
                 where=str(self.states.path),
                 did=f"the last good state is of step {self.saved}",
-                fix="--set lr with half the value",
+                fix="try half of this lr",
                 code="F17",
             )
         self.optimiser.zero_grad(set_to_none=True)

@@ -93,9 +93,9 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
         raise BadConfig(
             "embeddings can be kept only of a wholly frozen encoder on whole slices without "
             "augmentation",
-            fix="no --embeddings"
+            fix="leave `embeddings` out"
             if patches
-            else "--set tune=decoder --set augment=false, or no --embeddings",
+            else "use `tune=decoder` with `augment=false`, or leave `embeddings` out",
             code="C02",
         )
     if not fits or sam is None:

@@ -1,4 +1,4 @@
-"""What is asked of a training run, and what it tells while it goes on."""
+"""What is asked of a training run, and what it reports while it runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,18 +58,18 @@ class TrainRequest:
         if (self.slices is None) == (self.volumes is None):
             raise BadConfig(
                 "say how many masks may be seen",
-                fix="use either --slices N or --volumes N",
+                fix="use either `slices=N` or `volumes=N`",
                 code="C02",
             )
         if self.in_order and self.volumes is None:
             raise BadConfig(
-                "--in-order is for volumes",
-                fix="use --volumes N",
+                "`in_order=True` is for volumes",
+                fix="use `volumes=N`",
                 code="C02",
             )
         if self.minutes is not None and self.steps is not None:
             raise BadConfig(
-                "--minutes and --steps exclude each other",
+                "`minutes` and `steps` exclude each other",
                 fix="leave one out",
                 code="C02",
             )
@@ -78,7 +78,7 @@ class TrainRequest:
         ):
             raise BadConfig(
                 "training must last at least one step",
-                fix="give --steps 1 or more",
+                fix="give `steps=1` or more",
                 code="C02",
             )
 

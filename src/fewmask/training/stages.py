@@ -49,7 +49,7 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
     if request.until not in names:
         raise BadConfig(
             f"{request.method} has no stage {request.until!r}",
-            fix=f"use one of: {', '.join(names)}" if names else "leave --until out",
+            fix=f"use one of: {', '.join(names)}" if names else "leave `until` out",
             code="C02",
         )
     last = names.index(request.until)
@@ -58,14 +58,14 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
 
 
 def _encoder_of(method: str, config: Any) -> str:
-    """The setting that is meant by --encoder: the method's own, or that of its stage with a SAM."""
+    """The setting that is meant by `encoder`: the method's own, or that of its stage with a SAM."""
     if hasattr(config, "encoder"):
         return "encoder"
     parts = [f.name for f in fields(config) if hasattr(getattr(config, f.name), "encoder")]
     if not parts:
         raise BadConfig(
             f"{method} has no encoder to choose",
-            fix="leave --encoder out",
+            fix="leave `encoder` out",
             code="C02",
         )
     return f"{parts[0]}.encoder"
@@ -101,8 +101,8 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
             f"{plan[-1].method} learns from scans that SAM labels, and none is left to label",
             where=f"{budget.masks} labelled {budget.kind} lie in {count} of {count} training scans",
             fix=(
-                f"use fewer --{budget.kind}, or a method that learns from masks alone: --method "
-                "vnet or canvas_sam"
+                f"use fewer `{budget.kind}`, or a method that learns from masks alone: "
+                "`method=vnet` or `method=canvas_sam`"
             ),
             code="C02",
         )

@@ -1,5 +1,5 @@
 """Low-rank adapters on the queries and values of SAM's fused qkv layers (Hu et al.
-2022; spec 1.2).
+2022; A10).
 """
 
 import torch

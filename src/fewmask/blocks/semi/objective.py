@@ -52,7 +52,7 @@ class Supervised(SemiObjective):
 
 
 def supervised(logits: Float[Tensor, "b c d h w"], labelled: Labelled) -> Float[Tensor, ""]:
-    """(cross-entropy + Dice) / 2 on reviewed voxels (spec CFR, section 4)."""
+    """(cross-entropy + Dice) / 2 on reviewed voxels (R9)."""
     losses = masked_dice_ce(logits, labelled.mask)
     return 0.5 * (losses["ce"] + losses["dice"])
 
@@ -87,7 +87,7 @@ def follow(teacher: VNet, student: VNet, step: Step, decay: float) -> None:
     decay) (Tarvainen 2017).
 
     Statistics of batch norm are copied: as released they are the teacher's own, from its noisy
-    inputs (spec CFR, section 4).
+    inputs (R9).
     """
     keep = min(1 - 1 / (step.index + 1), decay)
     for average, current in zip(teacher.parameters(), student.parameters(), strict=True):
