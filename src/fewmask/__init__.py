@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for editors and type checkers; see __getattr__
         train,
     )
     from fewmask.core.errors import FewmaskError
+    from fewmask.methods import register_method
 
 __all__ = [
     "FewmaskError",
@@ -36,11 +37,13 @@ __all__ = [
     "predict",
     "predict_folder",
     "prepare",
+    "register_method",
     "report",
     "train",
 ]
 _HOMES = {
     "FewmaskError": "fewmask.core.errors",
+    "register_method": "fewmask.methods",
     "open": "fewmask.api.earlier",
     "save": "fewmask.api.earlier",
 }
