@@ -7,7 +7,7 @@ from fewmask.training import ProgressEvent
 
 def test_work_without_steps_shows_its_own_words_and_no_stale_step(capsys) -> None:
     show_progress(Console(json=False, debug=False))(
-        ProgressEvent(2, 2, 0.0, 0.0, {}, 2, "finetune: 2 of 2 scans labelled")
+        ProgressEvent("scan", 2, 2, note="finetune: 2 of 2 scans labelled")
     )
     out, err = capsys.readouterr()
     assert (out, err) == ("", "finetune: 2 of 2 scans labelled\n")
@@ -15,7 +15,9 @@ def test_work_without_steps_shows_its_own_words_and_no_stale_step(capsys) -> Non
 
 def test_a_step_shows_rate_losses_and_what_is_saved(capsys) -> None:
     show_progress(Console(json=False, debug=False))(
-        ProgressEvent(4, 4, 1.5, 0.0, {"dice": 0.25}, 2, "goes on from step 2")
+        ProgressEvent(
+            "step", 4, 4, 1.5, 0.0, "", {"dice": 0.25}, saved_step=2, note="goes on from step 2"
+        )
     )
     out, err = capsys.readouterr()
     assert out == "goes on from step 2\n"

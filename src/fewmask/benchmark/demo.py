@@ -2,18 +2,18 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fewmask.benchmark.score import score_run, write_run_report
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
+from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.synth.phantom import LABELS, write_phantoms
-from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training import TrainRequest, train
 
 TRAIN_CASES, TEST_CASES = 16, 4
 SLICES = 20
@@ -37,8 +37,8 @@ def run_demo(
     seed: int = 0,
     steps: int = STEPS,
     method: str = "sam_mix",
-    say: Callable[[str], None] = print,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    say: OnMessage = print,
+    progress: OnProgress = ignore_progress,
 ) -> DemoResult:
     """Make phantoms, prepare them, train on 20 outlined slices and the unlabelled rest, predict,
     score, report.
@@ -75,7 +75,7 @@ def run_demo(
             steps=steps,
             seed=seed,
         ),
-        progress=progress,
+        on_progress=progress,
     )
     say(
         f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans   "

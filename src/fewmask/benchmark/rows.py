@@ -8,6 +8,7 @@ from typing import Any
 
 from fewmask.core.config import changed_settings, settings_text
 from fewmask.core.errors import BadDataset
+from fewmask.core.run_record import RunRecord
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
 from fewmask.evaluate.scores import CaseScore, from_row
 from fewmask.io.lock import waiting_lock
@@ -53,9 +54,9 @@ COLUMNS = [*_OURS, *UNLIKE, *(column for columns in _PAPER.values() for column i
 Row = Mapping[str, str]
 
 
-def outcome(config: Mapping[str, Any]) -> dict[str, Any]:
+def outcome(record: RunRecord) -> dict[str, Any]:
     """What the machine settled: steps and precision."""
-    return {"steps": config["steps"], "precision": PRECISIONS[config["bf16"]]}
+    return {"steps": record.steps, "precision": PRECISIONS[record.bf16]}
 
 
 def key_of(run_path: Path) -> dict[str, Any]:
@@ -63,18 +64,16 @@ def key_of(run_path: Path) -> dict[str, Any]:
     method's defaults.
     """
     run = RunFolder.open(run_path)
-    config, budget = run.read_config(), run.read_budget()
+    record, budget = run.read_record(), run.read_budget()
     return {
-        "method": config["method"],
-        "settings": settings_text(
-            changed_settings(config["config"], config_class(config["method"])())
-        ),
+        "method": record.method,
+        "settings": settings_text(changed_settings(record.config, config_class(record.method)())),
         "slices": budget.masks if budget.kind == "slices" else "",
         "volumes": budget.masks if budget.kind == "volumes" else "",
         "draw": budget.draw,
-        "seed": config["seed"],
-        "minutes": "" if config["minutes"] is None else config["minutes"],
-        **outcome(config),
+        "seed": record.seed,
+        "minutes": "" if record.minutes is None else record.minutes,
+        **outcome(record),
     }
 
 

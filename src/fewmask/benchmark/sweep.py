@@ -10,7 +10,7 @@ matter only when a scan is predicted (`gate`).
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from fewmask.benchmark.score import ORACLE, protocol_lines, score_bound, score_f
 from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
@@ -28,7 +29,7 @@ from fewmask.predict import load_predictor, predict_folder, set_windows
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
-from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training import TrainRequest, train
 
 HOME = "test"
 """The domain of the prepared data's own test cases."""
@@ -132,10 +133,6 @@ class SweepSummary:
     failed: list[dict[str, Any]] = field(default_factory=list)
 
 
-Say = Callable[[str], None]
-OnProgress = Callable[[ProgressEvent], None]
-
-
 def read_plan(path: Path) -> Plan:
     """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
     plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
@@ -167,8 +164,8 @@ def run_sweep(
     part: tuple[int, int] = (1, 1),
     device: str | None = None,
     threads: int | None = None,
-    say: Say = print,
-    progress: OnProgress | None = None,
+    say: OnMessage = print,
+    progress: OnProgress = ignore_progress,
 ) -> SweepSummary:
     """Make the runs of `plan` whose rows are not there; one that fails is told and the others go
     on.
@@ -274,7 +271,7 @@ def _score(
     _forget_others(plan, path)
     home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
     paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
-    key = {**_key(plan, run), **outcome(RunFolder.open(path).read_config())}
+    key = {**_key(plan, run), **outcome(RunFolder.open(path).read_record())}
     rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
     for place in plan.elsewhere:
         out, labels = path.parent / place.name, parse_labels(place.label)

@@ -10,6 +10,8 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from fewmask.core.progress import ProgressEvent
+
 
 class Console:
     """Where lines go. `json`: stdout carries exactly one object."""
@@ -54,6 +56,11 @@ class Console:
         else:
             sys.stderr.write(text + "\n")
         sys.stderr.flush()
+
+    def count(self, event: ProgressEvent) -> None:
+        """A progress line about scans: `3 of 9 scans: ct_03`."""
+        text = f"{event.done} of {event.total} {event.unit}s: {event.item or event.note}"
+        self.step(text, event.done == event.total)
 
     def _close_line(self) -> None:
         if self._open_line:

@@ -60,15 +60,16 @@ def _run(path: Path) -> dict[str, Any]:
     from fewmask.io.run import RunFolder
 
     run = RunFolder.open(path)
-    config, budget = run.read_config(), run.read_budget()
+    record, budget = run.read_record(), run.read_budget()
     keys = ("method", "steps", "seed", "bf16", "checkpoint", "pretrained", "provided", "config")
+    plain = record.as_dict()
     finished = run.weights.exists()
     return {
         "kind": "run",
         "finished": finished,
-        "classes": config["task"]["classes"],
+        "classes": list(record.task.classes),
         "masks": f"{budget.masks} {budget.kind}",
-    } | {key: config[key] for key in keys}
+    } | {key: plain[key] for key in keys}
 
 
 def _prepared(path: Path) -> dict[str, Any]:

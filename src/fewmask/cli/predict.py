@@ -72,9 +72,7 @@ def predict(
             series=series,
             follow_links=follow_links,
         ),
-        say=lambda done, total, case: console.step(
-            f"{done} of {total} scans: {case}", done == total
-        ),
+        on_progress=console.count,
     )
     for note in summary.notes:
         console.say(f"note: {note}")

@@ -80,7 +80,7 @@ def prepare(
         data,
         out,
         wanted,
-        lambda done, total, case: console.step(f"{done} of {total} scans: {case}", done == total),
+        console.count,
     )
     for note in summary.notes:
         console.say(f"note: {note}")

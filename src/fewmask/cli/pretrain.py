@@ -35,7 +35,7 @@ def pretrain(
     from fewmask.cli.train import show_progress
     from fewmask.core.config import apply_settings
     from fewmask.training.pretrain import PretrainConfig
-    from fewmask.training.pretrain import pretrain as run
+    from fewmask.training.run import pretrain as run
 
     console: Console = context.obj
     said = {"steps": steps, "seed": seed}
@@ -48,7 +48,7 @@ def pretrain(
         amp=amp,
         save_minutes=save_minutes,
         score_every=score_every,
-        progress=show_progress(console),
+        on_progress=show_progress(console),
     )
     console.say(f"weights: {weights}")
     console.result({"weights": weights})

@@ -9,7 +9,7 @@ from fewmask.cli.app import verb
 from fewmask.cli.console import Console, duration
 
 if TYPE_CHECKING:
-    from fewmask.training import ProgressEvent
+    from fewmask.core.progress import ProgressEvent
 
 
 @verb(
@@ -93,13 +93,13 @@ def show_progress(console: Console):  # type: ignore[no-untyped-def]
 
     def show(p: "ProgressEvent") -> None:
         if p.note and not p.losses:
-            console.step(p.note, p.step == p.total)
+            console.step(p.note, p.done == p.total)
             return
         if p.note:
             console.say(p.note)
         losses = "  ".join(f"{name} {value:.3f}" for name, value in p.losses.items())
-        rate = f"{p.seconds_per_step:.2f} s/step  {duration(p.seconds_left)} left"
-        line = f"step {p.step} of {p.total}  {rate}  {losses}  saved {p.saved_step}"
-        console.step(line, p.step == p.total)
+        rate = f"{p.seconds_each:.2f} s/step  {duration(p.seconds_left or 0.0)} left"
+        line = f"{p.unit} {p.done} of {p.total}  {rate}  {losses}  saved {p.saved_step}"
+        console.step(line, p.done == p.total)
 
     return show

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fewmask.core.errors import BadConfig
@@ -46,6 +47,17 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
                 code="C02",
             )
     return cls(**values)
+
+
+def check_fields(config: Any, place: str) -> dict[str, Any]:
+    """The values of a dataclass instance as their types have them (whole numbers as floats, texts
+    as paths). Raises `BadConfig` naming the field whose value is of another kind.
+    """
+    hints = typing.get_type_hints(type(config))
+    return {
+        f.name: _convert(getattr(config, f.name), hints[f.name], f"{place}.{f.name}")
+        for f in fields(config)
+    }
 
 
 def changed_settings(saved: Mapping[str, Any], usual: Any) -> dict[str, Any]:
@@ -175,6 +187,9 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
     elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value):
             return float(value)
+    elif hint is Path:
+        if isinstance(value, str | Path):
+            return Path(value)
     elif (isinstance(hint, type) and type(value) is hint) or (hint is type(None) and value is None):
         return value
     raise BadConfig(
@@ -206,6 +221,7 @@ def _type_name(hint: Any) -> str:
         int: "a whole number",
         str: "a text",
         bool: "true or false",
+        Path: "a path",
         type(None): "none",
     }
     return names.get(hint, str(hint).replace("typing.", ""))

@@ -24,7 +24,7 @@ __all__ = [
 def load_predictor(run: Path, device: str | None = None, engine: Engine = "torch") -> Predicts:
     """Whatever answers for a finished run. Raises `BadCheckpoint` if it is not finished."""
     folder = open_finished(run)
-    if not is_external(folder.read_config()["method"]):
+    if not is_external(folder.read_record().method):
         return Predictor.load(run, device, engine)
     if engine != "torch":
         raise BadConfig(

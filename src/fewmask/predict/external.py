@@ -26,8 +26,8 @@ class ExternalPredictor:
         place = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._place = nnunet.Place(run.path / nnunet.FOLDER, place, torch.get_num_threads())
         self._weights = run.weights
-        record = run.read_config()
-        self._chosen = config_from(record["method"], record["config"])
+        record = run.read_record()
+        self._chosen = config_from(record.method, record.config)
 
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan."""
