@@ -75,10 +75,10 @@ def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
     )
     assert all(row.sam_mix_slices == 4 for row in rows)
     records = [
-        RunFolder.open(tmp_path / "work" / run.name / "run").read_config()
+        RunFolder.open(tmp_path / "work" / run.name / "run").read_record()
         for run in plan_runs(plan)
     ]
-    probed = [(index, PRECISIONS[record["bf16"]]) for index, record in enumerate(records)]
+    probed = [(index, PRECISIONS[record.bf16]) for index, record in enumerate(records)]
     assert {row.steps for row in rows} == {2} and {
         (row.draw, row.precision) for row in rows
     } == set(probed)

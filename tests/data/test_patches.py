@@ -14,6 +14,7 @@ from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.data.augment import apply_image, apply_mask
+from fewmask.data.loader import Ahead
 from fewmask.data.patches import Crop, PatchLoader, cut, draw_crop, draw_middle
 from fewmask.io.nifti import write_labels
 from tests.narrow import required
@@ -42,6 +43,19 @@ def test_the_same_step_gives_the_same_patches(prepared) -> None:
     labelled, same = required(first.labelled), required(again.labelled)
     assert torch.equal(labelled.image, same.image) and torch.equal(labelled.mask, same.mask)
     assert torch.equal(required(first.unlabelled).image, required(again.unlabelled).image)
+
+
+def test_three_threads_ahead_give_the_same_patches(prepared) -> None:
+    with (
+        PatchLoader(prepared, one("case_00"), FEED, 3) as alone,
+        PatchLoader(prepared, one("case_00"), FEED, 3, ahead=Ahead(3)) as three,
+    ):
+        for index in (0, 1, 2, 3, 9, 10):
+            first, again = alone.batch(index), three.batch(index)
+            assert first.names == again.names
+            assert torch.equal(first.labelled.image, again.labelled.image)
+            assert torch.equal(first.labelled.mask, again.labelled.mask)
+            assert torch.equal(first.unlabelled.image, again.unlabelled.image)
 
 
 def test_one_labelled_volume_is_drawn_again_and_the_others_stay_unlabelled(prepared) -> None:

@@ -11,7 +11,9 @@ import torch
 from fewmask.core.batch import BatchSpec, Unlabelled, Weak
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import LabelWithheld
+from fewmask.core.run_record import Provided
 from fewmask.data.label_guard import LabelGuard
+from fewmask.data.loader import Ahead
 from fewmask.data.slices import SliceLoader
 from fewmask.io.prepared import Prepared
 from tests.narrow import required
@@ -53,6 +55,21 @@ def test_a_batch_does_not_depend_on_what_came_before(prepared) -> None:
         assert not torch.equal(
             required(other.batch(5).labelled).image, required(first.labelled).image
         )
+
+
+def test_three_threads_ahead_give_the_same_batches(prepared, monkeypatch) -> None:
+    """In a row, and after a jump; with one file open at a time, which the threads share."""
+    monkeypatch.setattr("fewmask.data.slices._OPEN_FILES", 1)
+    order = [*range(12), 3, 4, 40, 41]
+    with (
+        SliceLoader(prepared, budget_of(prepared), FEED, 7) as one,
+        SliceLoader(prepared, budget_of(prepared), FEED, 7, Ahead(3)) as three,
+    ):
+        for index in order:
+            first, again = one.batch(index), three.batch(index)
+            assert first.names == again.names
+            pairs = zip(tensors(first), tensors(again), strict=True)
+            assert all(torch.equal(x, y) for x, y in pairs)
 
 
 def test_every_item_comes_once_per_epoch(prepared) -> None:
@@ -108,13 +125,9 @@ def test_tags_say_what_is_where(prepared) -> None:
     tags = required(batch.weak).present[:, 0].tolist()
     for name, present in zip(batch.names["weak"], tags, strict=True):
         assert present == (2 <= int(name.split(":")[1]) <= 5)
-    assert report == {
-        "labelled_slices": 3,
-        "tagged_slices": 24,
-        "tagged_scans": 3,
-        "unknown_slices": 0,
-        "slices": 24,
-    }
+    assert report == Provided(
+        labelled_slices=3, tagged_slices=24, tagged_scans=3, unknown_slices=0, slices=24
+    )
 
 
 def test_without_tags_only_outlined_slices_are_known(tmp_path) -> None:
@@ -122,7 +135,7 @@ def test_without_tags_only_outlined_slices_are_known(tmp_path) -> None:
     with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=1, weak=2), 0) as loader:
         batch, report = loader.batch(0), loader.report()
     assert required(batch.weak).present.tolist() == [[1], [1]]
-    assert (report["tagged_slices"], report["unknown_slices"]) == (0, 21)
+    assert (report.tagged_slices, report.unknown_slices) == (0, 21)
 
 
 def test_labelled_present_is_what_the_mask_shows(prepared) -> None:

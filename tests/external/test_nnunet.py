@@ -60,7 +60,7 @@ def test_trained_asked_scored_and_shown_like_the_others(
 ) -> None:
     seen: list[ProgressEvent] = []
     path = train(request(prepared, tmp_path / "run"), seen.append)
-    assert [(p.step, p.saved_step) for p in seen] == [(0, 0), (2, 2), (4, 4), (6, 6)] and seen[
+    assert [(p.done, p.saved_step) for p in seen] == [(0, 0), (2, 2), (4, 4), (6, 6)] and seen[
         0
     ].note
     run = RunFolder.open(path)
@@ -108,7 +108,7 @@ def test_a_failure_shows_its_last_lines_and_the_same_command_goes_on(
     monkeypatch.delenv("STAND_IN_FAILS")
     seen: list[ProgressEvent] = []
     run = RunFolder.open(train(request(prepared, tmp_path / "run"), seen.append))
-    assert [p.step for p in seen] == [0, 4, 6] and len(run.read_losses(6)) == 3
+    assert [p.done for p in seen] == [0, 4, 6] and len(run.read_losses(6)) == 3
     assert (run.path / "nnunet" / "log.txt").read_text().count("planned") == 1
 
 
@@ -120,7 +120,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
     monkeypatch.setenv("STAND_IN_WAITS", "2")
 
     def at_epoch(progress: ProgressEvent) -> None:
-        asked.signal = signal.SIGTERM if progress.step == 4 else None
+        asked.signal = signal.SIGTERM if progress.done == 4 else None
 
     with pytest.raises(Interrupted) as stopped:
         train(request(prepared, tmp_path / "run"), at_epoch)

@@ -10,13 +10,16 @@ import torch
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.core.run_record import RunRecord
+from fewmask.core.task import Task
 from fewmask.io.run import RunFolder, States
 
+RECORD = RunRecord("unet", {"lr": 0.001}, Task(("liver",), 64), seed=0, steps=9)
 SPLIT, BUDGET = Split(("a", "b"), (), ("c",)), Budget("slices", 1, slices=(("a", 3), ("b", 0)))
 
 
 def create(run: RunFolder) -> None:
-    run.create({"method": "unet", "steps": 9}, {"size": 64}, SPLIT, BUDGET, {"torch": "2"})
+    run.create(RECORD, {"size": 64}, SPLIT, BUDGET, {"torch": "2"})
 
 
 def save(run: RunFolder, *steps: int) -> None:
@@ -37,9 +40,7 @@ def run(tmp_path) -> RunFolder:
 
 def test_everything_comes_back(run) -> None:
     again = RunFolder.open(run.path)
-    assert again.read_config() == {"method": "unet", "steps": 9} and again.read_recipe() == {
-        "size": 64
-    }
+    assert again.read_record() == RECORD and again.read_recipe() == {"size": 64}
     assert (
         again.read_budget() == BUDGET
         and again.read_split() == SPLIT

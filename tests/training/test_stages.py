@@ -19,7 +19,8 @@ from fewmask.io.text import write_json
 from fewmask.io.weights import load_into
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training import ProgressEvent, TrainRequest, draw_budget, loop, train
+from fewmask.training import ProgressEvent, TrainRequest, draw_budget, train
+from fewmask.training import run as training_run
 from fewmask.training.stages import check_plan, online_labels, plan_stages
 from tests.narrow import required, watched
 from tests.scans import prepare_scans
@@ -60,8 +61,8 @@ def test_cfr_fine_tunes_labels_and_trains_again(prepared, tmp_path) -> None:
     assert made == sorted(f"{case}{kind}.nii.gz" for case in others for kind in ("", ".confidence"))
     assert "mm, more than 2.5 mm" in seen[0].note and seen[3].note.startswith("finetune: 1 of 3")
     assert (
-        run.read_config()["method"] == "cfr"
-        and RunFolder.open(run.path / "finetune").read_config()["method"] == "canvas_sam"
+        run.read_record().method == "cfr"
+        and RunFolder.open(run.path / "finetune").read_record().method == "canvas_sam"
     )
     assert {"supervised", "consistency", "sam"} <= set(run.read_losses(3)[0])
     assert not any("sam" in name for name in Predictor.load(run.path).method.state_dict()), (
@@ -135,7 +136,7 @@ def test_stopped_within_a_training_it_goes_on_to_the_same_bits(prepared, tmp_pat
     seen: list[int] = []
 
     def stop(progress: ProgressEvent) -> None:
-        if progress.losses and progress.step == 5:
+        if progress.losses and progress.done == 5:
             seen.append(progress.saved_step)
             if len(seen) % 2:  # every other time it has gone on from its save
                 raise Interrupted("stopped")
@@ -189,7 +190,7 @@ def test_a_run_that_another_one_has_trained_but_for_what_matters_in_prediction_i
     assert run.weights.read_bytes() == one.weights.read_bytes() and run.read_losses(
         3
     ) == one.read_losses(3)
-    assert not run.read_config()["config"]["gate"] and one.read_config()["config"]["gate"]
+    assert not run.read_record().config["gate"] and one.read_record().config["gate"]
     train(
         request(
             prepared,
@@ -358,7 +359,7 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(
     """Both networks go on from where they were."""
     started: list[str] = []
     note = watched(load_into, lambda _, path, *rest: started.append(path.parent.name))
-    monkeypatch.setattr(loop, "load_into", note)
+    monkeypatch.setattr(training_run, "load_into", note)
     seen: list[str] = []
     asked = request(prepared, tmp_path / "run", f"sure={sure}", method="sfr_plus")
     run = RunFolder.open(train(asked, lambda progress: seen.append(progress.note)))
@@ -379,7 +380,7 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(
     assert len(list((run.path / "unsure").glob("*.nii.gz"))) == (0 if expected else 6)
     assert started == ["finetune", "retrain"]
     first, again = (
-        RunFolder.open(run.path / stage).read_config()["config"] for stage in ("finetune", "update")
+        RunFolder.open(run.path / stage).read_record().config for stage in ("finetune", "update")
     )
     assert [first[rate] / again[rate] for rate in ("lr", "head_lr")] == pytest.approx([10, 10])
 

@@ -1,7 +1,7 @@
 """Look at a folder of scans and masks, and prepare it for training."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -114,7 +114,7 @@ def prepare(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
-    on_progress: Callable[[int, int, str], Any] | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
     """Find, pair, check and store scans and masks, once, for all methods.
 
@@ -198,6 +198,4 @@ def prepare(
             trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
         ),
     )
-    return run_prepare(
-        Path(scans), Path(out), options, on_progress or (lambda done, total, case: None)
-    )
+    return run_prepare(Path(scans), Path(out), options, on_progress)

@@ -1,7 +1,6 @@
 """Train a model, open it again, and let it draw masks."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +21,8 @@ from fewmask.api.arguments import (
 from fewmask.api.mask import PredictedMask
 from fewmask.api.scans import as_volume
 from fewmask.core.errors import BadConfig
+from fewmask.core.progress import OnProgress, ignore_progress
+from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import Volume
 from fewmask.evaluate.scores import COLUMNS, as_row, from_row
 from fewmask.io.run import RunFolder
@@ -30,7 +31,7 @@ from fewmask.predict import Predictor, Predicts, load_predictor
 from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.folder import PredictSummary, is_prepared
 from fewmask.predict.predictor import Engine
-from fewmask.training import ProgressEvent, TrainRequest
+from fewmask.training import TrainRequest
 from fewmask.training import train as run_training
 
 Amp = Literal["auto", "on", "off"]
@@ -43,9 +44,9 @@ class TrainedRun(os.PathLike[str]):
     path: Path
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> RunRecord:
         """What the run was made of: method, settings, data, steps (`config.json`)."""
-        return RunFolder.open(self.path).read_config()
+        return RunFolder.open(self.path).read_record()
 
     @property
     def history(self) -> list[dict[str, int | float]]:
@@ -92,9 +93,9 @@ class TrainedRun(os.PathLike[str]):
         record, budget = self.record, RunFolder.open(self.path).read_budget()
         return [
             str(self.path),
-            record["method"],
+            record.method,
             f"{budget.masks} {budget.kind}",
-            f"{record['steps']} steps",
+            f"{record.steps} steps",
             f"{len(self.metrics)} scores",
         ]
 
@@ -108,7 +109,7 @@ class LoadedRun(TrainedRun):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes 1, 2, ..."""
-        return tuple(self.record["task"]["classes"])
+        return tuple(self.record.task.classes)
 
     @property
     def module(self) -> nn.Module:
@@ -119,7 +120,7 @@ class LoadedRun(TrainedRun):
     def _network(self) -> Predictor:
         if not isinstance(self.predictor, Predictor):
             raise BadConfig(
-                f"{self.record['method']} runs in a program of its own: there are no probabilities "
+                f"{self.record.method} runs in a program of its own: there are no probabilities "
                 "and no module here",
                 did="",
                 code="C02",
@@ -227,7 +228,7 @@ def train(
     embeddings_gib: float = 4.0,
     save_minutes: float = 2.0,
     save_steps: int | None = None,
-    on_progress: Callable[[ProgressEvent], Any] | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> TrainedRun:
     """Train a method on a prepared dataset; the same call resumes an unfinished run.
 
@@ -473,7 +474,7 @@ def predict_folder(
     keep_first: bool = False,
     follow_links: bool = False,
     device: str | None = None,
-    on_progress: Callable[[int, int, str], Any] | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write a mask for every scan of a folder; a scan that cannot be read never stops the others.
 
@@ -537,7 +538,7 @@ def predict_folder(
         target or RunFolder(Path(run)).predictions,
         cases=cases,
         options=options,
-        say=on_progress or (lambda done, total, case: None),
+        on_progress=on_progress,
     )
 
 

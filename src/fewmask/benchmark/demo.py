@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +9,13 @@ from fewmask.benchmark.score import score_run
 from fewmask.blocks.device import choose_device
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
+from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.io.prepared import write_split
 from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.report.run import write_run_report
 from fewmask.synth.phantom import LABELS, write_phantoms
-from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training import TrainRequest, train
 
 TRAIN_CASES, TEST_CASES = 16, 4
 SLICES = 20
@@ -39,8 +39,8 @@ def run_demo(
     seed: int = 0,
     steps: int = STEPS,
     method: str = "sam_mix",
-    say: Callable[[str], None] = print,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    say: OnMessage = print,
+    progress: OnProgress = ignore_progress,
     device: str | None = None,
 ) -> DemoResult:
     """Make phantoms, prepare them, train on 20 outlined slices and the unlabelled rest, predict,
@@ -69,7 +69,7 @@ def run_demo(
         seed=seed,
         device=device,
     )
-    run = train(request, progress=progress)
+    run = train(request, on_progress=progress)
     say_done(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans")
     predict_folder(load_predictor(run, device), out / "prepared", run / "predictions", cases=cases)
     dice = score_run(run).summaries[0].dice

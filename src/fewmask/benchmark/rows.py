@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from fewmask.core.config import settings_text
 from fewmask.core.errors import BadDataset
+from fewmask.core.run_record import RunRecord
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
 from fewmask.evaluate.scores import CaseScore, Status, from_row
@@ -167,24 +168,24 @@ _FIELDS = {("label" if column == "class" else column): column for column in COLU
 """Field of `RunRow` -> column."""
 
 
-def outcome(config: Mapping[str, Any]) -> dict[str, Any]:
+def outcome(record: RunRecord) -> dict[str, Any]:
     """What the machine settled: steps and precision."""
-    return {"steps": config["steps"], "precision": PRECISIONS[config["bf16"]]}
+    return {"steps": record.steps, "precision": PRECISIONS[record.bf16]}
 
 
 def finished_run(run_path: Path) -> FinishedRun:
     """What a run folder says of itself; `settings` are what differs from the method's defaults."""
     run = RunFolder.open(run_path)
-    config, budget = run.read_config(), run.read_budget()
+    record, budget = run.read_record(), run.read_budget()
     return FinishedRun(
-        method=config["method"],
-        settings=settings_text(changes_of(config)),
+        method=record.method,
+        settings=settings_text(changes_of(record.method, record.config)),
         slices=budget.masks if budget.kind == "slices" else None,
         volumes=budget.masks if budget.kind == "volumes" else None,
         draw=budget.draw,
-        seed=config["seed"],
-        minutes=config["minutes"],
-        **outcome(config),
+        seed=record.seed,
+        minutes=record.minutes,
+        **outcome(record),
     )
 
 

@@ -1,6 +1,6 @@
 """Score a run on the patients it never saw, or a folder of masks against truth."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from jaxtyping import Integer
 from fewmask.benchmark.rows import ORACLE
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.placement import Placement
+from fewmask.core.progress import OnMessage
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Summary, summarise
@@ -43,7 +44,7 @@ def score_run(
     *,
     oracle_box: bool = False,
     predictor: Predicts | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: OnMessage = lambda text: None,
 ) -> ScoreSummary:
     """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted
     first.
@@ -64,7 +65,7 @@ def score_run(
             prepared.folder,
             run.predictions,
             cases=missing,
-            say=lambda d, n, c: say(f"predicted {c}"),
+            on_progress=lambda event: say(f"predicted {event.item}"),
         )
     scores: list[CaseScore] = []
     for case in cases:

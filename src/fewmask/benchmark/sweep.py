@@ -10,7 +10,7 @@ matter only when a scan is predicted (`gate`).
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from fewmask.benchmark.score import protocol_lines, score_bound, score_folders, 
 from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
@@ -39,7 +40,7 @@ from fewmask.predict import Predicts, load_predictor, predict_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
-from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training import TrainRequest, train
 
 HOME = "test"
 """The domain of the prepared data's own test cases."""
@@ -139,10 +140,6 @@ class SweepSummary:
     failed: list[dict[str, Any]] = field(default_factory=list)
 
 
-Say = Callable[[str], None]
-OnProgress = Callable[[ProgressEvent], None]
-
-
 def read_plan(path: Path) -> Plan:
     """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
     plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
@@ -175,8 +172,8 @@ def run_sweep(
     part: tuple[int, int] = (1, 1),
     device: str | None = None,
     threads: int | None = None,
-    say: Say = print,
-    progress: OnProgress | None = None,
+    say: OnMessage = print,
+    progress: OnProgress = ignore_progress,
 ) -> SweepSummary:
     """Make the runs of `plan` whose rows are not there; one that fails is told and the others go
     on.
@@ -217,8 +214,8 @@ class _Sweep:
     rows: Path
     device: str | None
     threads: int | None
-    say: Say
-    progress: OnProgress | None
+    say: OnMessage
+    progress: OnProgress
 
     def make(self, run: Run) -> bool:
         """Train, predict and score a run; False if its rows are there. Raises `NoRoom` (F12) if
@@ -250,7 +247,7 @@ class _Sweep:
         home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
         cases = {score.case for score in home.scores}
         paper = protocol_lines(path, None, None, plan.protocol, cases)
-        settled = outcome(RunFolder.open(path).read_config())
+        settled = outcome(RunFolder.open(path).read_record())
         finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
         rows = as_rows(finished, HOME, home.scores, paper, self.prepared.patients)
         for other in plan.elsewhere:

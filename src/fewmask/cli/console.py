@@ -7,14 +7,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from fewmask.cli.progress import Event, Progress, losses_text, print_line
-
-if TYPE_CHECKING:
-    from fewmask.training import ProgressEvent
+from typing import Any
 
 from fewmask.cli.flags import in_flags
+from fewmask.cli.progress import Event, Progress, losses_text, print_line
+from fewmask.core.progress import ProgressEvent
 
 
 class Console:
@@ -51,11 +48,23 @@ class Console:
         """What is being done now, where nothing is counted."""
         self._show(Event(text, 0, 0, text))
 
-    def count_scans(self, verb: str) -> Callable[[int, int, str], None]:
-        """A callback (done, total, case): `scans read: 3 of 6, 40 s left, ct_02`."""
-        return lambda done, total, case: self._show(
-            Event(verb, done, total, f"{verb}: {done} of {total}", case)
-        )
+    def count_items(self, verb: str) -> Callable[[ProgressEvent], None]:
+        """A callback: `scans read: 3 of 6, 40 s left, ct_02`."""
+
+        def show(event: ProgressEvent) -> None:
+            text = f"{verb}: {event.done} of {event.total}"
+            self._show(
+                Event(
+                    verb,
+                    event.done,
+                    event.total,
+                    text,
+                    event.item or event.note,
+                    left=event.seconds_left,
+                )
+            )
+
+        return show
 
     def count_bytes(self, verb: str) -> Callable[[int, int], None]:
         """A callback (done, total) in bytes: `fetching: 3 of 358 MiB, 2 min 05 s left`."""
@@ -63,20 +72,22 @@ class Console:
             Event(verb, done, total, f"{verb}: {done >> 20} of {total >> 20} MiB")
         )
 
-    def show_training(self, event: "ProgressEvent") -> None:
+    def show_training(self, event: ProgressEvent) -> None:
         """Where training stands; a note of its own line before it."""
         if event.note and not event.losses:
-            self._show(Event(event.note.split(":")[0], event.step, event.total, event.note))
+            kind = event.note.split(":")[0]
+            left = event.seconds_left
+            self._show(Event(kind, event.done, event.total, event.note, left=left))
             return
         if event.note:
             self.hint(event.note)
         self._show(
             Event(
                 "train",
-                event.step,
+                event.done,
                 event.total,
-                f"step {event.step} of {event.total}",
-                f"{event.seconds_per_step:.2f} s a step, saved at step {event.saved_step}",
+                f"{event.unit} {event.done} of {event.total}",
+                f"{event.seconds_each:.2f} s a {event.unit}, saved at step {event.saved_step}",
                 losses_text(event.losses),
                 event.seconds_left,
             )

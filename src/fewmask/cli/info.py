@@ -4,6 +4,7 @@ import shlex
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -136,23 +137,22 @@ def _run(path: Path) -> dict[str, Any]:
     from fewmask.report.changes import changes_of
 
     run = RunFolder.open(path)
-    config, budget = run.read_config(), run.read_budget()
-    pretrained = config["pretrained"]
+    record, budget = run.read_record(), run.read_budget()
     return {
         "kind": "run",
         "finished": run.weights.exists(),
-        "method": config["method"],
-        "classes": config["task"]["classes"],
+        "method": record.method,
+        "classes": list(record.task.classes),
         "masks": count(budget.masks, budget.kind.removesuffix("s")),
-        "steps": config["steps"],
-        "seed": config["seed"],
-        "precision": PRECISIONS[config["bf16"]],
-        "checkpoint": config["checkpoint"],
-        "pretrained": pretrained and pretrained["name"],
-        "provided": config["provided"],
-        "changed settings": changes_of(config),
-        "all settings": config["config"],
-        "last losses": _last_losses(run.read_losses(config["steps"] + 1)),
+        "steps": record.steps,
+        "seed": record.seed,
+        "precision": PRECISIONS[record.bf16],
+        "checkpoint": record.checkpoint,
+        "pretrained": record.pretrained and record.pretrained.name,
+        "provided": asdict(record.provided),
+        "changed settings": changes_of(record.method, record.config),
+        "all settings": record.config,
+        "last losses": _last_losses(run.read_losses(record.steps + 1)),
     }
 
 

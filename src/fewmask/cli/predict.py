@@ -76,7 +76,7 @@ def predict(
         options=options.scan_options(
             trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
         ),
-        say=console.count_scans("scans predicted"),
+        on_progress=console.count_items("scans predicted"),
     )
     for note in summary.notes:
         console.hint(f"note: {note}")

@@ -92,7 +92,7 @@ def prepare(
         data,
         out,
         wanted,
-        console.count_scans("scans read"),
+        console.count_items("scans read"),
     )
     for note in summary.notes:
         console.hint(f"note: {note}")

@@ -31,7 +31,7 @@ def pretrain(
     """
     from fewmask.core.config import apply_settings
     from fewmask.training.pretrain import PretrainConfig
-    from fewmask.training.pretrain import pretrain as run
+    from fewmask.training.run import pretrain as run
 
     console: Console = context.obj
     said = {"steps": steps, "seed": seed}
@@ -44,7 +44,7 @@ def pretrain(
         amp=amp,
         save_minutes=save_minutes,
         score_every=score_every,
-        progress=console.show_training,
+        on_progress=console.show_training,
     )
     console.say(f"weights: {weights}")
     console.result({"weights": weights})

@@ -13,6 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fewmask.core.errors import BadConfig
@@ -49,6 +50,17 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
                 code="C02",
             )
     return cls(**values)
+
+
+def check_fields(config: Any, place: str) -> dict[str, Any]:
+    """The values of a dataclass instance as their types have them (whole numbers as floats, texts
+    as paths). Raises `BadConfig` naming the field whose value is of another kind.
+    """
+    hints = typing.get_type_hints(type(config))
+    return {
+        f.name: convert(getattr(config, f.name), hints[f.name], f"{place}.{f.name}")
+        for f in fields(config)
+    }
 
 
 def changed_settings(saved: Mapping[str, Any], usual: Any) -> dict[str, Any]:
@@ -183,6 +195,9 @@ def convert(value: Any, hint: Any, place: str) -> Any:
         kind = Real if hint is float else Integral
         if isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value):
             return hint(value)
+    elif hint is Path:
+        if isinstance(value, str | Path):
+            return Path(value)
     elif isinstance(value, hint if origin is None else origin):
         return value
     raise BadConfig(
@@ -218,6 +233,7 @@ def _type_name(hint: Any) -> str:
         int: "a whole number",
         str: "a text",
         bool: "true or false",
+        Path: "a path",
         type(None): "none",
         os.PathLike: "a path",
         Mapping: "a mapping",

@@ -25,7 +25,7 @@ def load_predictor(
 ) -> Predictor | ExternalPredictor:
     """What predicts for a finished run. Raises `BadCheckpoint` if it is not finished."""
     folder = open_finished(run)
-    if not is_external(folder.read_config()["method"]):
+    if not is_external(folder.read_record().method):
         return Predictor.load(run, device, engine)
     if engine != "torch":
         raise BadConfig(

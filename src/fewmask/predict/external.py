@@ -27,8 +27,8 @@ class ExternalPredictor:
         place = choose_device(device)
         self._place = nnunet.Place(run.path / nnunet.FOLDER, str(place), torch.get_num_threads())
         self._weights = run.weights
-        record = run.read_config()
-        self._chosen = config_from(record["method"], record["config"])
+        record = run.read_record()
+        self._chosen = config_from(record.method, record.config)
 
     def volume(self, volume: Volume) -> Prediction:
         """The mask of a whole scan."""

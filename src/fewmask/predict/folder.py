@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
+from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
 from fewmask.io.nifti import case_id_of, is_prediction, write_labels
@@ -51,10 +52,6 @@ class PredictSummary:
         return f"PredictSummary({'; '.join(parts)}; {len(self.notes)} notes)"
 
 
-Say = Callable[[int, int, str], None]
-"""Called after each case with (done, total, case id)."""
-
-
 def predict_folder(
     predictor: Predicts,
     source: Path,
@@ -62,7 +59,7 @@ def predict_folder(
     *,
     cases: list[str] | None = None,
     options: ScanOptions | None = None,
-    say: Say = lambda done, total, case: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
 
@@ -79,6 +76,7 @@ def predict_folder(
         notes=[*scans.notes, *clean_parts(out)],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
+    pace = Pace("scan", len(scans.found))
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
             volume = load()
@@ -92,7 +90,7 @@ def predict_folder(
             summary.written.append(case)
             summary.no_prompt += prediction.no_prompt
             summary.notes += [f"{case}: {note}" for note in (*volume.notes, *prediction.notes)]
-        say(done, len(scans.found), case)
+        on_progress(pace.event(done, item=case))
     if not summary.written:
         machine = all(line["exit_code"] == NoRoom.exit_code for line in summary.refused)
         raise (NoRoom if machine else BadScan)(

@@ -18,7 +18,6 @@ from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
-from fewmask.core.config import parse
 from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.placement import Placement, VolumePlacement
 from fewmask.core.recipe import Recipe
@@ -102,12 +101,10 @@ class Predictor:
         where there is none to run.
         """
         folder = open_finished(run)
-        config = folder.read_config()
-        task = parse(Task, config["task"], "task")
-        method = build(config["method"], config_from(config["method"], config["config"]), task)
+        record = folder.read_record()
+        method = build(record.method, config_from(record.method, record.config), record.task)
         load_into(method, folder.weights)
         place = choose_device(device)
-        bf16 = bool(config.get("bf16", False))
         if engine == "openvino":
             if not isinstance(method, HasSam) or place.type != "cpu":
                 raise BadConfig(
@@ -115,8 +112,8 @@ class Predictor:
                     fix="leave `engine` out",
                     code="C02",
                 )
-            use_openvino(method.sam, bf16)
-        return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bf16)
+            use_openvino(method.sam, record.bf16)
+        return cls(method, Recipe.from_dict(folder.read_recipe()), record.task, place, record.bf16)
 
     @property
     def promptable(self) -> bool:

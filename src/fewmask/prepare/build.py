@@ -4,7 +4,7 @@ recipe from all of them, then write the tables.
 
 import multiprocessing
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -16,6 +16,7 @@ import numpy as np
 
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
+from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.io.atomic import clean_parts, is_part
 from fewmask.io.case import CaseFile, write_case
@@ -106,16 +107,13 @@ class _Preparation:
         return all(case.reused for case in self.cases.values())
 
 
-OnProgress = Callable[[int, int, str], None]
-
-
 def prepare(
     data: Path,
     out: Path,
     options: PrepareOptions,
-    progress: OnProgress = lambda done, total, case: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
-    """Prepare `data` into `out`; `progress` is called with (done, total, case).
+    """Prepare `data` into `out`; `on_progress` is called after each case.
 
     Cases that fail on their own are listed in the summary and left out. Raises `BadDataset` if
     nothing is left or the folder as a whole cannot be used, `BadConfig` for options that cannot be
@@ -133,7 +131,7 @@ def prepare(
     with folder_lock(out, "prepare"):
         notes = [*layout.notes, *clean_parts(out), *clean_parts(out / "cases")]
         before = _before(out)
-        cases, refused = _read_all(layout, out, options, _reusable(before, options), progress)
+        cases, refused = _read_all(layout, out, options, _reusable(before, options), on_progress)
         refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
         if not cases:
             raise _nothing_usable(data, refused)
@@ -279,7 +277,7 @@ def _read_all(
     out: Path,
     options: PrepareOptions,
     earlier: Mapping[str, CaseRow],
-    progress: OnProgress,
+    on_progress: OnProgress,
 ) -> tuple[dict[str, _Case], list[dict[str, Any]]]:
     """Every pair read and written, in parallel; the result does not depend on the order in which
     workers finish.
@@ -288,6 +286,7 @@ def _read_all(
     arguments = [
         (pair, out, options, dict(layout.names), earlier.get(pair.case)) for pair in layout.pairs
     ]
+    pace = Pace("scan", len(layout.pairs))
     found: dict[str, _Case] = {}
     refused: list[dict[str, Any]] = []
 
@@ -296,7 +295,7 @@ def _read_all(
             found[pair.case] = result
         else:
             refused.append({"case": pair.case, **result})
-        progress(done, len(layout.pairs), pair.case)
+        on_progress(pace.event(done, item=pair.case))
 
     done = 0
     if jobs > 1:
@@ -309,7 +308,8 @@ def _read_all(
         except BrokenProcessPool:
             # Killed for memory, crashed in a decoder, or started by a script without a main guard
             # (F05): once more, here.
-            progress(done, len(layout.pairs), "a worker process died, going on in this one")
+            note = "a worker process died, going on in this one"
+            on_progress(pace.event(done, note=note))
     for pair, argument in list(zip(layout.pairs, arguments, strict=True))[done:]:
         done += 1
         take(done, pair, _prepare_or_refuse(argument))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fewmask.core.budget import Budget
 from fewmask.core.config import setting_words
 from fewmask.core.recipe import Recipe
+from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Interval, Summary, summarise
 from fewmask.evaluate.protocols import NOTES
@@ -49,7 +49,7 @@ def write_report(
     Scans with text in their pixels, which may name a person, are shown without pictures unless
     `show_burned_in`.
     """
-    config, environment = run.read_config(), run.read_environment()
+    record, environment = run.read_record(), run.read_environment()
     recipe = Recipe.from_dict(run.read_recipe())
     automatic = [score for score in scores if score.prompts == "automatic"]
     summaries = summarise(scores, prepared.patients)
@@ -58,17 +58,17 @@ def write_report(
     drawing = _Drawing(run, prepared, recipe, automatic, scan, truth, show_burned_in)
     shown = drawing.cases(order)
     page = _template().render(
-        title=_title(config),
-        sentence=_sentence(summaries, config, prepared, run),
+        title=_title(record),
+        sentence=_sentence(summaries, record, prepared, run),
         cards=shown.cards,
         hidden=max(0, len(order) - len(shown.cards)),
         stories=shown.stories,
         summaries=summaries,
         rows=_worst_rows_first(scores),
         trust=_trust(
-            run, prepared, config, environment, _prompting(shown.no_prompt) if order else []
+            run, prepared, record, environment, _prompting(shown.no_prompt) if order else []
         ),
-        command=_command(config, run, prepared),
+        command=_command(record, run),
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
         notes=_notes(prepared),
         show=_show,
@@ -143,18 +143,18 @@ def _template() -> Any:
     return environment.get_template("page.html.j2")
 
 
-def _title(config: Mapping[str, Any]) -> str:
-    return f"{', '.join(config['task']['classes'])} by {config['method']}"
+def _title(record: RunRecord) -> str:
+    return f"{', '.join(record.task.classes)} by {record.method}"
 
 
 def _sentence(
-    summaries: Sequence[Summary], config: Mapping[str, Any], prepared: Prepared, run: RunFolder
+    summaries: Sequence[Summary], record: RunRecord, prepared: Prepared, run: RunFolder
 ) -> str:
     """The one sentence a reader takes away."""
-    provided = config["provided"]
+    provided = record.provided
     budget = run.read_budget()
     learned = f"learned from {_count(budget.masks, 'outlined ' + budget.kind)}"
-    tagged = provided["tagged_scans"]
+    tagged = provided.tagged_scans
     learned += (
         f" and the image tags of {_count(tagged, 'scans')}" if tagged else " and no image tags"
     )
@@ -217,29 +217,29 @@ def _headline(case: str, scores: Sequence[CaseScore]) -> str:
 def _trust(
     run: RunFolder,
     prepared: Prepared,
-    config: Mapping[str, Any],
+    record: RunRecord,
     environment: Mapping[str, Any],
     prompting: list[tuple[str, str]],
 ) -> list[tuple[str, str]]:
     """What must be known to believe the numbers."""
-    budget, split, provided = run.read_budget(), run.read_split(), config["provided"]
+    budget, split, provided = run.read_budget(), run.read_split(), record.provided
     owners = {case for case, _ in budget.slices} | set(budget.volumes)
     tags = (
-        f"{provided['tagged_scans']} scans (two numbers per scan and class), "
-        f"{provided['tagged_slices']} slices"
+        f"{provided.tagged_scans} scans (two numbers per scan and class), "
+        f"{provided.tagged_slices} slices"
     )
-    plan = _plan(config)
+    plan = _plan(record)
     return [
         (
             "Masks a person outlined",
             f"{_count(budget.masks, budget.kind)} of {_count(len(owners), 'scans')} (draw "
             f"{budget.draw})",
         ),
-        ("Image tags a person gave", tags if provided["tagged_scans"] else "none"),
+        ("Image tags a person gave", tags if provided.tagged_scans else "none"),
         ("Validation masks", "0: the last checkpoint is used, nothing was chosen by score"),
         (
             "Slices nobody said anything about",
-            f"{provided['unknown_slices']} of {provided['slices']}",
+            f"{provided.unknown_slices} of {provided.slices}",
         ),
         *_taught_by(run, plan),
         (
@@ -249,11 +249,11 @@ def _trust(
         ),
         *prompting,
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
-        ("SAM started from", _start(config, run)),
+        ("SAM started from", _start(record, run)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
         (
             "Training",
-            f"{_steps(run, plan, config)}, seed {config['seed']}, {PRECISIONS[config['bf16']]}",
+            f"{_steps(run, plan, record)}, seed {record.seed}, {PRECISIONS[record.bf16]}",
         ),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]
@@ -275,15 +275,15 @@ def _prompting(no_prompt: int | None) -> list[tuple[str, str]]:
     ]
 
 
-def _plan(config: Mapping[str, Any]) -> Sequence[Stage]:
+def _plan(record: RunRecord) -> Sequence[Stage]:
     """The trainings of a method that has several, which has settings for them as parts; otherwise
     none is named.
     """
-    if not any(isinstance(part, dict) for part in config["config"].values()):
+    if not any(isinstance(part, dict) for part in record.config.values()):
         return ()
     from fewmask.methods import config_from, stages
 
-    return stages(config["method"], config_from(config["method"], config["config"]))
+    return stages(record.method, config_from(record.method, record.config))
 
 
 def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
@@ -292,8 +292,6 @@ def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
     """
     if not plan:
         return []
-    from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS
-
     lines = []
     for stage in plan:
         table = run.path / stage.pseudo_labels_to / CONFIDENCE
@@ -313,25 +311,25 @@ def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
     return [("Labelled by a model, then learned from", "; ".join(lines))] if lines else []
 
 
-def _steps(run: RunFolder, plan: Sequence[Stage], config: Mapping[str, Any]) -> str:
+def _steps(run: RunFolder, plan: Sequence[Stage], record: RunRecord) -> str:
     """Steps of every stage, in their order."""
     earlier = [(stage.name, RunFolder(run.path / stage.name)) for stage in plan[:-1]]
     words = [
-        f"{name}: {_count(folder.read_config()['steps'], 'steps')}"
+        f"{name}: {_count(folder.read_record().steps, 'steps')}"
         for name, folder in earlier
         if folder.exists
     ]
-    return ", then ".join([*words, _count(config["steps"], "steps")])
+    return ", then ".join([*words, _count(record.steps, "steps")])
 
 
-def _start(config: Mapping[str, Any], run: RunFolder) -> str:
+def _start(record: RunRecord, run: RunFolder) -> str:
     """Foreign knowledge that entered by pretrained weights; of a method with stages, through the
     one that has the SAM.
     """
     stage = next(
         (
             name
-            for name, part in config["config"].items()
+            for name, part in record.config.items()
             if isinstance(part, dict) and "encoder" in part
         ),
         None,
@@ -339,14 +337,14 @@ def _start(config: Mapping[str, Any], run: RunFolder) -> str:
     if stage is not None:
         earlier = RunFolder(run.path / stage)
         return (
-            _start(earlier.read_config(), earlier)
+            _start(earlier.read_record(), earlier)
             if earlier.exists
             else f"not known: the run's folder {stage} is gone"
         )
-    found = config.get("pretrained")
+    found = record.pretrained
     if found is None:
-        return "random weights" if "encoder" in config["config"] else "the method has no SAM"
-    return f"pretrained weights {Path(found['name']).name} (SHA-256 {found['sha256'][:12]})"
+        return "random weights" if "encoder" in record.config else "the method has no SAM"
+    return f"pretrained weights {Path(found.name).name} (SHA-256 {found.sha256[:12]})"
 
 
 def _recipe(recipe: Recipe) -> str:
@@ -359,7 +357,7 @@ def _recipe(recipe: Recipe) -> str:
     return f"{recipe.name}: {grid}, {window}"
 
 
-def _command(config: Mapping[str, Any], run: RunFolder, prepared: Prepared) -> str:
+def _command(record: RunRecord, run: RunFolder) -> str:
     """The training command, without paths that would name a person's folders and without what is
     default.
     """
@@ -369,38 +367,26 @@ def _command(config: Mapping[str, Any], run: RunFolder, prepared: Prepared) -> s
         "train",
         "PREPARED",
         "--method",
-        config["method"],
+        record.method,
         f"--{budget.kind}",
         budget.masks,
         "--draw",
         budget.draw,
     ]
-    words += ["--in-order"] if _in_order(budget, run, prepared) else []
-    words += ["--seed", config["seed"], "--steps", config["steps"]]
-    for setting in _settings(config):
+    words += ["--in-order"] if record.in_order else []
+    words += ["--seed", record.seed, "--steps", record.steps]
+    for setting in _settings(record):
         words += ["--set", setting]
     words += ["--out", "RUN"]
     return " ".join(shlex.quote(str(word)) for word in words)
 
 
-def _in_order(budget: Budget, run: RunFolder, prepared: Prepared) -> bool:
-    """Were the volumes taken in the order of the list? The budget says which they are,
-    and not why.
-    """
-    if budget.kind == "slices" or prepared.digest != run.read_config()["data_digest"]:
-        return False
-    ordered, drawn = (
-        prepared.draw_budget(None, budget.masks, budget.draw, way) for way in (True, False)
-    )
-    return budget == ordered != drawn
-
-
-def _settings(config: Mapping[str, Any]) -> list[str]:
+def _settings(record: RunRecord) -> list[str]:
     """Settings of a run that are not the method's defaults; of files the name only."""
     return setting_words(
         {
             name: Path(value).name if isinstance(value, str) else value
-            for name, value in changes_of(config).items()
+            for name, value in changes_of(record.method, record.config).items()
         }
     )
 

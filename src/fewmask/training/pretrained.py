@@ -2,6 +2,7 @@
 computed again.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from fewmask.blocks.sam.lora import lora_names
 from fewmask.blocks.sam.model import Encode, Recall
 from fewmask.core.errors import BadConfig
+from fewmask.core.run_record import Pretrained
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.ledger import BUNDLED, locate
 from fewmask.io.stream import sha256
@@ -25,7 +27,7 @@ random.
 """
 
 
-def find_weights(config: dict[str, Any]) -> dict[str, str] | None:
+def find_weights(config: Mapping[str, Any]) -> Pretrained | None:
     """The pretrained weights that a method's config asks for, by name and SHA-256; None for a
     random start.
 
@@ -38,17 +40,17 @@ def find_weights(config: dict[str, Any]) -> dict[str, str] | None:
     name = OWN.get(str(encoder)) if wanted == "auto" else str(wanted)
     if name is None:
         return None
-    return {"name": name, "sha256": sha256(locate(name))}
+    return Pretrained(name, sha256(locate(name)))
 
 
-def load_pretrained(method: Method, wanted: dict[str, str]) -> None:
+def load_pretrained(method: Method, wanted: Pretrained) -> None:
     """Put pretrained weights into the method's SAM; adapters stay as they are. Raises
     `BadCheckpoint` if they do not fit.
     """
     if not isinstance(method, HasSam):
         raise BadConfig("the method has no SAM to load weights into", code="C02")
     sam = method.sam
-    path: Path = locate(wanted["name"])
+    path: Path = locate(wanted.name)
     tensors = {
         lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()
     }

@@ -1,9 +1,10 @@
-"""What is asked of a training run, and what it reports while it runs."""
+"""What is asked of a training run."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fewmask.core.config import check_fields
 from fewmask.core.errors import BadConfig
 
 
@@ -54,7 +55,9 @@ class TrainRequest:
     """Save every so many steps, besides."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse what cannot be meant. Texts become paths and whole minutes a float."""
+        for name, value in check_fields(self, "training").items():
+            object.__setattr__(self, name, value)
         if (self.slices is None) == (self.volumes is None):
             raise BadConfig(
                 "say how many masks may be seen",
@@ -81,20 +84,3 @@ class TrainRequest:
                 fix="give `steps=1` or more",
                 code="C02",
             )
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """Where training stands after a step, or, without `losses`, how far the work is that `note`
-    names.
-    """
-
-    step: int
-    """Steps done, or scans."""
-    total: int
-    seconds_per_step: float
-    seconds_left: float
-    losses: dict[str, float]
-    saved_step: int
-    """The step up to which everything is on disk."""
-    note: str = ""
