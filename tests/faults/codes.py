@@ -39,24 +39,23 @@ def _readable(pairs: set[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _in_file(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
-    for function in functions:
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
         named = _assigned(function)
         for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
-            given = [*call.args, *(word.value for word in call.keywords if word.arg == "code")]
-            for code in (code for part in given for code in _codes(part)):
-                yield from ((code, text) for text in _whats(call, named))
+            yield from _in_call(call, named)
     # Codes in tables and defaults, and notes, which begin with their code.
-    parts = {
-        id(part)
+    pieces = {
+        id(piece)
         for node in ast.walk(tree)
         if isinstance(node, ast.JoinedStr)
-        for part in node.values
+        for piece in node.values
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple) and len(node.elts) > 1:
-            yield from ((code, _text(node.elts[1])) for code in _codes(node.elts[0]))
-        if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in parts:
+            code = _text(node.elts[0])
+            if _CODE.fullmatch(code):
+                yield code, _text(node.elts[1])
+        if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in pieces:
             text = _text(node)
             if _CODE.fullmatch(text):
                 yield text, ""
@@ -64,30 +63,32 @@ def _in_file(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 yield note[1], note[2]
 
 
-def _assigned(function: ast.FunctionDef) -> dict[str, list[str]]:
-    """Names of the function that hold a text, and the texts."""
-    found: dict[str, list[str]] = {}
+def _in_call(call: ast.Call, named: dict[str, list[ast.expr]]) -> Iterator[tuple[str, str]]:
+    """Each code of the call with what the call says: its first argument that is a sentence."""
+    given = [*call.args, *(word.value for word in call.keywords if word.arg == "code")]
+    sentences = [[text for text in _texts(part, named) if " " in text] for part in call.args]
+    whats = next((texts for texts in sentences if texts), [""])
+    for part in given:
+        for code in filter(_CODE.fullmatch, _texts(part, named)):
+            yield from ((code, what) for what in whats)
+
+
+def _assigned(function: ast.FunctionDef) -> dict[str, list[ast.expr]]:
+    """What the names of the function are given."""
+    found: dict[str, list[ast.expr]] = {}
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found.setdefault(node.targets[0].id, []).append(_text(node.value))
+            found.setdefault(node.targets[0].id, []).append(node.value)
     return found
 
 
-def _whats(call: ast.Call, named: dict[str, list[str]]) -> list[str]:
-    """What the error says: its first argument that is a text or holds one."""
-    for part in call.args:
-        texts = named.get(part.id, []) if isinstance(part, ast.Name) else [_text(part)]
-        if worded := [text for text in texts if " " in text]:
-            return worded
-    return [""]
-
-
-def _codes(node: ast.expr) -> list[str]:
-    """The code that stands here, or those that a conditional chooses from."""
+def _texts(node: ast.expr, named: dict[str, list[ast.expr]]) -> list[str]:
+    """All texts that this may be: of a conditional both, of a name those that it was given."""
     if isinstance(node, ast.IfExp):
-        return [*_codes(node.body), *_codes(node.orelse)]
-    text = _text(node)
-    return [text] if _CODE.fullmatch(text) else []
+        return [*_texts(node.body, named), *_texts(node.orelse, named)]
+    if isinstance(node, ast.Name):
+        return [text for value in named.get(node.id, ()) for text in _texts(value, {})]
+    return [_text(node)]
 
 
 def _text(node: ast.expr) -> str:
@@ -96,4 +97,4 @@ def _text(node: ast.expr) -> str:
         return node.value if isinstance(node.value, str) else ""
     if isinstance(node, ast.JoinedStr):
         return "".join(_text(part) or "..." for part in node.values)
-    return _text(node.body) if isinstance(node, ast.IfExp) else ""
+    return ""

@@ -29,9 +29,9 @@ class Console:
         print_line(text, sys.stderr if self.json else sys.stdout)
 
     def hint(self, text: str) -> None:
-        """A line that helps: a note, what comes next; not with --quiet."""
+        """A line that helps: a note, what comes next; not with --quiet. Settings become flags."""
         if not self.quiet:
-            self.say(text)
+            self.say(in_flags(text))
 
     def warn(self, text: str) -> None:
         """A line for people, on stderr; settings are named as flags."""
