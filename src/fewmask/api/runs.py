@@ -288,7 +288,7 @@ def train(
     BadConfig
         The request cannot be met, or `out` was made by another one.
     Interrupted
-        A signal asked to stop; the same call goes on from the last save.
+        A signal asked to stop; the same call resumes from the last save.
 
     Examples
     --------

@@ -65,7 +65,7 @@ def train_external(
         def show(epoch: int, loss: float | None) -> None:
             nonlocal pace
             done = epoch * every
-            if loss is None:  # training begins, or goes on
+            if loss is None:  # training begins, or resumes
                 pace = Pace("step", total, done)
                 return
             row = {"step": str(done - 1), "train_loss": repr(loss)}

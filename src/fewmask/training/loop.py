@@ -342,7 +342,7 @@ def _lay_out_moments(optimiser: torch.optim.Optimizer) -> None:
 
 
 def _resume_words(checkpoint: Checkpoint) -> list[str]:
-    words = [f"goes on after step {checkpoint.step}"]
+    words = [f"resumes after step {checkpoint.step}"]
     if checkpoint.skipped:
         words.append(
             f"a newer state was unusable, so {checkpoint.lost} steps are done again "

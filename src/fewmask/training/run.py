@@ -56,10 +56,10 @@ _GPU_AHEAD = 4
 
 
 def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> Path:
-    """Train, or go on with an unfinished run in `request.out`; returns the run folder's path.
+    """Train, or resume an unfinished run in `request.out`; returns the run folder's path.
 
     `on_progress` is called after each step (on a GPU: twice a second) and each scan; where it
-    returns True, training saves and stops with `Interrupted`, and the same request goes on later.
+    returns True, training saves and stops with `Interrupted`, and the same request resumes later.
 
     Raises `BadConfig` when the run folder was made from another request (C06) or lies in the
     dataset (F11), `Interrupted` after a signal (everything is saved), `TrainingFailed` when a loss
@@ -350,7 +350,7 @@ def pretrain(
     score_every: int = 1000,
     on_progress: OnProgress = ignore_progress,
 ) -> Path:
-    """Pre-train SAM, or go on with an unfinished run in `out`; returns `out/weights.safetensors`
+    """Pre-train SAM, or resume an unfinished run in `out`; returns `out/weights.safetensors`
     (half precision).
 
     `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps.
