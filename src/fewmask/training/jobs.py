@@ -87,10 +87,8 @@ class MethodJob:
     rates: list[float] = field(init=False)
     clip_norm: float = field(init=False)
 
-    memory_advice: ClassVar[str] = "--set labelled and weak smaller"
-    number_advice: ClassVar[str] = (
-        "try --set lr with a tenth of the value, or `fewmask check` on these cases"
-    )
+    memory_advice: ClassVar[str] = "make `labelled` and `weak` smaller"
+    number_advice: ClassVar[str] = "try a tenth of this lr, or `fewmask check` on these cases"
 
     def __post_init__(self) -> None:
         """Move the network to the device, then make its optimiser."""
@@ -143,8 +141,8 @@ class PretrainJob:
     total: int = field(init=False)
     seed: int = field(init=False)
 
-    memory_advice: ClassVar[str] = "--set pixels and targets smaller"
-    number_advice: ClassVar[str] = "--set lr with half the value"
+    memory_advice: ClassVar[str] = "make `pixels` and `targets` smaller"
+    number_advice: ClassVar[str] = "try half of this lr"
 
     def __post_init__(self) -> None:
         """A fresh SAM and its AdamW."""
