@@ -243,21 +243,21 @@ def test_windows_are_for_3d_methods(trained) -> None:
 def test_progress_is_told(trained, tmp_path) -> None:
     steps, scans = [], []
     run = fewmask.train(
-        trained.record["prepared"], tmp_path / "run", method="unet", slices=3, steps=2,
-        settings=["channels=(4, 8)"], on_progress=lambda event: steps.append(event.step),
+        trained.record.prepared, tmp_path / "run", method="unet", slices=3, steps=2,
+        settings=["channels=(4, 8)"], on_progress=lambda event: steps.append(event.done),
     )  # fmt: skip
     fewmask.predict_folder(
         run,
-        Path(trained.record["prepared"]).parent / "scans" / "images",
+        Path(trained.record.prepared).parent / "scans" / "images",
         tmp_path / "masks",
-        on_progress=lambda done, total, case: scans.append((done, total, case)),
+        on_progress=lambda event: scans.append((event.done, event.total, event.item)),
     )
     assert steps == [1, 2]
     assert scans[0] == (1, 5, "case_00") and len(scans) == 5
 
 
 def test_where_masks_of_a_folder_go(trained) -> None:
-    prepared = Path(trained.record["prepared"])
+    prepared = Path(trained.record.prepared)
     with pytest.raises(BadConfig, match="where should the masks go"):
         fewmask.predict_folder(trained, prepared.parent / "scans")
     summary = fewmask.predict_folder(trained, prepared, cases=["case_03"])

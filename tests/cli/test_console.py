@@ -143,9 +143,9 @@ def test_verbose_logs_get_a_line_every_ten_seconds(clock) -> None:
 
 
 def test_scans_count_down_by_their_own_pace(clock, capsys) -> None:
-    show = Console().count_scans("scans predicted")
+    show = Console().count_items("scans predicted")
     for done, case in enumerate(["a", "b", "c", "d"], 1):
-        show(done, 4, case)
+        show(ProgressEvent("scan", done, 4, item=case))
         clock.now += 20
     assert capsys.readouterr().err.splitlines() == [
         "scans predicted: 1 of 4, a",
@@ -156,13 +156,14 @@ def test_scans_count_down_by_their_own_pace(clock, capsys) -> None:
 
 
 def test_timing_before_the_first_step_is_counted(capsys) -> None:
-    event = ProgressEvent(7, 20, 0.0, 0.0, {}, 0, "timing 20 steps on this machine: 7 of 20")
+    event = ProgressEvent("step", 7, 20, note="timing 20 steps on this machine: 7 of 20")
     Console().show_training(event)
     assert capsys.readouterr().err == "timing 20 steps on this machine: 7 of 20\n"
 
 
 def test_a_step_shows_losses_as_losses_and_its_note_before(capsys) -> None:
-    event = ProgressEvent(4, 9, 1.5, 7.5, {"dice": 0.25, "ce": 0.5}, 2, "resumes after step 3")
+    losses = {"dice": 0.25, "ce": 0.5}
+    event = ProgressEvent("step", 4, 9, 1.5, 7.5, "", losses, 2, "resumes after step 3")
     Console().show_training(event)
     out, err = capsys.readouterr()
     assert out == "resumes after step 3\n"
@@ -174,7 +175,7 @@ def test_a_step_shows_losses_as_losses_and_its_note_before(capsys) -> None:
 
 def test_quiet_keeps_what_was_asked_for_and_what_is_wrong(capsys) -> None:
     console = Console(quiet=True)
-    console.count_scans("scans read")(1, 2, "a")
+    console.count_items("scans read")(ProgressEvent("scan", 1, 2, item="a"))
     console.hint("note: nothing")
     console.say("Dice 0.9")
     console.warn("case_01: cut off")

@@ -53,9 +53,9 @@ def test_three_threads_ahead_give_the_same_patches(prepared) -> None:
         for index in (0, 1, 2, 3, 9, 10):
             first, again = alone.batch(index), three.batch(index)
             assert first.names == again.names
-            assert torch.equal(first.labelled.image, again.labelled.image)
-            assert torch.equal(first.labelled.mask, again.labelled.mask)
-            assert torch.equal(first.unlabelled.image, again.unlabelled.image)
+            a, b = required(first.labelled), required(again.labelled)
+            assert torch.equal(a.image, b.image) and torch.equal(a.mask, b.mask)
+            assert torch.equal(required(first.unlabelled).image, required(again.unlabelled).image)
 
 
 def test_one_labelled_volume_is_drawn_again_and_the_others_stay_unlabelled(prepared) -> None:

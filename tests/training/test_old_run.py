@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewmask.benchmark.score import score_run, write_run_report
+from fewmask.benchmark.score import score_run
 from fewmask.core.errors import BadConfig
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json, write_json
 from fewmask.io.weights import load_tensors
+from fewmask.report.run import write_run_report
 from fewmask.training import TrainRequest, train
 from tests.scans import prepare_scans
 

@@ -9,6 +9,7 @@ from fewmask.blocks.losses import sam_mask_losses
 from fewmask.blocks.sam import build_sam, size_named
 from fewmask.core.batch import Step
 from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.core.progress import ProgressEvent
 from fewmask.io.run import States
 from fewmask.io.weights import load_tensors
 from fewmask.synth.prompt import Targets, choose_targets
@@ -138,7 +139,7 @@ def test_f07_memory_that_does_not_suffice_is_told_in_words(tmp_path, monkeypatch
 
 
 def test_a_state_that_had_to_be_passed_over_is_told(tmp_path) -> None:
-    def stop(event) -> bool:
+    def stop(event: ProgressEvent) -> bool:
         return event.done == 2
 
     with pytest.raises(Interrupted, match="after step 2 of 4"):

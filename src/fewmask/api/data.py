@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.api.arguments import File, Spacing, Trust, checked, path_or_none, scan_options
+from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.prepare.build import PrepareSummary
 from fewmask.prepare.build import prepare as run_prepare
 from fewmask.prepare.check import CheckReport
@@ -165,7 +166,7 @@ def prepare(
     follow_links
         Accept links that leave the folder.
     on_progress
-        Called after each scan with (done, total, case).
+        Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
     Returns
     -------

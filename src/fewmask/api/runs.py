@@ -507,7 +507,7 @@ def predict_folder(
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
     on_progress
-        Called after each scan with (done, total, case).
+        Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
     Returns
     -------

@@ -19,7 +19,7 @@ from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import write_text
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import PRECISIONS, RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv
 from fewmask.io.text import read_json
 from fewmask.report.cards import Card, make_card, make_story

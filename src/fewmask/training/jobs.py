@@ -87,7 +87,7 @@ class MethodJob:
     rates: list[float] = field(init=False)
     clip_norm: float = field(init=False)
 
-    memory_advice: ClassVar[str] = "make labelled and weak smaller, as in `labelled=2` and `weak=2`"
+    memory_advice: ClassVar[str] = "make `labelled` and `weak` smaller"
     number_advice: ClassVar[str] = "try a tenth of this lr, or `fewmask check` on these cases"
 
     def __post_init__(self) -> None:
@@ -141,9 +141,7 @@ class PretrainJob:
     total: int = field(init=False)
     seed: int = field(init=False)
 
-    memory_advice: ClassVar[str] = (
-        "make pixels and targets smaller, as in `pixels=65536` and `targets=7`"
-    )
+    memory_advice: ClassVar[str] = "make `pixels` and `targets` smaller"
     number_advice: ClassVar[str] = "try half of this lr"
 
     def __post_init__(self) -> None:

@@ -27,14 +27,14 @@ random.
 """
 
 
-def find_weights(config: Mapping[str, Any]) -> Pretrained | None:
-    """The pretrained weights that a method's config asks for, by name and SHA-256; None for a
+def find_weights(settings: Mapping[str, Any]) -> Pretrained | None:
+    """The pretrained weights that a method's settings ask for, by name and SHA-256; None for a
     random start.
 
     Nothing is substituted: weights that are named or belong to the encoder and are not here raise
     `BadCheckpoint`.
     """
-    wanted, encoder = config.get("weights"), config.get("encoder")
+    wanted, encoder = settings.get("weights"), settings.get("encoder")
     if wanted is None or wanted == "none":
         return None
     name = OWN.get(str(encoder)) if wanted == "auto" else str(wanted)

@@ -70,7 +70,7 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
         raise BadConfig(
             "the run folder lies inside the prepared dataset, which takes no other files",
             where=str(request.out),
-            fix="choose another folder with `out`",
+            fix="choose another `out`",
             code="F11",
         )
     if request.threads:
@@ -196,7 +196,7 @@ class Session:
             raise BadConfig(
                 "the run folder was made from another request",
                 where=[str(run.path), *differences[:8]],
-                fix="use the first command again, or another folder with `out`",
+                fix="use the first command again, or another `out`",
                 code="C06",
             )
         return saved
@@ -394,6 +394,6 @@ def _claim_pretraining(out: Path, config: PretrainConfig, device: torch.device) 
         raise BadConfig(
             "the folder was made from another request",
             where=[str(out), *changed],
-            fix="use the first command again, or another folder with `out`",
+            fix="use the first command again, or another `out`",
             code="C06",
         )
