@@ -18,6 +18,7 @@ test: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 COVERAGE_CORE=$(TRACER) $(BIN)/python -m pytest -n 2 -m "not slow" -q $(COVERAGE)
+	@rm -f .coverage.*  # what killed processes left
 	@$(if $(COVERAGE),echo "lines that the tests run: $$($(BIN)/coverage report --format=total) %; the least covered files:")
 	@$(if $(COVERAGE),$(BIN)/coverage report --sort=cover | head -12)
 

@@ -233,7 +233,7 @@ MUTANTS = (
     ),
     _mutant(
         "ramp-constant", "blocks/ramp.py",
-        "math.exp(-5 *", "math.exp(-3 *", "blocks/test_prompts.py", "blocks/test_semi.py",
+        "math.exp(-5 *", "math.exp(-3 *", "blocks/test_prompts.py",
     ),
     _mutant(
         "schedule-starts-at-nothing", "blocks/ramp.py",

@@ -22,7 +22,7 @@ from fewmask.blocks.prompts import (
     rasterise_boxes,
     rasterise_points,
 )
-from fewmask.blocks.ramp import linear_ramp, warm_cosine
+from fewmask.blocks.ramp import linear_ramp, sigmoid_ramp, warm_cosine
 from fewmask.core.batch import Step
 from fewmask.core.randomness import rng
 from tests.narrow import required
@@ -154,6 +154,12 @@ def test_resnet_38() -> None:
     assert round(sum(weight.numel() for weight in net.parameters()) / 1e6, 1) == 23.6
     features, logits = net.eval()(torch.rand(1, 1, 64, 64))
     assert features.shape == (1, 512, 2, 2) and logits.shape == (1, 1)
+
+
+def test_sigmoid_ramp_by_hand() -> None:
+    """exp(-5), exp(-5 / 4) and 1."""
+    ramp = [sigmoid_ramp(Step(index, 10)) for index in (0, 5, 10)]
+    assert ramp == pytest.approx([0.006738, 0.286505, 1], abs=1e-6)
 
 
 def test_ramps() -> None:

@@ -191,6 +191,13 @@ def test_sam_mix_protocol_scores_positive_slices_in_pixels() -> None:
     assert score.hd_px == pytest.approx((0 + 5) / 2)
 
 
+def test_jaccard_by_hand() -> None:
+    """Three voxels, two of them true: Dice 2 * 2 / 5, Jaccard 2 / 3."""
+    pred, truth = volume((0, 0, 0), (0, 0, 1), (0, 0, 2)) > 0, volume((0, 0, 0), (0, 0, 1)) > 0
+    scores = score_la_2018(pred, truth)
+    assert (scores.dice, scores.jaccard) == pytest.approx((0.8, 2 / 3))
+
+
 def test_la_protocol_flatters_empties_as_its_papers_do() -> None:
     score = score_la_2018(volume() > 0, volume((0, 1, 1)) > 0)
     assert (score.dice, score.hd95_voxel, score.asd_voxel, score.empty) == (0.0, 0.0, 0.0, True)
