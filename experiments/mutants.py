@@ -59,19 +59,19 @@ MUTANTS = (
     # evaluate
     _mutant(
         "hd95-percentile", "evaluate/surfaces.py",
-        "max(np.percentile(self.to_truth, 95), np.percentile(self.to_pred, 95))",
-        "max(np.percentile(self.to_truth, 90), np.percentile(self.to_pred, 90))",
+        "np.percentile(distances, 95) for distances in directed",
+        "np.percentile(distances, 90) for distances in directed",
         "evaluate/test_scores.py",
     ),
     _mutant(
         "hd95-smaller-direction", "evaluate/surfaces.py",
-        "max(np.percentile(self.to_truth, 95)", "min(np.percentile(self.to_truth, 95)",
+        "max(np.percentile(distances, 95)", "min(np.percentile(distances, 95)",
         "evaluate/test_scores.py",
     ),
     _mutant(
         "hd95-not-pooled", "evaluate/surfaces.py",
-        "np.percentile(np.concatenate([self.to_truth, self.to_pred]), 95)",
-        "np.percentile(self.to_truth, 95)", "evaluate/test_scores.py",
+        "np.percentile(self._pooled, 95)",
+        "np.percentile(self.pred_to_truth_mm, 95)", "evaluate/test_scores.py",
     ),
     _mutant(
         "volume-error-sign", "evaluate/scores.py",
@@ -168,11 +168,11 @@ MUTANTS = (
     ),
     _mutant(
         "dicom-slope", "io/dicom.py",
-        'one.number("RescaleSlope", 1.0)', "1.0", "io/test_dicom.py",
+        'instance.number("RescaleSlope", 1.0)', "1.0", "io/test_dicom.py",
     ),
     _mutant(
         "gzip-checksum-unread", "io/stream.py",
-        "while found <= CHUNK and (piece := self._some(CHUNK)):\n            found += len(piece)",
+        "while found <= CHUNK and (piece := self._next(CHUNK)):\n            found += len(piece)",
         "pass", "faults/test_corpus.py",
     ),
     _mutant(
@@ -195,12 +195,12 @@ MUTANTS = (
     ),
     _mutant(
         "twins-in-two-parts", "prepare/splits.py",
-        "if row.patient in chosen or group[case] in chosen", "if row.patient in chosen",
+        "if row.patient in chosen or owner[case] in chosen", "if row.patient in chosen",
         "prepare/test_splits.py",
     ),
     _mutant(
         "too-few-to-learn-from", "prepare/splits.py",
-        "for row in rows.values()}) - 3)", "for row in rows.values()}) - 1)",
+        "len(patients) - 3)", "len(patients) - 1)",
         "prepare/test_splits.py",
     ),
     # data
@@ -261,7 +261,7 @@ MUTANTS = (
     ),
     _mutant(
         "montage-order", "blocks/montage.py",
-        "zip(divmod(place, n), self.patch[1:]", "zip(divmod(place, n)[::-1], self.patch[1:]",
+        "row, column = divmod(place, n)", "column, row = divmod(place, n)",
         "blocks/test_montage.py",
     ),
     # predict
