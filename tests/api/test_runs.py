@@ -5,6 +5,7 @@ are in test_readme.py.
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import nibabel as nib
@@ -193,7 +194,7 @@ def test_probabilities_of_a_3d_method_are_its_mask_s(tmp_path) -> None:
 
 
 def test_what_a_program_of_its_own_cannot_give(bright, monkeypatch) -> None:
-    monkeypatch.setattr(BrightRun, "record", {"method": "nnunet"})
+    monkeypatch.setattr(BrightRun, "record", SimpleNamespace(method="nnunet"))
     array = np.arange(8.0).reshape(2, 2, 2)
     with pytest.raises(BadConfig, match="program of its own"):
         bright.predict(array, spacing_mm=(1, 1, 1), probabilities=True)
@@ -220,7 +221,7 @@ def test_a_run_is_a_path_and_tells_its_losses(trained, tmp_path) -> None:
     assert (trained / "losses.csv").exists()
     assert [row["step"] for row in trained.history] == [0, 1, 2]
     assert all(set(row) == {"step", "ce", "dice"} for row in trained.history)
-    assert trained.record["method"] == "unet" and trained.metrics == []
+    assert trained.record.method == "unet" and trained.metrics == []
     assert repr(trained) == f"TrainedRun({trained}, unet, 3 slices, 3 steps, 0 scores)"
 
 

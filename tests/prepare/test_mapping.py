@@ -187,5 +187,5 @@ def test_a_mapping_says_the_same_as_lines() -> None:
     ],
 )
 def test_a_mapping_that_cannot_be_meant(labels) -> None:
-    with pytest.raises(BadConfig, match="label '"):
+    with pytest.raises(BadConfig, match="`labels` '"):
         check_labels(labels)
