@@ -277,7 +277,6 @@ class BadLine(Line):
 def late(monkeypatch) -> None:
     """Losses are read now and then, as on a GPU."""
     monkeypatch.setattr("fewmask.training.loop.reads_late", lambda device: True)
-    monkeypatch.setattr("fewmask.training.loop.describe", lambda device: {})
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
@@ -313,8 +312,7 @@ def test_read_late_the_run_is_the_same_and_every_loss_is_logged(
     )
 
 
-def test_read_late_a_run_resumes_to_the_same_bits(prepared, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("fewmask.training.loop.reads_late", lambda device: True)
+def test_read_late_a_run_resumes_to_the_same_bits(prepared, tmp_path, late) -> None:
     train(request(prepared, tmp_path / "whole"))
     with pytest.raises(Interrupted):
         train(request(prepared, tmp_path / "cut"), lambda event: True)
