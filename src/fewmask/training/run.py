@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fewmask.blocks.device import choose_device
-from fewmask.blocks.memory import channels_last
+from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.core.batch import BatchSpec, Step, Task
 from fewmask.core.budget import Budget, draw_slices, draw_volumes
 from fewmask.core.errors import BadConfig
@@ -35,7 +35,7 @@ from fewmask.training.batch_norm import renew_norms
 from fewmask.training.external import describe_external, plan_steps, train_external
 from fewmask.training.hardware import choose_bf16, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
-from fewmask.training.loop import Loop, SaveClock, memory_in_words, take_step
+from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.pretrain import PretrainConfig
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
 from fewmask.training.request import TrainRequest
@@ -80,10 +80,11 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
     plan = plan_stages(request)
     check_plan(plan, prepared, budget)
     session = Session(request, prepared, budget, device, plan, on_progress)
-    if not RunFolder(request.out).weights.exists():
-        for stage in plan[:-1]:
-            session.train_stage(stage)
-    return session.train_stage(plan[-1])
+    with memory_in_words(device, "the last save is whole", MethodJob.memory_advice):
+        if not RunFolder(request.out).weights.exists():
+            for stage in plan[:-1]:
+                session.train_stage(stage)
+        return session.train_stage(plan[-1])
 
 
 def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
@@ -234,12 +235,10 @@ class Session:
 
             def try_first(bf16: bool) -> None:
                 job.bf16 = bf16
-                with memory_in_words(job):
-                    take_step(job, first, Step(0, _TRIAL))
+                take_step(job, first, Step(0, _TRIAL))
 
             def try_step(index: int) -> None:
-                with memory_in_words(job):
-                    take_step(job, job.batch(index), Step(index, _TRIAL))
+                take_step(job, job.batch(index), Step(index, _TRIAL))
 
             bf16 = choose_bf16(self.request.amp, self.device, try_first)
             job.bf16, steps = bf16, record.steps
@@ -354,12 +353,14 @@ def pretrain(
     (half precision).
 
     `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps.
-    Raises `BadConfig` when `out` was made from another config, and what `Loop.run` raises.
+    Raises `BadConfig` when `out` was made from another config, `NoRoom` where memory does not
+    suffice (F07), and what `Loop.run` raises.
     """
     out.mkdir(parents=True, exist_ok=True)
     final = out / "weights.safetensors"
     place = choose_device(device)
-    with folder_lock(out, "pretrain"):
+    no_memory = memory_in_words(place, "the last save is whole", PretrainJob.memory_advice)
+    with folder_lock(out, "pretrain"), no_memory:
         clean_parts(out)
         _claim_pretraining(out, config, place)
         if final.exists():
