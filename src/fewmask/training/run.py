@@ -33,7 +33,7 @@ from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training.batch_norm import renew_norms
 from fewmask.training.external import describe_external, plan_steps, train_external
-from fewmask.training.hardware import choose_bf16, describe, mean_step
+from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.pretrain import PretrainConfig
@@ -310,6 +310,12 @@ class Session:
         label = None
         if stage.online_teacher:
             label = online_labels(self.request.out, stage, self.device)
+        if self.request.compile:
+            compile_networks(method)
+        # Patches have one shape, so trying cuDNN's algorithms once pays. Which is quickest may
+        # differ from run to run, which must not be where the same bits are asked for.
+        exact = torch.are_deterministic_algorithms_enabled()
+        torch.backends.cudnn.benchmark = method.batch_spec.patch is not None and not exact
         return MethodJob(
             method, loader.batch, record.steps, record.seed, self.device, record.bf16, label
         )
@@ -328,15 +334,15 @@ class Session:
             )
         folder = self.request.out / stage.pseudo_labels_from if stage.pseudo_labels_from else None
         trust = getattr(stage.config, "trust", 0.0)
-        seed, ahead = self.request.seed, _ahead(self.device)
+        seed, ahead = self.request.seed, _ahead(self.device, self.request.workers)
         return open_loader(self.prepared, self.budget, spec, seed, folder, trust, ahead)
 
 
-def _ahead(device: torch.device) -> Ahead:
+def _ahead(device: torch.device, workers: int | None) -> Ahead:
     """On a CPU one batch ahead, since training wants the cores; a GPU leaves them free."""
     if device.type != "cuda":
-        return Ahead()
-    return Ahead(max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1)), pin=True)
+        return Ahead(workers or 1)
+    return Ahead(workers or max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1)), pin=True)
 
 
 def pretrain(
