@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fewmask.core.batch import BatchSpec, Probabilities, Task
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import Volume
 from fewmask.io.nifti import read_labels
@@ -273,3 +273,16 @@ def test_other_windows_make_another_predictor() -> None:
         plain.with_windows(stride=(1, 9, 8))
     with pytest.raises(BadConfig, match="for 3D methods"):
         predictor().with_windows(batch=5)
+
+
+@pytest.mark.parametrize(("patch", "fix"), [(None, ""), ((4, 8, 8), "make `windows` smaller")])
+def test_f07_memory_that_does_not_suffice_is_told_in_words(monkeypatch, patch, fix) -> None:
+    def full(image):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = predictor()
+    model.windows = patch and Windows(patch)
+    monkeypatch.setattr(model.method, "predict", full)
+    with pytest.raises(NoRoom, match="memory is full") as caught:
+        model.volume(scan((0, 1, 2), (0, 0, 0))[0])
+    assert (caught.value.code, caught.value.fix) == ("F07", fix)

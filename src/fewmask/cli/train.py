@@ -60,6 +60,18 @@ def train(
     amp: str = typer.Option(
         "auto", help="bfloat16: auto (probed), on, off.", rich_help_panel=options.MACHINE
     ),
+    compile_: bool = typer.Option(
+        False,
+        "--compile",
+        help="Let torch.compile write kernels: a minute at first, then faster (GPU).",
+        rich_help_panel=options.MACHINE,
+    ),
+    workers: int | None = typer.Option(
+        None,
+        min=1,
+        help="Threads that make batches: one on a CPU, up to four beside a GPU.",
+        rich_help_panel=options.MACHINE,
+    ),
     embeddings: Path | None = typer.Option(
         None,
         help="Folder for the embeddings of a frozen encoder, shared between runs.",
@@ -89,7 +101,8 @@ def train(
         prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw,
         in_order=in_order, seed=seed, minutes=minutes, steps=steps, encoder=encoder,
         settings=tuple(settings), until=until, device=device, threads=threads,
-        amp=amp, save_minutes=save_minutes, save_steps=save_steps,  # type: ignore[arg-type]
+        amp=amp, compile=compile_, workers=workers,  # type: ignore[arg-type]
+        save_minutes=save_minutes, save_steps=save_steps,
         embeddings=embeddings, embeddings_gib=embeddings_gib,
     )  # fmt: skip
     run = run_train(request, console.show_training)

@@ -4,7 +4,7 @@ by one batch and the label map.
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from fewmask.blocks.device import choose_device
-from fewmask.blocks.memory import channels_last
+from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
 from fewmask.core.errors import BadCheckpoint, BadConfig
@@ -27,6 +27,12 @@ from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
 from fewmask.methods._method import HasSam, Method, PresenceAware, Promptable
 from fewmask.predict.presence import smooth_presence
+from fewmask.predict.restore import (
+    SliceRestorer,
+    VolumeRestorer,
+    classes_of,
+    confidence_of,
+)
 from fewmask.predict.windows import Windows, slide
 
 Engine = Literal["torch", "openvino"]
@@ -128,10 +134,11 @@ class Predictor:
         `probabilities` is filled, background first, a few slices at a time; it is the only thing of
         its size, and may be a file mapped into memory.
         """
-        if self.windows is not None:
-            return self._run_windows(volume, self.windows, probabilities)
-        own = self.method.predict
-        return self._run(volume, lambda image, _: own(image), True, probabilities)
+        with self._memory_in_words():
+            if self.windows is not None:
+                return self._run_windows(volume, self.windows, probabilities)
+            own = self.method.predict
+            return self._run(volume, lambda image, _: own(image), True, probabilities)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
@@ -148,7 +155,8 @@ class Predictor:
         def answer(image: Tensor, slices: list[int]) -> Probabilities:
             return method.segment(image, boxes_t[slices].to(image.device))
 
-        return self._run(volume, answer)
+        with self._memory_in_words():
+            return self._run(volume, answer)
 
     def with_windows(
         self,
@@ -184,6 +192,7 @@ class Predictor:
         was judged to hold, if the method has that.
         """
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        restorer = SliceRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
         records: dict[int, dict[str, Any]] = {}
         present = np.zeros((volume.shape[0], self.task.k), np.float32)
@@ -192,10 +201,10 @@ class Predictor:
             for slices, image in self.images(volume, wanted):
                 with self._inference():
                     probs = predict(image.to(self.device), slices)
-                restored = placement.restore(probs.probs.float().cpu().numpy())
-                labels[slices] = restored.argmax(1).astype(np.uint8)
+                restored = restorer.restore(probs.probs)
+                labels[slices] = classes_of(restored, 1)
                 if probabilities is not None:
-                    probabilities[:, slices] = restored.swapaxes(0, 1)
+                    probabilities[:, slices] = restored.swapaxes(0, 1).numpy(force=True)
                 if probs.present is not None:
                     present[slices] = probs.present.float().cpu().numpy()
                 records.update(_prompt_records(probs, slices, placement))
@@ -233,38 +242,44 @@ class Predictor:
         """
         placement = VolumePlacement.of(volume.shape, volume.spacing_mm, self.recipe)
         scaled = self.recipe.scale(volume.intensities(), self.bounds(volume))
-        placed = torch.from_numpy(placement.place(scaled))
+        # Windows are cut, summed and restored on the device: only labels leave it.
+        placed = torch.from_numpy(placement.place(scaled)).to(self.device)
+        restorer = VolumeRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
         confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
 
         def predict(cut: Tensor) -> Tensor:
             with self._inference():
-                return self.method.predict(cut.to(self.device)).probs.cpu()
+                return self.method.predict(cut).probs
 
         # Two counts of slices run side by side, the network's and the scan's. `kept` holds the
         # network's finished slices that are still needed, from its slice `first` on. Slices of the
         # scan before `d` are written; those from `d` to `end` now have all they are made of.
         first = d = 0
-        kept = np.zeros((self.task.k + 1, 0, *placement.shape[1:]), np.float32)
+        kept = placed.new_zeros((self.task.k + 1, 0, *placement.shape[1:]))
         for block in slide(placed, windows, predict):
-            kept = np.concatenate([kept, block.numpy()], 1)
+            kept = torch.cat([kept, block], 1)
             end = d
             while end < volume.shape[0] and placement.rows_for(end).stop <= first + kept.shape[1]:
                 end += 1
             for start in range(d, end, self.batch):
                 stop = min(start + self.batch, end)
-                probs = placement.restore(kept, first, range(start, stop))
-                labels[start:stop] = probs.argmax(0).astype(np.uint8)
+                probs = restorer.restore(kept, first, range(start, stop))
+                labels[start:stop] = classes_of(probs, 0)
                 if probabilities is not None:
-                    probabilities[:, start:stop] = probs
+                    probabilities[:, start:stop] = probs.numpy(force=True)
                 if confidence is not None:
-                    of_255 = np.round(255 * probs.max(0).clip(0, 1))
-                    confidence[start:stop] = of_255.astype(np.uint8)
+                    confidence[start:stop] = confidence_of(probs)
             d = end
             if d < volume.shape[0]:
                 drop = placement.rows_for(d).start - first
                 kept, first = kept[:, drop:], first + drop
         return Prediction(LabelMap(labels, volume.grid), None, 0, confidence)
+
+    def _memory_in_words(self) -> AbstractContextManager[None]:
+        advice = ["make `windows` smaller"] if self.windows else []
+        advice += ["use the CPU"] if self.device.type != "cpu" else []
+        return memory_in_words(self.device, "no mask was made", ", or ".join(advice))
 
     @contextmanager
     def _inference(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy
 import torch
+from torch import nn
 
 from fewmask.version import __version__
 
@@ -52,12 +53,15 @@ def choose_bf16(
     probed for about a second.
 
     Turn by turn, and the quickest of each counts: what else the machine does only ever adds time.
+    On a GPU too, unless it only emulates bfloat16: where kernels take longer to launch than to run,
+    its casts cost more than they save. There `step` must wait for the device.
     """
     if amp != "auto":
         return amp == "on"
     if device.type == "cuda":
-        result: bool = torch.cuda.is_bf16_supported()
-        return result
+        with torch.cuda.device(device):  # the one that is asked for
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                return False
     step(False)
     step(True)
     quickest = {False: math.inf, True: math.inf}
@@ -69,6 +73,19 @@ def choose_bf16(
             quickest[bf16] = min(quickest[bf16], time.perf_counter() - start)
         rounds += 1
     return quickest[True] < 0.9 * quickest[False]
+
+
+_COMPILED = ("VNet", "UNet")
+"""Networks whose kernels torch.compile may write; MONAI, whose the second is, is slow to import."""
+
+
+def compile_networks(method: nn.Module, backend: str = "inductor") -> None:
+    """Let torch.compile write kernels for the method's V-Nets and U-Nets, for the shapes they see;
+    weights keep their names.
+    """
+    for part in method.modules():
+        if type(part).__name__ in _COMPILED:
+            part.compile(dynamic=False, backend=backend)
 
 
 def mean_step(step: Callable[[int], None], steps: int, places: int = 10) -> float:

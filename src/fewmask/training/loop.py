@@ -8,8 +8,7 @@ device until then.
 
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from fewmask.core.batch import Step
-from fewmask.core.errors import NoRoom, TrainingFailed
+from fewmask.core.errors import TrainingFailed
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.io.run import Checkpoint, States
 from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser
@@ -143,8 +142,7 @@ class Loop:
         """Steps until the end, with everything saved; `note` goes out with the first event.
 
         Raises `Interrupted` after a signal, or when the callback asks to stop (everything is
-        saved), `TrainingFailed` when a number is not finite, `NoRoom` where memory does not
-        suffice.
+        saved), `TrainingFailed` when a number is not finite.
         """
         pace = Pace("step", self.job.total, self.done)
         self.clock.restart()
@@ -172,9 +170,8 @@ class Loop:
         return f"after step {self.done} of {self.job.total}"
 
     def _step(self) -> None:
-        with memory_in_words(self.job):
-            batch = self.job.batch(self.done)
-            losses, finite = take_step(self.job, batch, self._at(self.done), self._watch)
+        batch = self.job.batch(self.done)
+        losses, finite = take_step(self.job, batch, self._at(self.done), self._watch)
         if not finite:
             raise self._failure(losses)
         self._unread.append(losses)
@@ -285,30 +282,6 @@ def take_step(
         watch.step(step.index, torch.isfinite(total) & torch.isfinite(norm))
     job.after_step(step)
     return told, True
-
-
-@contextmanager
-def memory_in_words(job: Job) -> Iterator[None]:
-    """Raise `NoRoom` where memory does not suffice for a step."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        raise NoRoom(
-            f"{'the GPU' if job.device.type == 'cuda' else 'the machine'}'s memory is full",
-            where=str(error).splitlines()[0] if str(error) else (),
-            did="the last save is whole",
-            fix=job.memory_advice,
-            code="F07",
-        ) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """On a CPU torch raises a bare `RuntimeError`; its words differ by system."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
 
 
 def _largest_gradient(network: torch.nn.Module) -> str:

@@ -39,6 +39,14 @@ class TrainRequest:
     threads: int | None = None
     amp: Literal["auto", "on", "off"] = "auto"
     """bfloat16: probed, on, off."""
+    compile: bool = False
+    """Let torch.compile write kernels for V-Nets and U-Nets: up to a minute before the first step,
+    shorter steps on a GPU.
+    """
+    workers: int | None = None
+    """Threads that make batches ahead; None = one on a CPU, up to four beside a GPU. No batch
+    depends on it.
+    """
     until: str | None = None
     """Stop after this stage of a method that has several; its run folder lies in the run's."""
     reuse_from: Path | None = None

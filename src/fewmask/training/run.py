@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fewmask.blocks.device import choose_device
-from fewmask.blocks.memory import channels_last
+from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.core.batch import BatchSpec, Step, Task
 from fewmask.core.budget import Budget, draw_slices, draw_volumes
 from fewmask.core.errors import BadConfig
@@ -33,9 +33,9 @@ from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training.batch_norm import renew_norms
 from fewmask.training.external import describe_external, plan_steps, train_external
-from fewmask.training.hardware import choose_bf16, describe, mean_step
+from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
-from fewmask.training.loop import Loop, SaveClock, memory_in_words, take_step
+from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.pretrain import PretrainConfig
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
 from fewmask.training.request import TrainRequest
@@ -80,10 +80,11 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
     plan = plan_stages(request)
     check_plan(plan, prepared, budget)
     session = Session(request, prepared, budget, device, plan, on_progress)
-    if not RunFolder(request.out).weights.exists():
-        for stage in plan[:-1]:
-            session.train_stage(stage)
-    return session.train_stage(plan[-1])
+    with memory_in_words(device, "the last save is whole", MethodJob.memory_advice):
+        if not RunFolder(request.out).weights.exists():
+            for stage in plan[:-1]:
+                session.train_stage(stage)
+        return session.train_stage(plan[-1])
 
 
 def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
@@ -234,12 +235,10 @@ class Session:
 
             def try_first(bf16: bool) -> None:
                 job.bf16 = bf16
-                with memory_in_words(job):
-                    take_step(job, first, Step(0, _TRIAL))
+                take_step(job, first, Step(0, _TRIAL))
 
             def try_step(index: int) -> None:
-                with memory_in_words(job):
-                    take_step(job, job.batch(index), Step(index, _TRIAL))
+                take_step(job, job.batch(index), Step(index, _TRIAL))
 
             bf16 = choose_bf16(self.request.amp, self.device, try_first)
             job.bf16, steps = bf16, record.steps
@@ -311,6 +310,12 @@ class Session:
         label = None
         if stage.online_teacher:
             label = online_labels(self.request.out, stage, self.device)
+        if self.request.compile:
+            compile_networks(method)
+        # Patches have one shape, so trying cuDNN's algorithms once pays. Which is quickest may
+        # differ from run to run, which must not be where the same bits are asked for.
+        exact = torch.are_deterministic_algorithms_enabled()
+        torch.backends.cudnn.benchmark = method.batch_spec.patch is not None and not exact
         return MethodJob(
             method, loader.batch, record.steps, record.seed, self.device, record.bf16, label
         )
@@ -329,15 +334,15 @@ class Session:
             )
         folder = self.request.out / stage.pseudo_labels_from if stage.pseudo_labels_from else None
         trust = getattr(stage.config, "trust", 0.0)
-        seed, ahead = self.request.seed, _ahead(self.device)
+        seed, ahead = self.request.seed, _ahead(self.device, self.request.workers)
         return open_loader(self.prepared, self.budget, spec, seed, folder, trust, ahead)
 
 
-def _ahead(device: torch.device) -> Ahead:
+def _ahead(device: torch.device, workers: int | None) -> Ahead:
     """On a CPU one batch ahead, since training wants the cores; a GPU leaves them free."""
     if device.type != "cuda":
-        return Ahead()
-    return Ahead(max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1)), pin=True)
+        return Ahead(workers or 1)
+    return Ahead(workers or max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1)), pin=True)
 
 
 def pretrain(
@@ -354,12 +359,14 @@ def pretrain(
     (half precision).
 
     `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps.
-    Raises `BadConfig` when `out` was made from another config, and what `Loop.run` raises.
+    Raises `BadConfig` when `out` was made from another config, `NoRoom` where memory does not
+    suffice (F07), and what `Loop.run` raises.
     """
     out.mkdir(parents=True, exist_ok=True)
     final = out / "weights.safetensors"
     place = choose_device(device)
-    with folder_lock(out, "pretrain"):
+    no_memory = memory_in_words(place, "the last save is whole", PretrainJob.memory_advice)
+    with folder_lock(out, "pretrain"), no_memory:
         clean_parts(out)
         _claim_pretraining(out, config, place)
         if final.exists():

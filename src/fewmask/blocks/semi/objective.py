@@ -90,8 +90,7 @@ def follow(teacher: VNet, student: VNet, step: Step, decay: float) -> None:
     inputs (R9).
     """
     keep = min(1 - 1 / (step.index + 1), decay)
-    for average, current in zip(teacher.parameters(), student.parameters(), strict=True):
-        average.lerp_(current, 1 - keep)
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - keep)
     for copy_of, statistic in zip(teacher.buffers(), student.buffers(), strict=True):
         copy_of.copy_(statistic)
 
