@@ -20,7 +20,7 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 COVERAGE_CORE=$(TRACER) $(BIN)/python -m pytest -n 2 -m "not slow" -q $(COVERAGE)
 	@rm -f .coverage.*  # what killed processes left
 	@$(if $(COVERAGE),echo "lines that the tests run: $$($(BIN)/coverage report --format=total) %; the least covered files:")
-	@$(if $(COVERAGE),$(BIN)/coverage report --sort=cover | head -12)
+	@$(if $(COVERAGE),$(BIN)/coverage report --sort=cover | sed -n 1,12p)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -q
