@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 export OMP_WAIT_POLICY := passive
+# Counting the lines that tests run costs nearly nothing from Python 3.12 on and up to a third of the time on 3.11; `make test COVERAGE=` goes without.
+COVERAGE ?= --cov --cov-report=
+TRACER = $$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
 
 .PHONY: demo test slow notebook clean
 
@@ -14,7 +17,10 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" -q
+	OMP_NUM_THREADS=1 COVERAGE_CORE=$(TRACER) $(BIN)/python -m pytest -n 2 -m "not slow" -q $(COVERAGE)
+	@rm -f .coverage.*  # what killed processes left
+	@$(if $(COVERAGE),echo "lines that the tests run: $$($(BIN)/coverage report --format=total) %; the least covered files:")
+	@$(if $(COVERAGE),$(BIN)/coverage report --sort=cover | head -12)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -q
@@ -30,4 +36,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf .venv demo notebooks/sam_mix_demo build dist src/fewmask.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv demo notebooks/sam_mix_demo build dist src/fewmask.egg-info .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.*

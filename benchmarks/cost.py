@@ -17,6 +17,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,17 +58,20 @@ def time_prepare(data: Path, label: list[str]) -> dict[str, object]:
 def time_step(prepared: Path, method: str, slices: int) -> dict[str, object]:
     """Whole training steps (data, forward, backward, optimiser) as the loop runs them."""
     folder = Path(tempfile.mkdtemp())
-    stamps: list[float] = []
+    stamps: list[tuple[int, float]] = []
 
     def stamp(progress: ProgressEvent) -> None:
-        stamps.append(time.perf_counter())
+        stamps.append((progress.done, time.perf_counter()))
 
     train(
         TrainRequest(prepared=prepared, method=method, out=folder / "run", slices=slices, steps=24),
-        progress=stamp,
+        on_progress=stamp,
     )
     shutil.rmtree(folder)
-    gaps = [b - a for a, b in itertools.pairwise(stamps[3:])]
+    gaps = [
+        (b - a) / (n - m)
+        for (m, a), (n, b) in itertools.pairwise(stamps[3:] if len(stamps) > 4 else stamps)
+    ]
     return {
         "method": method,
         "seconds_per_step": round(statistics.median(gaps), 3),
@@ -106,10 +110,13 @@ def main() -> None:
     verb.add_argument("run", type=Path)
     verb.add_argument("scan", type=Path)
     arguments = vars(parser.parse_args())
-    measure = {"prepare": time_prepare, "step": time_step, "predict": time_predict}[
-        arguments.pop("verb")
-    ]
-    print(json.dumps({**measure(**arguments), **peak_mib()}))  # type: ignore[operator]
+    measures: dict[str, Callable[..., dict[str, object]]] = {
+        "prepare": time_prepare,
+        "step": time_step,
+        "predict": time_predict,
+    }
+    measure = measures[arguments.pop("verb")]
+    print(json.dumps({**measure(**arguments), **peak_mib()}))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from fewmask.blocks.memory import channels_last
 from fewmask.core.batch import Batch, Labelled, Step, Task, Unlabelled
 from fewmask.methods import build, canvas_sam, cfr, vnet
 from fewmask.methods._method import Method
+from fewmask.training.jobs import MethodJob
 from fewmask.training.loop import take_step
 
 GEOMETRIES = {
@@ -43,9 +44,8 @@ def seconds(call: Callable[[], object]) -> float:
 
 def stepper(method: Method, batch: Batch) -> Callable[[], object]:
     """One optimiser step of `method` on `batch`."""
-    optimiser = method.optimiser()
-    rates = [group["lr"] for group in optimiser.param_groups]
-    return lambda: take_step(method, optimiser, batch, Step(0, 100), CPU, True, rates)
+    job = MethodJob(method, lambda index: batch, total=100, seed=0, device=CPU, bf16=True)
+    return lambda: take_step(job, batch, Step(0, 100))
 
 
 def measure(geometry: str, repeats: int) -> dict[str, object]:

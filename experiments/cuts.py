@@ -11,6 +11,7 @@ its boxes with true ones on slices that hold the structure. Nothing is trained a
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from boxes import iou
@@ -29,7 +30,8 @@ def main(path: Path) -> None:
     run, predictor = RunFolder.open(path), Predictor.load(path)
     prepared = run.open_prepared()
     for cut in CUTS:
-        predictor.method.config = replace(predictor.method.config, cam_cut=cut)  # type: ignore[arg-type, type-var]
+        config: Any = predictor.method.config
+        predictor.method.config = replace(config, cam_cut=cut)
         dice, overlaps = [], []
         for case in run.read_split().test:
             with prepared.case(case) as file:

@@ -38,10 +38,10 @@ def main(path: Path) -> None:
             side = image.shape[-1]
             with torch.no_grad():
                 features = method.sam.encode(image).float()
-                first = method._look(features, side)
-                query = method._query(features, first.boxes, side)
+                first = method.classify(features, side)
+                query = method.feedback_query(features, first.boxes, side)
                 corrected = feedback(features, query)
-                look = method._look(corrected, side)
+                look = method.classify(corrected, side)
                 change = corrected - features
                 there = (
                     query.flatten(1).any(1) & query.roll(1, 0).flatten(1).any(1) & (len(image) > 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fewmask.benchmark.score import ORACLE
+from fewmask.benchmark.rows import ORACLE
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.evaluate.protocols import score_sam_mix

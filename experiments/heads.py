@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.cam import attention_logits
+from fewmask.blocks.cam import attention_pool
 from fewmask.blocks.losses import attention_guide
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Step, Task
@@ -59,8 +59,8 @@ def places(head: nn.Module, embedding: Tensor) -> tuple[Tensor, None]:
 
 def attended(head: nn.Module, embedding: Tensor) -> tuple[Tensor, Tensor]:
     """The head's second answer, where its first one looks; and the looks."""
-    looks, finds = head(embedding.movedim(1, -1)).unbind(-1)
-    return attention_logits(looks.detach()[:, None], finds[:, None])[:, 0], looks
+    attention, value = head(embedding.movedim(1, -1)).unbind(-1)
+    return attention_pool(attention.detach()[:, None], value[:, None])[:, 0], attention
 
 
 def fresh(side: int, head: Literal["places", "pooled"] = "places") -> AdaSam:

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from fewmask.benchmark.compare import differences, group, spread, structures, table
-from fewmask.benchmark.rows import Row, read_rows
-from fewmask.benchmark.score import ORACLE
+from fewmask.benchmark.rows import ORACLE, RunRow, read_rows
 from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
 from fewmask.io.text import read_text, read_toml
@@ -40,19 +39,18 @@ tags.
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 
 
-def measured(tables: dict[str, list[Row]], method: str) -> list[list[str]]:
+def measured(tables: dict[str, list[RunRow]], method: str) -> list[list[str]]:
     """A line per sweep, setting, budget and set of scans; automatic masks only."""
     lines = []
     for sweep, rows in tables.items():
-        for setting, runs in group(
-            [row for row in rows if row["method"] == method and row["prompts"] != ORACLE]
-        ).items():
-            for domain in dict.fromkeys(row["domain"] for row in runs):
-                here = [row for row in runs if row["domain"] == domain]
-                dice = spread(here, "dice")
+        automatic = [row for row in rows if row.method == method and row.prompts != ORACLE]
+        for setting, runs in group(automatic).items():
+            for domain in dict.fromkeys(row.domain for row in runs):
+                scored = [row for row in runs if row.domain == domain]
+                dice = spread(scored, "dice")
                 link = f"[{sweep}](../../experiments/{sweep}.toml)"
                 settings = f"`{setting.written}`" if setting.written else ""
-                numbers = [dice.text(3), spread(here, "hd95_mm").text(1)]
+                numbers = [dice.text(3), spread(scored, "hd95_mm").text(1)]
                 lines.append(
                     [link, settings, setting.budget, setting.time, str(dice.runs), domain, *numbers]
                 )
@@ -66,52 +64,51 @@ def page(text: str, lines: list[list[str]], sweeps: Iterable[str] = ()) -> str:
     own = text.partition(MARK)[0].rstrip("\n") + "\n"
     if not lines:
         return own
-    return (
-        f"{own}\n{MARK}\n## "
-        f"Measured\n\n{noted(markdown([HEADS, ['---'] * len(HEADS), *lines]), sweeps)}"
-    )
+    return f"{own}\n{MARK}\n## Measured\n\n{noted(markdown(HEADS, lines), sweeps)}"
 
 
-def noted(told: str, sweeps: Iterable[str]) -> str:
+def noted(text: str, sweeps: Iterable[str]) -> str:
     """A table, and below it what it does not say yet about the scans of these sweeps."""
-    notes = dict.fromkeys(
-        NOTES.get(read_toml(HERE / f"{sweep}.toml")["data"], "") for sweep in sweeps
-    )
-    return told + "".join(f"\n{note}\n" for note in notes if note not in told)
+    data = [read_toml(HERE / f"{sweep}.toml")["data"] for sweep in sweeps]
+    notes = dict.fromkeys(NOTES.get(name, "") for name in data)
+    return text + "".join(f"\n{note}\n" for note in notes if note not in text)
 
 
-def markdown(lines: list[list[str]]) -> str:
-    """A table; its second line holds dashes."""
+def markdown(heads: list[str], body: list[list[str]]) -> str:
+    """A table."""
+    lines = [heads, ["---"] * len(heads), *body]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def paired(rows: list[Row], protocol: Protocol, against: str) -> str:
+def paired(rows: list[RunRow], protocol: Protocol, against: str) -> str:
     """A line per setting, budget and time: difference in Dice to `against`, 95 % interval, patients
     in which it is higher.
 
     Times stand in a column of their own where not all are the same. The last column, if it is
     needed, names precisions, or strides of windows, that are not the same.
     """
-    domains = list(dict.fromkeys(row["domain"] for row in rows))
+    columns = list(dict.fromkeys(row.domain for row in rows))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
-    pairs = differences(rows, against, protocol)
-    for pair in pairs:
+    times: set[str] = set()
+    for pair in differences(rows, against, protocol):
+        times |= {pair.a.time, pair.b.time}
         time = pair.a.time if pair.a.time == pair.b.time else f"{pair.a.time} against {pair.b.time}"
         line = lines.setdefault((f"`{pair.a.name}`", pair.a.budget, time), {})
         line[pair.domain] = str(pair.difference)
         if pair.unlike:
             line["unlike"] = pair.unlike
-    domains += ["unlike"] if any("unlike" in line for line in lines.values()) else []
-    told = 3 if len({time for pair in pairs for time in (pair.a.time, pair.b.time)}) > 1 else 2
-    heads = [f"minus `{against}`", "budget", "time"][:told] + domains
-    body = [
-        [*key[:told], *(found.get(domain, "") for domain in domains)]
-        for key, found in lines.items()
-    ]
-    return markdown([heads, ["---"] * len(heads), *body])
+    if any("unlike" in line for line in lines.values()):
+        columns.append("unlike")
+    keys = [f"minus `{against}`", "budget", "time"]
+    shown = len(keys) if len(times) > 1 else len(keys) - 1
+    body = []
+    for key, line in lines.items():
+        cells = [line.get(column, "") for column in columns]
+        body.append([*key[:shown], *cells])
+    return markdown([*keys[:shown], *columns], body)
 
 
-def chosen(rows: list[Row], part: str | None) -> list[Row]:
+def chosen(rows: list[RunRow], part: str | None) -> list[RunRow]:
     """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or
     those of one method.
 
@@ -121,7 +118,7 @@ def chosen(rows: list[Row], part: str | None) -> list[Row]:
     if part is None:
         return rows
     if part != "methods":
-        return [row for row in rows if row["method"] == part]
+        return [row for row in rows if row.method == part]
     groups = group(rows)
     plain = {(setting.method, setting.budget) for setting in groups if not setting.settings}
     own = {
@@ -131,14 +128,15 @@ def chosen(rows: list[Row], part: str | None) -> list[Row]:
         or setting.settings in BESIDE
         or (setting.method, setting.budget) not in plain
     }
-    draws: dict[str, set[str]] = {}
+    draws: dict[str, set[int]] = {}
     for setting, runs in own.items():
-        here = {row["draw"] for row in runs}
+        ran = {row.draw for row in runs}
         if setting.settings not in BESIDE:
-            draws[setting.budget] = draws.get(setting.budget, here) & here
-    return [
-        row for setting, runs in own.items() for row in runs if row["draw"] in draws[setting.budget]
-    ]
+            draws[setting.budget] = draws.get(setting.budget, ran) & ran
+    kept: list[RunRow] = []
+    for setting, runs in own.items():
+        kept += [row for row in runs if row.draw in draws[setting.budget]]
+    return kept
 
 
 def results(text: str) -> str:
@@ -146,7 +144,7 @@ def results(text: str) -> str:
 
     def exchange(found: re.Match[str]) -> str:
         start, kind, sweep, part, protocol, against, end = found.groups()
-        rows = chosen(list(read_rows(HERE / "rows" / f"{sweep}.csv")), part)
+        rows = chosen(read_rows(HERE / "rows" / f"{sweep}.csv"), part)
         named = cast(Protocol, protocol)
         kinds = {"table": table, "structures": structures}
         new = f"{kinds[kind](rows, named)}\n" if kind in kinds else paired(rows, named, against)
@@ -157,19 +155,16 @@ def results(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Every page with measured parts, as it should be."""
-    files = sorted((HERE / "rows").glob("*.csv"))
-    tables: dict[str, list[Row]] = {
-        file.stem: list(read_rows(file))
-        for file in files
-        if (HERE / f"{file.stem}.toml").exists() and "-dev" not in file.stem
-    }
+    tables: dict[str, list[RunRow]] = {}
+    for file in sorted((HERE / "rows").glob("*.csv")):
+        if (HERE / f"{file.stem}.toml").exists() and "-dev" not in file.stem:
+            tables[file.stem] = read_rows(file)
 
     def exchanged(path: Path) -> str:
-        own = [
-            sweep
-            for sweep, rows in tables.items()
-            if any(row["method"] == path.stem for row in rows)
-        ]
+        own = []
+        for sweep, rows in tables.items():
+            if any(row.method == path.stem for row in rows):
+                own.append(sweep)
         return page(read_text(path), measured(tables, path.stem), own)
 
     return {

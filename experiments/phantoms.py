@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/phantoms"))
     work = parser.parse_args().work
     cases = write_phantoms(work / "scans", TRAIN_CASES + TEST_CASES)
-    scores = {"threshold": [], "median filter, then threshold": []}
+    scores: dict[str, list[float]] = {"threshold": [], "median filter, then threshold": []}
     for case in cases[TRAIN_CASES:]:
         scan = read_volume(work / "scans" / "images" / f"{case}.nii.gz").intensities()
         truth = read_labels(work / "scans" / "labels" / f"{case}.nii.gz").voxels == LABELS["liver"]

@@ -11,7 +11,9 @@ logit say, fitted to the tags of the training scans. One structure.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -28,7 +30,7 @@ from fewmask.predict.folder import load_prepared
 def there(prepared: Prepared, case: str) -> np.ndarray:
     """Slices that hold it: of a training scan, its tags."""
     with prepared.case(case) as file:
-        return (file.labels(range(file.shape[0])) > 0).any((1, 2))
+        return np.array([mask.any() for mask in file.labels(range(file.shape[0]))])
 
 
 def fitted(logits: np.ndarray, truth: np.ndarray) -> float:
@@ -39,7 +41,7 @@ def fitted(logits: np.ndarray, truth: np.ndarray) -> float:
         return float(np.mean(np.logaddexp(0, z) - truth * z))
 
     slope, offset = minimize(loss, [1.0, 0.0]).x
-    return -offset / slope
+    return float(-offset / slope)
 
 
 def main(path: Path) -> None:
@@ -48,13 +50,19 @@ def main(path: Path) -> None:
     prepared = run.open_prepared()
     predictor = load_predictor(path)
 
-    def learned(case: str) -> list[dict]:
-        return predictor.volume(load_prepared(prepared, case)).prompts["slices"]
+    def learned(case: str) -> list[dict[str, Any]]:
+        prompts = predictor.volume(load_prepared(prepared, case)).prompts
+        if prompts is None:
+            raise SystemExit(f"{path}: its method asks for no prompts")
+        return list(prompts["slices"])
 
-    def tested(case: str) -> list[dict]:
-        return read_json(run.predictions / f"{case}.prompts.json", max_bytes=2**28)["slices"]
+    def tested(case: str) -> list[dict[str, Any]]:
+        file = run.predictions / f"{case}.prompts.json"
+        return list(read_json(file, max_bytes=2**28)["slices"])
 
-    def gather(cases: tuple[str, ...], ask) -> tuple[np.ndarray, np.ndarray]:
+    def gather(
+        cases: tuple[str, ...], ask: Callable[[str], list[dict[str, Any]]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         lines = [
             (line["present"][0], truth[line["d"]])
             for case in cases

@@ -43,7 +43,7 @@ COLUMNS = [
     "sam",
     "sam_best",
 ]
-SETS: dict[str, tuple[str, dict[str, tuple[int, ...]]]] = {
+SETS: dict[str, tuple[str, dict[str, tuple[int | str, ...]]]] = {
     "ct-abdomen": (
         "ct-liver",
         {"liver": (6,), "spleen": (1,), "right kidney": (2,), "left kidney": (3,), "aorta": (8,)},
@@ -85,7 +85,8 @@ def ellipse(box: torch.Tensor, side: int) -> torch.Tensor:
     x0, y0, x1, y1 = box.tolist()
     centre = torch.arange(side) + 0.5
     u, v = (centre - (x0 + x1) / 2) / ((x1 - x0) / 2), (centre - (y0 + y1) / 2) / ((y1 - y0) / 2)
-    return v[:, None] ** 2 + u[None, :] ** 2 <= 1
+    inside: torch.Tensor = v[:, None] ** 2 + u[None, :] ** 2 <= 1
+    return inside
 
 
 def slices_of(masks: np.ndarray, index: int) -> list[int]:

@@ -10,12 +10,12 @@ import pytest
 from jaxtyping import install_import_hook
 
 # The hook must stand before anything of fewmask is imported.
-_ROOMS = [
-    room.parent.name
-    for room in (Path(__file__).parents[1] / "src/fewmask").glob("*/__init__.py")
-    if room.parent.name != "cli"
+_PACKAGES = [
+    package.parent.name
+    for package in (Path(__file__).parents[1] / "src/fewmask").glob("*/__init__.py")
+    if package.parent.name != "cli"
 ]
-_HOOK = install_import_hook([f"fewmask.{room}" for room in _ROOMS], "beartype.beartype")
+_HOOK = install_import_hook([f"fewmask.{package}" for package in _PACKAGES], "beartype.beartype")
 
 import torch  # noqa: E402
 

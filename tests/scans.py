@@ -1,8 +1,9 @@
-"""Small scans for tests of several rooms: a few phantoms, cut down in size, with complete or
+"""Small scans for tests of several packages: a few phantoms, cut down in size, with complete or
 partial masks.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,13 +39,14 @@ def write_scans(folder: Path, count: int = 5) -> list[str]:
     return cases
 
 
-def prepare_scans(folder: Path, count: int = 5, **options: object) -> Prepared:
+def prepare_scans(folder: Path, count: int = 5, **options: Any) -> Prepared:
     """Scans and their prepared dataset: complete masks, tags from them, the last two cases for
     testing.
     """
     cases = write_scans(folder / "scans", count)
     write_split(folder / "split.toml", Split(tuple(cases[:-2]), (), tuple(cases[-2:])))
-    chosen = {
+    chosen: dict[str, Any] = {
+        "labels": {"liver": (6,)},
         "recipe": "ct",
         "masks": "complete",
         "tags": "from-masks",
@@ -52,5 +54,5 @@ def prepare_scans(folder: Path, count: int = 5, **options: object) -> Prepared:
         "jobs": 1,
         **options,
     }
-    prepare(folder / "scans", folder / "prepared", PrepareOptions(labels={"liver": (6,)}, **chosen))  # type: ignore[arg-type]
+    prepare(folder / "scans", folder / "prepared", PrepareOptions(**chosen))
     return Prepared.open(folder / "prepared")

@@ -78,8 +78,8 @@ def test_masks_of_prepared_cases_are_read_behind_the_gate_only() -> None:
     assert callers == {
         "data/label_guard.py",
         "prepare/build.py",
-        "prepare/exchange.py",
-        "benchmark/score.py",
+        "prepare/convert.py",
+        "report/run.py",
     }
     others = {
         path
@@ -98,6 +98,17 @@ def test_no_bare_except_and_no_silent_pass() -> None:
                 assert not all(isinstance(line, ast.Pass) for line in node.body), (
                     f"{path}:{node.lineno} hides an error"
                 )
+
+
+def test_processes_are_spawned_as_windows_and_macos_do() -> None:
+    """A forked process inherits threads and locks; Windows cannot fork."""
+    pools = [
+        ast.unparse(call)
+        for tree in TREES.values()
+        for call in calls(tree)
+        if name_of(call) in ("ProcessPoolExecutor", "multiprocessing.Pool", "os.fork")
+    ]
+    assert pools and all("mp_context=multiprocessing.get_context('spawn')" in p for p in pools)
 
 
 def test_help_is_light() -> None:

@@ -4,25 +4,29 @@ committed rows say.
 
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fewmask import methods
+from fewmask.benchmark.rows import RunRow
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "methods"
 SCRIPT = runpy.run_path(str(ROOT / "experiments" / "pages.py"))
 
 
-def row(**changed: str) -> dict[str, str]:
-    base = {
-        "method": "unet", "settings": "", "slices": "5", "volumes": "", "draw": "0", "seed": "0",
-        "minutes": "", "steps": "7",
-        "domain": "test", "prompts": "automatic", "dice": "0.5", "hd95_mm": "4",
-        "precision": "", "stride": "",
-    }  # fmt: skip
-    return {**base, **changed}
+ROW = RunRow(
+    method="unet", settings="", slices=5, volumes=None, draw=0, seed=0, minutes=None, steps=7,
+    domain="test", patient="p", case="p", label="liver", prompts="automatic", status="ok",
+    dice=0.5, nsd=1.0, hd95_mm=4.0, hd_mm=5.0, assd_mm=1.0, volume_error_ml=0.0,
+)  # fmt: skip
+
+
+def row(**changed: Any) -> RunRow:
+    return replace(ROW, **changed)
 
 
 def test_no_page_is_behind_its_rows() -> None:
@@ -33,8 +37,8 @@ def test_no_page_is_behind_its_rows() -> None:
 def test_runs_are_averaged_and_bounds_left_out() -> None:
     rows = [
         row(),
-        row(draw="1", dice="0.7", hd95_mm="6"),
-        row(prompts="oracle-box", dice="0.9"),
+        row(draw=1, dice=0.7, hd95_mm=6.0),
+        row(prompts="oracle-box", dice=0.9),
         row(method="vnet"),
     ]
     (line,) = SCRIPT["measured"]({"ct-liver": rows}, "unet")
@@ -80,17 +84,17 @@ def test_a_line_per_structure() -> None:
 
 
 def test_part_of_a_sweep_is_each_method_as_it_is_or_one_method_with_its_changes() -> None:
-    changed = row(settings="a=1", dice="0.6")
-    only = row(method="sam_pp", slices="0", settings="coarse=cam")
+    changed = row(settings="a=1", dice=0.6)
+    only = row(method="sam_pp", slices=0, settings="coarse=cam")
     rows = [row(), changed, row(method="sam_pp"), only]
     chosen = SCRIPT["chosen"]
     assert chosen(rows, None) == rows and chosen(rows, "unet") == rows[:2]
     assert chosen(rows, "methods") == [row(), row(method="sam_pp"), only]
     second = [
-        row(draw="1"),
-        row(draw="1", method="sam_pp"),
-        row(draw="2"),
-        row(draw="1", slices="0", method="unet"),
+        row(draw=1),
+        row(draw=1, method="sam_pp"),
+        row(draw=2),
+        row(draw=1, slices=0, method="unet"),
     ]
     assert chosen([*rows, *second], "methods") == [
         row(),
@@ -122,30 +126,22 @@ def test_below_a_table_of_scans_cropped_around_the_truth_that_is_said_once() -> 
 
 
 def test_unlike_precisions_of_a_difference_stand_in_a_column_of_their_own() -> None:
-    rows = [row(precision="float32", patient="p", case="p", **{"class": "liver"}) for _ in range(2)]
-    rows[1] |= {"method": "vnet", "dice": "0.7"}
-    assert "unlike" not in SCRIPT["paired"](rows, "default", "unet")
-    rows[1]["precision"] = "bfloat16"
-    heads, _, line = SCRIPT["paired"](rows, "default", "unet").splitlines()
+    unet, vnet = row(precision="float32"), row(method="vnet", dice=0.7, precision="float32")
+    assert "unlike" not in SCRIPT["paired"]([unet, vnet], "default", "unet")
+    half = replace(vnet, precision="bfloat16")
+    heads, _, line = SCRIPT["paired"]([unet, half], "default", "unet").splitlines()
     assert heads == "| minus `unet` | budget | test | unlike |" and line.endswith(
         " | bfloat16 against float32 |"
     )
 
 
 def test_differences_between_unlike_times_say_both() -> None:
-    rows = [
-        row(minutes="", steps=steps, patient="p", case="p", **{"class": "liver"})
-        for steps in ("400", "1200")
-    ]
-    long, short = (
-        rows[1] | {"method": "vnet", "dice": "0.7"},
-        rows[0] | {"method": "cps", "dice": "0.7"},
-    )
-    assert "time" not in SCRIPT["paired"](
-        [rows[0], long | {"steps": "400"}, short], "default", "unet"
-    )
+    rows = [row(steps=400), row(steps=1200)]
+    long, short = row(steps=1200, method="vnet", dice=0.7), row(steps=400, method="cps", dice=0.7)
+    same = [rows[0], replace(long, steps=400), short]
+    assert "time" not in SCRIPT["paired"](same, "default", "unet")
     heads, _, *lines = SCRIPT["paired"](
-        [*rows, long, short | {"steps": "300"}], "default", "unet"
+        [*rows, long, replace(short, steps=300)], "default", "unet"
     ).splitlines()
     assert heads == "| minus `unet` | budget | time | test |"
     said = [line.split("|")[3].strip() for line in lines]

@@ -18,8 +18,8 @@ def test_python_lines(tmp_path: Path) -> None:
         "case,first_slice,last_slice\n" + "".join(f"{case},2,5\n" for case in cases)
     )
     (lines,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    changed = lines.replace("(1,)", "(6,)").replace("minutes=10", "steps=2")
-    assert changed.count("(6,)") == changed.count("steps=2") == 1
+    changed = lines.replace(": 1}", ": 6}").replace("minutes=10", "steps=2")
+    assert changed.count(": 6}") == changed.count("steps=2") == 1
     check = "\nassert mask.voxels.shape == (8, 32, 32), mask.voxels.shape\n"
     check += "from fewmask.io.nifti import read_labels\nfrom pathlib import Path\n"
     check += "assert (read_labels(Path('new_mask.nii.gz')).voxels == mask.voxels).all()\n"

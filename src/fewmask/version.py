@@ -1,3 +1,3 @@
-"""The version of the package, importable by every room."""
+"""The version of the package, importable by every layer."""
 
 __version__ = "0.1.0"

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from fewmask.benchmark.rows import read_rows
-from fewmask.benchmark.score import score_folders, score_run, write_run_report
+from fewmask.benchmark.score import score_folders, score_run
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadCheckpoint, BadDataset
 from fewmask.io.nifti import read_labels, write_labels
@@ -13,6 +13,7 @@ from fewmask.io.prepared import write_split
 from fewmask.io.text import read_json, write_json
 from fewmask.prepare.build import prepare
 from fewmask.prepare.options import PrepareOptions
+from fewmask.report.run import write_run_report
 from fewmask.training import TrainRequest, train
 from tests.scans import prepare_scans, write_scans
 
@@ -60,7 +61,7 @@ def again(folder, cases: int = 5, **changes: object) -> None:
         folder / "scans",
         folder / "prepared",
         PrepareOptions(recipe="ct", masks="complete", jobs=1, **chosen),
-    )  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize("change", ["labels", "swapped", "gone"])

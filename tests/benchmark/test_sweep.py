@@ -5,10 +5,11 @@ rows give the tables.
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fewmask.benchmark.rows import add_rows, read_rows
+from fewmask.benchmark.rows import COLUMNS, add_rows, read_rows, to_texts
 from fewmask.benchmark.score import score_bound
 from fewmask.benchmark.sweep import Plan, plan_runs, read_plan, run_sweep
 from fewmask.core.errors import BadConfig, BadDataset
@@ -18,6 +19,7 @@ from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import Predictor, load_predictor
 from tests.cli.test_commands import fewmask
+from tests.narrow import Settings, watched
 from tests.scans import write_scans
 
 SMALL = {"channels": [4, 8], "labelled": 2}
@@ -47,38 +49,38 @@ def plan_file(folder: Path, **changes: object) -> Path:
     return path
 
 
-def go(folder: Path, plan: Plan, **options: object):
+def go(folder: Path, plan: Plan, **options: Any):
     """Run the sweep and return its summary and rows."""
     rows = folder / "rows" / "plan.csv"
     said: list[str] = []
     summary = run_sweep(
         plan, folder / "data", folder / "work", rows, device="cpu", say=said.append, **options
-    )  # type: ignore[arg-type]
+    )
     return summary, read_rows(rows)
 
 
 def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
     plan = read_plan(plan_file(tmp_path))
     first, rows = go(tmp_path, plan, part=(1, 2))
-    assert [row["draw"] for row in rows] == ["0"] * 4 and len(first.done) == 1
+    assert [row.draw for row in rows] == [0] * 4 and len(first.done) == 1
     again, rows = go(tmp_path, plan)
     assert again.there == first.done and len(again.done) == 1 and len(rows) == 8
     last, same = go(tmp_path, plan)
     assert (len(last.done), len(last.there), same) == (0, 2, rows)
-    home = [row for row in rows if (row["domain"], row["draw"]) == ("test", "0")]
-    far = [row for row in rows if (row["domain"], row["draw"]) == ("far", "0")]
-    assert [row["case"] for row in home] == ["case_03", "case_04"]
-    assert [row["dice"] for row in home] == [row["dice"] for row in far], (
+    home = [row for row in rows if (row.domain, row.draw) == ("test", 0)]
+    far = [row for row in rows if (row.domain, row.draw) == ("far", 0)]
+    assert [row.case for row in home] == ["case_03", "case_04"]
+    assert [row.dice for row in home] == [row.dice for row in far], (
         "the same scans and truth, twice"
     )
-    assert all(row["sam_mix_slices"] == "4" for row in rows)
+    assert all(row.sam_mix_slices == 4 for row in rows)
     records = [
-        RunFolder.open(tmp_path / "work" / run.name / "run").read_config()
+        RunFolder.open(tmp_path / "work" / run.name / "run").read_record()
         for run in plan_runs(plan)
     ]
-    probed = [(str(index), PRECISIONS[record["bf16"]]) for index, record in enumerate(records)]
-    assert {row["steps"] for row in rows} == {"2"} and {
-        (row["draw"], row["precision"]) for row in rows
+    probed = [(index, PRECISIONS[record.bf16]) for index, record in enumerate(records)]
+    assert {row.steps for row in rows} == {2} and {
+        (row.draw, row.precision) for row in rows
     } == set(probed)
 
 
@@ -88,26 +90,25 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
     """
     plan = replace(read_plan(plan_file(tmp_path)), protocol="la-2018")
     _, rows = go(tmp_path, plan, part=(1, 2))
-    assert all(row["sam_mix_dice"] == "" and row["la_2018_asd_voxel"] for row in rows)
-    assert all(row["la_2018_dice"] == row["dice"] for row in rows)
+    assert all(row.sam_mix_dice is None and row.la_2018_asd_voxel is not None for row in rows)
+    assert all(row.la_2018_dice == row.dice for row in rows)
     older = tmp_path / "older.csv"
-    names = [name for name in rows[0] if not name.startswith(("sam_mix", "la_2018"))]
+    names = [name for name in COLUMNS if not name.startswith(("sam_mix", "la_2018"))]
     write_csv(
         older,
         [*names, "scanner"],
-        [{**{name: row[name] for name in names}, "scanner": "A"} for row in rows],
+        [{**{name: to_texts(row)[name] for name in names}, "scanner": "A"} for row in rows],
     )
-    assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows]
-    assert all(row["la_2018_dice"] == "" for row in read_rows(older))
-    add_rows(older, [{**rows[0], "draw": 7}])
-    assert [row["la_2018_dice"] for row in read_rows(older)] == [""] * len(rows) + [
-        rows[0]["la_2018_dice"]
-    ]
-    assert [row["scanner"] for row in read_rows(older)] == ["A"] * len(rows) + [""], (
+    assert [row.dice for row in read_rows(older)] == [row.dice for row in rows]
+    assert all(row.la_2018_dice is None for row in read_rows(older))
+    add_rows(older, [replace(rows[0], draw=7)])
+    paper = [row.la_2018_dice for row in read_rows(older)]
+    assert paper == [None] * len(rows) + [rows[0].la_2018_dice]
+    assert [row.others["scanner"] for row in read_rows(older)] == ["A"] * len(rows) + [""], (
         "a column of theirs stays"
     )
-    add_rows(older, [{**rows[0], "draw": 7, "dice": 0.5}])
-    assert [row["dice"] for row in read_rows(older)] == [row["dice"] for row in rows] + ["0.5"], (
+    add_rows(older, [replace(rows[0], draw=7, dice=0.5)])
+    assert [row.dice for row in read_rows(older)] == [row.dice for row in rows] + [0.5], (
         "the same run, anew"
     )
 
@@ -115,12 +116,8 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
 def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
     """At home and elsewhere; a stride that leaves gaps fails the run, and no row is written."""
     strides: list[tuple[int, int, int] | None] = []
-    inner = Predictor._run_windows
-    monkeypatch.setattr(
-        Predictor,
-        "_run_windows",
-        lambda self, *args: (strides.append(self.stride), inner(self, *args))[1],
-    )
+    note = watched(Predictor._run_windows, lambda self, *_: strides.append(self.windows.stride))
+    monkeypatch.setattr(Predictor, "_run_windows", note)
     grid = {
         "method": ["vnet"],
         "volumes": [1],
@@ -134,7 +131,7 @@ def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
     assert strides[4:] == [(16, 16, 8)] * 4 and len(summary.done) == 1, (
         "no mask of the other windows is taken for these"
     )
-    assert [row["stride"] for row in rows] == ["16,16,8"] * 4
+    assert [row.stride for row in rows] == ["16,16,8"] * 4
     summary, _ = go(tmp_path, replace(plan, stride=(16, 16, 8)))
     assert len(strides) == 8 and len(summary.there) == 1
     gaps, rows = go(
@@ -152,18 +149,19 @@ def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:
         "set": {"encoder": "tiny", "classifier_width": 8},
     }
     _, rows = go(tmp_path, read_plan(plan_file(tmp_path, runs=[grid])))
-    found = {(row["domain"], row["prompts"]): row for row in rows if row["case"] == "case_03"}
+    found = {(row.domain, row.prompts): row for row in rows if row.case == "case_03"}
     assert len(found) == 4 and len(rows) == 8
     same = ("dice", "hd95_mm", "sam_mix_dice", "sam_mix_slices")
     for prompts in ("automatic", "oracle-box"):
-        assert [found["test", prompts][name] for name in same] == [
-            found["far", prompts][name] for name in same
-        ]
+        home, far = found["test", prompts], found["far", prompts]
+        assert [getattr(home, name) for name in same] == [getattr(far, name) for name in same]
     predictor = load_predictor(next((tmp_path / "work").glob("sam_mix*")) / "run")
-    far = tmp_path / "data" / "far"
-    (far / "labels" / "case_03.nii.gz").unlink()
+    folder = tmp_path / "data" / "far"
+    (folder / "labels" / "case_03.nii.gz").unlink()
     with pytest.raises(BadDataset, match="no truth is called case_03"):
-        score_bound(predictor, far / "images", far / "labels", {"liver": (6,)}, tmp_path / "bound")
+        score_bound(
+            predictor, folder / "images", folder / "labels", {"liver": (6,)}, tmp_path / "bound"
+        )
 
 
 def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
@@ -229,7 +227,7 @@ def test_first_draw_first_and_names_tell_runs_apart(tmp_path: Path) -> None:
         ({"runs": [{"method": ["unet"], "slice": [2]}]}, "unknown key 'slice'"),
     ],
 )
-def test_a_bad_file_is_refused(tmp_path: Path, changes: dict, what: str) -> None:
+def test_a_bad_file_is_refused(tmp_path: Path, changes: Settings, what: str) -> None:
     with pytest.raises(BadConfig, match=what):
         read_plan(plan_file(tmp_path, **changes))
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 import fewmask.blocks.sam.config as sizes
-from fewmask.benchmark.weights_import import describe_weights, import_weights, list_weights
+from fewmask.benchmark.weights_import import describe_weights, import_weights
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.io.ledger import locate
+from fewmask.io.ledger import list_weights, locate
 from fewmask.io.weights import load_tensors
 from fewmask.training import TrainRequest, train
 from fewmask.training.pretrained import find_weights
@@ -21,7 +21,7 @@ from tests.scans import prepare_scans
 
 
 @pytest.fixture
-def shelf(tmp_path, monkeypatch):  # type: ignore[no-untyped-def]
+def shelf(tmp_path, monkeypatch):
     """An empty cache, and a two-layer size that counts as official."""
     monkeypatch.setenv("FEWMASK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(sizes.SIZES, SMALL.name, SMALL)

@@ -21,6 +21,8 @@ from torch.nn.functional import (
     softmax,
 )
 
+from fewmask.blocks.sam.config import SamSize
+
 Weights = Mapping[str, Tensor]
 
 
@@ -206,7 +208,7 @@ def decode(
     return masks[:, 1:], scores[:, 1:]
 
 
-def random_weights(size, seed: int = 0) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
+def random_weights(size: SamSize, seed: int = 0) -> dict[str, Tensor]:
     """A state dict with the official names and shapes for `size`, filled with random numbers."""
     generator = torch.Generator().manual_seed(seed)
     shapes = official_shapes(size)
@@ -223,7 +225,7 @@ def random_weights(size, seed: int = 0) -> dict[str, Tensor]:  # type: ignore[no
     return {name: draw(name, shape) for name, shape in shapes.items()}
 
 
-def official_shapes(size) -> dict[str, tuple[int, ...]]:  # type: ignore[no-untyped-def]
+def official_shapes(size: SamSize) -> dict[str, tuple[int, ...]]:
     """Names and shapes of an official checkpoint, from the paper's description."""
     w, o, g, h = (
         size.width,

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from fewmask.blocks.sam import SIZES, Sam, build_sam
-from fewmask.blocks.sam.conv_decoder import ConvDecoder, box_prior
+from fewmask.blocks.sam.conv_decoder import ConvDecoder, box_prior, rasterise_prompts
+from fewmask.blocks.sam.decoder import Prompts
 
 SIDE = 64
 
@@ -17,16 +18,17 @@ def sam() -> Sam:
     return build_sam(SIZES["tiny"], SIDE).eval()
 
 
-def test_prompts_are_drawn_where_they_are(sam) -> None:
-    """At the masks' side a box covers rows 4..19 and columns 4..11, a point is at (6, 10), and a
-    mask is itself.
+def test_prompts_are_drawn_where_they_are() -> None:
+    """At the masks' side, here that of the image, a box covers rows 4..19 and columns 4..11, a
+    point is at (6, 10), and a mask is itself.
     """
     box, points, labels = (
         torch.tensor([[4.0, 4, 12, 20]]),
         torch.tensor([[[6.5, 10.5]]]),
         torch.zeros(1, 1, dtype=torch.int64),
     )
-    drawn = sam._drawn(32, torch.zeros(1), box, points, labels, 0.5 * torch.ones(1, 1, 32, 32))
+    embedding, mask = torch.zeros(1, 2, 8, 8), 0.5 * torch.ones(1, 1, 32, 32)
+    drawn = rasterise_prompts(embedding, Prompts(32, box, points, labels, mask))
     assert drawn.shape == (1, 3, 32, 32)
     assert (
         float(drawn[0, 0].sum()) == 8 * 16
@@ -38,7 +40,9 @@ def test_prompts_are_drawn_where_they_are(sam) -> None:
         and float(drawn[0, 1, 20, 20]) == 0
         and float(drawn[0, 2].mean()) == 0.5
     )
-    assert not bool(sam._drawn(32, torch.zeros(1), None, None, None, None).any())
+    halved = rasterise_prompts(embedding, Prompts(64, 2 * box, 2 * points, labels, mask))
+    assert torch.equal(halved, drawn)
+    assert not bool(rasterise_prompts(embedding, Prompts(32)).any())
 
 
 def test_prior_is_an_ellipse_in_the_box() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewmask.blocks.sam import SIZES, Sam, build_sam
+from fewmask.blocks.sam import SIZES, Sam, SamSize, build_sam
 from fewmask.blocks.sam.model import OFFICIAL_MEAN, OFFICIAL_STD
 from fewmask.blocks.sam.official import find_size, rename, shapes_of
 from fewmask.core.errors import BadCheckpoint
@@ -21,13 +21,13 @@ SMALL = replace(
 )  # fmt: skip
 
 
-def loaded(size, weights: dict[str, Tensor]) -> Sam:  # type: ignore[no-untyped-def]
+def loaded(size: SamSize, weights: dict[str, Tensor]) -> Sam:
     sam = build_sam(size).eval()
     sam.load_state_dict(rename(weights, "test"))
     return sam
 
 
-def agree(size, atol: float) -> None:  # type: ignore[no-untyped-def]
+def agree(size: SamSize, atol: float) -> None:
     weights = random_weights(size)
     sam = loaded(size, weights)
     side = size.image_size

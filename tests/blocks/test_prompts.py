@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fewmask.blocks.cam import activation_mask, attention_logits, class_activation, class_attention
+from fewmask.blocks.cam import activation_mask, attention_pool, class_activation, class_attention
 from fewmask.blocks.losses import (
     attention_guide,
     bernoulli_consistency,
@@ -22,9 +22,10 @@ from fewmask.blocks.prompts import (
     rasterise_boxes,
     rasterise_points,
 )
-from fewmask.blocks.ramp import linear_ramp, warm_cosine
+from fewmask.blocks.ramp import linear_ramp, sigmoid_ramp, warm_cosine
 from fewmask.core.batch import Step
 from fewmask.core.randomness import rng
+from tests.narrow import required
 
 
 def grid(*rows: str) -> torch.Tensor:
@@ -51,10 +52,26 @@ def test_flat_and_broken_maps_activate_nothing() -> None:
 
 
 def test_cut_is_a_part_of_the_peak_after_upsampling() -> None:
-    """A 2 x 2 map (1 left, 0 right) up-sampled to 4 x 4 has columns 1, 0.75, 0.25, 0."""
+    """A 2 x 2 map (1 left, 0 right) up-sampled to 4 x 4 has columns 1, 0.75, 0.25, 0. Half as
+    bright it is 0.5, 0.375, 0.125, 0: the same parts of its peak, kept by the same cut.
+    """
     cam = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
-    assert activation_mask(cam, 4, 0.25)[0, 0, 0].tolist() == [True, True, True, False]
-    assert activation_mask(cam, 4, 0.5)[0, 0, 0].tolist() == [True, True, False, False]
+    for brightness in (1.0, 0.5, 0.25):
+        dim = brightness * cam
+        assert activation_mask(dim, 4, 0.25)[0, 0, 0].tolist() == [True, True, True, False]
+        assert activation_mask(dim, 4, 0.5)[0, 0, 0].tolist() == [True, True, False, False]
+        assert activation_mask(dim, 4, 0.8)[0, 0, 0].tolist() == [True, False, False, False]
+
+
+def test_a_peak_between_cells_counts_as_up_sampling_leaves_it() -> None:
+    """One cell of 3 x 3: up-sampled to 6 x 6 its peak is 0.75 * 0.75 = 0.5625. A cut of 0.5 keeps
+    0.28125 and more: the four middle pixels, not those beside them (0.25 * 0.75 = 0.1875).
+    """
+    cam = torch.zeros(1, 1, 3, 3)
+    cam[0, 0, 1, 1] = 1
+    kept = activation_mask(cam, 6, 0.5)[0, 0]
+    assert int(kept.sum()) == 4 and kept[2:4, 2:4].all()
+    assert int(activation_mask(cam, 6, 0.3)[0, 0].sum()) == 12
 
 
 def test_box_edges_are_max_plus_one() -> None:
@@ -83,6 +100,9 @@ def test_jitter_is_bounded_and_keyed() -> None:
         (moved - boxes).abs() <= torch.tensor([2.0, 4, 2, 4]) + 1e-5
     ).all() and moved.max() <= 64
     assert torch.equal(jitter(boxes, 64, 0.1, rng(0, "j", 1)), moved[1:2])
+    whole = torch.tensor([[0.0, 0, 64, 64]])
+    moved = torch.cat([jitter(whole, 64, 0.1, rng(0, "j", i)) for i in range(50)])
+    assert moved.min() == 0 and moved.max() == 64, "never beyond the image"
 
 
 def test_soft_dice_on_four_pixels() -> None:
@@ -103,7 +123,8 @@ def test_focal_by_hand_and_unknown_left_out() -> None:
     assert float(focal(logits, torch.tensor([[-1, -1, -1]]))) == 0
     slope = torch.zeros(1, 2, requires_grad=True)
     focal(slope, torch.tensor([[1, -1]])).backward()
-    assert slope.grad[0, 0] < 0 and slope.grad[0, 1] == 0
+    grad = required(slope.grad)
+    assert grad[0, 0] < 0 and grad[0, 1] == 0
 
 
 def test_iou_of_three_masks() -> None:
@@ -120,7 +141,7 @@ def test_consistency_is_zero_at_agreement_and_has_a_gradient() -> None:
     )
     loss = bernoulli_consistency(logits, target)
     loss.backward()
-    assert float(loss.detach()) > 0 and (logits.grad != 0).all()
+    assert float(loss.detach()) > 0 and required(logits.grad).ne(0).all()
 
 
 def test_resnet_38() -> None:
@@ -133,6 +154,12 @@ def test_resnet_38() -> None:
     assert round(sum(weight.numel() for weight in net.parameters()) / 1e6, 1) == 23.6
     features, logits = net.eval()(torch.rand(1, 1, 64, 64))
     assert features.shape == (1, 512, 2, 2) and logits.shape == (1, 1)
+
+
+def test_sigmoid_ramp_by_hand() -> None:
+    """exp(-5), exp(-5 / 4) and 1."""
+    ramp = [sigmoid_ramp(Step(index, 10)) for index in (0, 5, 10)]
+    assert ramp == pytest.approx([0.006738, 0.286505, 1], abs=1e-6)
 
 
 def test_ramps() -> None:
@@ -168,12 +195,11 @@ def test_attention_by_hand() -> None:
     assert class_attention(torch.full((1, 1, 2, 2), math.nan), torch.ones(1, 1)).max() == 0
 
 
-def test_attention_answers_from_where_it_looks() -> None:
-    """Looks of 0 and ln 3 weigh 1/4 and 3/4: finds of 4 and 8 give 7."""
-    looks, finds = torch.tensor([0.0, math.log(3)]), torch.tensor([4.0, 8.0])
-    assert float(attention_logits(looks.view(1, 1, 1, 2), finds.view(1, 1, 1, 2))) == pytest.approx(
-        7, abs=1e-5
-    )
+def test_attention_pooling_by_hand() -> None:
+    """Attention logits of 0 and ln 3 weigh 1/4 and 3/4: values of 4 and 8 give 7."""
+    attention = torch.tensor([0.0, math.log(3)]).view(1, 1, 1, 2)
+    value = torch.tensor([4.0, 8.0]).view(1, 1, 1, 2)
+    assert float(attention_pool(attention, value)) == pytest.approx(7, abs=1e-5)
 
 
 def test_the_guide_is_the_cross_entropy_of_two_distributions() -> None:

@@ -3,12 +3,14 @@ that start as nothing.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from fewmask.blocks.sam import SIZES, Sam, build_sam, size_named
 from fewmask.blocks.sam.lora import LoraQkv, add_lora
+from fewmask.blocks.sam.two_way_decoder import TwoWayDecoder
 from fewmask.core.errors import BadConfig
 
 SIDE = 64
@@ -29,7 +31,7 @@ def images(count: int) -> torch.Tensor:
 @torch.no_grad()
 def test_weights_are_not_practically_zero() -> None:
     """The library's defaults are a deviation of 1e-10 for weights and 122 for Fourier features."""
-    sam = build_sam(TOKENS, SIDE)
+    sam: Any = build_sam(TOKENS, SIDE)
     assert 0.005 < float(sam.image_encoder.layers[0].attn.qkv.weight.std()) < 0.2
     assert 0.5 < float(sam.prompt_encoder.shared_embedding.positional_embedding.std()) < 2
 
@@ -81,8 +83,9 @@ def test_a_box_at_a_token_centre_has_that_tokens_position() -> None:
     """Tokens are 8 pixels wide: the position of the point (12, 20) in pixel edges is that of token
     column 1, row 2.
     """
-    sam = build_sam(TOKENS, SIDE)
-    grid = sam._positions(torch.zeros(1, 32, 8, 8))[0, :, 2, 1]
+    sam: Any = build_sam(TOKENS, SIDE)
+    decoder = TwoWayDecoder(sam.prompt_encoder, sam.mask_decoder)
+    grid = decoder.positions(torch.zeros(1, 32, 8, 8))[0, :, 2, 1]
     corner = sam.prompt_encoder._embed_boxes(torch.tensor([[[12.0, 20, 12, 20]]]) - 0.5)[0, 0, 0]
     assert torch.allclose(corner - sam.prompt_encoder.point_embed[2].weight[0], grid, atol=1e-5)
 

@@ -22,10 +22,17 @@ from fewmask.blocks.semi import (
     UniformWeighting,
 )
 from fewmask.blocks.semi.bcp import CopyPaste, largest_parts, paste_box
-from fewmask.blocks.semi.magicnet import exchange, give_back, places, shuffle, trade
+from fewmask.blocks.semi.magicnet import (
+    draw_exchange,
+    exchange_cubes,
+    places,
+    restore_cubes,
+    shuffle_cubes,
+)
 from fewmask.blocks.semi.mean_teacher import entropy
 from fewmask.blocks.semi.objective import disturb, follow, supervised, teacher_of
 from fewmask.core.batch import IGNORE, Labelled, Step, Unlabelled
+from tests.narrow import part, required
 
 SHAPE = (16, 16, 16)
 LAST = Step(10, 10)
@@ -35,6 +42,16 @@ LAST = Step(10, 10)
 def net(seed: int = 0) -> VNet:
     torch.manual_seed(seed)
     return VNet(2, filters=2, dropout=0.0)
+
+
+def bias_of(network: VNet) -> torch.Tensor:
+    """Of the last layer."""
+    return required(network.last.bias)
+
+
+def mean_of(network: VNet) -> torch.Tensor:
+    """The running mean of the first norm."""
+    return required(part(network, "first.1", nn.BatchNorm3d).running_mean)
 
 
 class Fixed(VNet):
@@ -125,9 +142,10 @@ def test_each_half_moves_the_running_statistics() -> None:
     student = net()
     image = torch.ones(2, 1, *SHAPE)
     with torch.no_grad():
-        student.first[0].weight.zero_()
-        student.first[0].weight[:, 0, 1, 1, 1] = 1  # the middle voxel: the image itself
-        student.first[0].bias.zero_()
+        conv = part(student, "first.0", nn.Conv3d)
+        conv.weight.zero_()
+        conv.weight[:, 0, 1, 1, 1] = 1  # the middle voxel: the image itself
+        required(conv.bias).zero_()
     term = MeanTeacher(student, UniformWeighting(), 0.1, 0.99, 0.0, True, False)
     term.losses(
         student,
@@ -152,11 +170,11 @@ def test_consistency_is_the_mean_squared_difference_of_softmaxes() -> None:
     times the ramp.
     """
     student = net()
-    for part in (student.last.weight, student.last.bias):
-        nn.init.zeros_(part)
+    for weight in student.last.parameters():
+        nn.init.zeros_(weight)
     term = MeanTeacher(student, UniformWeighting(), 0.1, 0.99, 0.0, False, False)
     with torch.no_grad():
-        term.teacher.last.bias.copy_(torch.tensor([50.0, -50.0]))
+        bias_of(term.teacher).copy_(torch.tensor([50.0, -50.0]))
     for step in (LAST, Step(0, 10)):
         assert learn(term, student, unlabelled(), step)["consistency"] == pytest.approx(
             0.1 * 0.25 * sigmoid_ramp(step)
@@ -191,14 +209,14 @@ def test_the_sure_and_the_doubtful_voxels() -> None:
     probs = voxels([0.99, 0.01], [0.6, 0.4], [0.5, 0.5])
     image = torch.zeros(1, 1, 1, 1, 3)
     h = -(0.6 * math.log2(0.6) + 0.4 * math.log2(0.4))  # 0.971
-    assert h > 0.95 and HighEntropyWeighting().where(
+    assert h > 0.95 and HighEntropyWeighting().weights(
         net(), image, probs, 0.0, LAST
     ).flatten().tolist() == [
         0,
         1,
         1,
     ]
-    first = LowEntropyWeighting(2).where(Fixed(probs), image, probs, 0.0, Step(0, 1000))
+    first = LowEntropyWeighting(2).weights(Fixed(probs), image, probs, 0.0, Step(0, 1000))
     assert first.flatten().tolist() == [1, 0, 0]  # threshold 0.75 + 0.25 * 0.007
 
 
@@ -208,13 +226,13 @@ def test_a_border_between_two_of_three_classes_is_as_doubtful_as_between_two_of_
     """
     probs = voxels([0.99, 0.01, 0.0], [0.6, 0.0, 0.4], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3])
     image = torch.zeros(1, 1, 1, 1, 4)
-    assert HighEntropyWeighting().where(net(), image, probs, 0.0, LAST).flatten().tolist() == [
+    assert HighEntropyWeighting().weights(net(), image, probs, 0.0, LAST).flatten().tolist() == [
         0,
         1,
         1,
         1,
     ]
-    assert LowEntropyWeighting(2).where(
+    assert LowEntropyWeighting(2).weights(
         Fixed(probs), image, probs, 0.0, Step(0, 1000)
     ).flatten().tolist() == [
         1,
@@ -238,7 +256,7 @@ def test_ac_mt_counts_where_the_student_is_in_doubt(
     for network, logit in ((student, student_says), (term.teacher, teacher_says)):
         nn.init.zeros_(network.last.weight)
         with torch.no_grad():
-            network.last.bias.copy_(torch.tensor([logit, -logit]))
+            bias_of(network).copy_(torch.tensor([logit, -logit]))
     consistency = term.losses(student, labelled(), unlabelled(), LAST).losses["consistency"]
     assert float(consistency.detach()) == pytest.approx(expected)
 
@@ -249,15 +267,15 @@ def test_the_teacher_is_the_plain_average_of_the_first_students_and_has_their_st
     """
     student = net()
     for decay, expected in ((0.99, 4.5), (0.25, 5.25)):
-        nn.init.zeros_(student.last.bias)
+        nn.init.zeros_(bias_of(student))
         teacher = teacher_of(student)
         assert not any(weight.requires_grad for weight in teacher.parameters())
         for index, value in enumerate((3.0, 6.0)):
-            nn.init.constant_(student.last.bias, value)
-            student.first[1].running_mean.fill_(value)  # type: ignore[union-attr, operator]
+            nn.init.constant_(bias_of(student), value)
+            mean_of(student).fill_(value)
             follow(teacher, student, Step(index, 10), decay)
-        assert teacher.last.bias.tolist() == [expected] * 2
-        assert teacher.first[1].running_mean.tolist() == [6, 6]  # type: ignore[union-attr, operator]
+        assert bias_of(teacher).tolist() == [expected] * 2
+        assert mean_of(teacher).tolist() == [6, 6]
 
 
 def test_noise_is_clipped_at_two_deviations() -> None:
@@ -279,9 +297,9 @@ def test_self_training_labels_from_the_second_part_on_and_renews_its_teacher() -
     assert set(learn(term, student, unlabelled(), Step(3, 9))) == {"supervised", "pseudo"}
     renewed = []
     for index in range(9):
-        nn.init.constant_(student.last.bias, index)
+        nn.init.constant_(bias_of(student), index)
         term.after_step(student, Step(index, 9))
-        renewed.append(float(term.teacher.last.bias[0].detach()))
+        renewed.append(float(bias_of(term.teacher)[0].detach()))
     assert renewed[2:8] == [2, 2, 2, 5, 5, 5]
 
 
@@ -324,14 +342,26 @@ def test_of_every_class_the_largest_part_stays() -> None:
 
 def test_traded_cubes_come_back_and_shuffled_ones_say_from_where() -> None:
     x = torch.arange(2 * 8**3, dtype=torch.float32).reshape(2, 1, 8, 8, 8)
-    owner = exchange(2, 2, np.random.default_rng(0))
-    traded = trade(x, owner, 2)
-    assert not torch.equal(traded, x) and torch.equal(give_back(traded, owner, 2), x)
+    source = draw_exchange(2, 2, np.random.default_rng(0))
+    traded = exchange_cubes(x, source, 2)
+    assert not torch.equal(traded, x) and torch.equal(restore_cubes(traded, source, 2), x)
     order = torch.tensor([[7, 6, 5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5, 6, 7]])
-    moved, where = shuffle(x, order, 2), places((8, 8, 8), 2)
+    moved, where = shuffle_cubes(x, order, 2), places((8, 8, 8), 2)
     assert torch.equal(moved[1], x[1]) and torch.equal(
         moved[(0, 0, *where[0])], x[(0, 0, *where[7])]
     )
+
+
+def test_a_patch_gets_the_cube_of_the_patch_that_is_named_at_the_same_place() -> None:
+    """Three patches of the values 0, 1 and 2; at the first place patch b gets its cube from 1, 2,
+    0, at the last from 2, 0, 1.
+    """
+    x = torch.arange(3.0).view(3, 1, 1, 1, 1).expand(3, 1, 4, 4, 4)
+    source = np.tile(np.arange(3), (8, 1))
+    source[0], source[7] = [1, 2, 0], [2, 0, 1]
+    out = exchange_cubes(x, source, 2)[:, 0]
+    assert out[:, 0, 0, 0].tolist() == [1, 2, 0] and out[:, 1, 1, 1].tolist() == [1, 2, 0]
+    assert out[:, 2, 2, 2].tolist() == [2, 0, 1] and out[:, 1, 1, 2].tolist() == [0, 1, 2]
 
 
 def test_labelled_patches_are_learned_whole_and_with_exchanged_cubes() -> None:

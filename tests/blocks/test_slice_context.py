@@ -19,7 +19,8 @@ def test_a_slice_hears_of_seven_others_up_and_down_and_no_further() -> None:
     across = SliceContext3d(2)
     torch.nn.init.normal_(across.out.weight)
     for layer in across.layers:
-        layer[1] = torch.nn.Identity()  # type: ignore[index]
+        assert isinstance(layer, torch.nn.Sequential)
+        layer[1] = torch.nn.Identity()
     logits = torch.randn(1, 2, 20, 4, 4, requires_grad=True)
     across(logits, torch.rand(1, 1, 20, 4, 4))[0, :, 10].sum().backward()
     assert logits.grad is not None

@@ -18,7 +18,8 @@ def learns(sam: Sam) -> Tune:
     """Told from the encoder: adapters are new weights, and the only ones that learn beside the
     decoder's.
     """
-    assert all(weight.requires_grad for weight in sam.mask_decoder.parameters())
+    decoder = sam.get_submodule("mask_decoder")
+    assert all(weight.requires_grad for weight in decoder.parameters())
     names = {name for name, weight in sam.image_encoder.named_parameters() if weight.requires_grad}
     if names and all(name.endswith(("down_q", "down_v", "up_q", "up_v")) for name in names):
         return "lora"

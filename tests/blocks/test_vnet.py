@@ -6,6 +6,7 @@ from torch import nn
 
 from fewmask.blocks.memory import channels_last
 from fewmask.blocks.nets.vnet import VNet
+from tests.narrow import part
 
 
 def test_size_of_the_literature() -> None:
@@ -18,7 +19,7 @@ def test_gradients_in_bfloat16_are_those_of_float32(depth) -> None:
     (relative error 1, or 1e34).
     """
     torch.manual_seed(0)
-    layer = VNet(2).encode[3][0]
+    layer = part(VNet(2), "encode.3.0", nn.Conv3d)
     x, out = torch.randn(2, 256, depth // 16, 3, 2), torch.randn(2, 256, depth // 16, 3, 2)
     (true,) = torch.autograd.grad((layer(x) * out).sum(), layer.weight)
     with torch.autocast("cpu", torch.bfloat16):
@@ -33,7 +34,8 @@ def test_norms_of_each_patch_are_torch_s_and_keep_channels_innermost(mean) -> No
     wrong by a third.
     """
     torch.manual_seed(0)
-    norm, theirs = VNet(2, norm="instance").first[1], nn.InstanceNorm3d(16, affine=True).double()
+    norm = part(VNet(2, norm="instance"), "first.1", nn.InstanceNorm3d)
+    theirs = nn.InstanceNorm3d(16, affine=True).double()
     for layer in (norm, theirs):
         layer.weight.data.copy_(torch.linspace(0.5, 2.0, 16))
         layer.bias.data.copy_(torch.linspace(-1.0, 1.0, 16))

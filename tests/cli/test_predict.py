@@ -1,11 +1,14 @@
 """What `fewmask predict` hands on to the network."""
 
+from typing import Any
+
 import pytest
 
 from fewmask.cli.app import app
 from fewmask.core.errors import BadConfig
 from fewmask.predict import Predictor
 from fewmask.training import TrainRequest, train
+from tests.narrow import watched
 from tests.scans import prepare_scans
 
 SMALL = {"unet": ("channels=(4,8)",), "vnet": ("patch=(16,16,16)", "filters=2", "norm=batch")}
@@ -50,15 +53,13 @@ def test_the_network_sees_as_many_windows_at_a_time_as_is_said(
     asked: list[int] = []
     whole = Predictor.load
 
-    def watched(*arguments: object) -> Predictor:
-        predictor = whole(*arguments)  # type: ignore[arg-type]
-        inner = predictor.method.predict
-        monkeypatch.setattr(
-            predictor.method, "predict", lambda image: (asked.append(len(image)), inner(image))[1]
-        )
+    def load(*arguments: Any) -> Predictor:
+        predictor = whole(*arguments)
+        note = watched(predictor.method.predict, lambda image: asked.append(len(image)))
+        monkeypatch.setattr(predictor.method, "predict", note)
         return predictor
 
-    monkeypatch.setattr(Predictor, "load", watched)
+    monkeypatch.setattr(Predictor, "load", load)
     predict(runs, "vnet", *flags)
     assert max(asked) == most and sum(asked) == 9
 

@@ -49,6 +49,6 @@ def test_order_of_the_message() -> None:
 def test_any_path_can_be_shown(kind: type[FewmaskError], path: str) -> None:
     error = kind(f"cannot read {path}", where=path, fix=path, code="N45")
     text = str(error)
-    assert text.startswith("error: cannot read ")
+    assert text.startswith(f"{kind.title}cannot read ")
     assert text.endswith(f"fix: {path}")
     assert json.loads(json.dumps(error.as_dict()))["where"] == [path]

@@ -155,6 +155,12 @@ def test_masks_get_no_new_labels(h: int, w: int, size: int, step: float, seed: i
     assert set(np.unique(placed)) <= set(np.unique(mask)) | {0}
 
 
+def test_a_mask_takes_the_nearest_pixel_by_hand() -> None:
+    """Six pixels on four, 1.5 apart: centres at 0.25, 1.75, 3.25 and 4.75."""
+    index, inside = Axis(6, 4, 1.5).nearest()
+    assert index.tolist() == [0, 2, 3, 5] and inside.all()
+
+
 def test_stretch_fills_the_square() -> None:
     placement = Placement.of(
         (1, 100, 50), (1.0, 1.0, 1.0), Recipe(modality="ct", size=25, stretch=True)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import RECIPES, Recipe
+from tests.narrow import Settings
 
 BOUNDS = st.tuples(st.floats(-2000, 0), st.floats(1, 3000))
 RECIPE = st.builds(
@@ -135,9 +136,9 @@ def test_per_slice_stretch() -> None:
         {"central": 1.5},
     ],
 )
-def test_impossible_recipes(values: dict[str, object]) -> None:
+def test_impossible_recipes(values: Settings) -> None:
     with pytest.raises(BadConfig) as caught:
-        Recipe(**values)  # type: ignore[arg-type]
+        Recipe(**values)
     assert caught.value.code == "C02"
 
 
@@ -156,6 +157,14 @@ def test_unknown_key_is_named() -> None:
         {"spacing_mm": math.nan},
     ],
 )
-def test_a_spacing_is_a_number_from_0_on(wrong: dict[str, float]) -> None:
+def test_a_spacing_is_a_number_from_0_on(wrong: Settings) -> None:
     with pytest.raises(BadConfig, match="spacing_mm and slice_mm"):
         Recipe(**wrong)
+
+
+def test_repr_says_what_was_chosen() -> None:
+    assert repr(Recipe()) == "Recipe()"
+    chosen = Recipe("ct", "ct", spacing_mm=1.75, size=224)
+    assert repr(chosen) == "Recipe(name='ct', modality='ct', spacing_mm=1.75, size=224)"
+    with pytest.raises(BadConfig, match=r"window_hu=\(5.0, 5.0\)"):
+        Recipe(window_hu=(5.0, 5.0))

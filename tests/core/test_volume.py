@@ -1,5 +1,6 @@
 import itertools
 
+import nibabel as nib
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -173,3 +174,52 @@ def test_labels() -> None:
     assert label_map.outlined_slices() == [1, 3]
     with pytest.raises(BadScan, match="negative label -2"):
         LabelMap(voxels.astype(np.int8) - 2, grid)
+
+
+def test_leading_axes_stay_in_front() -> None:
+    orientation = Orientation((2, 0, 1), (True, False, True))
+    array = np.arange(2 * 24).reshape(2, 2, 3, 4)
+    turned = orientation.apply(array)
+    assert turned.shape == (2, 4, 2, 3)
+    np.testing.assert_array_equal(turned[1], orientation.apply(array[1]))
+    np.testing.assert_array_equal(orientation.undo(turned), array)
+
+
+@pytest.mark.parametrize(
+    ("diagonal", "codes"), [((1.0, 1, 1), "RAS"), ((-1.0, -1, 1), "LPS"), ((-1.0, 1, -1), "LAI")]
+)
+def test_axis_codes(diagonal: tuple[float, float, float], codes: str) -> None:
+    assert Grid((2, 3, 4), np.diag([*diagonal, 1.0])).axis_codes == codes
+
+
+@pytest.mark.parametrize("turn", range(48))
+def test_codes_and_file_order_are_nibabels(turn: int) -> None:
+    affine = _affine(turn, [0.1, -0.2, 0.05], [1, 2, 3], [4, 5, 6])
+    array = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
+    label_map = LabelMap.from_file_order(array, affine)
+    assert label_map.grid.axis_codes == "".join(nib.aff2axcodes(affine))
+    np.testing.assert_array_equal(label_map.to_file_order(), array)
+    image = label_map.to_nibabel()
+    np.testing.assert_array_equal(np.asarray(image.dataobj), array)
+    np.testing.assert_allclose(image.affine, affine)
+    assert image.get_data_dtype() == np.uint8 and image.header.get_xyzt_units()[0] == "mm"
+
+
+def test_large_labels_keep_their_value_in_an_image() -> None:
+    label_map = LabelMap.from_file_order(np.array([[[0, 300]]], np.int64), np.eye(4))
+    assert np.asarray(label_map.to_nibabel().dataobj).tolist() == [[[0, 300]]]
+
+
+def test_reprs_tell_what_it_is_without_voxels() -> None:
+    affine = np.diag([-1.0, -2, 3, 1])
+    labels = LabelMap.from_file_order(np.arange(24, dtype=np.uint8).reshape(2, 3, 4) % 3, affine)
+    assert repr(labels) == (
+        "LabelMap(shape: (4, 3, 2) (d, h, w); spacing: (3.00, 2.00, 1.00) mm; "
+        "file: (2, 3, 4) LPS; voxels per label: 1: 8, 2: 8)"
+    )
+    assert repr(LabelMap(np.zeros((4, 3, 2), np.uint8), labels.grid)).endswith("LPS; empty)")
+    volume = Volume(np.zeros((4, 3, 2), np.int16), labels.grid, 2.0, -1000.0)
+    assert repr(volume) == (
+        "Volume(shape: (4, 3, 2) (d, h, w); spacing: (3.00, 2.00, 1.00) mm; "
+        "file: (2, 3, 4) LPS; dtype: int16; x 2 + -1000)"
+    )

@@ -14,8 +14,10 @@ from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.data.augment import apply_image, apply_mask
+from fewmask.data.loader import Ahead
 from fewmask.data.patches import Crop, PatchLoader, cut, draw_crop, draw_middle
 from fewmask.io.nifti import write_labels
+from tests.narrow import required
 from tests.scans import prepare_scans
 
 FEED = BatchSpec(patch=(16, 16, 16), labelled=2, unlabelled=3, turns=True, augment=False)
@@ -38,10 +40,22 @@ def test_the_same_step_gives_the_same_patches(prepared) -> None:
         b.batch(0), b.batch(7)
         first, again = a.batch(4), b.batch(4)
     assert first.names == again.names
-    assert torch.equal(first.labelled.image, again.labelled.image) and torch.equal(
-        first.labelled.mask, again.labelled.mask
-    )
-    assert torch.equal(first.unlabelled.image, again.unlabelled.image)
+    labelled, same = required(first.labelled), required(again.labelled)
+    assert torch.equal(labelled.image, same.image) and torch.equal(labelled.mask, same.mask)
+    assert torch.equal(required(first.unlabelled).image, required(again.unlabelled).image)
+
+
+def test_three_threads_ahead_give_the_same_patches(prepared) -> None:
+    with (
+        PatchLoader(prepared, one("case_00"), FEED, 3) as alone,
+        PatchLoader(prepared, one("case_00"), FEED, 3, ahead=Ahead(3)) as three,
+    ):
+        for index in (0, 1, 2, 3, 9, 10):
+            first, again = alone.batch(index), three.batch(index)
+            assert first.names == again.names
+            a, b = required(first.labelled), required(again.labelled)
+            assert torch.equal(a.image, b.image) and torch.equal(a.mask, b.mask)
+            assert torch.equal(required(first.unlabelled).image, required(again.unlabelled).image)
 
 
 def test_one_labelled_volume_is_drawn_again_and_the_others_stay_unlabelled(prepared) -> None:
@@ -54,16 +68,15 @@ def test_one_labelled_volume_is_drawn_again_and_the_others_stay_unlabelled(prepa
         "case_00",
         "case_02",
     }
-    assert batches[0].labelled.image.shape == (2, 1, 16, 16, 16) and batches[
-        0
-    ].unlabelled.image.shape == (3, 1, 16, 16, 16)
+    assert required(batches[0].labelled).image.shape == (2, 1, 16, 16, 16)
+    assert required(batches[0].unlabelled).image.shape == (3, 1, 16, 16, 16)
 
 
 def test_scans_of_eight_slices_lie_in_the_middle_of_sixteen(prepared) -> None:
     with PatchLoader(
         prepared, one("case_00"), BatchSpec(patch=(16, 32, 32), labelled=1, augment=False), 0
     ) as loader:
-        batch = loader.batch(0).labelled
+        batch = required(loader.batch(0).labelled)
     assert (
         (batch.mask[0, :4] == IGNORE).all()
         and (batch.mask[0, 12:] == IGNORE).all()
@@ -83,7 +96,7 @@ def test_a_budget_of_slices_knows_these_slices_and_nothing_else(prepared) -> Non
         prepared, budget, BatchSpec(patch=(16, 16, 16), labelled=2, unlabelled=1, augment=False), 0
     ) as loader:
         batch = loader.batch(0)
-    for mask in batch.labelled.mask:
+    for mask in required(batch.labelled).mask:
         known = [row for row in range(16) if (mask[row] != IGNORE).any()]
         assert known == [4 + d], "8 slices in the middle of 16"
     assert case not in {name.split(":")[0] for name in batch.names["unlabelled"]}
@@ -107,8 +120,9 @@ def test_masks_outside_the_budget_change_nothing(prepared, tmp_path) -> None:
     ):
         for index in range(3):
             one_batch, other = a.batch(index), b.batch(index)
-            assert torch.equal(one_batch.labelled.mask, other.labelled.mask)
-            assert torch.equal(one_batch.unlabelled.image, other.unlabelled.image)
+            assert torch.equal(required(one_batch.labelled).mask, required(other.labelled).mask)
+            images = required(one_batch.unlabelled).image, required(other.unlabelled).image
+            assert torch.equal(*images)
 
 
 def test_cut_turns_image_and_mask_alike() -> None:
@@ -138,7 +152,8 @@ def test_the_eight_orientations_of_a_square_come_alike_often() -> None:
 def test_without_turns_three_numbers_are_drawn_and_none_for_a_turn() -> None:
     rng, same = np.random.default_rng(5), np.random.default_rng(5)
     crop = draw_crop((40, 30, 20), (16, 16, 16), False, rng)
-    assert crop == Crop(tuple(int(same.integers(0, n - 15)) for n in (40, 30, 20)))
+    d, h, w = (int(same.integers(0, n - 15)) for n in (40, 30, 20))
+    assert crop == Crop((d, h, w))
     assert rng.integers(2**32) == same.integers(2**32)
 
 
@@ -153,7 +168,7 @@ def test_a_patch_has_its_middle_in_a_structure_each_as_often_as_another() -> Non
     middles = [draw_middle(mask, rng) for _ in range(400)]
     assert 170 < middles.count((1, 2, 3)) < 230
     assert all(mask[middle] == 2 for middle in middles if middle != (1, 2, 3))
-    assert {draw_middle(mask, rng, hold=5)[0] for _ in range(50)} == {5}
+    assert {required(draw_middle(mask, rng, hold=5))[0] for _ in range(50)} == {5}
     assert draw_middle(mask, rng, hold=2) is None, (
         "slice 2 holds nothing; slice 0, which nobody outlined, neither"
     )
@@ -179,7 +194,7 @@ def test_centred_patches_hold_a_structure_and_others_where_they_fall(prepared, k
     def share(centred: float) -> float:
         wanted = replace(FEED, patch=(16, 4, 4), turns=False, centred=centred)
         with PatchLoader(prepared, budget, wanted, 0) as loader:
-            masks = torch.cat([loader.batch(index).labelled.mask for index in range(20)])
+            masks = torch.cat([required(loader.batch(index).labelled).mask for index in range(20)])
         return float((masks == 1).flatten(1).any(1).float().mean())
 
     assert share(1.0) == 1.0 and share(0.0) < share(0.5) < 1.0
@@ -191,7 +206,7 @@ def test_labels_still_to_be_made_know_where_the_scan_ends(prepared) -> None:
         patch=(16, 32, 32), labelled=1, unlabelled=2, turns=True, pseudo="some", augment=False
     )
     with PatchLoader(prepared, one("case_00"), feed_, 0) as loader:
-        pseudo = loader.batch(0).unlabelled.pseudo
+        pseudo = required(required(loader.batch(0).unlabelled).pseudo)
     assert (
         (pseudo[:, :4] == IGNORE).all()
         and (pseudo[:, 4:12] == 0).all()
@@ -206,7 +221,7 @@ def test_augmented_patches_move_image_and_mask_alike_and_know_nothing_beyond(pre
     with PatchLoader(
         prepared, one("case_00"), BatchSpec(patch=(16, 16, 16), labelled=8, augment=True), 0
     ) as loader:
-        batch = loader.batch(0).labelled
+        batch = required(loader.batch(0).labelled)
     assert len({draw.rotate_deg for draw in batch.draws}) == 8
     assert (batch.mask[:, 4:12] == IGNORE).any(), "without augmentation all of these rows are known"
     patch = torch.zeros(2, 16, 16)
@@ -249,4 +264,5 @@ def test_pseudo_labels_stay_within_the_cache_and_constant_ones_cost_nothing(
     with PatchLoader(prepared, one("case_00"), feed_, 0, tmp_path) as loader:
         assert (loader._made("case_01") == 1).all() and (loader._made("case_02") == IGNORE).all()
         assert not loader._labels_made and loader._made("case_02").untyped_storage().nbytes() == 1
-        assert loader.batch(0).unlabelled.pseudo.shape == (2, 16, 32, 32)
+        pseudo = required(required(loader.batch(0).unlabelled).pseudo)
+        assert pseudo.shape == (2, 16, 32, 32)

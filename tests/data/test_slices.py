@@ -11,9 +11,12 @@ import torch
 from fewmask.core.batch import BatchSpec, Unlabelled, Weak
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import LabelWithheld
+from fewmask.core.run_record import Provided
 from fewmask.data.label_guard import LabelGuard
+from fewmask.data.loader import Ahead
 from fewmask.data.slices import SliceLoader
 from fewmask.io.prepared import Prepared
+from tests.narrow import required
 from tests.scans import prepare_scans
 
 FEED = BatchSpec(labelled=2, weak=3, unlabelled=2, strong=True)
@@ -49,7 +52,24 @@ def test_a_batch_does_not_depend_on_what_came_before(prepared) -> None:
     assert first.names == again.names
     assert all(torch.equal(x, y) for x, y in zip(tensors(first), tensors(again), strict=True))
     with SliceLoader(prepared, budget_of(prepared), FEED, 8) as other:
-        assert not torch.equal(other.batch(5).labelled.image, first.labelled.image)
+        assert not torch.equal(
+            required(other.batch(5).labelled).image, required(first.labelled).image
+        )
+
+
+def test_three_threads_ahead_give_the_same_batches(prepared, monkeypatch) -> None:
+    """In a row, and after a jump; with one file open at a time, which the threads share."""
+    monkeypatch.setattr("fewmask.data.slices._OPEN_FILES", 1)
+    order = [*range(12), 3, 4, 40, 41]
+    with (
+        SliceLoader(prepared, budget_of(prepared), FEED, 7) as one,
+        SliceLoader(prepared, budget_of(prepared), FEED, 7, Ahead(3)) as three,
+    ):
+        for index in order:
+            first, again = one.batch(index), three.batch(index)
+            assert first.names == again.names
+            pairs = zip(tensors(first), tensors(again), strict=True)
+            assert all(torch.equal(x, y) for x, y in pairs)
 
 
 def test_every_item_comes_once_per_epoch(prepared) -> None:
@@ -102,28 +122,25 @@ def test_tags_say_what_is_where(prepared) -> None:
     with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=1, weak=24), 0) as loader:
         batch = loader.batch(0)
         report = loader.report()
-    for name, present in zip(batch.names["weak"], batch.weak.present[:, 0].tolist(), strict=True):
+    tags = required(batch.weak).present[:, 0].tolist()
+    for name, present in zip(batch.names["weak"], tags, strict=True):
         assert present == (2 <= int(name.split(":")[1]) <= 5)
-    assert report == {
-        "labelled_slices": 3,
-        "tagged_slices": 24,
-        "tagged_scans": 3,
-        "unknown_slices": 0,
-        "slices": 24,
-    }
+    assert report == Provided(
+        labelled_slices=3, tagged_slices=24, tagged_scans=3, unknown_slices=0, slices=24
+    )
 
 
 def test_without_tags_only_outlined_slices_are_known(tmp_path) -> None:
     prepared = prepare_scans(tmp_path, tags=None)
     with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=1, weak=2), 0) as loader:
         batch, report = loader.batch(0), loader.report()
-    assert batch.weak.present.tolist() == [[1], [1]]
-    assert (report["tagged_slices"], report["unknown_slices"]) == (0, 21)
+    assert required(batch.weak).present.tolist() == [[1], [1]]
+    assert (report.tagged_slices, report.unknown_slices) == (0, 21)
 
 
 def test_labelled_present_is_what_the_mask_shows(prepared) -> None:
     with SliceLoader(prepared, budget_of(prepared), BatchSpec(labelled=3), 0) as loader:
-        labelled = loader.batch(0).labelled
+        labelled = required(loader.batch(0).labelled)
     assert labelled.present.tolist() == [[int((mask == 1).any())] for mask in labelled.mask]
     assert np.isclose(labelled.image.min(), 0) and labelled.image.max() <= 1
 
@@ -153,6 +170,6 @@ def test_a_budget_of_volumes_feeds_every_slice_of_it(prepared) -> None:
     assert sorted(batch.names["labelled"]) == [f"{case}:{d}" for d in range(8)]
     shown = {
         int(name.split(":")[1]): bool(mask.any())
-        for name, mask in zip(batch.names["labelled"], batch.labelled.mask, strict=True)
+        for name, mask in zip(batch.names["labelled"], required(batch.labelled).mask, strict=True)
     }
     assert shown == {d: 2 <= d <= 5 for d in range(8)}

@@ -1,6 +1,7 @@
 """Metrics on masks small enough to check by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +22,8 @@ def volume(*voxels: tuple[int, int, int], shape: tuple[int, int, int] = (1, 5, 5
     return mask
 
 
-def one(
-    pred: np.ndarray, truth: np.ndarray, spacing=(1.0, 2.0, 1.0), **options: object
-) -> CaseScore:
-    return score_case("a", pred, truth, spacing, ["liver"], **options)[0]  # type: ignore[arg-type]
+def one(pred: np.ndarray, truth: np.ndarray, spacing=(1.0, 2.0, 1.0), **options: Any) -> CaseScore:
+    return score_case("a", pred, truth, spacing, ["liver"], **options)[0]
 
 
 def test_two_pixels_two_millimetres_apart() -> None:
@@ -41,6 +40,13 @@ def test_two_pixels_two_millimetres_apart() -> None:
     )
     assert one(volume((0, 1, 1)), volume((0, 2, 1)), nsd_tolerance_mm=1.9).nsd == 0.0
     assert score.volume_error_ml == 0 and score.truth_ml == pytest.approx(0.002)
+
+
+def test_a_mask_too_large_has_a_volume_error_above_zero() -> None:
+    """Voxels of 1 x 2 x 1 mm are 0.002 mL: three where one is true are 0.004 mL too much."""
+    large, small = volume((0, 2, 1), (0, 2, 2), (0, 2, 3)), volume((0, 2, 2))
+    assert one(large, small).volume_error_ml == pytest.approx(0.004)
+    assert one(small, large).volume_error_ml == pytest.approx(-0.004)
 
 
 def test_half_overlap_by_hand() -> None:
@@ -60,8 +66,22 @@ def test_the_two_hd95_differ_as_stated() -> None:
     distances = surface_distances(
         volume((0, 0, 0), (0, 0, 4)) > 0, volume((0, 0, 0)) > 0, (1.0, 1.0, 1.0)
     )
-    assert distances.hd95 == pytest.approx(3.8) and distances.hd95_pooled == pytest.approx(3.6)
-    assert distances.asd == 2.0 and distances.assd == pytest.approx(4 / 3)
+    assert distances.hd95_mm == pytest.approx(3.8)
+    assert distances.hd95_pooled_mm == pytest.approx(3.6)
+    assert distances.asd_mm == 2.0 and distances.assd_mm == pytest.approx(4 / 3)
+
+
+@pytest.mark.parametrize(
+    ("pred", "truth", "empty"),
+    [
+        (volume(), volume(), "prediction and truth"),
+        (volume(), volume((0, 1, 1)), "prediction"),
+        (volume((0, 1, 1)), volume(), "truth"),
+    ],
+)
+def test_an_empty_mask_has_no_surface(pred: np.ndarray, truth: np.ndarray, empty: str) -> None:
+    with pytest.raises(ValueError, match=f"at least one voxel each; empty: {empty}$"):
+        surface_distances(pred > 0, truth > 0, (1.0, 1.0, 1.0))
 
 
 def test_empties_are_counted_not_averaged() -> None:
@@ -137,6 +157,14 @@ def test_bootstrap_of_two_values_spans_them() -> None:
     assert (interval.mean, interval.low, interval.high) == (0.5, 0.0, 1.0)
 
 
+def test_bootstrap_leaves_two_and_a_half_percent_on_either_side() -> None:
+    """Fifty 0s and fifty 1s: the mean of a resample has a deviation of 0.05, of which 1.96 to
+    either side hold 95 % (1.64 would hold 90 %, 0.418 to 0.582).
+    """
+    interval = bootstrap(np.repeat([0.0, 1.0], 50))
+    assert (interval.low, interval.high) == pytest.approx((0.402, 0.598), abs=0.008)
+
+
 def test_paired_difference_calls_no_winner_too_early() -> None:
     close = compare(list(zip("abcdef", [-0.05, 0.1, -0.02, -0.1, 0.05, 0.01], strict=True)))
     clear = compare([(patient, 0.1) for patient in "abcdef"])
@@ -151,7 +179,7 @@ def test_paired_difference_calls_no_winner_too_early() -> None:
 def test_a_patient_s_scans_are_one_value() -> None:
     """a: (0.3 - 0.1) / 2 = 0.1; b: -0.2."""
     both = compare([("a", 0.3), ("b", -0.2), ("a", -0.1)])
-    assert (both.n, both.n_higher, both.interval.mean) == (2, 1, pytest.approx(-0.05))
+    assert (both.n, both.n_higher) == (2, 1) and both.interval.mean == pytest.approx(-0.05)
     assert compare([]).n == 0 and not compare([]).decided
 
 
@@ -161,6 +189,13 @@ def test_sam_mix_protocol_scores_positive_slices_in_pixels() -> None:
     score = score_sam_mix(pred, truth)
     assert (score.n, score.n_missed, score.dice) == (2, 1, 0.5)
     assert score.hd_px == pytest.approx((0 + 5) / 2)
+
+
+def test_jaccard_by_hand() -> None:
+    """Three voxels, two of them true: Dice 2 * 2 / 5, Jaccard 2 / 3."""
+    pred, truth = volume((0, 0, 0), (0, 0, 1), (0, 0, 2)) > 0, volume((0, 0, 0), (0, 0, 1)) > 0
+    scores = score_la_2018(pred, truth)
+    assert (scores.dice, scores.jaccard) == pytest.approx((0.8, 2 / 3))
 
 
 def test_la_protocol_flatters_empties_as_its_papers_do() -> None:

@@ -5,17 +5,19 @@ the real one where it is.
 import json
 import signal
 import sys
+import venv
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from fewmask.benchmark.score import score_run, write_run_report
+from fewmask.benchmark.score import score_run
 from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
 from fewmask.predict import load_predictor
+from fewmask.report.run import write_run_report
 from fewmask.training import ProgressEvent, TrainRequest, external, train
 from fewmask.training.signals import StopRequest
 from tests.cli.test_commands import fewmask
@@ -58,7 +60,7 @@ def test_trained_asked_scored_and_shown_like_the_others(
 ) -> None:
     seen: list[ProgressEvent] = []
     path = train(request(prepared, tmp_path / "run"), seen.append)
-    assert [(p.step, p.saved_step) for p in seen] == [(0, 0), (2, 2), (4, 4), (6, 6)] and seen[
+    assert [(p.done, p.saved_step) for p in seen] == [(0, 0), (2, 2), (4, 4), (6, 6)] and seen[
         0
     ].note
     run = RunFolder.open(path)
@@ -106,7 +108,7 @@ def test_a_failure_shows_its_last_lines_and_the_same_command_goes_on(
     monkeypatch.delenv("STAND_IN_FAILS")
     seen: list[ProgressEvent] = []
     run = RunFolder.open(train(request(prepared, tmp_path / "run"), seen.append))
-    assert [p.step for p in seen] == [0, 4, 6] and len(run.read_losses(6)) == 3
+    assert [p.done for p in seen] == [0, 4, 6] and len(run.read_losses(6)) == 3
     assert (run.path / "nnunet" / "log.txt").read_text().count("planned") == 1
 
 
@@ -118,7 +120,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
     monkeypatch.setenv("STAND_IN_WAITS", "2")
 
     def at_epoch(progress: ProgressEvent) -> None:
-        asked.signal = signal.SIGTERM if progress.step == 4 else None
+        asked.signal = signal.SIGTERM if progress.done == 4 else None
 
     with pytest.raises(Interrupted) as stopped:
         train(request(prepared, tmp_path / "run"), at_epoch)
@@ -131,7 +133,7 @@ def test_a_signal_ends_it_and_the_same_command_goes_on(
 def test_whole_epochs_only_and_no_minutes(prepared, tmp_path, stand_in) -> None:
     with pytest.raises(BadConfig, match="whole epochs of 2") as steps:
         train(request(prepared, tmp_path / "run", steps=5))
-    assert "--steps 4" in steps.value.fix
+    assert "`steps=4`" in steps.value.fix
     with pytest.raises(BadConfig, match="minutes"):
         train(request(prepared, tmp_path / "run", steps=None, minutes=5.0))
 
@@ -167,7 +169,7 @@ def test_setting_up_is_remembered_only_when_it_came_to_an_end(tmp_path, monkeypa
         return 'a warning\n{"nnunetv2": "2.6.2"}\n'
 
     monkeypatch.setattr(
-        nnunet.venv, "create", lambda folder, **_: folder.mkdir(parents=True, exist_ok=True)
+        venv, "create", lambda folder, **_: folder.mkdir(parents=True, exist_ok=True)
     )
     monkeypatch.setattr(nnunet, "_install", install)
     with pytest.raises(NoRoom):

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -73,4 +74,5 @@ def ask(
 
 
 if __name__ == "__main__":
-    {"plan": plan, "fit": fit, "ask": ask}[sys.argv[1]](**json.loads(sys.argv[2]))
+    commands: dict[str, Callable[..., None]] = {"plan": plan, "fit": fit, "ask": ask}
+    commands[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
@@ -119,7 +119,8 @@ def _with(value: float, count: int, shape: tuple[int, int, int] = (20, 20, 10)) 
 def _tilted(angle: float) -> np.ndarray:
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    return turn @ AFFINE
+    tilted: np.ndarray = turn @ AFFINE
+    return tilted
 
 
 def _sheared(amount: float) -> np.ndarray:
@@ -128,7 +129,7 @@ def _sheared(amount: float) -> np.ndarray:
     return affine
 
 
-def _srow(affine: np.ndarray) -> dict[str, object]:
+def _srow(affine: np.ndarray) -> dict[str, Any]:
     return {f"srow_{axis}": affine[row] for row, axis in enumerate("xyz")}
 
 
@@ -299,7 +300,7 @@ SCANS: tuple[Row, ...] = (
     Row("N14c", "vox_offset NaN", _header(vox_offset=_NAN), words=("vox_offset",), says="N14"),
     Row("N15", "magic wrong (Analyze)", _header(magic=b""), words=("magic",)),
     Row("N15b", "sizeof_hdr 999", _header(sizeof_hdr=999), words=("sizeof_hdr", "999"), says="N15"),
-    Row("N16", "spacing 0", _header(pixdim=_pixdim(1.5, 0, 3)), words=("spacing", "--spacing")),
+    Row("N16", "spacing 0", _header(pixdim=_pixdim(1.5, 0, 3)), words=("spacing", "spacing_mm")),
     Row(
         "N16b",
         "spacing negative",
@@ -321,7 +322,7 @@ SCANS: tuple[Row, ...] = (
         "N17",
         "spacing 0.0001 mm",
         _header(affine=np.diag([1e-4, 1e-4, 1e-4, 1])),
-        words=("implausible", "--spacing"),
+        words=("implausible", "spacing_mm"),
     ),
     Row(
         "N17b",
@@ -356,7 +357,7 @@ SCANS: tuple[Row, ...] = (
         "N20",
         "sform and qform disagree",
         _header(**_srow(_tilted(0.2))),
-        words=("sform", "qform", "--trust sform"),
+        words=("sform", "qform", "trust=sform"),
     ),
     Row(
         "N20b",
@@ -376,7 +377,7 @@ SCANS: tuple[Row, ...] = (
         "N21",
         "no orientation",
         _header(sform_code=0, qform_code=0),
-        words=("orientation", "--assume RAS"),
+        words=("orientation", "assume_ras=True"),
     ),
     Row(
         "N21b",
@@ -398,7 +399,7 @@ SCANS: tuple[Row, ...] = (
         "N25",
         "three volumes",
         _header(np.stack([VOXELS] * 3, -1)),
-        words=("3 volumes", "--volume 0"),
+        words=("3 volumes", "volume=0"),
     ),
     Row(
         "N25b",
@@ -429,7 +430,7 @@ SCANS: tuple[Row, ...] = (
         "N31",
         "one NaN of 4000",
         _header(_with(_NAN, 1)),
-        words=("1 voxels", "(0, 10, 0)", "--fix-nonfinite"),
+        words=("1 voxels", "(0, 10, 0)", "fix_nonfinite=True"),
         says="N31",
     ),
     Row(
@@ -442,7 +443,9 @@ SCANS: tuple[Row, ...] = (
     ),
     Row("N31c", "5 % NaN", _header(_with(_NAN, 200)), options=_FIX, words=("5.000%",), says="N31"),
     Row("N31d", "all NaN", _header(np.full(SHAPE, _NAN, np.float32)), options=_FIX, says="N31"),
-    Row("N32", "one Inf", _header(_with(-_INF, 1)), words=("Inf", "--fix-nonfinite"), says="N31"),
+    Row(
+        "N32", "one Inf", _header(_with(-_INF, 1)), words=("Inf", "fix_nonfinite=True"), says="N31"
+    ),
     Row("N33", "constant", _header(np.full(SHAPE, 7, np.int16)), words=("no contrast", "7")),
     Row("N34", "big-endian", _file(nifti_bytes(VOXELS, big=True)), error=None),
     Row("N35", "NIfTI-2", _file(nifti_bytes(VOXELS, two=True)), error=None),

@@ -1,5 +1,5 @@
-"""docs/errors.md from the corpus: every fault is made, read, and its message written down as a user
-sees it.
+"""docs/errors.md: every fault of the corpus is made, read, and its message written down as a user
+sees it; then every code of the source with what it says.
 
 python -m tests.faults.page
 """
@@ -7,19 +7,37 @@ python -m tests.faults.page
 import tempfile
 from pathlib import Path
 
+from fewmask.cli.flags import in_flags
 from fewmask.core.errors import FewmaskError
+from tests.faults import codes
 from tests.faults.corpus import MASKS, SCANS, Row
 from tests.faults.test_corpus import read_row
 
 PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 _HEAD = """# What is wrong with a file, and what fewmask says
 
-Made from the tests' corpus of bad files (`python -m tests.faults.page`); a test keeps it current.
-The name in brackets stands in every message: N and M as below; others (D DICOM series, S
-patients, splits and tags, C flags and settings, F disk, memory, locks and folders, W weights)
-carry all there is to know in their message. A refused file is never changed, and the other files
-of the batch are done.
+Made from the tests' corpus of bad files and from the source (`python -m tests.faults.page`); a
+test keeps it current. Every message says what is wrong, where, what was done instead, and what to
+do; the code in brackets is listed here. A refused file is never changed, and the other files of
+the batch are done. Settings stand here as flags of the program; in Python they are keywords
+(`--slices 5` is `slices=5`, and `--set lr=0.001` is `settings={"lr": 0.001}`).
+
+| exit code | class in Python | when |
+|---|---|---|
+| 0 | | done |
+| 1 | `TrainingFailed` | training failed, or a fault of the program (the log is named) |
+| 2 | `BadConfig`, `LabelWithheld` | a wrong flag, setting or request |
+| 3 | `BadScan`, `BadDataset`, `BadCheckpoint` | input that cannot be used |
+| 4 | `NoRoom` | the machine lacks disk, memory, permission, a device or a lock |
+| 5 | `PartlyDone` | some cases failed and are listed; the others are done |
+| 130, 143 | `Interrupted` | stopped by Ctrl-C or by SIGTERM; everything up to there is saved |
 """
+_CODES = """## Every code
+
+`...` stands for what is known only when it happens. Notes and warnings carry codes too. Of many
+messages with one code the first few are shown.
+"""
+_SHOWN = 4
 
 
 def render() -> str:
@@ -28,7 +46,23 @@ def render() -> str:
     for title, rows in (("Scans", SCANS), ("Masks", MASKS)):
         lines += [f"## {title}\n", "| row | file | outcome | fix or note |", "|---|---|---|---|"]
         lines += [_line(row) for row in rows] + [""]
-    return "\n".join(lines)
+    return "\n".join([*lines, _CODES, *_list_codes(), ""])
+
+
+def _list_codes() -> list[str]:
+    lines: list[str] = []
+    letter = ""
+    for code, messages in codes.messages().items():
+        if code[0] != letter:
+            letter = code[0]
+            title = f"### {letter}: {codes.LETTERS[letter]}"
+            lines += ["", title, "", "| code | messages | raised in |", "|---|---|---|"]
+        said = list(dict.fromkeys(text for text, _ in messages if text))
+        more = " ..." if len(said) > _SHOWN else ""
+        files = sorted({f"`{file}`" for _, file in messages})
+        cells = code, "; ".join(said[:_SHOWN]) + more, ", ".join(files)
+        lines.append(_table_row(cells))
+    return lines
 
 
 def _line(row: Row) -> str:
@@ -40,11 +74,13 @@ def _line(row: Row) -> str:
         except FewmaskError as error:
             outcome, more = f"refused: {error.what} [{error.code}]", error.fix
     cells = (row.id, row.title, outcome, more)
+    return _table_row(tuple(cell.replace(folder + "/", "") for cell in cells))
+
+
+def _table_row(cells: tuple[str, ...]) -> str:
     return (
         "| "
-        + " | ".join(
-            cell.replace(folder + "/", "").replace("|", "\\|").replace("\n", " ") for cell in cells
-        )
+        + " | ".join(in_flags(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
         + " |"
     )
 

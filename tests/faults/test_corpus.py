@@ -114,3 +114,19 @@ def test_the_page_of_errors_is_current() -> None:
         return re.sub(r"[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?", "#", text)
 
     assert words(PAGE.read_text()) == words(render()), "run `python -m tests.faults.page`"
+
+
+def test_every_code_of_the_source_is_on_the_page() -> None:
+    """Codes are read as texts, whatever raises them: a code that the table lost is found here."""
+    from tests.faults import codes
+    from tests.faults.page import PAGE
+
+    used = {
+        code
+        for path in codes.SOURCE.rglob("*.py")
+        for code in re.findall(r'"([NMDSCFHWX]\d\d)[":]', path.read_text(encoding="utf-8"))
+    }
+    listed = set(re.findall(r"^\| ([A-Z]\d\d) \| [^|]+ \| `", PAGE.read_text(), re.M))
+    assert used and used <= listed and {code[0] for code in used} <= set(codes.LETTERS)
+    (config,) = [line for line in PAGE.read_text().splitlines() if line.startswith("| C01 | ")]
+    assert "unknown key ... in ..." in config and "`core/config.py`" in config

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.core.errors import BadScan, NoRoom
+from fewmask.io import atomic
 from fewmask.io.atomic import clean_parts, is_alive, write_bytes, write_text, writing
 
 
@@ -120,3 +121,54 @@ def _source() -> str:
     import fewmask.io.atomic
 
     return str(Path(fewmask.io.atomic.__file__).parents[2])
+
+
+def test_windows_opens_no_folder_and_flushes_what_it_may_write(tmp_path, monkeypatch) -> None:
+    opened: list[tuple[Path, int]] = []
+    real = os.open
+
+    def watched(path, flags, *rest):
+        opened.append((Path(path), flags & (os.O_RDWR | os.O_WRONLY)))
+        return real(path, flags, *rest)
+
+    monkeypatch.setattr(os, "open", watched)
+    monkeypatch.setattr(atomic, "WINDOWS", True)
+    with writing(tmp_path / "a") as temp:
+        temp.write_bytes(b"new")
+        opened.clear()
+    assert opened == [(temp, os.O_RDWR)]
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(
+    ("said", "alive"),
+    [
+        ('"python.exe","4711","Console","1","35,000 K"', True),
+        ("INFO: No tasks are running which match the specified criteria.", False),
+        ('"python.exe","47110","Console","1","35,000 K"', False),
+    ],
+)
+def test_windows_is_asked_for_its_processes_and_none_is_interrupted(
+    monkeypatch, said: str, alive: bool
+) -> None:
+    """On Windows `os.kill(pid, 0)` is Ctrl-C for that process."""
+    asked: list[list[str]] = []
+
+    def run(command, **options):
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, said, "")
+
+    monkeypatch.setattr(atomic, "WINDOWS", True)
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("that is Ctrl-C"))
+    assert is_alive(4711) is alive
+    assert asked[0][:3] == ["tasklist", "/FI", "PID eq 4711"]
+
+
+def test_a_process_is_alive_where_windows_cannot_be_asked(monkeypatch) -> None:
+    def run(command, **options):
+        raise FileNotFoundError("tasklist")
+
+    monkeypatch.setattr(atomic, "WINDOWS", True)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert is_alive(4711)

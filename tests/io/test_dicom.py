@@ -1,9 +1,10 @@
-"""DICOM series: geometry against hand-computed numbers, and every row D01-D10 of the fault list."""
+"""DICOM series: geometry against hand-computed numbers, and every code from D01 to D10."""
 
 import os
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -15,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
 from fewmask.core.errors import BadScan, NoRoom
 from fewmask.io.dicom import is_dicom_folder, list_series, read_series
 from fewmask.io.nifti import read_volume
+from tests.narrow import Settings
 
 AXIAL = [1, 0, 0, 0, 1, 0]
 PERSON = "Doe^Jane"
@@ -84,9 +86,9 @@ def change(path: Path, **tags: object) -> None:
     one.save_as(path)
 
 
-def refused(folder: Path, row: str, *words: str, **options: object) -> str:
+def refused(folder: Path, row: str, *words: str, **options: Any) -> str:
     with pytest.raises(BadScan) as caught:
-        read_series(folder, **options)  # type: ignore[arg-type]
+        read_series(folder, **options)
     text = str(caught.value)
     assert caught.value.code == row, text
     assert caught.value.fix
@@ -106,7 +108,8 @@ def test_axial_series_has_the_hand_computed_affine(tmp_path, voxels):
     # LPS (-10, -20, 30) is RAS (10, 20, 30); columns go left by 0.8, rows go back by 0.5, slices go
     # up by 2.
     assert np.allclose(
-        volume.grid.affine, [[-0.8, 0, 0, 10], [0, -0.5, 0, 20], [0, 0, 2, 30], [0, 0, 0, 1]]
+        volume.grid.affine,
+        np.array([[-0.8, 0, 0, 10], [0, -0.5, 0, 20], [0, 0, 2, 30], [0, 0, 0, 1]]),
     )
     assert volume.grid.shape == (4, 3, 5)
     assert np.array_equal(volume.voxels, voxels)
@@ -219,11 +222,11 @@ def test_two_series_are_listed(tmp_path, voxels):  # D04
         "D04",
         "series 7: CT, 4 x 3 x 5, portal venous",
         "series 1: CT, 2 x 2 x 1, scout",
-        "--series",
+        "`series`",
     )
     for name in ("7", "1.2.3", "Portal Venous"):
         assert read_series(folder, name).shape == (5, 3, 4)
-    refused(folder, "D04", "0 series answer", series="nothing")
+    refused(folder, "D04", "0 series match", series="nothing")
 
 
 def test_dose_report_is_listed_and_refused_when_chosen(tmp_path, voxels):  # D04
@@ -367,7 +370,7 @@ def test_unsupported_kinds_are_refused_by_name(tmp_path, voxels, tags, word):  #
 
 
 def test_monochrome1_is_inverted(tmp_path):  # D10
-    mr = {
+    mr: Settings = {
         "Modality": "MR",
         "PhotometricInterpretation": "MONOCHROME1",
         "RescaleIntercept": 0,
@@ -386,7 +389,7 @@ def test_monochrome1_is_inverted(tmp_path):  # D10
 
 
 def test_signed_values_of_twelve_bits(tmp_path):  # D10
-    twelve = {"BitsStored": 12, "HighBit": 11}
+    twelve: Settings = {"BitsStored": 12, "HighBit": 11}
     plain = np.array([[[-2048, -1], [0, 2047]]] * 2, np.int16)
     assert np.array_equal(read_series(write_series(tmp_path / "a", plain, **twelve)).voxels, plain)
     zero_filled = (plain & 0x0FFF).astype(
@@ -448,10 +451,10 @@ def test_a_slice_that_may_not_be_read_is_not_left_out(tmp_path, voxels, monkeypa
     folder = write_series(tmp_path / "s", voxels)
     opened = Path.open
 
-    def guarded(path: Path, *rest: object, **more: object):
+    def guarded(path: Path, *rest: Any, **more: Any):
         if path.name == "im0":
             raise PermissionError(13, "Permission denied")
-        return opened(path, *rest, **more)  # type: ignore[arg-type]
+        return opened(path, *rest, **more)
 
     monkeypatch.setattr(Path, "open", guarded)
     assert is_dicom_folder(folder)

@@ -22,6 +22,7 @@ class _Server(http.server.BaseHTTPRequestHandler):
     honours_range = True
     cut_after: int | None = None
     asked: list[str | None]
+    address: str
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
@@ -39,11 +40,13 @@ class _Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[type[_Server]]:
-    kind = type("Server", (_Server,), {"asked": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind) as running:
+    class Server(_Server):
+        asked: list[str | None] = []
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        kind.address = f"http://127.0.0.1:{running.server_address[1]}/x.pth"
-        yield kind
+        Server.address = f"http://127.0.0.1:{running.server_address[1]}/x.pth"
+        yield Server
         running.shutdown()
 
 
@@ -90,7 +93,10 @@ def test_wrong_bytes_never_get_the_name(tmp_path, server, content) -> None:
 def test_without_network_the_way_by_hand_is_told(tmp_path) -> None:
     with pytest.raises(BadCheckpoint) as caught:
         fetch(replace(GOOD, address="http://127.0.0.1:9/x.pth"), tmp_path)
-    assert "weights import x.pth --name x" in caught.value.fix and caught.value.code == "W07"
+    assert (
+        "`fewmask weights import x.pth` with `name=x`" in caught.value.fix
+        and caught.value.code == "W07"
+    )
 
 
 def test_the_ledger_is_whole() -> None:

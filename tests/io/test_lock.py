@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.core.errors import NoRoom
+from fewmask.io import lock
 from fewmask.io.lock import LOCK, _record, folder_lock, waiting_lock
 
 
@@ -101,3 +102,28 @@ def test_waiting_lock_waits_and_gives_up(tmp_path: Path) -> None:
         order.append("first")
     other.join()
     assert order == ["first", "second"]
+
+
+def test_windows_is_waited_for_where_another_process_reads_the_lock(tmp_path, monkeypatch) -> None:
+    """Windows refuses to remove, make or rename a file that somebody has open at this moment."""
+    refused: list[str] = []
+
+    def reluctant(kind: str, real):
+        def action(*arguments, **options):
+            if str(arguments[0]).endswith(LOCK) and refused.count(kind) < 2:
+                refused.append(kind)
+                raise PermissionError(13, "in use by another process")
+            return real(*arguments, **options)
+
+        return action
+
+    monkeypatch.setattr(os, "open", reluctant("make", os.open))
+    monkeypatch.setattr(Path, "unlink", reluctant("remove", Path.unlink))
+    with pytest.raises(NoRoom, match="no permission"), folder_lock(tmp_path, "elsewhere"):
+        pytest.fail("other systems mean it when they say so")
+    refused.clear()
+    monkeypatch.setattr(lock, "_BUSY", (PermissionError,))
+    with folder_lock(tmp_path, "new"):
+        assert (tmp_path / LOCK).exists()
+    assert refused == ["make", "make", "remove", "remove"]
+    assert list(tmp_path.iterdir()) == []

@@ -25,10 +25,10 @@ from fewmask.io.nifti import (
     read_grid,
     read_labels,
     read_volume,
-    sha256,
     write_labels,
     write_volume,
 )
+from fewmask.io.stream import sha256
 from fewmask.version import __version__
 
 from ..faults.corpus import AFFINE, LABELS, SHAPE, VOXELS, nifti_bytes, pack
@@ -186,7 +186,7 @@ def test_geometry_near_half_turns_is_written_so_that_it_reads_back(
     tmp_path: Path, degrees: float
 ) -> None:
     grid = Volume.from_file_order(
-        np.broadcast_to(np.int16([[[1, 2]]]), (512, 512, 2)), _oblique(degrees)
+        np.broadcast_to(np.array([[[1, 2]]], np.int16), (512, 512, 2)), _oblique(degrees)
     ).grid
     mask = LabelMap(np.zeros((2, 512, 512), np.uint8), grid) if degrees in (0, 1e-3) else None
     mask = mask or LabelMap.from_file_order(np.zeros((512, 512, 2), np.uint8), grid.affine)
@@ -204,7 +204,7 @@ def test_qform_of_others_near_half_turns_is_not_called_a_contradiction(tmp_path:
     for degrees in (179.95, 179.99, 180.02):
         path = _write(
             tmp_path / "a.nii",
-            np.broadcast_to(np.int16([[[1, 2]]]), (512, 512, 2)),
+            np.broadcast_to(np.array([[[1, 2]]], np.int16), (512, 512, 2)),
             _oblique(degrees),
         )
         read_grid(path)
@@ -253,7 +253,7 @@ def test_scan_round_trip_keeps_type_and_scaling(tmp_path: Path) -> None:
     volume = Volume.from_file_order(VOXELS, _oblique(12), slope=0.25, inter=-1024.0)
     write_volume(tmp_path / "a.nii.gz", volume)
     back = read_volume(tmp_path / "a.nii.gz")
-    assert (back.voxels.dtype, back.slope, back.inter) == (np.int16, 0.25, -1024.0)
+    assert back.voxels.dtype == np.int16 and (back.slope, back.inter) == (0.25, -1024.0)
     np.testing.assert_array_equal(back.voxels, volume.voxels)
 
 

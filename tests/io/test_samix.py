@@ -21,9 +21,7 @@ def test_values_are_those_of_the_papers_script(tmp_path):
     with h5py.File(tmp_path / "a.h5") as file:
         stored = file["Slice0/Slice"][:]
         assert stored.dtype == np.float16
-        assert stored.min() == pytest.approx(
-            0.3267, abs=5e-5
-        )  # the range that the spec computed from the released script
+        assert stored.min() == pytest.approx(0.3267, abs=5e-5)  # the range of the released script
         assert stored.max() == pytest.approx(0.3718, abs=5e-5)
         assert file["Slice0"].attrs["ImageLabel"] == 1
 

@@ -2,6 +2,8 @@
 ones refused.
 """
 
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.io.nifti import read_labels, read_volume
 from fewmask.io.prepared import read_split
 from fewmask.io.ssl4mis import find_volumes
-from fewmask.prepare.exchange import import_volumes
+from fewmask.prepare.convert import import_volumes
 from tests.cli.test_commands import fewmask
 
 IDS = ["B7", "A1", "C3"]
@@ -18,7 +20,7 @@ IDS = ["B7", "A1", "C3"]
 
 def write(path, seed: int, **changes) -> None:
     rng = np.random.default_rng(seed)
-    data = {
+    data: dict[str, Any] = {
         "image": rng.normal(size=(12, 10, 8)).astype(np.float32),
         "label": np.zeros((12, 10, 8), np.uint8),
     } | changes

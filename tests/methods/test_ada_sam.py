@@ -12,8 +12,10 @@ from torch import nn
 from fewmask.core.batch import Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods.ada_sam import AdaSam, Config, Feedback, build
-from tests.methods.test_contract import SIDE, batch_for, slices
+from fewmask.testing import phantom_batch, phantom_slices
+from tests.narrow import required, watched
 
+SIDE = 64
 TASK = Task(("liver", "spleen"), SIDE)
 SMALL = Config(encoder="tiny", feedback_side=4, feedback_width=16, feedback_heads=2, dropout=0.0)
 
@@ -23,13 +25,19 @@ def make(config: Config = SMALL) -> AdaSam:
     return build(config, TASK)
 
 
+def last_layer(method: AdaSam) -> nn.Linear:
+    layer = list(method.head.modules())[-1]
+    assert isinstance(layer, nn.Linear)
+    return layer
+
+
 def test_feedback_starts_as_nothing_and_its_gate_learns() -> None:
     torch.manual_seed(0)
     feedback = Feedback(8, 16, 2, 4)
     features, gradient = torch.randn(2, 8, 6, 6), torch.randn(2, 8, 6, 6)
     assert torch.equal(feedback(features, gradient), features)
     feedback(features, gradient).square().sum().backward()
-    assert float(feedback.gate.grad.abs()) > 0
+    assert float(required(feedback.gate.grad).abs()) > 0
 
 
 def test_feedback_does_not_depend_on_the_gradients_size_and_ignores_zeros() -> None:
@@ -83,13 +91,13 @@ def test_the_activation_is_grad_cam() -> None:
     """
     method = make(replace(SMALL, head="pooled", guide_weight=0.0)).eval()
     features = torch.randn(2, 32, 8, 8)
-    look = method._look(features, SIDE)
+    output = method.classify(features, SIDE)
     leaf = features.clone().requires_grad_()
     for k in range(2):
         slope = torch.autograd.grad(method.head(leaf.mean((2, 3)))[:, k].sum(), leaf)[0]
         raw = torch.relu((features * slope.mean((2, 3), keepdim=True)).sum(1))
         low, high = raw.amin((1, 2), keepdim=True), raw.amax((1, 2), keepdim=True)
-        assert torch.allclose(look.heat[:, k], (raw - low) / (high - low), atol=1e-4)
+        assert torch.allclose(output.heat[:, k], (raw - low) / (high - low), atol=1e-4)
 
 
 def test_the_head_answers_from_where_it_looks() -> None:
@@ -110,20 +118,20 @@ def test_the_head_answers_from_where_it_looks() -> None:
     features[0, 1, 7, 0] = 100.0
     features[0, 2] = torch.arange(64.0).view(8, 8)
     features[0, 3] = torch.arange(64.0).view(8, 8)
-    look = method._look(features, SIDE)
-    assert look.logits.tolist() == [[21.0, -56.0]]
+    output = method.classify(features, SIDE)
+    assert output.logits.tolist() == [[21.0, -56.0]]
     assert (
-        look.heat.sum((2, 3)).tolist() == [[1.0, 1.0]]
-        and look.heat[0, 0, 2, 5] == look.heat[0, 1, 7, 0] == 1
+        output.heat.sum((2, 3)).tolist() == [[1.0, 1.0]]
+        and output.heat[0, 0, 2, 5] == output.heat[0, 1, 7, 0] == 1
     )
-    assert look.boxes[0, 0].tolist() == [5 * SIDE / 8, 2 * SIDE / 8, 6 * SIDE / 8, 3 * SIDE / 8]
+    assert output.boxes[0, 0].tolist() == [5 * SIDE / 8, 2 * SIDE / 8, 6 * SIDE / 8, 3 * SIDE / 8]
 
 
 @pytest.mark.parametrize("guide_weight", [0.5, 0.0])
 def test_tags_teach_where_to_look_only_where_no_outline_does(guide_weight: float) -> None:
     method = make(replace(SMALL, guide_weight=guide_weight))
-    method._look(torch.randn(2, 32, 8, 8), SIDE).logits.sum().backward()
-    grad = method.head[-1].weight.grad
+    method.classify(torch.randn(2, 32, 8, 8), SIDE).logits.sum().backward()
+    grad = required(last_layer(method).weight.grad)
     assert grad[2:].any() and bool(grad[:2].any()) == (guide_weight == 0)
 
 
@@ -142,7 +150,7 @@ def test_no_tag_reaches_what_the_head_sees(settings: dict[str, Any]) -> None:
         method.feedback.gate.fill_(1.0)  # type: ignore[union-attr]
     seen: list[torch.Tensor] = []
     method.feedback.register_forward_hook(lambda module, given, made: seen.append(made))  # type: ignore[union-attr]
-    batch = batch_for(method)
+    batch = phantom_batch(method)
     assert batch.labelled is not None and batch.weak is not None
     method.losses(batch, Step(0, 10))
     other = replace(
@@ -162,7 +170,7 @@ def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_a
     """
     for share, changes in ((1.0, False), (0.0, True)):
         method = make(replace(SMALL, surrogate_share=share)).eval()
-        batch = batch_for(method)
+        batch = phantom_batch(method)
         assert batch.labelled is not None and batch.weak is not None
         image = torch.cat([batch.labelled.image, batch.weak.image])
         embedding = method.sam.encode(image).detach()
@@ -171,7 +179,7 @@ def test_the_truth_enters_the_gradient_of_outlined_slices_only_and_only_by_the_a
             batch.labelled.image, 2 - batch.labelled.mask, batch.labelled.present
         )
         one, two = (
-            method._query(embedding, boxes, SIDE, known, Step(0, 10))
+            method.feedback_query(embedding, boxes, SIDE, known, Step(0, 10))
             for known in (batch.labelled, inverted)
         )
         n = len(batch.labelled.image)
@@ -187,8 +195,8 @@ def test_as_a_control_the_features_ask_and_no_gradient_is_taken(
     )
     asked: list[tuple[torch.Tensor, ...]] = []
     method.feedback.register_forward_hook(lambda module, given, made: asked.append(given))  # type: ignore[union-attr]
-    method.losses(batch_for(method), Step(0, 10))
-    method.predict(slices(2)[0])
+    method.losses(phantom_batch(method), Step(0, 10))
+    method.predict(phantom_slices(2)[0])
     assert len(asked) == 2 and all(torch.equal(features, query) for features, query in asked)
     assert not asked[0][1].requires_grad
 
@@ -196,26 +204,24 @@ def test_as_a_control_the_features_ask_and_no_gradient_is_taken(
 def test_predict_takes_gradients_even_where_none_are_recorded() -> None:
     method = make().eval()
     with torch.no_grad():
-        method.feedback.gate.fill_(0.5)  # type: ignore[union-attr]
-        method.head[-1].bias.fill_(3.0)  # type: ignore[union-attr, index]
-        with_feedback = method.predict(slices(2)[0])
+        required(method.feedback).gate.fill_(0.5)
+        last_layer(method).bias.fill_(3.0)
+        with_feedback = method.predict(phantom_slices(2)[0])
         method.feedback = None
-        without = method.predict(slices(2)[0])
-    assert not torch.equal(with_feedback.present, without.present)
+        without = method.predict(phantom_slices(2)[0])
+    assert not torch.equal(required(with_feedback.present), required(without.present))
     assert not with_feedback.probs.requires_grad
 
 
 def test_two_looks_cost_one_run_of_the_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     method, runs = make(), []
-    encode = method.sam.encode
-    monkeypatch.setattr(
-        method.sam, "encode", lambda image: (runs.append(len(image)), encode(image))[1]
-    )
-    batch = batch_for(method)
+    note = watched(method.sam.encode, lambda image: runs.append(len(image)))
+    monkeypatch.setattr(method.sam, "encode", note)
+    batch = phantom_batch(method)
     assert batch.labelled is not None and batch.weak is not None
     method.losses(batch, Step(0, 10))
     assert runs == [len(batch.labelled.image) + len(batch.weak.image)]
-    method.eval().predict(slices(2)[0])
+    method.eval().predict(phantom_slices(2)[0])
     assert runs[1:] == [2]
 
 
@@ -226,16 +232,15 @@ def test_feedback_reaches_the_second_activation_and_its_boxes(
     features, masks of the embedding.
     """
     method = make().eval()
-    seen = []
-    look = method._look
-    monkeypatch.setattr(
-        method, "_look", lambda features, side: (seen.append(features), look(features, side))[1]
-    )
-    monkeypatch.setattr(method.feedback, "forward", lambda features, query: features.flip(-1))
+    seen: list[torch.Tensor] = []
+    classify = method.classify
+    note = watched(classify, lambda features, side: seen.append(features))
+    monkeypatch.setattr(method, "classify", note)
+    monkeypatch.setattr(method.feedback, "forward", lambda features, gradient: features.flip(-1))
     with torch.no_grad():
-        answer = method.predict(slices(2)[0])
+        answer = method.predict(phantom_slices(2)[0])
         assert torch.equal(seen[1], seen[0].flip(-1))
-        expected = look(seen[1], SIDE)
+        expected = classify(seen[1], SIDE)
     assert answer.heat is not None and torch.equal(answer.heat, expected.heat)
     there = ~answer.boxes.isnan()  # type: ignore[union-attr]
     assert torch.equal(answer.boxes[there], expected.boxes[there])  # type: ignore[index]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from fewmask.blocks.semi import CrossPseudo, MagicCubes, MeanTeacher, SelfTraining, SemiObjective
+from fewmask.blocks.semi import CrossPseudo, MagicCubes, MeanTeacher, SelfTraining
 from fewmask.blocks.semi.bcp import CopyPaste
 from fewmask.core.batch import Batch, Labelled, Step, Task, Unlabelled
 from fewmask.core.errors import BadConfig
@@ -22,7 +22,7 @@ def make(term: str, patch: tuple[int, int, int] = (48, 48, 48)) -> Method:
     )
 
 
-def settings(term: SemiObjective) -> dict[str, Any]:
+def settings(term: torch.nn.Module) -> dict[str, Any]:
     """What a term was made with."""
     return {name: value for name, value in vars(term).items() if not isinstance(value, dict)}
 
@@ -44,7 +44,8 @@ def test_every_method_of_the_shelf_is_a_term_with_its_own_settings(name: str, ki
     alone = build(name, config_from(name, {"patch": [48, 48, 48], "filters": 2}), TASK)
     with_sam = make(name)
     assert type(with_sam.term) is type(alone.term) is kind
-    assert "_weight" in settings(alone.term) and settings(with_sam.term) == settings(alone.term)
+    own = settings(alone.get_submodule("term"))
+    assert "_weight" in own and settings(with_sam.get_submodule("term")) == own
 
 
 def test_cubes_are_learned_beside_sam_s_labels() -> None:
@@ -70,5 +71,5 @@ def test_a_patch_whose_cubes_share_cells_at_the_bottom_is_refused() -> None:
     config = config_from("magicnet", {"patch": [32, 48, 32], "filters": 2, "cubes": 2})
     with pytest.raises(BadConfig, match="2 cubes per side") as refused:
         build("magicnet", config, TASK)
-    assert refused.value.fix == "sides that are multiples of 32, as in --set patch=(32,32,32)"
+    assert refused.value.fix == "use sides that are multiples of 32, as in `patch=(32,32,32)`"
     build("magicnet", replace(config, patch=(32, 32, 32)), TASK)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from fewmask.core.batch import Batch, Labelled, Step, Task, Weak
 from fewmask.methods.sam_pp import Config, SamPP, build
-from tests.methods.test_contract import SIDE, batch_for, slices
+from fewmask.testing import phantom_batch, phantom_slices
+from tests.narrow import part
 
+SIDE = 64
 SMALL = Config(encoder="tiny", channels=(8, 16, 16), classifier_width=4)
 
 
@@ -82,7 +84,7 @@ def test_sam_learns_in_true_boxes_whatever_the_coarse_mask_says(
 ) -> None:
     """Liver lies in x 8 to 30, y 10 to 34; the coarse mask, the whole slice, must not show."""
     method = painted(replace(SMALL, jitter=0.0))
-    _, mask = slices(1)
+    _, mask = phantom_slices(1)
     asked: list[Tensor] = []
     decode = method.sam.decode
 
@@ -100,7 +102,7 @@ def test_sam_learns_in_true_boxes_whatever_the_coarse_mask_says(
 def test_a_sam_that_does_not_learn_costs_nothing() -> None:
     method = make(replace(SMALL, tune="none"))
     assert not any(weight.requires_grad for weight in method.sam.parameters())
-    assert list(method.losses(batch_for(method), Step(0, 10))) == ["coarse_ce", "coarse_dice"]
+    assert list(method.losses(phantom_batch(method), Step(0, 10))) == ["coarse_ce", "coarse_dice"]
 
 
 def test_with_no_outlined_slice_tags_alone_teach() -> None:
@@ -111,10 +113,11 @@ def test_with_no_outlined_slice_tags_alone_teach() -> None:
     assert method.batch_spec.labelled == 0 and not any(
         weight.requires_grad for weight in method.sam.parameters()
     )
-    nn.init.zeros_(method.coarse.head.weight)
-    nn.init.zeros_(method.coarse.head.bias)
+    head = part(method, "coarse.head", nn.Linear)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
     losses = method.losses(
-        Batch(weak=Weak(slices(2)[0], torch.tensor([[1, 0], [-1, 0]]))), Step(0, 10)
+        Batch(weak=Weak(phantom_slices(2)[0], torch.tensor([[1, 0], [-1, 0]]))), Step(0, 10)
     )
     assert list(losses) == ["classify"]
     assert losses["classify"].item() == pytest.approx((0.25 + 0.75 + 0.75) / 3 * math.log(2) / 4)
@@ -127,14 +130,15 @@ def test_with_no_outlined_slice_the_box_is_that_of_the_activation(
     cut of 1/2 at x = 32.
     """
     method = make(replace(SMALL, coarse="cam", cam_cut=0.5)).eval()
-    nn.init.ones_(method.coarse.head.weight)
-    features = torch.zeros(1, method.coarse.head.in_features, 2, 2)
+    head = part(method, "coarse.head", nn.Linear)
+    nn.init.ones_(head.weight)
+    features = torch.zeros(1, head.in_features, 2, 2)
     features[:, :, :, 0] = 1
     monkeypatch.setattr(
         method.coarse, "forward", lambda image: (features, torch.tensor([[5.0, -5.0]]))
     )
     with torch.no_grad():
-        answer = method.predict(slices(1)[0])
+        answer = method.predict(phantom_slices(1)[0])
     assert answer.boxes is not None and answer.heat is not None
     assert answer.boxes[0, 0].tolist() == [0, 0, 32, 64] and answer.heat[0, 0].tolist() == [
         [1, 0],

@@ -1,22 +1,25 @@
 """How the 3D methods are trained: AdamW by default, or what the literature does."""
 
 from dataclasses import fields
+from typing import Any
 
 import pytest
 import torch
 
 from fewmask.core.batch import Step, Task
 from fewmask.core.errors import BadConfig
-from fewmask.methods import build as build_method
-from fewmask.methods import config_class, config_from, names
+from fewmask.methods import build, config_class, config_from, names
 from fewmask.methods._volumetric import VolumetricNet
-from fewmask.methods.vnet import Config, build
+from fewmask.methods.vnet import Config
 
 TASK = Task(("left atrium",), 16)
 
 
 def make(**changes: object) -> VolumetricNet:
-    return build(Config(**{"patch": (16, 32, 32), "filters": 2, **changes}), TASK)  # type: ignore[arg-type]
+    config = Config(**{"patch": (16, 32, 32), "filters": 2, **changes})  # type: ignore[arg-type]
+    method = build("vnet", config, TASK)
+    assert isinstance(method, VolumetricNet)
+    return method
 
 
 @pytest.mark.parametrize(
@@ -29,7 +32,7 @@ def make(**changes: object) -> VolumetricNet:
     ],
 )
 def test_each_optimiser_has_its_own_rates_unless_they_are_said(
-    changes: dict, kind: type, lr: float, weight_decay: float
+    changes: dict[str, Any], kind: type, lr: float, weight_decay: float
 ) -> None:
     optimiser = make(**changes).optimiser()
     (group,) = optimiser.param_groups
@@ -42,7 +45,7 @@ def test_the_last_layer_may_learn_faster_and_a_teacher_s_does_not_learn(
     name: str, networks: int
 ) -> None:
     """Of every network that learns by gradients: a row and a bias."""
-    method = build_method(
+    method = build(
         name, config_from(name, {"patch": [16, 32, 32], "filters": 2, "head_lr": 0.03}), TASK
     )
     others, heads = method.optimiser().param_groups
@@ -56,15 +59,11 @@ def test_whoever_asks_for_many_structures_is_told_how_they_are_learned() -> None
     many = Task(tuple("abcd"), 16)
     few = make()
     config = {"patch": [16, 32, 32], "filters": 2}
-    note = build_method("mean_teacher", config_from("mean_teacher", config), many).note
-    told = build_method(
+    note = build("mean_teacher", config_from("mean_teacher", config), many).note
+    told = build(
         "mean_teacher", config_from("mean_teacher", {**config, "head_lr": 0.03}), many
     ).note
-    assert (
-        few.note == told == ""
-        and note.startswith("4 structures: ")
-        and "--set head_lr=0.03" in note
-    )
+    assert few.note == told == "" and note.startswith("4 structures: ") and "`head_lr=0.03`" in note
 
 
 def test_the_literature_s_rate_drops_twice_and_ours_warms_and_cools() -> None:
@@ -98,15 +97,15 @@ THREE_D = [name for name in names() if "turns" in {f.name for f in fields(config
 @pytest.mark.parametrize("name", THREE_D)
 def test_a_patch_that_a_quarter_turn_would_reshape_is_refused(name: str) -> None:
     with pytest.raises(BadConfig, match="32 x 48") as refused:
-        build_method(name, config_from(name, SHAPES), TASK)
-    assert refused.value.fix == "--set turns=false, or a square patch: --set patch=(16,32,32)"
+        build(name, config_from(name, SHAPES), TASK)
+    assert refused.value.fix == "use `turns=false`, or a square patch: `patch=(16,32,32)`"
 
 
 @pytest.mark.parametrize("name", THREE_D)
 @pytest.mark.parametrize("centred", [-0.5, 1.5])
 def test_more_than_all_patches_cannot_be_centred(name: str, centred: float) -> None:
     with pytest.raises(BadConfig, match="is no part of the labelled patches"):
-        build_method(name, config_from(name, {"patch": [16, 32, 32], "centred": centred}), TASK)
+        build(name, config_from(name, {"patch": [16, 32, 32], "centred": centred}), TASK)
 
 
 def test_without_turns_a_patch_need_not_be_square() -> None:
@@ -119,7 +118,7 @@ def test_without_turns_a_patch_need_not_be_square() -> None:
 )
 def test_a_step_without_patches_is_refused(name: str, setting: str) -> None:
     with pytest.raises(BadConfig, match=f"{setting}=0"):
-        build_method(name, config_from(name, {"patch": [32, 32, 32], setting: 0}), TASK)
+        build(name, config_from(name, {"patch": [32, 32, 32], setting: 0}), TASK)
 
 
 def test_norms_that_cannot_be_had_are_refused() -> None:

@@ -11,7 +11,7 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.nifti import read_labels
 from fewmask.predict.folder import predict_folder
 from fewmask.predict.predictor import Prediction
-from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.options import ScanOptions
 from tests.io.test_dicom import write_series
 from tests.scans import write_scans
 
@@ -26,7 +26,7 @@ class Nothing:
             LabelMap(np.zeros(volume.shape, np.uint8), volume.grid), None, 0, notes=("a note",)
         )
 
-    def volume_with_boxes(self, volume, boxes):  # type: ignore[no-untyped-def]
+    def volume_with_boxes(self, volume, boxes):
         raise NotImplementedError
 
 
@@ -101,7 +101,7 @@ def test_a_dicom_folder_among_scans_is_one_more_scan(scans, tmp_path) -> None:
         for line in predict_folder(Nothing(), tmp_path / "series", tmp_path / "c").refused
     ] == ["D04"]
     chosen = predict_folder(
-        Nothing(), tmp_path / "series" / "one", tmp_path / "d", options=PrepareOptions(series=again)
+        Nothing(), tmp_path / "series" / "one", tmp_path / "d", options=ScanOptions(series=again)
     )
     assert chosen.written == ["one"]
 
@@ -159,7 +159,7 @@ def test_a_series_beside_files_is_not_passed_over_in_silence(scans, tmp_path) ->
     assert len(summary.written) == 3 and "not read: more/" in summary.notes[0]
 
 
-def make_second(folder, voxels) -> str:  # type: ignore[no-untyped-def]
+def make_second(folder, voxels) -> str:
     """A second series in the folder, and its number."""
     write_series(folder / "more", voxels, SeriesInstanceUID="9.9", SeriesNumber=11)
     return "11"

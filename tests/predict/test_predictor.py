@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from fewmask.core.batch import BatchSpec, Probabilities, Task
+from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import Volume
 from fewmask.io.nifti import read_labels
 from fewmask.methods._method import Method
 from fewmask.predict import Predictor
 from fewmask.predict.folder import write_prediction
+from fewmask.predict.windows import Windows
+from tests.narrow import required
 
 
 class Bright(Method):
@@ -23,7 +26,6 @@ class Bright(Method):
     """
 
     batch_spec = BatchSpec()
-    promptable = True
 
     def losses(self, batch, step):
         raise NotImplementedError
@@ -86,7 +88,7 @@ def scan(axes: tuple[int, int, int], flips: tuple[int, int, int]) -> tuple[Volum
 
 @pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
 def test_mask_is_the_same_patient_in_all_48_file_orders(axes) -> None:
-    for flips in itertools.product((0, 1), repeat=3):
+    for flips in itertools.product((0, 1), (0, 1), (0, 1)):
         volume, array = scan(axes, flips)
         prediction = predictor().volume(volume)
         stored = volume.grid.orientation.undo(prediction.label_map.voxels)
@@ -107,7 +109,7 @@ def test_prompts_are_reported_on_the_scans_pixels() -> None:
     (4, 2, 12, 10).
     """
     volume, _ = scan((0, 1, 2), (0, 0, 0))
-    prompts = predictor().volume(volume).prompts
+    prompts = required(predictor().volume(volume).prompts)
     assert [line["d"] for line in prompts["slices"]] == [0, 1, 2, 3, 4]
     assert prompts["slices"][0]["boxes_raw"] == [[4.0, 2.0, 12.0, 10.0]]
 
@@ -231,7 +233,6 @@ class Blocks(Bright):
     """The same in 3D, and how many windows it was asked for at a time."""
 
     batch_spec = BatchSpec(patch=(2, 8, 8))
-    promptable = False
 
     def __init__(self):
         super().__init__()
@@ -253,9 +254,35 @@ def test_windows_are_asked_for_as_many_at_a_time_as_is_said(windows, asked) -> N
     volume, array = scan((0, 1, 2), (0, 0, 0))
     found = Predictor(Blocks(), RECIPE, Task(("organ",), 16), torch.device("cpu"), bf16=False)
     if windows is not None:
-        found.windows = windows
+        found = found.with_windows(batch=windows)
     labels = found.volume(volume).label_map
     assert found.method.asked == asked * 4
     assert np.array_equal(
         volume.grid.orientation.undo(labels.voxels), (array > 50).astype(np.uint8)
     )
+
+
+def test_other_windows_make_another_predictor() -> None:
+    """The network is shared, what is not named stays, and the first predictor is as it was."""
+    plain = Predictor(Blocks(), RECIPE, Task(("organ",), 16), torch.device("cpu"), bf16=False)
+    strided = plain.with_windows(stride=(1, 4, 8), gaussian=True)
+    both = strided.with_windows(batch=5)
+    assert both.windows == Windows((2, 8, 8), (1, 4, 8), gaussian=True, batch=5)
+    assert plain.windows == Windows((2, 8, 8)) and both.method is plain.method
+    with pytest.raises(BadConfig, match="leaves gaps"):
+        plain.with_windows(stride=(1, 9, 8))
+    with pytest.raises(BadConfig, match="for 3D methods"):
+        predictor().with_windows(batch=5)
+
+
+@pytest.mark.parametrize(("patch", "fix"), [(None, ""), ((4, 8, 8), "make `windows` smaller")])
+def test_f07_memory_that_does_not_suffice_is_told_in_words(monkeypatch, patch, fix) -> None:
+    def full(image):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model = predictor()
+    model.windows = patch and Windows(patch)
+    monkeypatch.setattr(model.method, "predict", full)
+    with pytest.raises(NoRoom, match="memory is full") as caught:
+        model.volume(scan((0, 1, 2), (0, 0, 0))[0])
+    assert (caught.value.code, caught.value.fix) == ("F07", fix)

@@ -15,7 +15,7 @@ def probs(odds: list[float]) -> np.ndarray:
 
 
 def settled(odds: list[float], cost: float) -> list[int]:
-    return smooth_presence(probs(odds), cost)[:, 0].astype(int).tolist()
+    return [int(there) for there in smooth_presence(probs(odds), cost)[:, 0]]
 
 
 def test_a_gap_is_bridged_if_it_costs_less_than_two_changes() -> None:

@@ -2,6 +2,8 @@
 order.
 """
 
+import math
+
 import pytest
 import torch
 
@@ -47,15 +49,32 @@ def test_overlap_is_averaged_by_hand() -> None:
     assert whole.flatten().tolist() == pytest.approx([0.2, 0.4, 0.6])
 
 
+def test_a_gaussian_window_weighs_as_its_formula_says() -> None:
+    """Windows of 8 every 4 answer 0 and 1; sigma is 8 / 8 = 1, the middles lie at 3.5 and 7.5.
+
+    Voxel 5 is 1.5 from one and 2.5 from the other: exp(-1.125) against exp(-3.125), so 1 has
+    1 / (1 + e^2) = 0.1192 of it; voxel 4 is 0.5 and 3.5 away, exp(-0.125) against exp(-6.125).
+    """
+    calls = iter([0.0, 1.0])
+
+    def constant(windows: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(windows, next(calls))
+
+    windows = Windows((8, 1, 1), (4, 1, 1), gaussian=True)
+    whole = torch.cat(list(slide(torch.zeros(12, 1, 1), windows, constant)), 1).flatten()
+    share = [1 / (1 + math.exp(power)) for power in (6, 2, -2, -6)]
+    assert whole.tolist() == pytest.approx([0] * 4 + share + [1] * 4, abs=1e-6)
+
+
 def test_a_volume_placed_and_restored_in_slabs() -> None:
     """Half the resolution and back: a smooth ramp survives, whatever the slabs are."""
     recipe = Recipe("half", modality="mr", spacing_mm=2.0, slice_mm=2.0, size=64)
     placement = VolumePlacement.of((21, 10, 12), (1.0, 1.0, 1.0), recipe)
     assert placement.shape == (11, 5, 6)
-    d, h, w = torch.meshgrid(
+    z, y, x = torch.meshgrid(
         torch.arange(21.0), torch.arange(10.0), torch.arange(12.0), indexing="ij"
     )
-    volume = (0.02 * d + 0.01 * h + 0.005 * w).numpy()
+    volume = (0.02 * z + 0.01 * y + 0.005 * x).numpy()
     placed = placement.place(volume)[None]
     for d in (0, 7, 20):
         rows = placement.rows_for(d)

@@ -9,7 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +23,11 @@ from fewmask.io.nifti import ReadOptions, read_labels, read_volume, write_labels
 from fewmask.io.prepared import Prepared, ranges, write_split
 from fewmask.io.text import write_json
 from fewmask.prepare import build
-from fewmask.prepare.build import PrepareOptions, prepare
+from fewmask.prepare.build import prepare
 from fewmask.prepare.check import check, copy_header
+from fewmask.prepare.options import PrepareOptions, ScanOptions
+from fewmask.prepare.reading import read_pair
+from tests.narrow import Settings
 from tests.scans import prepare_scans, write_scans
 
 LIVER = {"liver": (6,)}
@@ -36,10 +41,9 @@ def hashes(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-def options(**changes: object) -> PrepareOptions:
-    return PrepareOptions(
-        **{"labels": LIVER, "recipe": "ct", "masks": "complete", "jobs": 1, **changes}
-    )  # type: ignore[arg-type]
+def options(**changes: Any) -> PrepareOptions:
+    settings: Settings = {"labels": LIVER, "recipe": "ct", "masks": "complete", "jobs": 1}
+    return PrepareOptions(**settings | changes)
 
 
 def test_store_holds_the_scan_exactly(tmp_path) -> None:
@@ -191,10 +195,11 @@ def test_unknown_is_not_background(tmp_path) -> None:
 def test_tags_count_along_the_files_own_axis(tmp_path) -> None:
     """A scan stored from head to feet: slice 0 of the file is d = 7."""
     write_scans(tmp_path / "scans", 2)
-    for name, read, write in (
+    ways: list[tuple[str, Callable[[Path], Any], Callable[[Path, Any], object]]] = [
         ("images", read_volume, write_volume),
         ("labels", read_labels, write_labels),
-    ):
+    ]
+    for name, read, write in ways:
         path = tmp_path / "scans" / name / "case_01.nii.gz"
         thing = read(path)
         array = thing.grid.orientation.undo(thing.voxels)[:, :, ::-1]
@@ -352,7 +357,7 @@ def test_the_digest_says_what_masks_mean_and_how_large_voxels_are(two_organs, tm
     ways = [
         options(),
         options(labels={"liver": (2,)}),
-        options(read=ReadOptions(spacing_mm=(1.5, 1.5, 5.0))),
+        options(scans=ScanOptions(ReadOptions(spacing_mm=(1.5, 1.5, 5.0)))),
     ]
     digests = set()
     for index, way in enumerate(ways):
@@ -442,9 +447,9 @@ def test_a_drive_that_is_gone_does_not_shrink_a_dataset(tmp_path, monkeypatch) -
     with pytest.raises(NoRoom, match="no case can be used") as caught:
         prepare(tmp_path / "scans", tmp_path / "out", options())
     assert caught.value.code == "N47"
-    whole = build.read_pair
+    whole = read_pair
 
-    def some(pair, *rest):  # type: ignore[no-untyped-def]
+    def some(pair, *rest):
         if pair.case == "case_02":
             raise NoRoom("Input/output error", fix="reconnect the drive", code="N47")
         return whole(pair, *rest)
@@ -470,9 +475,9 @@ def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(
     tmp_path, monkeypatch
 ) -> None:
     write_scans(tmp_path / "scans", 4)
-    whole = build.read_pair
+    whole = read_pair
 
-    def some(pair, *rest):  # type: ignore[no-untyped-def]
+    def some(pair, *rest):
         if pair.case in ("case_01", "case_02"):
             raise NoRoom("no", code={"case_01": "N47", "case_02": "F20"}[pair.case])
         return whole(pair, *rest)
@@ -494,7 +499,7 @@ def test_what_lies_beyond_the_grid_is_said(tmp_path) -> None:
     liver begins at 6 and at 7.
     """
     write_scans(tmp_path / "scans", 2)
-    wide = options(recipe="ct-liver", read=ReadOptions(spacing_mm=(30.0, 30.0, 5.0)))
+    wide = options(recipe="ct-liver", scans=ScanOptions(ReadOptions(spacing_mm=(30.0, 30.0, 5.0))))
     notes = prepare(tmp_path / "scans", tmp_path / "out", wide).notes
     assert any("of what is outlined lies beyond the network's grid" in note for note in notes)
     assert not any(
@@ -512,7 +517,9 @@ def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:
         ((0.8, 0.8, 5.0), ""),
         ((1.0, 1.0, 1.0), ""),
     ):
-        notes = check(tmp_path / "scans", options(read=ReadOptions(spacing_mm=spacing))).notes
+        notes = check(
+            tmp_path / "scans", options(scans=ScanOptions(ReadOptions(spacing_mm=spacing)))
+        ).notes
         assert [
             word
             for word in ("coronal", "sagittal")
@@ -535,7 +542,7 @@ def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:
         options(masks="compleet")
 
 
-def repaint(path) -> None:  # type: ignore[no-untyped-def]
+def repaint(path) -> None:
     """One voxel more."""
     mask = read_labels(path)
     voxels = mask.voxels.copy()

@@ -166,7 +166,7 @@ def test_nnunet_channels_and_regions(tmp_path):
     layout = discover(tmp_path)
     assert (layout.kind, layout.names, shown(layout)) == ("nnunet", {"core": 2}, {"a": "a.nii.gz"})
     assert any("1 files of further channels" in note for note in layout.notes)
-    assert any("--label whole=1,2" in note for note in layout.notes)
+    assert any("with `labels` as whole=1,2" in note for note in layout.notes)
 
 
 def test_label_table_that_is_no_table(tmp_path):

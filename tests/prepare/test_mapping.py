@@ -1,10 +1,19 @@
 """Label lines, and source values to class indices, on maps small enough to see."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from fewmask.core.errors import BadConfig, BadDataset
-from fewmask.prepare.mapping import check_found, map_labels, map_parts, parse_labels, part_names
+from fewmask.prepare.mapping import (
+    check_found,
+    check_labels,
+    map_labels,
+    map_parts,
+    parse_labels,
+    part_names,
+)
 
 SMALL = np.array([[[0, 1], [2, 3]], [[3, 3], [0, 6]]], np.uint8)
 
@@ -75,7 +84,7 @@ def test_names():
     with pytest.raises(BadDataset, match="'livr'") as caught:
         map_labels(SMALL, {"organ": ("livr",)}, names)
     assert caught.value.code == "M08"
-    assert caught.value.fix == "--label organ=liver"
+    assert caught.value.fix == "ask for organ=liver with `labels`"
     with pytest.raises(BadDataset) as caught:  # once by name, once by value
         map_labels(SMALL, {"a": ("liver",), "b": (6,)}, names)
     assert caught.value.code == "M17"
@@ -101,7 +110,7 @@ def test_zero_and_255():  # M07
     mask = np.array([[[0, 255]]], np.uint8)
     with pytest.raises(BadDataset) as caught:
         map_labels(mask, {"liver": (1,)}, {}, "m.nii")
-    assert (caught.value.code, caught.value.fix) == ("M07", "--label liver=255")
+    assert (caught.value.code, caught.value.fix) == ("M07", "ask for liver=255 with `labels`")
     assert map_labels(mask, {"liver": (255,)}, {}).voxels.tolist() == [[[0, 1]]]
 
 
@@ -149,3 +158,34 @@ def test_part_that_is_not_there():
     assert "kidney_left" in str(caught.value)
     with pytest.raises(BadDataset):
         part_names({"liver": (1,)}, ["liver"])
+
+
+def test_a_mapping_says_the_same_as_lines() -> None:
+    lines = ["liver=6", "kidney=2,3", "spleen=spleen.nii.gz", "aorta"]
+    labels: dict[str, Any] = {
+        "liver": 6,
+        "kidney": (2, 3),
+        "spleen": "spleen.nii.gz",
+        "aorta": ["aorta"],
+    }
+    assert check_labels(labels) == parse_labels(lines)
+    assert check_labels({"liver": 6, "kidney": np.array([2, 3])}) == {
+        "liver": (6,),
+        "kidney": (2, 3),
+    }
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"liver": 0},
+        {"liver": -1},
+        {"liver": "6.5"},
+        {"liver": ()},
+        {"background": 1},
+        {"a": 1, "b": 1},
+    ],
+)
+def test_a_mapping_that_cannot_be_meant(labels) -> None:
+    with pytest.raises(BadConfig, match="`labels` '"):
+        check_labels(labels)

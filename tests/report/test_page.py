@@ -23,7 +23,7 @@ from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore, score_case
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_json
 from fewmask.methods import config_from
@@ -31,7 +31,7 @@ from fewmask.report.cards import make_card, make_story
 from fewmask.report.page import _sentence, write_report
 from fewmask.report.pictures import BOX, PREDICTION, TRUTH, draw_box, outline, scale_to, show_slice
 from fewmask.training import TrainRequest, draw_budget, train
-from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS, plan_stages
+from fewmask.training.stages import plan_stages
 from tests.scans import AFFINE, SHAPE, prepare_scans
 
 BLACK = np.zeros((20, 20, 3), np.uint8)
@@ -90,7 +90,7 @@ def _scan_and_masks() -> tuple[Volume, LabelMap, LabelMap]:
     )
 
 
-def _recipe(tmp_path: Path):  # type: ignore[no-untyped-def]
+def _recipe(tmp_path: Path):
     return prepare_scans(tmp_path).recipe
 
 
@@ -238,15 +238,15 @@ def test_the_sentence_counts_like_a_person(finished) -> None:
     plural.
     """
     run, prepared = finished
-    config = RunFolder.open(run).read_config()
+    record = RunFolder.open(run).read_record()
     _, pred, truth = _scan_and_masks()
     liver = score_case("case_03", pred.voxels, truth.voxels, truth.spacing_mm, ("liver",))
     both = [*liver, *(replace(score, label="spleen") for score in liver)]
-    config["provided"] |= {"tagged_scans": 1}
+    record = replace(record, provided=replace(record.provided, tagged_scans=1))
 
     def sentence(scores: list[CaseScore]) -> str:
         return _sentence(
-            summarise(scores, prepared.patients), config, prepared, RunFolder.open(run)
+            summarise(scores, prepared.patients), record, prepared, RunFolder.open(run)
         )
 
     assert ", Spleen: Dice 0.85" in sentence(both) and "on 1 scan the model never saw" in sentence(
@@ -287,7 +287,7 @@ def test_the_command_says_every_setting_that_is_not_default(finished) -> None:
         prepared.folder, run, method="unet", slices=2, settings=("channels=[8,8]",)
     )
     (stage,) = plan_stages(again)
-    assert stage.config == config_from("unet", RunFolder.open(run).read_config()["config"])
+    assert stage.config == config_from("unet", RunFolder.open(run).read_record().config)
 
 
 def test_the_command_says_that_volumes_were_taken_in_order(finished, tmp_path: Path) -> None:
@@ -329,12 +329,13 @@ def test_a_method_with_stages_says_where_its_sam_started(
     )
     write_json(
         folder.path / "config.json",
-        {**folder.read_config(), "method": method, "config": asdict(whole)},
+        {**folder.read_record().as_dict(), "method": method, "config": asdict(whole)},
     )
     assert "not known: the run's folder finetune is gone" in page_of(folder.path, prepared)
     (folder.path / "finetune").mkdir()
     pretrained = {"name": "home/jane/own.safetensors", "sha256": "ab" * 32}
-    earlier = {"config": asdict(whole.finetune), "pretrained": pretrained, "steps": 7}
+    earlier = folder.read_record().as_dict() | {"method": "canvas_sam", "steps": 7}
+    earlier |= {"config": asdict(whole.finetune), "pretrained": pretrained}
     write_json(folder.path / "finetune" / "config.json", earlier)
     page = page_of(folder.path, prepared)
     assert (
@@ -373,7 +374,7 @@ def test_masks_that_nobody_drew_are_told(finished, tmp_path: Path) -> None:
         whole = config_from("cfr", {"pseudo": pseudo, **patch})
         write_json(
             folder.path / "config.json",
-            {**folder.read_config(), "method": "cfr", "config": asdict(whole)},
+            {**folder.read_record().as_dict(), "method": "cfr", "config": asdict(whole)},
         )
         assert f"<dt>Labelled by a model, then learned from</dt><dd>{told}</dd>" in page_of(
             folder.path, prepared

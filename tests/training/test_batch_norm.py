@@ -1,5 +1,7 @@
 """Statistics of batch norms from all training scans: by hand, and at the end of a training."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from fewmask.methods._method import Method
 from fewmask.predict import Predictor
 from fewmask.training import TrainRequest, train
 from fewmask.training.batch_norm import renew_norms
+from tests.narrow import required
 from tests.scans import prepare_scans
 
 
@@ -35,6 +38,11 @@ class TwoNorms(Method):
         return Probabilities(torch.cat([1 - own, own], 1))
 
 
+def statistics(norm: nn.BatchNorm3d) -> tuple[float, float]:
+    """Mean and variance of its only channel."""
+    return float(required(norm.running_mean)), float(required(norm.running_var))
+
+
 def flat(hu: int) -> Volume:
     """A scan of one grey level."""
     return Volume(np.full((4, 8, 8), hu, np.int16), Grid((8, 8, 4), np.eye(4)))
@@ -43,17 +51,32 @@ def flat(hu: int) -> Volume:
 def test_the_mean_over_scans_and_nothing_else() -> None:
     """Grey levels 0.2 and 0.6 fill two scans: mean 0.4, and no variance within any window."""
     recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, slice_mm=1.0, size=16)
-    predictor = Predictor(TwoNorms(), recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False)
-    method = predictor.method
+    method = TwoNorms()
+    predictor = Predictor(method, recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False)
     renew_norms(predictor, [])
-    assert float(method.asked.running_mean) == 0 and float(method.asked.running_var) == 1, (
-        "no scan, nothing new"
-    )
+    assert statistics(method.asked) == (0, 1), "no scan, nothing new"
     renew_norms(predictor, [flat(20), flat(60)])
-    assert float(method.asked.running_mean) == pytest.approx(0.4, abs=1e-6)
-    assert float(method.asked.running_var) == pytest.approx(0.0, abs=1e-9)
-    assert float(method.other.running_mean) == 0 and float(method.other.running_var) == 1
-    assert not method.asked.training and method.asked.momentum == 0.1 and predictor.stride is None
+    mean, variance = statistics(method.asked)
+    assert mean == pytest.approx(0.4, abs=1e-6) and variance == pytest.approx(0.0, abs=1e-9)
+    assert statistics(method.other) == (0, 1)
+    assert not method.asked.training and method.asked.momentum == 0.1
+    assert predictor.windows is not None and predictor.windows.stride is None
+
+
+def test_norms_are_themselves_again_when_a_scan_fails() -> None:
+    """The second scan cannot be opened: nothing stays in training mode."""
+    recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, slice_mm=1.0, size=16)
+    method = TwoNorms()
+    predictor = Predictor(method, recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False)
+
+    def scans() -> Iterator[Volume]:
+        yield flat(20)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        renew_norms(predictor, scans())
+    for norm in (method.asked, method.other):
+        assert not norm.training and norm.momentum == 0.1
 
 
 def test_at_the_end_of_training_only_statistics_change(tmp_path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
@@ -16,6 +17,7 @@ from fewmask.methods import build
 from fewmask.training import TrainRequest, train
 from fewmask.training.pretrained import recall_embeddings, remember
 from fewmask.training.stages import plan_stages
+from tests.narrow import part
 from tests.scans import prepare_scans
 
 FROZEN = ("tune=decoder", "augment=false", "classifier_width=8")
@@ -125,6 +127,7 @@ def test_random_patches_are_not_kept(tmp_path) -> None:
     )  # fmt: skip
     with pytest.raises(BadConfig, match="whole slices") as refused:
         train(replace(base, embeddings=tmp_path / "kept"))
-    assert refused.value.fix == "no --embeddings" and not (tmp_path / "kept").exists()
+    assert refused.value.fix == "leave `embeddings` out" and not (tmp_path / "kept").exists()
     method = build("canvas_sam", plan_stages(base)[0].config, Task(("liver",), 32))
-    assert recall_embeddings(method, base, 8, False) == "" and method.sam.recall is None
+    assert recall_embeddings(method, base, 8, False) == ""
+    assert part(method, "sam", Sam).recall is None

@@ -1,6 +1,13 @@
 """What is said of the machine and of the code that ran on it."""
 
-from fewmask.training.hardware import digest_code
+import time
+from contextlib import nullcontext
+
+import torch
+from torch import nn
+
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.training.hardware import choose_bf16, compile_networks, digest_code
 
 
 def test_the_digest_of_code_follows_python_files_and_their_names_only(tmp_path) -> None:
@@ -19,3 +26,34 @@ def test_the_digest_of_code_follows_python_files_and_their_names_only(tmp_path) 
         write("joined", a_py="x = 1\ny = 2\n", b_py=""),
     ]
     assert len({one, *others}) == 4
+
+
+def test_compiled_networks_keep_the_names_of_their_weights() -> None:
+    """They are not run here: shapes are checked under pytest, and what checks them cannot be
+    compiled.
+    """
+    method = nn.ModuleDict({"student": VNet(2, 2, 0.0, "instance"), "other": nn.Linear(1, 1)})
+    names = list(method.state_dict())
+    compile_networks(method, "eager")
+    assert list(method.state_dict()) == names
+    assert method["student"]._compiled_call_impl is not None
+    assert method["other"]._compiled_call_impl is None
+
+
+def test_bf16_is_timed_on_a_gpu_and_never_chosen_where_it_is_emulated(monkeypatch) -> None:
+    def slow_in_float32(bf16: bool) -> None:
+        if not bf16:
+            time.sleep(0.01)
+
+    native = False
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: including_emulation or native,
+    )
+    gpu = torch.device("cuda")
+    assert not choose_bf16("auto", gpu, slow_in_float32)
+    native = True
+    assert choose_bf16("auto", gpu, slow_in_float32)
+    assert not choose_bf16("auto", gpu, lambda bf16: slow_in_float32(not bf16))

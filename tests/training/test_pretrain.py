@@ -1,4 +1,4 @@
-"""Pre-training: every part learns, a killed one goes on to the same bits, and it gets better at
+"""Pre-training: every part learns, a killed one resumes to the same bits, and it gets better at
 what it trains for.
 """
 
@@ -8,11 +8,13 @@ import torch
 from fewmask.blocks.losses import sam_mask_losses
 from fewmask.blocks.sam import build_sam, size_named
 from fewmask.core.batch import Step
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.core.progress import ProgressEvent
 from fewmask.io.run import States
 from fewmask.io.weights import load_tensors
 from fewmask.synth.prompt import Targets, choose_targets
-from fewmask.training.pretrain import PretrainConfig, answer_losses, draw_questions, pretrain
+from fewmask.training.pretrain import PretrainConfig, answer_losses, draw_questions
+from fewmask.training.run import pretrain
 
 TINY = PretrainConfig(size="tiny", steps=4, pixels=256 * 256, warmup=1)
 CPU = torch.device("cpu")
@@ -76,13 +78,13 @@ def test_an_interrupted_pretraining_ends_in_the_same_bits(tmp_path) -> None:
     class Stop(Exception):
         pass
 
-    def stop(state) -> None:  # type: ignore[no-untyped-def]
-        if state.step == 2:
+    def stop(state) -> None:
+        if state.done == 2:
             raise Stop
 
     with pytest.raises(Stop):
         pretrain(
-            TINY, tmp_path / "cut", device="cpu", save_minutes=0.0, score_every=2, progress=stop
+            TINY, tmp_path / "cut", device="cpu", save_minutes=0.0, score_every=2, on_progress=stop
         )
     again = load_tensors(pretrain(TINY, tmp_path / "cut", device="cpu", score_every=2))
     assert (
@@ -91,6 +93,61 @@ def test_an_interrupted_pretraining_ends_in_the_same_bits(tmp_path) -> None:
     )
     assert all(tensor.dtype == torch.float16 for tensor in again.values())
     assert (tmp_path / "whole" / "scores.csv").read_text().count("\n") == 3
+    losses = [States(tmp_path / name).losses.read_bytes() for name in ("whole", "cut")]
+    assert losses[0] == losses[1] and losses[0].count(b"\n") == 5
+
+
+def poison(monkeypatch, change) -> None:
+    """From step 2 on `change` is done to the losses of the step."""
+    honest, calls = answer_losses, []
+
+    def losses(sam, asked):
+        calls.append(asked)
+        found = honest(sam, asked)
+        return change(sam, found) if len(calls) > 2 else found
+
+    monkeypatch.setattr("fewmask.training.jobs.answer_losses", losses)
+
+
+def test_f17_a_gradient_that_is_not_a_number_names_the_step_and_its_images(
+    tmp_path, monkeypatch
+) -> None:
+    """The loss itself is finite: 0, with a slope of infinity times 0."""
+
+    def root(sam, found):
+        weight = next(iter(sam.parameters()))
+        return found | {"dice": found["dice"] + ((weight - weight) ** 0.5).sum()}
+
+    poison(monkeypatch, root)
+    with pytest.raises(TrainingFailed, match="a gradient is not a number at step 2") as caught:
+        pretrain(TINY, tmp_path, device="cpu", save_minutes=0.0, score_every=9)
+    losses, images, rate = caught.value.where
+    assert "dice" in losses and "px, " in images and "largest gradient nan" in rate
+    assert caught.value.did == "the last good state is of step 2"
+    latest = States(tmp_path).latest()
+    assert latest is not None and latest.step == 2
+
+
+def test_f07_memory_that_does_not_suffice_is_told_in_words(tmp_path, monkeypatch) -> None:
+    def full(sam, found):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    poison(monkeypatch, full)
+    with pytest.raises(NoRoom, match="memory is full") as caught:
+        pretrain(TINY, tmp_path, device="cpu", score_every=9)
+    assert caught.value.code == "F07" and "pixels" in caught.value.fix
+
+
+def test_a_state_that_had_to_be_passed_over_is_told(tmp_path) -> None:
+    def stop(event: ProgressEvent) -> bool:
+        return event.done == 2
+
+    with pytest.raises(Interrupted, match="after step 2 of 4"):
+        pretrain(TINY, tmp_path, device="cpu", save_minutes=0.0, score_every=9, on_progress=stop)
+    (tmp_path / "state-00000002.safetensors").write_bytes(b"x")
+    notes: list[str] = []
+    pretrain(TINY, tmp_path, device="cpu", on_progress=lambda event: notes.append(event.note))
+    assert notes[0].startswith("resumes after step 1; a newer state was unusable, so 1 steps")
 
 
 def test_another_request_is_refused(tmp_path) -> None:

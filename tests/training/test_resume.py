@@ -1,6 +1,4 @@
-"""A run killed at any of these points and gone on with ends in the same bits as one left alone
-(faults, 5.6).
-"""
+"""A run killed at any of these points and gone on with ends in the same bits as one left alone."""
 
 import hashlib
 import os

@@ -16,10 +16,13 @@ from fewmask.data.patches import PatchLoader
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
+from fewmask.io.weights import load_into
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training import ProgressEvent, TrainRequest, draw_budget, loop, train
+from fewmask.training import ProgressEvent, TrainRequest, draw_budget, train
+from fewmask.training import run as training_run
 from fewmask.training.stages import check_plan, online_labels, plan_stages
+from tests.narrow import required, watched
 from tests.scans import prepare_scans
 
 SMALL = (
@@ -58,8 +61,8 @@ def test_cfr_fine_tunes_labels_and_trains_again(prepared, tmp_path) -> None:
     assert made == sorted(f"{case}{kind}.nii.gz" for case in others for kind in ("", ".confidence"))
     assert "mm, more than 2.5 mm" in seen[0].note and seen[3].note.startswith("finetune: 1 of 3")
     assert (
-        run.read_config()["method"] == "cfr"
-        and RunFolder.open(run.path / "finetune").read_config()["method"] == "canvas_sam"
+        run.read_record().method == "cfr"
+        and RunFolder.open(run.path / "finetune").read_record().method == "canvas_sam"
     )
     assert {"supervised", "consistency", "sam"} <= set(run.read_losses(3)[0])
     assert not any("sam" in name for name in Predictor.load(run.path).method.state_dict()), (
@@ -133,7 +136,7 @@ def test_stopped_within_a_training_it_goes_on_to_the_same_bits(prepared, tmp_pat
     seen: list[int] = []
 
     def stop(progress: ProgressEvent) -> None:
-        if progress.losses and progress.step == 5:
+        if progress.losses and progress.done == 5:
             seen.append(progress.saved_step)
             if len(seen) % 2:  # every other time it has gone on from its save
                 raise Interrupted("stopped")
@@ -187,7 +190,7 @@ def test_a_run_that_another_one_has_trained_but_for_what_matters_in_prediction_i
     assert run.weights.read_bytes() == one.weights.read_bytes() and run.read_losses(
         3
     ) == one.read_losses(3)
-    assert not run.read_config()["config"]["gate"] and one.read_config()["config"]["gate"]
+    assert not run.read_record().config["gate"] and one.read_record().config["gate"]
     train(
         request(
             prepared,
@@ -241,7 +244,7 @@ def test_online_labels_are_made_in_every_step(prepared, tmp_path) -> None:
     with PatchLoader(
         prepared, run.read_budget(), Predictor.load(run.path).method.batch_spec, 0
     ) as loader:
-        pseudo = label(loader.batch(0)).unlabelled.pseudo
+        pseudo = required(required(label(loader.batch(0)).unlabelled).pseudo)
     beyond = [
         (pseudo[:, rows] == IGNORE).float().mean().item()
         for rows in (slice(4), slice(4, 12), slice(12, None))
@@ -279,7 +282,7 @@ def test_a_budget_that_leaves_nothing_to_label_is_refused(
         check_plan(plan, prepared, drawn)
     (kind,) = budget
     assert refused.value.where == (f"4 labelled {kind} lie in 4 of 4 training scans",)
-    assert f"fewer --{kind}" in refused.value.fix
+    assert f"fewer `{kind}`" in refused.value.fix
 
 
 def test_fine_tuning_alone_may_have_every_scan(prepared, tmp_path) -> None:
@@ -317,19 +320,19 @@ def test_the_encoder_is_that_of_the_stage_with_a_sam(prepared) -> None:
     [
         ("sfr_plus", ("pseudo=online",), "its labels are stored", "leave pseudo out"),
         ("cfr", ("pseudo=online", "trust=0.9"), "trust=0.9", "leave trust out"),
-        ("cfr", ("patch=(16,32,48)",), "32 x 48", "--set turns=false"),
-        ("cfr", ("finetune.patch=(16,32,48)",), "32 x 48", "--set finetune.turns=false"),
-        ("sfr_plus", ("patch=(16,40,40)",), "multiples of 16", "--set patch="),
+        ("cfr", ("patch=(16,32,48)",), "32 x 48", "use `turns=false`"),
+        ("cfr", ("finetune.patch=(16,32,48)",), "32 x 48", "use `finetune.turns=false`"),
+        ("sfr_plus", ("patch=(16,40,40)",), "multiples of 16", "use `patch="),
         ("cfr", ("pseudo=online", "pseudo_weight=0"), "pseudo_weight=0", "leave pseudo_weight out"),
         (
             "cfr",
             ("pseudo=online", "patch=(32,64,64)"),
             "patches of",
-            "--set finetune.patch=(32,64,64)",
+            "use `finetune.patch=(32,64,64)`",
         ),
-        ("cfr", ("turns=false",), "left and right", "--set finetune.turns=false"),
+        ("cfr", ("turns=false",), "left and right", "use `finetune.turns=false`"),
         ("cfr", ("finetune_share=1.0",), "no time", "use a number between 0 and 1"),
-        ("cfr", ("unlabelled=0", "term='none'"), "unlabelled=0", "--set unlabelled=2"),
+        ("cfr", ("unlabelled=0", "term='none'"), "unlabelled=0", "use `unlabelled=2`"),
     ],
 )
 def test_what_a_later_stage_would_refuse_or_ignore_is_refused_first(
@@ -355,12 +358,8 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(
 ) -> None:
     """Both networks go on from where they were."""
     started: list[str] = []
-    load = loop.load_into
-    monkeypatch.setattr(
-        loop,
-        "load_into",
-        lambda method, path: (started.append(path.parent.name), load(method, path)),
-    )
+    note = watched(load_into, lambda _, path, *rest: started.append(path.parent.name))
+    monkeypatch.setattr(training_run, "load_into", note)
     seen: list[str] = []
     asked = request(prepared, tmp_path / "run", f"sure={sure}", method="sfr_plus")
     run = RunFolder.open(train(asked, lambda progress: seen.append(progress.note)))
@@ -381,7 +380,7 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(
     assert len(list((run.path / "unsure").glob("*.nii.gz"))) == (0 if expected else 6)
     assert started == ["finetune", "retrain"]
     first, again = (
-        RunFolder.open(run.path / stage).read_config()["config"] for stage in ("finetune", "update")
+        RunFolder.open(run.path / stage).read_record().config for stage in ("finetune", "update")
     )
     assert [first[rate] / again[rate] for rate in ("lr", "head_lr")] == pytest.approx([10, 10])
 

@@ -1,1 +1,1 @@
-"""Whole studies from the rooms below: score a run, the demo. Above report, below cli."""
+"""Score runs, benchmark methods over budgets and draws, compare them; the demo."""

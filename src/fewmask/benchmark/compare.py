@@ -3,31 +3,20 @@ between methods.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from fewmask.benchmark.published import SOURCES, published
-from fewmask.benchmark.rows import KEYS, UNLIKE, Row
-from fewmask.benchmark.score import ORACLE
+from fewmask.benchmark.rows import METRICS, ORACLE, UNLIKE, RunKey, RunRow, to_texts
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Difference, compare
 from fewmask.evaluate.protocols import NOTES, Protocol
 
-_METRICS = {
-    "default": {"dice": "Dice", "hd95_mm": "HD95 mm"},
-    "sam-mix": {"sam_mix_dice": "Dice", "sam_mix_hd_px": "HD px"},
-    "la-2018": {
-        "la_2018_dice": "Dice",
-        "la_2018_jaccard": "Jaccard",
-        "la_2018_hd95_voxel": "95HD voxels",
-        "la_2018_asd_voxel": "ASD voxels",
-    },
-}
-"""Protocol -> column -> head; an overlap comes first."""
+_T = TypeVar("_T")
 _EMPTY = "empty"
-_OVERLAPS = ("Dice", "Jaccard")
 
 
 @dataclass(frozen=True)
@@ -64,7 +53,8 @@ class Spread:
         """`0.921 ± 0.002`; without spread for one run, empty for none."""
         if not self.runs:
             return ""
-        return f"{self.mean:.{digits}f}" + (f" ± {self.sd:.{digits}f}" if self.runs > 1 else "")
+        mean = f"{self.mean:.{digits}f}"
+        return f"{mean} ± {self.sd:.{digits}f}" if self.runs > 1 else mean
 
 
 @dataclass(frozen=True)
@@ -84,78 +74,71 @@ class Pair:
 
     def __str__(self) -> str:
         """One sentence that calls a winner only where there is enough to call one."""
-        ours, theirs = (
-            ("", "") if self.a.time == self.b.time else (f" ({self.a.time})", f" ({self.b.time})")
-        )
-        other = f" ({self.unlike})" if self.unlike else ""
-        return (
-            f"{self.domain}, {self.a.budget}: {self.a.name}{ours} minus {self.b.name}{theirs} "
-            f"{self.difference}{other}"
-        )
+        a, b = self.a.name, self.b.name
+        if self.a.time != self.b.time:
+            a, b = f"{a} ({self.a.time})", f"{b} ({self.b.time})"
+        unlike = f" ({self.unlike})" if self.unlike else ""
+        return f"{self.domain}, {self.a.budget}: {a} minus {b} {self.difference}{unlike}"
 
 
-def group(rows: Sequence[Row]) -> dict[Setting, list[Row]]:
+def group(rows: Sequence[RunRow]) -> dict[Setting, list[RunRow]]:
     """Rows by setting: methods in order of appearance, each as it is first, slices before volumes,
     few and short first.
     """
     common = shared(rows)
-    groups: dict[Setting, list[Row]] = {}
+    groups: dict[Setting, list[RunRow]] = {}
     for row in rows:
         groups.setdefault(_setting(row, common), []).append(row)
-    methods = list(dict.fromkeys(setting.method for setting in groups))
-    names = list(dict.fromkeys(setting.name for setting in groups))
+    methods = _distinct(setting.method for setting in groups)
+    names = _distinct(setting.name for setting in groups)
 
-    def place(setting: Setting) -> tuple[int, bool, int, bool, int, float]:
+    def order(setting: Setting) -> tuple[int, bool, int, bool, int, float]:
         number, unit = setting.budget.split()
-        whole, time = unit.startswith("volume"), float(setting.time.split()[0])
         return (
             methods.index(setting.method),
             bool(setting.settings),
             names.index(setting.name),
-            whole,
+            unit.startswith("volume"),
             int(number),
-            time,
+            float(setting.time.split()[0]),
         )
 
-    return {setting: groups[setting] for setting in sorted(groups, key=place)}
+    return {setting: groups[setting] for setting in sorted(groups, key=order)}
 
 
-def shared(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+def shared(rows: Sequence[RunRow]) -> dict[str, tuple[str, ...]]:
     """Method -> settings that all of its rows have: they tell nothing apart, names leave them out,
     tables say them once.
     """
     common: dict[str, tuple[str, ...]] = {}
     for row in rows:
-        words = row["settings"].split()
-        common[row["method"]] = tuple(
-            word for word in common.get(row["method"], words) if word in words
-        )
+        words = row.settings.split()
+        before = common.get(row.method, words)
+        common[row.method] = tuple(word for word in before if word in words)
     return common
 
 
-def spread(rows: Sequence[Row], metric: str) -> Spread:
+def spread(rows: Sequence[RunRow], column: str) -> Spread:
     """Over runs. Volumes in which the number has no meaning are left out; slices count equally in
     the paper's protocol.
     """
-    runs: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    runs: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for row in rows:
-        if row[metric] not in ("", "nan"):
-            weight = float(row["sam_mix_slices"]) if metric.startswith("sam_mix") else 1.0
-            runs.setdefault((row["draw"], row["seed"]), []).append((float(row[metric]), weight))
-    means = [
-        float(np.average(v[:, 0], weights=v[:, 1]))
-        for v in (np.array(values, float) for values in runs.values())
-    ]
+        value = row.number(column)
+        if value is not None:
+            weight = float(row.sam_mix_slices or 0) if column.startswith("sam_mix") else 1.0
+            runs.setdefault((row.draw, row.seed), []).append((value, weight))
+    means: list[float] = []
+    for pairs in runs.values():
+        values, weights = np.array(pairs, float).T
+        means.append(float(np.average(values, weights=weights)))
     if not means:
         return Spread(math.nan, math.nan, 0)
-    return Spread(
-        float(np.mean(means)),
-        float(np.std(means, ddof=1)) if len(means) > 1 else math.nan,
-        len(means),
-    )
+    sd = float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
+    return Spread(float(np.mean(means)), sd, len(means))
 
 
-def differences(rows: Sequence[Row], against: str, protocol: Protocol = "default") -> list[Pair]:
+def differences(rows: Sequence[RunRow], against: str, protocol: Protocol = "default") -> list[Pair]:
     """Every setting against the one called `against` at the same budget, in Dice; at the same time
     too where that is there.
 
@@ -163,36 +146,34 @@ def differences(rows: Sequence[Row], against: str, protocol: Protocol = "default
     sentence says so. `vnet, 2000 steps` names one of several times. Raises `BadConfig` if no
     setting has that name.
     """
-    groups = {
-        setting: list(group_)
-        for setting, group_ in group([r for r in rows if r["prompts"] != ORACLE]).items()
-    }
-    others = [
+    groups = group([row for row in rows if row.prompts != ORACLE])
+    references = [
         setting
         for setting in groups
         if against in (setting.name, f"{setting.name}, {setting.time}")
     ]
-    if not others:
-        names = dict.fromkeys(setting.name for setting in groups)
+    if not references:
+        names = _distinct(setting.name for setting in groups)
         raise BadConfig(
             f"no run is called {against!r}",
             did="nothing was written",
             fix=f"use one of: {'; '.join(names)}",
             code="C02",
         )
+    dice = METRICS[protocol][0].column
     pairs = []
-    for a in [setting for setting in groups if setting not in others]:
-        ours, found = groups[a], [b for b in others if b.budget == a.budget]
-        for b in [b for b in found if b.time == a.time] or found:
-            domains = dict.fromkeys(row["domain"] for row in ours)
-            pairs += [
-                _pair(a, b, domain, ours, groups[b], next(iter(_METRICS[protocol])))
-                for domain in domains
-            ]
+    for a, rows_a in groups.items():
+        if a in references:
+            continue
+        at_budget = [b for b in references if b.budget == a.budget]
+        at_time = [b for b in at_budget if b.time == a.time]
+        for b in at_time or at_budget:
+            for domain in _domains(rows_a):
+                pairs.append(_pair(a, b, domain, rows_a, groups[b], dice))
     return pairs
 
 
-def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
+def table(rows: Sequence[RunRow], protocol: Protocol = "default") -> str:
     """Markdown: a line per setting, automatic prompts and the true-box bound per domain; columns
     that say nothing are left out.
 
@@ -201,226 +182,267 @@ def table(rows: Sequence[Row], protocol: Protocol = "default") -> str:
     (`published`). Empty predictions are counted, since their distances are not distances. Raises
     `BadConfig` if no row has that protocol's numbers.
     """
-    domains = list(dict.fromkeys(row["domain"] for row in rows))
-    metrics = _METRICS[protocol]
-    overlap = next(iter(metrics))
-    if rows and not any(row[overlap] for row in rows):
+    metrics = [metric for metric in METRICS[protocol] if metric.head]
+    if rows and all(getattr(row, metrics[0].column) is None for row in rows):
         raise BadConfig(
             f"these rows hold no numbers of {protocol}",
             did="nothing was written",
             fix=f'say protocol = "{protocol}" in the sweep\'s file before it runs; '
-            f"`fewmask evaluate RUN --protocol {protocol}`",
+            f"for one run: `fewmask evaluate RUN` with `protocol={protocol}`",
             code="C02",
         )
+    domains = _domains(rows)
     heads = ["method", "budget", "time", "steps", *UNLIKE, "runs"]
     for domain in domains:
-        first, *others = metrics.values()
+        first, *others = (metric.head for metric in metrics)
         heads += [f"{domain}: {first}", *others, _EMPTY, "Dice with true boxes (bound)"]
-    heads += [SOURCES[protocol]] if protocol in SOURCES else []
-    lines = [heads, ["---"] * len(heads)]
-    for setting, every in group(rows).items():
-        automatic = [row for row in every if row["prompts"] != ORACLE]
-        line = [
-            setting.name,
-            setting.budget,
-            setting.time,
-            _steps(automatic),
-            *(_all(automatic, name) for name in UNLIKE),
-        ]
-        line += [str(spread(automatic, overlap).runs)]
-        for domain in domains:
-            here = [row for row in every if row["domain"] == domain]
-            own, bound = (
-                [row for row in here if row["prompts"] != ORACLE],
-                [row for row in here if row["prompts"] == ORACLE],
-            )
-            line += [
-                spread(own, name).text(3 if head in _OVERLAPS else 1)
-                for name, head in metrics.items()
-            ]
-            line += [_empty(own, protocol), spread(bound, overlap).text(3)]
-        if protocol in SOURCES:
-            cell = published(protocol, setting.method, setting.written, setting.budget)
-            line.append("" if any(cell == other[-1] for other in lines) else cell)
-        lines.append(line)
-    return "\n".join("| " + " | ".join(line) + " |" for line in _telling(lines)) + _below(
-        rows, protocol
-    )
+    groups = group(rows)
+    body = [_table_line(setting, runs, domains, protocol) for setting, runs in groups.items()]
+    if protocol in SOURCES:
+        heads.append(SOURCES[protocol])
+        for line, cell in zip(body, _published_cells(groups, protocol), strict=True):
+            line.append(cell)
+    return _markdown(*_informative(heads, body)) + _below(rows, protocol)
 
 
-def structures(rows: Sequence[Row], protocol: Protocol = "default") -> str:
+def structures(rows: Sequence[RunRow], protocol: Protocol = "default") -> str:
     """Markdown: Dice of each structure, a line each and a column per setting; automatic masks, one
     table per domain.
 
     Budget and time stand in the heads where they tell settings apart.
     """
-    overlap = next(iter(_METRICS[protocol]))
+    dice = METRICS[protocol][0]
     parts = []
-    for domain in dict.fromkeys(row["domain"] for row in rows):
-        groups = group(
-            [row for row in rows if row["domain"] == domain and row["prompts"] != ORACLE]
-        )
-        words = [(setting.name, setting.budget, setting.time) for setting in groups]
-        telling = [
-            len(set(column)) > 1 or not place
-            for place, column in enumerate(zip(*words, strict=True))
-        ]
-        heads = [
-            ", ".join(word for word, tells in zip(said, telling, strict=True) if tells)
-            for said in words
-        ]
-        lines = [["structure", *heads], ["---"] * (len(heads) + 1)]
-        for name in dict.fromkeys(row["class"] for runs in groups.values() for row in runs):
-            found = [
-                spread([row for row in runs if row["class"] == name], overlap).text(3)
-                for runs in groups.values()
-            ]
-            lines.append([name, *found])
-        parts.append(
-            f"{domain}: Dice\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        )
+    for domain in _domains(rows):
+        groups = group([row for row in rows if row.domain == domain and row.prompts != ORACLE])
+        body = []
+        for label in _labels(groups.values()):
+            cells = []
+            for runs in groups.values():
+                own = [row for row in runs if row.label == label]
+                cells.append(spread(own, dice.column).text(dice.digits))
+            body.append([label, *cells])
+        heads = ["structure", *_distinguishing_heads(list(groups))]
+        parts.append(f"{domain}: Dice\n\n{_markdown(heads, body)}")
     return "\n\n".join(parts)
 
 
-def values(rows: Sequence[Row]) -> str:
+def values(rows: Sequence[RunRow]) -> str:
     """Markdown: Dice of every scan of every run."""
-    parts, common = [], shared(rows)
-    for domain in dict.fromkeys(row["domain"] for row in rows):
-        here = [row for row in rows if row["domain"] == domain]
-        cases = sorted({(row["case"], row["class"]) for row in here})
-        several = len({name for _, name in cases}) > 1
-        heads = [
-            "method",
-            "budget",
-            "draw",
-            "seed",
-            "prompts",
-            *(f"{case} {name}" if several else case for case, name in cases),
-        ]
-        lines = [heads, ["---"] * len(heads)]
-        runs: dict[tuple[str, ...], dict[tuple[str, str], str]] = {}
-        for row in here:
+    common = shared(rows)
+    parts = []
+    for domain in _domains(rows):
+        runs: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
+        for row in rows:
+            if row.domain != domain:
+                continue
             setting = _setting(row, common)
-            run = (setting.name, setting.budget, row["draw"], row["seed"], row["prompts"])
-            runs.setdefault(run, {})[row["case"], row["class"]] = row["dice"]
-        lines += [
-            [*run, *(_number(found.get(case, "")) for case in cases)] for run, found in runs.items()
-        ]
-        parts.append(f"{domain}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines))
+            run = (setting.name, setting.budget, str(row.draw), str(row.seed), row.prompts)
+            runs.setdefault(run, {})[row.case, row.label] = row.dice
+        cases = sorted({(row.case, row.label) for row in rows if row.domain == domain})
+        several = len({label for _, label in cases}) > 1
+        heads = ["method", "budget", "draw", "seed", "prompts"]
+        heads += [f"{case} {label}" if several else case for case, label in cases]
+        body = []
+        for words, dice in runs.items():
+            cells = [f"{dice[case]:.3f}" if case in dice else "" for case in cases]
+            body.append([*words, *cells])
+        parts.append(f"{domain}\n\n{_markdown(heads, body)}")
     return "\n\n".join(parts)
 
 
-def per_run(rows: Sequence[Row]) -> tuple[list[str], list[dict[str, str]]]:
+def per_run(rows: Sequence[RunRow]) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and one line per run: mean Dice and HD95 per domain and kind of prompts."""
-    columns = [*KEYS, "steps"]
-    lines: dict[tuple[str, ...], list[Row]] = {}
+    runs: dict[tuple[str, ...], list[RunRow]] = {}
     for row in rows:
-        key = tuple(row[name] for name in columns)
-        lines.setdefault(key, []).append(row)
-    table_: list[dict[str, str]] = []
-    for key, group_ in lines.items():
-        line = dict(zip(columns, key, strict=True))
-        for domain, prompts in dict.fromkeys((row["domain"], row["prompts"]) for row in group_):
-            here = [row for row in group_ if (row["domain"], row["prompts"]) == (domain, prompts)]
-            for metric in _METRICS["default"]:
-                line[f"{domain} {prompts} {metric}"] = f"{spread(here, metric).mean:.4f}"
-        table_.append(line)
-    return list(dict.fromkeys(name for line in table_ for name in line)), table_
+        texts = to_texts(row)
+        runs.setdefault(tuple(texts[name] for name in RunKey._fields), []).append(row)
+    lines: list[dict[str, str]] = []
+    columns = list(RunKey._fields)
+    for key, own in runs.items():
+        line = dict(zip(RunKey._fields, key, strict=True))
+        for domain, prompts in _distinct((row.domain, row.prompts) for row in own):
+            scored = [row for row in own if (row.domain, row.prompts) == (domain, prompts)]
+            for metric in METRICS["default"]:
+                mean = spread(scored, metric.column).mean
+                line[f"{domain} {prompts} {metric.column}"] = f"{mean:.4f}"
+        lines.append(line)
+        columns += [name for name in line if name not in columns]
+    return columns, lines
 
 
-def _setting(row: Row, common: Mapping[str, tuple[str, ...]]) -> Setting:
-    unit = "slices" if row["slices"] else "volumes"
-    n = row[unit]
-    budget = f"{n} {unit}" if n != "1" else f"1 {unit[:-1]}"
-    time = f"{float(row['minutes']):g} min" if row["minutes"] else f"{row['steps']} steps"
-    own = " ".join(word for word in row["settings"].split() if word not in common[row["method"]])
-    return Setting(row["method"], own, budget, time, row["settings"])
+def _setting(row: RunRow, common: Mapping[str, tuple[str, ...]]) -> Setting:
+    if row.slices is not None:
+        budget = f"{row.slices} slices" if row.slices != 1 else "1 slice"
+    else:
+        budget = f"{row.volumes} volumes" if row.volumes != 1 else "1 volume"
+    time = f"{row.steps} steps" if row.minutes is None else f"{row.minutes:g} min"
+    own = [word for word in row.settings.split() if word not in common[row.method]]
+    return Setting(row.method, " ".join(own), budget, time, row.settings)
 
 
 def _pair(
-    a: Setting, b: Setting, domain: str, ours: Sequence[Row], theirs: Sequence[Row], dice: str
+    a: Setting,
+    b: Setting,
+    domain: str,
+    rows_a: Sequence[RunRow],
+    rows_b: Sequence[RunRow],
+    column: str,
 ) -> Pair:
-    def place(row: Row) -> tuple[str, ...]:
-        return tuple(row[name] for name in ("draw", "seed", "case", "class"))
-
-    def scored(rows: Sequence[Row]) -> list[Row]:
-        return [row for row in rows if row["domain"] == domain and row[dice] not in ("", "nan")]
-
-    other = {place(row): row for row in scored(theirs)}
-    both = [(row, other[place(row)]) for row in scored(ours) if place(row) in other]
-    found = compare([(one["patient"], float(one[dice]) - float(two[dice])) for one, two in both])
+    """Scan by scan, of the draws and seeds that both have."""
+    scored_b = _scored(rows_b, domain, column)
+    by_patient: list[tuple[str, float]] = []
+    pairs: list[tuple[RunRow, RunRow]] = []
+    for key, (row_a, value_a) in _scored(rows_a, domain, column).items():
+        if key in scored_b:
+            row_b, value_b = scored_b[key]
+            by_patient.append((row_a.patient, value_a - value_b))
+            pairs.append((row_a, row_b))
     unlike = []
-    for name, unsaid in zip(UNLIKE, ("not said", "half a window"), strict=True):
-        if any(one[name] != two[name] for one, two in both):
-            mine, its = (_all(half, name) or unsaid for half in zip(*both, strict=True))
-            unlike.append(f"{mine} against {its}")
-    return Pair(a, b, domain, found, "; ".join(unlike))
+    for name, unsaid in UNLIKE.items():
+        of_a = [getattr(row, name) for row, _ in pairs]
+        of_b = [getattr(row, name) for _, row in pairs]
+        if of_a != of_b:
+            unlike.append(f"{_joined(of_a) or unsaid} against {_joined(of_b) or unsaid}")
+    return Pair(a, b, domain, compare(by_patient), "; ".join(unlike))
 
 
-def _steps(rows: Sequence[Row]) -> str:
-    steps = sorted({int(row["steps"]) for row in rows})
-    return str(steps[0]) if len(steps) == 1 else f"{steps[0]}-{steps[-1]}"
+def _scored(
+    rows: Sequence[RunRow], domain: str, column: str
+) -> dict[tuple[int, int, str, str], tuple[RunRow, float]]:
+    """(draw, seed, case, class) -> row and value, of rows with a value."""
+    found = {}
+    for row in rows:
+        value = row.number(column)
+        if row.domain == domain and value is not None:
+            found[row.draw, row.seed, row.case, row.label] = (row, value)
+    return found
 
 
-def _all(rows: Sequence[Row], name: str) -> str:
-    return ", ".join(sorted({row[name] for row in rows} - {""}))
+def _table_line(
+    setting: Setting, rows: Sequence[RunRow], domains: Sequence[str], protocol: Protocol
+) -> list[str]:
+    """A setting's line of `table`, without the published number."""
+    metrics = [metric for metric in METRICS[protocol] if metric.head]
+    overlap = metrics[0]
+    automatic = [row for row in rows if row.prompts != ORACLE]
+    bound = [row for row in rows if row.prompts == ORACLE]
+    line = [setting.name, setting.budget, setting.time, _steps(automatic)]
+    line += [_joined(getattr(row, name) for row in automatic) for name in UNLIKE]
+    line.append(str(spread(automatic, overlap.column).runs))
+    for domain in domains:
+        own = [row for row in automatic if row.domain == domain]
+        own_bound = [row for row in bound if row.domain == domain]
+        line += [spread(own, metric.column).text(metric.digits) for metric in metrics]
+        line += [_empty(own, protocol), spread(own_bound, overlap.column).text(overlap.digits)]
+    return line
 
 
-def _empty(rows: Sequence[Row], protocol: Protocol) -> str:
+def _published_cells(settings: Iterable[Setting], protocol: Protocol) -> list[str]:
+    """Each published number beside the first setting it belongs to."""
+    cells: list[str] = []
+    for setting in settings:
+        cell = published(protocol, setting.method, setting.written, setting.budget)
+        cells.append("" if cell in cells else cell)
+    return cells
+
+
+def _steps(rows: Sequence[RunRow]) -> str:
+    if not rows:
+        return ""
+    fewest, most = min(row.steps for row in rows), max(row.steps for row in rows)
+    return str(fewest) if fewest == most else f"{fewest}-{most}"
+
+
+def _empty(rows: Sequence[RunRow], protocol: Protocol) -> str:
     """`2 of 8`: predictions without a voxel, of scans (`la-2018`: all four numbers 0) or slices
     (`sam-mix`: the diagonal).
 
     Nothing for ours, which has a status for that, and where a table of before does not say it.
     """
-    if protocol == "sam-mix":
-        counts = [
-            (row["sam_mix_missed"], row["sam_mix_slices"]) for row in rows if row["sam_mix_slices"]
-        ]
-        known = bool(counts) and all(missed for missed, _ in counts)
-        return (
-            f"{sum(int(n) for n, _ in counts)} of {sum(int(n) for _, n in counts)}" if known else ""
-        )
     if protocol == "default":
         return ""
-    scored = [row for row in rows if row["la_2018_dice"] not in ("", "nan")]
-    empty = sum(not any(float(row[name]) for name in _METRICS["la-2018"]) for row in scored)
+    if protocol == "sam-mix":
+        counted = [row for row in rows if row.sam_mix_slices is not None]
+        missed = [row.sam_mix_missed for row in counted if row.sam_mix_missed is not None]
+        if not counted or len(missed) < len(counted):
+            return ""
+        return f"{sum(missed)} of {sum(row.sam_mix_slices or 0 for row in counted)}"
+    scored = [row for row in rows if row.number("la_2018_dice") is not None]
+    columns = [metric.column for metric in METRICS[protocol]]
+    empty = sum(not any(getattr(row, column) for column in columns) for row in scored)
     return f"{empty} of {len(scored)}" if scored else ""
 
 
-def _telling(lines: list[list[str]]) -> list[list[str]]:
+def _informative(heads: list[str], body: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """Without columns that say nothing: the time where it is the steps, a precision or stride that
     all have, no empty mask.
     """
-    heads, _, *body = lines
+
+    def informs(head: str, cells: Sequence[str]) -> bool:
+        if head == "time":
+            return any(not time.endswith("steps") for time in cells)
+        if head in UNLIKE:
+            return len(set(cells)) > 1
+        if head == _EMPTY:
+            return any(count and not count.startswith("0 ") for count in cells)
+        return any(cells)
+
+    if not body:
+        return heads, body
     columns = list(zip(*body, strict=True))
-
-    def tells(place: int) -> bool:
-        if heads[place] == "time":
-            return any(not time.endswith("steps") for time in columns[place])
-        if heads[place] in UNLIKE:
-            return len(set(columns[place])) > 1
-        if heads[place] == _EMPTY:
-            return any(count and not count.startswith("0 ") for count in columns[place])
-        return any(columns[place])
-
-    kept = [place for place in range(len(heads)) if not body or tells(place)]
-    return [[line[place] for place in kept] for line in lines]
+    kept = [i for i, head in enumerate(heads) if informs(head, columns[i])]
+    return [heads[i] for i in kept], [[line[i] for i in kept] for line in body]
 
 
-def _below(rows: Sequence[Row], protocol: Protocol) -> str:
+def _distinguishing_heads(settings: Sequence[Setting]) -> list[str]:
+    """Names of the settings, with budget and time where not all have the same."""
+    budgets_differ = len({setting.budget for setting in settings}) > 1
+    times_differ = len({setting.time for setting in settings}) > 1
+    heads = []
+    for setting in settings:
+        words = [setting.name]
+        words += [setting.budget] if budgets_differ else []
+        words += [setting.time] if times_differ else []
+        heads.append(", ".join(words))
+    return heads
+
+
+def _below(rows: Sequence[RunRow], protocol: Protocol) -> str:
     """A line per set of settings that all runs of some methods share, and what to know about the
     protocol; empty without any.
     """
     methods: dict[tuple[str, ...], list[str]] = {}
     for method, words in shared(rows).items():
-        methods.setdefault(words, []).append(f"`{method}`")
-    told = [
-        f"All runs of {', '.join(names)}: `{' '.join(words)}`."
-        for words, names in methods.items()
-        if words
+        if words:
+            methods.setdefault(words, []).append(f"`{method}`")
+    lines = [
+        f"All runs of {', '.join(names)}: `{' '.join(words)}`." for words, names in methods.items()
     ]
-    return "".join(f"\n\n{part}" for part in ("\n".join(told), NOTES.get(protocol)) if part)
+    parts = ["\n".join(lines), NOTES.get(protocol, "")]
+    return "".join(f"\n\n{part}" for part in parts if part)
 
 
-def _number(text: str) -> str:
-    return f"{float(text):.3f}" if text else ""
+def _markdown(heads: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return ", ".join(sorted(set(texts) - {""}))
+
+
+def _domains(rows: Iterable[RunRow]) -> list[str]:
+    return _distinct(row.domain for row in rows)
+
+
+def _labels(groups: Iterable[Sequence[RunRow]]) -> list[str]:
+    labels: list[str] = []
+    for rows in groups:
+        labels += [row.label for row in rows]
+    return _distinct(labels)
+
+
+def _distinct(items: Iterable[_T]) -> list[_T]:
+    """Each once, in order of appearance."""
+    return list(dict.fromkeys(items))

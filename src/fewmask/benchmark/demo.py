@@ -2,18 +2,20 @@
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewmask.benchmark.score import score_run, write_run_report
+from fewmask.benchmark.score import score_run
+from fewmask.blocks.device import choose_device
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
-from fewmask.io.prepared import Prepared, write_split
+from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
+from fewmask.io.prepared import write_split
 from fewmask.predict import load_predictor, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
+from fewmask.report.run import write_run_report
 from fewmask.synth.phantom import LABELS, write_phantoms
-from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training import TrainRequest, train
 
 TRAIN_CASES, TEST_CASES = 16, 4
 SLICES = 20
@@ -37,8 +39,9 @@ def run_demo(
     seed: int = 0,
     steps: int = STEPS,
     method: str = "sam_mix",
-    say: Callable[[str], None] = print,
-    progress: Callable[[ProgressEvent], None] | None = None,
+    say: OnMessage = print,
+    progress: OnProgress = ignore_progress,
+    device: str | None = None,
 ) -> DemoResult:
     """Make phantoms, prepare them, train on 20 outlined slices and the unlabelled rest, predict,
     score, report.
@@ -46,16 +49,39 @@ def run_demo(
     Starts afresh: a folder an earlier demo left is replaced, any other non-empty folder is refused.
     Raises `BadConfig` then.
     """
+    choose_device(device)  # one that is not there is refused before anything is written
     _claim(out)
     start = time.monotonic()
+
+    def say_done(text: str) -> None:
+        say(f"{text}   ({time.monotonic() - start:.0f} s)")
+
     cases = write_phantoms(out / "scans", TRAIN_CASES + TEST_CASES, seed)
-    say(
-        f"{len(cases)} phantom scans with known truth in {out / 'scans'}   "
-        f"({time.monotonic() - start:.0f} s)"
+    say_done(f"{len(cases)} phantom scans with known truth in {out / 'scans'}")
+    _prepare(out, cases)
+    say_done(f"prepared in {out / 'prepared'}")
+    request = TrainRequest(
+        prepared=out / "prepared",
+        method=method,
+        out=out / "run",
+        slices=SLICES,
+        steps=steps,
+        seed=seed,
+        device=device,
     )
-    write_split(
-        out / "split.toml", Split(tuple(cases[:TRAIN_CASES]), (), tuple(cases[TRAIN_CASES:]))
-    )
+    run = train(request, on_progress=progress)
+    say_done(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans")
+    predict_folder(load_predictor(run, device), out / "prepared", run / "predictions", cases=cases)
+    dice = score_run(run).summaries[0].dice
+    report = write_run_report(run)
+    say_done(f"{len(cases)} masks in {run / 'predictions'}")
+    return DemoResult(dice.mean, dice.low, dice.high, report)
+
+
+def _prepare(out: Path, cases: list[str]) -> None:
+    """The phantoms as a prepared dataset, the first ones to learn from."""
+    split = Split(train=tuple(cases[:TRAIN_CASES]), test=tuple(cases[TRAIN_CASES:]))
+    write_split(out / "split.toml", split)
     options = PrepareOptions(
         labels={"liver": (LABELS["liver"],)},
         recipe="ct",
@@ -65,32 +91,6 @@ def run_demo(
         jobs=2,
     )
     prepare(out / "scans", out / "prepared", options)
-    say(f"prepared in {out / 'prepared'}   ({time.monotonic() - start:.0f} s)")
-    run = train(
-        TrainRequest(
-            prepared=out / "prepared",
-            method=method,
-            out=out / "run",
-            slices=SLICES,
-            steps=steps,
-            seed=seed,
-        ),
-        progress=progress,
-    )
-    say(
-        f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans   "
-        f"({time.monotonic() - start:.0f} s)"
-    )
-    predict_folder(
-        load_predictor(run),
-        out / "prepared",
-        run / "predictions",
-        cases=list(Prepared.open(out / "prepared").cases),
-    )
-    summary = score_run(run).summaries[0].dice
-    report = write_run_report(run)
-    say(f"{len(cases)} masks in {run / 'predictions'}   ({time.monotonic() - start:.0f} s)")
-    return DemoResult(summary.mean, summary.low, summary.high, report)
 
 
 def _claim(out: Path) -> None:
@@ -101,7 +101,7 @@ def _claim(out: Path) -> None:
                 "the demo's folder holds other files",
                 where=str(out),
                 did="nothing was written",
-                fix="choose another --out",
+                fix="choose another folder with `out`",
                 code="F11",
             )
         for name in ("scans", "prepared", "run"):

@@ -2,21 +2,152 @@
 `compare` reads.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, get_type_hints
 
-from fewmask.core.config import changed_settings, settings_text
+from fewmask.core.config import settings_text
 from fewmask.core.errors import BadDataset
+from fewmask.core.run_record import RunRecord
+from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
-from fewmask.evaluate.scores import CaseScore, from_row
+from fewmask.evaluate.scores import CaseScore, Status, from_row
 from fewmask.io.lock import waiting_lock
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.methods import config_class
+from fewmask.report.changes import changes_of
 
-KEYS = ("method", "settings", "slices", "volumes", "draw", "seed", "minutes")
-"""What makes a run another run; `steps` joins them where no minutes were asked for."""
+ORACLE = "oracle-box"
+"""Kind of prompts, and folder of a run: the same model prompted with true boxes."""
+
+
+class RunKey(NamedTuple):
+    """What makes a run another run."""
+
+    method: str
+    settings: str
+    """Those that differ from the method's defaults: `tune=lora warmup_prompts=0`."""
+    slices: int | None
+    """The budget, in outlined slices or in whole masks (`volumes`); the other one is None."""
+    volumes: int | None
+    draw: int
+    seed: int
+    minutes: float | None
+    steps: int | None
+    """None where minutes were asked for: then the machine says how many they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What all rows of a run share."""
+
+    method: str
+    settings: str
+    slices: int | None
+    volumes: int | None
+    draw: int
+    seed: int
+    minutes: float | None
+    steps: int
+    precision: str = ""
+    """`float32` or `bfloat16`; empty in older tables."""
+    stride: str = ""
+    """Voxels `d,h,w` between windows of 3D methods; empty: half a window."""
+
+    @property
+    def key(self) -> RunKey:
+        """Equal for two trials of one run."""
+        return RunKey(
+            self.method,
+            self.settings,
+            self.slices,
+            self.volumes,
+            self.draw,
+            self.seed,
+            self.minutes,
+            self.steps if self.minutes is None else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRow(FinishedRun):
+    """Scores of one structure in one scan, as one run segments it; None where a table says nothing
+    (of a protocol that was not scored, in a column that is younger than the table).
+    """
+
+    domain: str
+    """`test`, or the name of other scans."""
+    patient: str
+    case: str
+    label: str
+    """Class name; the column is called `class`."""
+    prompts: str
+    """`automatic`, or `oracle-box` for the upper bound."""
+    status: Status
+    dice: float
+    """This and the next five as in `CaseScore`: NaN where a number has no meaning."""
+    nsd: float
+    hd95_mm: float
+    hd_mm: float
+    assd_mm: float
+    volume_error_ml: float
+    sam_mix_dice: float | None = None
+    sam_mix_hd_px: float | None = None
+    sam_mix_slices: int | None = None
+    """Slices that hold the structure."""
+    sam_mix_missed: int | None = None
+    """Those of them without a prediction."""
+    la_2018_dice: float | None = None
+    la_2018_jaccard: float | None = None
+    la_2018_hd95_voxel: float | None = None
+    la_2018_asd_voxel: float | None = None
+    others: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Columns that people added to a table; they are kept."""
+
+    def number(self, column: str) -> float | None:
+        """The value of a column of numbers; None where it is not there or has no meaning (NaN)."""
+        value: float | None = getattr(self, column)
+        return None if value is None or math.isnan(value) else float(value)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a protocol."""
+
+    column: str
+    """Its name in rows and in `RunRow`."""
+    name: str
+    """Its name in the protocol's own scores (`CaseScore`, `SliceScores`, `VoxelScores`)."""
+    head: str = ""
+    """Above its column in printed tables; empty: it has none of its own."""
+    digits: int = 1
+
+
+METRICS: dict[Protocol, tuple[Metric, ...]] = {
+    "default": (
+        Metric("dice", "dice", "Dice", digits=3),
+        Metric("hd95_mm", "hd95_mm", "HD95 mm"),
+    ),
+    "sam-mix": (
+        Metric("sam_mix_dice", "dice", "Dice", digits=3),
+        Metric("sam_mix_hd_px", "hd_px", "HD px"),
+        Metric("sam_mix_slices", "n"),
+        Metric("sam_mix_missed", "n_missed"),
+    ),
+    "la-2018": (
+        Metric("la_2018_dice", "dice", "Dice", digits=3),
+        Metric("la_2018_jaccard", "jaccard", "Jaccard", digits=3),
+        Metric("la_2018_hd95_voxel", "hd95_voxel", "95HD voxels"),
+        Metric("la_2018_asd_voxel", "asd_voxel", "ASD voxels"),
+    ),
+}
+"""Protocol -> its numbers, an overlap first. The default's stand in every row, those of the
+literature where they were asked for.
+"""
+UNLIKE = {"precision": "not said", "stride": "half a window"}
+"""What may tell runs apart without making them other runs -> what an empty field means."""
 _SCORES = (
     "case",
     "class",
@@ -29,112 +160,120 @@ _SCORES = (
     "assd_mm",
     "volume_error_ml",
 )
-_PAPER = {
-    "sam-mix": {
-        "sam_mix_dice": "dice",
-        "sam_mix_hd_px": "hd_px",
-        "sam_mix_slices": "n",
-        "sam_mix_missed": "n_missed",
-    },
-    "la-2018": {
-        "la_2018_dice": "dice",
-        "la_2018_jaccard": "jaccard",
-        "la_2018_hd95_voxel": "hd95_voxel",
-        "la_2018_asd_voxel": "asd_voxel",
-    },
-}
-"""Protocol of the literature -> column -> its name in the lines of `score.protocol_lines`."""
-_OURS = [*KEYS, "steps", "domain", "patient", *_SCORES]
-UNLIKE = ("precision", "stride")
-"""What may tell runs apart without making them other runs: how they learned, and the voxels between
-windows (empty: half one).
-"""
-COLUMNS = [*_OURS, *UNLIKE, *(column for columns in _PAPER.values() for column in columns)]
-Row = Mapping[str, str]
+_NEEDED = (*RunKey._fields, "domain", "patient", *_SCORES)
+_LITERATURE = (*METRICS["sam-mix"], *METRICS["la-2018"])
+COLUMNS = (*_NEEDED, *UNLIKE, *(metric.column for metric in _LITERATURE))
+"""Of a table, in their order. Older tables lack some after those that are needed."""
+_FIELDS = {("label" if column == "class" else column): column for column in COLUMNS}
+"""Field of `RunRow` -> column."""
 
 
-def outcome(config: Mapping[str, Any]) -> dict[str, Any]:
+def outcome(record: RunRecord) -> dict[str, Any]:
     """What the machine settled: steps and precision."""
-    return {"steps": config["steps"], "precision": PRECISIONS[config["bf16"]]}
+    return {"steps": record.steps, "precision": PRECISIONS[record.bf16]}
 
 
-def key_of(run_path: Path) -> dict[str, Any]:
-    """The key of a run folder, with what the machine settled; `settings` are what differs from the
-    method's defaults.
-    """
+def finished_run(run_path: Path) -> FinishedRun:
+    """What a run folder says of itself; `settings` are what differs from the method's defaults."""
     run = RunFolder.open(run_path)
-    config, budget = run.read_config(), run.read_budget()
-    return {
-        "method": config["method"],
-        "settings": settings_text(
-            changed_settings(config["config"], config_class(config["method"])())
-        ),
-        "slices": budget.masks if budget.kind == "slices" else "",
-        "volumes": budget.masks if budget.kind == "volumes" else "",
-        "draw": budget.draw,
-        "seed": config["seed"],
-        "minutes": "" if config["minutes"] is None else config["minutes"],
-        **outcome(config),
-    }
+    record, budget = run.read_record(), run.read_budget()
+    return FinishedRun(
+        method=record.method,
+        settings=settings_text(changes_of(record.method, record.config)),
+        slices=budget.masks if budget.kind == "slices" else None,
+        volumes=budget.masks if budget.kind == "volumes" else None,
+        draw=budget.draw,
+        seed=record.seed,
+        minutes=record.minutes,
+        **outcome(record),
+    )
 
 
 def as_rows(
-    key: Mapping[str, Any],
+    run: FinishedRun,
     domain: str,
     scores: Sequence[CaseScore],
     paper: Sequence[Mapping[str, Any]],
     patients: Mapping[str, str],
-) -> list[dict[str, Any]]:
+) -> list[RunRow]:
     """Rows of one run in one domain. `paper` holds lines of a protocol of the literature
     (`score.protocol_lines`), or none.
     """
-    found = {(line["case"], line["class"], line["prompts"]): line for line in paper}
+    of_paper = {(line["case"], line["class"], line["prompts"]): line for line in paper}
     rows = []
     for score in scores:
-        line = found.get((score.case, score.label, score.prompts), {})
+        line = of_paper.get((score.case, score.label, score.prompts))
+        numbers = {}
+        if line is not None:
+            numbers = {metric.column: line[metric.name] for metric in METRICS[line["protocol"]]}
         rows.append(
-            {
-                **key,
-                "domain": domain,
-                "patient": patients.get(score.case, score.case),
-                "class": score.label,
-                **{name: getattr(score, name) for name in _SCORES if name != "class"},
-                **{
-                    column: line[name]
-                    for column, name in _PAPER.get(line.get("protocol", ""), {}).items()
-                },
-            }
+            RunRow(
+                **vars(run),
+                domain=domain,
+                patient=patients.get(score.case, score.case),
+                case=score.case,
+                label=score.label,
+                prompts=score.prompts,
+                status=score.status,
+                dice=score.dice,
+                nsd=score.nsd,
+                hd95_mm=score.hd95_mm,
+                hd_mm=score.hd_mm,
+                assd_mm=score.assd_mm,
+                volume_error_ml=score.volume_error_ml,
+                **numbers,
+            )
         )
     return rows
 
 
-def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a table of runs, or of a scored run folder; what a table does not hold of the
-    literature's numbers is empty.
+def to_texts(row: RunRow) -> dict[str, str]:
+    """A line of a table: column -> text, empty for None; numbers are written in full."""
+    texts: dict[str, str] = {}
+    for name, column in _FIELDS.items():
+        value = getattr(row, name)
+        texts[column] = "" if value is None else str(value)
+    return texts | dict(row.others)
 
-    Raises `BadDataset` where there is neither.
+
+def from_texts(texts: Mapping[str, str]) -> RunRow:
+    """The inverse of `to_texts`; what a table may lack keeps its default. Raises `ValueError` for
+    what is no number.
+    """
+    values: dict[str, Any] = {}
+    for name, column in _FIELDS.items():
+        if column in texts:
+            values[name] = _READ_AS[name](texts[column])
+    others = {column: text for column, text in texts.items() if column not in COLUMNS}
+    return RunRow(**values, others=others)
+
+
+def read_rows(path: Path) -> list[RunRow]:
+    """Rows of a table of runs, or of a scored run folder; none where a table is not there yet.
+
+    Raises `BadDataset` for a run without scores, and for a table with a column missing or a line
+    that cannot be read.
     """
     if path.is_dir():
-        run = RunFolder.open(path)
-        if not run.metrics.exists():
+        return _rows_of_run(path)
+    if not path.exists():
+        return []
+    rows = []
+    for texts in read_csv(path, _NEEDED):
+        try:
+            rows.append(from_texts(texts))
+        except ValueError as error:
             raise BadDataset(
-                "the run has no scores yet",
+                f"{path.name}: the row of {texts['method']}, {texts['case']}, {texts['class']} "
+                f"holds what is no number: {error}",
                 where=str(path),
-                fix=f"fewmask evaluate {path}",
-                code="S04",
-            )
-        prepared = run.open_prepared()
-        scores = [from_row(line) for line in read_csv(run.metrics, SCORE_COLUMNS)]
-        rows = as_rows(key_of(path), "test", scores, [], prepared.patients)
-        return [{name: str(row.get(name, "")) for name in COLUMNS} for row in rows]
-    return (
-        [{**dict.fromkeys(COLUMNS, ""), **row} for row in read_csv(path, _OURS)]
-        if path.exists()
-        else []
-    )
+                fix="mend that line, or delete it and run the sweep again",
+                code="C03",
+            ) from error
+    return rows
 
 
-def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def add_rows(path: Path, rows: Sequence[RunRow]) -> None:
     """Add rows, all or none, in place of any of the same runs and domains; several processes may do
     so at once.
 
@@ -144,23 +283,45 @@ def add_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     with waiting_lock(path.parent, f"add to {path.name}"):
         # Written anew: of a run whose rows were appended by halves, the missing ones would never be
         # made.
-        new = {_run(row) for row in rows}
-        there = [
-            row for row in (read_csv(path, _OURS) if path.exists() else []) if _run(row) not in new
-        ]
-        others = [name for name in (there[0] if there else ()) if name not in COLUMNS]
-        write_csv(path, [*COLUMNS, *others], [*there, *rows])
+        replaced = {(row.key, row.domain) for row in rows}
+        kept = [row for row in read_rows(path) if (row.key, row.domain) not in replaced]
+        others = list(kept[0].others) if kept else []
+        write_csv(path, [*COLUMNS, *others], [to_texts(row) for row in [*kept, *rows]])
 
 
-def _run(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row[name]) for name in (*KEYS, *_timed(row), "domain"))
-
-
-def _timed(key: Mapping[str, Any]) -> list[str]:
-    return [] if str(key["minutes"]) else ["steps"]
-
-
-def domains_done(rows: Iterable[Row], key: Mapping[str, Any]) -> set[str]:
+def domains_done(rows: Iterable[RunRow], key: RunKey, stride: str) -> set[str]:
     """Domains in which the run of this key has been scored, with windows as far apart."""
-    names = [*KEYS, "stride", *_timed(key)]
-    return {row["domain"] for row in rows if all(row[name] == str(key[name]) for name in names)}
+    return {row.domain for row in rows if row.key == key and row.stride == stride}
+
+
+def _rows_of_run(path: Path) -> list[RunRow]:
+    """Rows of a run folder, from its `metrics.csv`."""
+    run = RunFolder.open(path)
+    if not run.metrics.exists():
+        raise BadDataset(
+            "the run has no scores yet",
+            where=str(path),
+            fix=f"fewmask evaluate {path}",
+            code="S04",
+        )
+    prepared = run.open_prepared()
+    scores = [from_row(line) for line in read_csv(run.metrics, SCORE_COLUMNS)]
+    return as_rows(finished_run(path), "test", scores, [], prepared.patients)
+
+
+def _int_or_none(text: str) -> int | None:
+    return int(text) if text else None
+
+
+def _float_or_none(text: str) -> float | None:
+    return float(text) if text else None
+
+
+_CONVERT: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    int | None: _int_or_none,
+    float | None: _float_or_none,
+}
+_READ_AS = {name: _CONVERT.get(kind, str) for name, kind in get_type_hints(RunRow).items()}
+"""Field of `RunRow` -> how its text is read; what is no number stays text."""

@@ -1,30 +1,31 @@
 """Score a run on the patients it never saw, or a folder of masks against truth."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 
+from fewmask.benchmark.rows import ORACLE
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.placement import Placement
+from fewmask.core.progress import OnMessage
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Summary, summarise
-from fewmask.evaluate.protocols import score_la_2018, score_sam_mix
-from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, from_row, score_case
+from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
+from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
 from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
-from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.tables import write_csv
 from fewmask.predict import Predicts, load_predictor
 from fewmask.predict.folder import load_prepared, open_scans, predict_folder, write_prediction
 from fewmask.prepare.mapping import map_labels
-from fewmask.report.page import write_report
-
-ORACLE = "oracle-box"
+from fewmask.report.run import read_truth
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def score_run(
     *,
     oracle_box: bool = False,
     predictor: Predicts | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: OnMessage = lambda text: None,
 ) -> ScoreSummary:
     """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted
     first.
@@ -64,13 +65,15 @@ def score_run(
             prepared.folder,
             run.predictions,
             cases=missing,
-            say=lambda d, n, c: say(f"predicted {c}"),
+            on_progress=lambda event: say(f"predicted {event.item}"),
         )
-    scores = [score for case in cases for score in _score_prepared(run, prepared, case)]
+    scores: list[CaseScore] = []
+    for case in cases:
+        scores += _score_prepared(run, prepared, case)
     if oracle_box and predictor:
         for case in cases:
             say(f"oracle boxes for {case}")
-            truth = _truth(prepared, case)
+            truth = read_truth(prepared, case)
             scores += _score_oracle(
                 predictor,
                 load_prepared(prepared, case),
@@ -159,50 +162,34 @@ def protocol_lines(
     `sam-mix` scores on the paper's grid: every slice stretched to 256 x 256, nearest neighbour. Of
     a run its oracle-box masks are scored too, if there are any, and `prompts` says which is which.
     """
-    lines = []
-    for case, prompts, p, t, classes in (
-        _run_pairs(pred, cases) if truth is None else _folder_pairs(pred, truth, labels, cases)
-    ):
-        if protocol == "sam-mix":
-            placement = Placement.of(p.shape, p.spacing_mm, RECIPES["sam-mix-paper"])
-            p_paper, t_paper = placement.place_mask(p.voxels), placement.place_mask(t)
-        for index, name in enumerate(classes, 1):
-            kind = (
-                score_sam_mix(p_paper, t_paper, index)
-                if protocol == "sam-mix"
-                else score_la_2018(p.voxels == index, t == index)
-            )
-            lines.append(
-                {
-                    "case": case,
-                    "class": name,
-                    "prompts": prompts,
-                    "protocol": protocol,
-                    **vars(kind),
-                }
-            )
+    pairs = _run_pairs(pred, cases) if truth is None else _folder_pairs(pred, truth, labels, cases)
+    lines: list[dict[str, Any]] = []
+    for case, prompts, prediction, reference, classes in pairs:
+        line = {"case": case, "prompts": prompts, "protocol": protocol}
+        for name, scores in _score_protocol(prediction, reference, classes, protocol).items():
+            lines.append({**line, "class": name, **vars(scores)})
     return lines
 
 
-def write_run_report(run_path: Path, show_burned_in: bool = False) -> Path:
-    """The report page of a scored (or only predicted) run."""
-    run = RunFolder.open(run_path)
-    prepared = run.open_prepared()
-    scores = (
-        [from_row(row) for row in read_csv(run.metrics, COLUMNS)] if run.metrics.exists() else []
-    )
-
-    def truth(case: str) -> LabelMap | None:
-        return (
-            _truth(prepared, case)
-            if prepared.cases[case].complete and case in run.read_split().test
-            else None
-        )
-
-    def scan(case: str) -> Volume:
-        return load_prepared(prepared, case)
-
-    return write_report(run, prepared, scores, scan, truth, show_burned_in)
+def _score_protocol(
+    prediction: LabelMap,
+    reference: Integer[np.ndarray, "d h w"],
+    classes: Sequence[str],
+    protocol: str,
+) -> dict[str, SliceScores | VoxelScores]:
+    """Per class the numbers of a protocol."""
+    found: dict[str, SliceScores | VoxelScores] = {}
+    pred = prediction.voxels
+    if protocol == "sam-mix":
+        recipe = RECIPES["sam-mix-paper"]
+        placement = Placement.of(prediction.shape, prediction.spacing_mm, recipe)
+        pred, reference = placement.place_mask(pred), placement.place_mask(reference)
+    for index, name in enumerate(classes, 1):
+        if protocol == "sam-mix":
+            found[name] = score_sam_mix(pred, reference, index)
+        else:
+            found[name] = score_la_2018(pred == index, reference == index)
+    return found
 
 
 _Pairs = Iterator[tuple[str, str, LabelMap, np.ndarray, tuple[str, ...]]]
@@ -241,8 +228,8 @@ def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
             "no test case has a complete mask, so there is nothing to score on",
             where=str(prepared.folder),
             fix=(
-                "put cases with complete masks in `test` of split.toml and say --masks complete to "
-                "`fewmask prepare`"
+                "put cases with complete masks under test in split.toml, and prepare with "
+                "`masks=complete`"
             ),
             code="S04",
         )
@@ -252,7 +239,7 @@ def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
 def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
     """A test case's prediction in `folder` and its truth, on the same grid."""
     path = folder / f"{case}.nii.gz"
-    prediction, truth = read_labels(path), _truth(prepared, case)
+    prediction, truth = read_labels(path), read_truth(prepared, case)
     check_same_grid(truth.grid, prediction.grid, prepared.folder / case, path)
     return prediction, truth
 
@@ -270,23 +257,15 @@ def _score_oracle(
     out: Path,
     case: str,
 ) -> list[CaseScore]:
-    boxes = np.stack(
-        [
-            np.stack([box_edges(mask == index) for index in range(1, len(classes) + 1)])
-            for mask in truth.voxels
-        ]
-    )
+    boxes = np.full((len(truth.voxels), len(classes), 4), np.nan)
+    for d, labels in enumerate(truth.voxels):
+        for k in range(len(classes)):
+            boxes[d, k] = box_edges(labels == k + 1)
     prediction = predictor.volume_with_boxes(volume, boxes)
     out.mkdir(exist_ok=True)
     write_prediction(out, case, prediction)
     scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, classes)
     return [replace(score, prompts=ORACLE) for score in scores]
-
-
-def _truth(prepared: Prepared, case: str) -> LabelMap:
-    """The mask of a test case: opened here, for scoring, and nowhere else outside the gate."""
-    with prepared.case(case) as file:
-        return LabelMap(file.labels(range(file.shape[0])), file.grid)
 
 
 def _score_pair(
@@ -315,11 +294,8 @@ def _pair_voxels(
     prediction, reference = read_labels(pred), read_labels(truth)
     check_same_grid(reference.grid, prediction.grid, truth, pred)
     if labels:
-        return (
-            prediction,
-            map_labels(reference.voxels, dict(labels), {}, str(truth)).voxels,
-            tuple(labels),
-        )
+        mapped = map_labels(reference.voxels, dict(labels), {}, str(truth)).voxels
+        return prediction, mapped, tuple(labels)
     top = int(max(prediction.voxels.max(), reference.voxels.max()))
     return prediction, reference.voxels, tuple(str(value) for value in range(1, top + 1))
 
@@ -329,6 +305,6 @@ def _nifti_files(folder: Path) -> list[Path]:
         raise BadDataset(
             "no such file or folder", where=str(folder), fix="check the path", code="M15"
         )
-    return (
-        sorted(path for path in folder.iterdir() if is_nifti(path)) if folder.is_dir() else [folder]
-    )
+    if not folder.is_dir():
+        return [folder]
+    return sorted(path for path in folder.iterdir() if is_nifti(path))

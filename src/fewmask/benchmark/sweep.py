@@ -2,7 +2,7 @@
 in domain and elsewhere.
 
 Every finished run appends its rows to one table. Rows that are there are not made again, a killed
-run is resumed, a run that another process holds is left to it: so a sweep goes on over days, and
+run is resumed, a run that another process holds is left to it: so a sweep continues over days, and
 several processes or machines may share it. A training that runs share is done once: where methods
 begin with the same one (`canvas_sam`, and `cfr` with any term), and where settings differ that
 matter only when a scan is predicted (`gate`).
@@ -10,25 +10,37 @@ matter only when a scan is predicted (`gate`).
 
 import itertools
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fewmask.benchmark.rows import add_rows, as_rows, domains_done, outcome, read_rows
-from fewmask.benchmark.score import ORACLE, protocol_lines, score_bound, score_folders, score_run
+from fewmask.benchmark.rows import (
+    ORACLE,
+    FinishedRun,
+    RunKey,
+    RunRow,
+    add_rows,
+    as_rows,
+    domains_done,
+    outcome,
+    read_rows,
+)
+from fewmask.benchmark.score import protocol_lines, score_bound, score_folders, score_run
 from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
+from fewmask.evaluate.scores import CaseScore
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json, read_toml, write_json
-from fewmask.predict import load_predictor, predict_folder, set_windows
+from fewmask.predict import Predicts, load_predictor, predict_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
-from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training import TrainRequest, train
 
 HOME = "test"
 """The domain of the prepared data's own test cases."""
@@ -78,7 +90,7 @@ class Plan:
     """The literature's way of counting that stands beside ours in every row."""
     stride: tuple[int, int, int] | None = None
     """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said. Rows of
-    another are made anew.
+    another are made again.
     """
     in_order: bool = False
     """Labelled volumes are taken in the order of the training list."""
@@ -99,10 +111,9 @@ class Run:
     settings: tuple[str, ...]
 
     @property
-    def key(self) -> dict[str, Any]:
+    def key(self) -> RunKey:
         """As its rows have it."""
-        empty = {name: "" if value is None else value for name, value in asdict(self).items()}
-        return {**empty, "settings": " ".join(self.settings)}
+        return RunKey(**{**asdict(self), "settings": " ".join(self.settings)})
 
     def request(self, prepared: Path, out: Path) -> TrainRequest:
         """As `train` takes it."""
@@ -111,13 +122,10 @@ class Run:
     @property
     def name(self) -> str:
         """Its folder."""
-        words = [
-            self.method,
-            *self.settings,
-            f"{self.slices}s" if self.slices is not None else f"{self.volumes}v",
-        ]
+        budget = f"{self.slices}s" if self.slices is not None else f"{self.volumes}v"
         time = f"{self.minutes:g}min" if self.minutes is not None else f"{self.steps}steps"
-        return "-".join([*words, f"draw{self.draw}", f"seed{self.seed}", time]).replace("/", "_")
+        words = [self.method, *self.settings, budget, f"draw{self.draw}", f"seed{self.seed}", time]
+        return "-".join(words).replace("/", "_")
 
 
 @dataclass
@@ -130,10 +138,6 @@ class SweepSummary:
     elsewhere: list[str] = field(default_factory=list)
     """In work by another process."""
     failed: list[dict[str, Any]] = field(default_factory=list)
-
-
-Say = Callable[[str], None]
-OnProgress = Callable[[ProgressEvent], None]
 
 
 def read_plan(path: Path) -> Plan:
@@ -153,9 +157,10 @@ def plan_runs(plan: Plan) -> list[Run]:
     """Every run: all of the first seed and draw in the order of the file, then the next, so that
     half a sweep says much.
     """
-    return sorted(
-        (run for grid in plan.runs for run in _combine(grid)), key=lambda run: (run.seed, run.draw)
-    )
+    runs: list[Run] = []
+    for grid in plan.runs:
+        runs += _combine(grid)
+    return sorted(runs, key=lambda run: (run.seed, run.draw))
 
 
 def run_sweep(
@@ -167,8 +172,8 @@ def run_sweep(
     part: tuple[int, int] = (1, 1),
     device: str | None = None,
     threads: int | None = None,
-    say: Say = print,
-    progress: OnProgress | None = None,
+    say: OnMessage = print,
+    progress: OnProgress = ignore_progress,
 ) -> SweepSummary:
     """Make the runs of `plan` whose rows are not there; one that fails is told and the others go
     on.
@@ -176,32 +181,15 @@ def run_sweep(
     `part` (i, n) takes every n-th run from the i-th on. Raises `Interrupted` on a signal, after
     saving.
     """
-    summary = SweepSummary()
     work.mkdir(parents=True, exist_ok=True)
     with waiting_lock(work, "sweep: prepare", 3600.0):
         prepared = _prepare(plan, data, work)
+    sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
+    summary = SweepSummary()
     for run in plan_runs(plan)[part[0] - 1 :: part[1]]:
-        folder = work / run.name
-        folder.mkdir(exist_ok=True)
         try:
-            with folder_lock(folder, "sweep"):
-                if _wanted(plan) <= domains_done(read_rows(rows), _key(plan, run)):
-                    summary.there.append(run.name)
-                    continue
-                say(run.name)
-                request = run.request(prepared.folder, folder / "run")
-                path = train(
-                    replace(
-                        request,
-                        in_order=plan.in_order,
-                        device=device,
-                        threads=threads,
-                        reuse_from=work,
-                    ),
-                    progress,
-                )
-                add_rows(rows, _score(plan, run, prepared, data, path))
-                summary.done.append(run.name)
+            made = sweep.make(run)
+            (summary.done if made else summary.there).append(run.name)
         except Interrupted:
             raise
         except NoRoom as error:
@@ -214,10 +202,65 @@ def run_sweep(
     return summary
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """What all runs of a sweep share."""
+
+    plan: Plan
+    prepared: Prepared
+    data: Path
+    work: Path
+    """Folder of the runs."""
+    rows: Path
+    device: str | None
+    threads: int | None
+    say: OnMessage
+    progress: OnProgress
+
+    def make(self, run: Run) -> bool:
+        """Train, predict and score a run; False if its rows are there. Raises `NoRoom` (F12) if
+        another process holds it.
+        """
+        folder = self.work / run.name
+        folder.mkdir(exist_ok=True)
+        with folder_lock(folder, "sweep"):
+            done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
+            if _wanted(self.plan) <= done:
+                return False
+            self.say(run.name)
+            request = replace(
+                run.request(self.prepared.folder, folder / "run"),
+                in_order=self.plan.in_order,
+                device=self.device,
+                threads=self.threads,
+                reuse_from=self.work,
+            )
+            add_rows(self.rows, self.score(run, train(request, self.progress)))
+            return True
+
+    def score(self, run: Run, path: Path) -> list[RunRow]:
+        """Predict and score the run folder `path` in every domain; the rows."""
+        plan, predictor = self.plan, load_predictor(path)
+        if plan.stride is not None:
+            predictor = predictor.with_windows(plan.stride)
+        _forget_others(plan, path)
+        home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
+        cases = {score.case for score in home.scores}
+        paper = protocol_lines(path, None, None, plan.protocol, cases)
+        settled = outcome(RunFolder.open(path).read_record())
+        finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
+        rows = as_rows(finished, HOME, home.scores, paper, self.prepared.patients)
+        for other in plan.elsewhere:
+            scores, paper = _score_elsewhere(
+                predictor, other, self.data, path.parent, plan.protocol
+            )
+            rows += as_rows(finished, other.name, scores, paper, {})
+        return rows
+
+
 def _combine(grid: RunGrid) -> Iterator[Run]:
-    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices] + [
-        (None, n) for n in grid.volumes
-    ]
+    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices]
+    budgets += [(None, n) for n in grid.volumes]
     settings = tuple(settings_text(grid.set).split())
     for method, (slices, volumes), draw, seed in itertools.product(
         grid.method, budgets, grid.draw, grid.seed
@@ -226,7 +269,7 @@ def _combine(grid: RunGrid) -> Iterator[Run]:
 
 
 def _wanted(plan: Plan) -> set[str]:
-    return {HOME, *(place.name for place in plan.elsewhere)}
+    return {HOME, *(other.name for other in plan.elsewhere)}
 
 
 def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
@@ -248,60 +291,48 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
     return Prepared.open(work / "prepared")
 
 
-def _key(plan: Plan, run: Run) -> dict[str, Any]:
-    return {**run.key, "stride": ",".join(map(str, plan.stride or ()))}
+def _stride(plan: Plan) -> str:
+    """As its rows have it."""
+    return ",".join(map(str, plan.stride or ()))
 
 
 def _forget_others(plan: Plan, path: Path) -> None:
     """Masks of a run that were drawn with windows in other places are drawn again."""
     note, stride = path.parent / "stride.json", list(plan.stride or ())
-    if (read_json(note)["stride"] if note.exists() else []) != stride:
-        for folder in (
-            RunFolder.open(path).predictions,
-            *(path.parent / place.name for place in plan.elsewhere),
-        ):
-            shutil.rmtree(folder, ignore_errors=True)
-        write_json(note, {"stride": stride})
+    before = read_json(note)["stride"] if note.exists() else []
+    if before == stride:
+        return
+    shutil.rmtree(RunFolder.open(path).predictions, ignore_errors=True)
+    for other in plan.elsewhere:
+        shutil.rmtree(path.parent / other.name, ignore_errors=True)
+    write_json(note, {"stride": stride})
 
 
-def _score(
-    plan: Plan, run: Run, prepared: Prepared, data: Path, path: Path
-) -> list[dict[str, Any]]:
-    """Predict and score in every domain; the rows."""
-    predictor = load_predictor(path)
-    if plan.stride is not None:
-        set_windows(predictor, stride=plan.stride)
-    _forget_others(plan, path)
-    home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
-    paper = protocol_lines(path, None, None, plan.protocol, {score.case for score in home.scores})
-    key = {**_key(plan, run), **outcome(RunFolder.open(path).read_config())}
-    rows = as_rows(key, HOME, home.scores, paper, prepared.patients)
-    for place in plan.elsewhere:
-        out, labels = path.parent / place.name, parse_labels(place.label)
-        refused = predict_folder(predictor, data / place.images, out).refused
-        if refused:
-            raise BadDataset(
-                f"{place.name}: {refused[0]['case'] or 'folder'}: {refused[0]['what']}",
-                where=str(data / place.images),
-                did="no row was written",
-                fix=f"fewmask check {data / place.images}",
-                code="M15",
-            )
-        scored = score_folders(out, data / place.truth, labels)
-        if scored.refused:
-            raise BadDataset(
-                f"{place.name}: {scored.refused[0]['what']}", where=str(out), code="M15"
-            )
-        paper = protocol_lines(
-            out, data / place.truth, labels, plan.protocol, {score.case for score in scored.scores}
+def _score_elsewhere(
+    predictor: Predicts, other: Elsewhere, data: Path, folder: Path, protocol: str
+) -> tuple[list[CaseScore], list[dict[str, Any]]]:
+    """Scores of other scans and lines of the protocol, with the bound where there is one; masks go
+    into `folder`.
+    """
+    images, truth = data / other.images, data / other.truth
+    out, labels = folder / other.name, parse_labels(other.label)
+    refused = predict_folder(predictor, images, out).refused
+    if refused:
+        raise BadDataset(
+            f"{other.name}: {refused[0]['case'] or 'folder'}: {refused[0]['what']}",
+            where=str(images),
+            did="no row was written",
+            fix=f"fewmask check {images}",
+            code="M15",
         )
-        scores = list(scored.scores)
-        if predictor.promptable:
-            bound = path.parent / f"{place.name}-{ORACLE}"
-            scores += score_bound(predictor, data / place.images, data / place.truth, labels, bound)
-            lines = protocol_lines(
-                bound, data / place.truth, labels, plan.protocol, {score.case for score in scores}
-            )
-            paper += [{**line, "prompts": ORACLE} for line in lines]
-        rows += as_rows(key, place.name, scores, paper, {})
-    return rows
+    scored = score_folders(out, truth, labels)
+    if scored.refused:
+        raise BadDataset(f"{other.name}: {scored.refused[0]['what']}", where=str(out), code="M15")
+    scores = list(scored.scores)
+    lines = protocol_lines(out, truth, labels, protocol, {score.case for score in scores})
+    if predictor.promptable:
+        bound = folder / f"{other.name}-{ORACLE}"
+        scores += score_bound(predictor, images, truth, labels, bound)
+        of_bound = protocol_lines(bound, truth, labels, protocol, {score.case for score in scores})
+        lines += [{**line, "prompts": ORACLE} for line in of_bound]
+    return scores, lines

@@ -1,4 +1,4 @@
-"""Foreign SAM weights onto this machine's shelf, exactly or not at all."""
+"""Import foreign SAM weights into this machine's cache, exactly or not at all."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fewmask.blocks.sam.official import find_size, rename, shapes_of
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.io.ledger import LEDGER, bundled, cache
+from fewmask.io.ledger import LEDGER, cache
 from fewmask.io.stream import sha256
 from fewmask.io.weights import (
     check_fit,
@@ -48,13 +48,12 @@ def import_weights(source: Path, name: str | None = None) -> ImportedWeights:
     check_fit(shapes_of(size), tensors, source)
     known = next((entry.name for entry in LEDGER if entry.sha256 == digest), None)
     chosen = name or known or source.stem
-    if not chosen.replace("-", "").replace("_", "").replace(".", "").isalnum() or chosen.startswith(
-        "."
-    ):
+    plain = chosen.replace("-", "").replace("_", "").replace(".", "").isalnum()
+    if not plain or chosen.startswith("."):
         raise BadConfig(
             f"{chosen!r} is no name for weights",
             did="nothing was written",
-            fix="--name letters-and-digits",
+            fix="choose one of letters, digits and -, as in `name=my-sam`",
             code="C02",
         )
     target = cache() / f"{chosen}.safetensors"
@@ -82,44 +81,6 @@ def describe_weights(path: Path) -> dict[str, Any]:
         "sha256": digest,
         "known as": known.name if known else "not in the ledger",
         **notes,
-    }
-
-
-def list_weights() -> list[dict[str, Any]]:
-    """The bundled weights, the ledger, and what else was imported; with where each lies, if it is
-    here.
-    """
-    here = {path.stem: path for path in sorted(cache().glob("*.safetensors"))}
-    rows = [
-        _row(
-            "compact",
-            "compact",
-            "Apache-2.0",
-            "procedural images only",
-            bundled() if bundled().is_file() else None,
-        )
-    ]
-    rows += [
-        _row(e.name, e.size, e.licence, e.trained_on, here.pop(e.name, None), e.bytes)
-        for e in LEDGER
-    ]
-    rows += [
-        _row(name, read_metadata(path).get("encoder", "?"), "?", "?", path)
-        for name, path in here.items()
-    ]
-    return rows
-
-
-def _row(
-    name: str, encoder: str, licence: str, trained_on: str, path: Path | None, size: int = 0
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "encoder": encoder,
-        "here": path is not None,
-        "mib": round((path.stat().st_size if path else size) / 2**20),
-        "licence": licence,
-        "trained on": trained_on,
     }
 
 

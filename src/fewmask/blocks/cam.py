@@ -1,4 +1,4 @@
-"""Class-activation maps and the binary masks made of them (spec 1.3, 1.4)."""
+"""Class-activation maps and the binary masks made of them (A4)."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -36,18 +36,19 @@ def class_attention(
     Detached; a non-finite map is 0.
     """
     with torch.no_grad():
-        looks = torch.einsum("bchw,kc->bkhw", features, weight.to(features.dtype)).float()
-        scaled = torch.exp(looks - looks.amax((2, 3), keepdim=True))
+        logits = torch.einsum("bchw,kc->bkhw", features, weight.to(features.dtype)).float()
+        scaled = torch.exp(logits - logits.amax((2, 3), keepdim=True))
         return torch.where(torch.isfinite(scaled), scaled, torch.zeros_like(scaled))
 
 
-def attention_logits(
-    looks: Float[Tensor, "b k gh gw"], finds: Float[Tensor, "b k gh gw"]
+def attention_pool(
+    attention: Float[Tensor, "b k gh gw"], value: Float[Tensor, "b k gh gw"]
 ) -> Float[Tensor, "b k"]:
-    """What is found, averaged with the softmax of the looks as weights (attention pooling, Ilse et
-    al. 2018).
+    """Value logits averaged over the cells, with the softmax of the attention logits as weights
+    (attention pooling, Ilse et al. 2018).
     """
-    return (torch.softmax(looks.float().flatten(2), -1) * finds.float().flatten(2)).sum(-1)
+    weights = torch.softmax(attention.float().flatten(2), -1)
+    return (weights * value.float().flatten(2)).sum(-1)
 
 
 def activation_mask(
@@ -56,7 +57,7 @@ def activation_mask(
     """Up-sample bilinearly (half-pixel centres) to `side`, rescale to a peak of 1, keep what is at
     least `cut` of the peak.
 
-    The published figure's mask is exactly 8-bit CAM >= 50, i.e. cut = 50/255 (spec 1.4). An
+    The published figure's mask is exactly 8-bit CAM >= 50, i.e. cut = 50/255 (A4). An
     all-zero map gives an empty mask.
     """
     up = functional.interpolate(cam, (side, side), mode="bilinear", align_corners=False)

@@ -16,7 +16,7 @@ Choose = Literal["least", "score"]
 def soft_dice(
     probs: Float[Tensor, "*n h w"], mask: Float[Tensor, "*n h w"], smooth: float = 1.0
 ) -> Float[Tensor, "*n"]:
-    """1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per image (decision D11); both empty
+    """1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per image (A11); both empty
     gives 0.
     """
     probs, mask = probs.float(), mask.float()
@@ -61,12 +61,12 @@ def bernoulli_consistency(
     gradient.
 
     What the ancestor's KL term meant: as released (softmax over one channel) it is identically zero
-    (spec 1.5).
+    (A12).
     """
     target = target.detach().float()
     cross = functional.binary_cross_entropy_with_logits(logits.float(), target, reduction="mean")
-    own = functional.binary_cross_entropy(target, target, reduction="mean")
-    return cross - own
+    target_entropy = functional.binary_cross_entropy(target, target, reduction="mean")
+    return cross - target_entropy
 
 
 def sam_mask_losses(
@@ -79,21 +79,19 @@ def sam_mask_losses(
     """`ce` and `dice` of one of m masks, and `score`, the squared error of all m predicted IoUs.
 
     The taught mask is the least wrong one (Kirillov et al. 2023, section 3 and appendix A) or, with
-    `score`, the one with the best score (decision D9); the choice carries no gradient. All masks
+    `score`, the one with the best score (A9); the choice carries no gradient. All masks
     together are taught with the share `others`. SAM's recipe has 20 focal in place of the
     cross-entropy: from random weights that stays at "nothing is anything" several times longer
     (docs/results.md).
     """
     target = mask[:, None].expand_as(logits).float()
-    entropy = functional.binary_cross_entropy_with_logits(
+    per_pixel = functional.binary_cross_entropy_with_logits(
         logits.float(), target, reduction="none"
-    ).mean((2, 3))
-    dice = soft_dice(torch.sigmoid(logits.float()), target)
-    taught = (
-        ((entropy + dice) if choose == "least" else -scores.float())
-        .detach()
-        .argmin(1, keepdim=True)
     )
+    entropy = per_pixel.mean((2, 3))
+    dice = soft_dice(torch.sigmoid(logits.float()), target)
+    badness = entropy + dice if choose == "least" else -scores.float()
+    taught = badness.detach().argmin(1, keepdim=True)
     error = (scores.float() - overlap_iou(logits, mask.float())) ** 2
 
     def share(loss: Float[Tensor, "n m"]) -> Float[Tensor, ""]:
@@ -121,15 +119,14 @@ def masked_dice_ce(
     at all; 0 if none is reviewed.
 
     Dice per class over the whole batch, background included, squared in the denominator, then
-    averaged (spec CFR, section 3; there ignored voxels enter the denominator, here they do not:
-    decision 4).
+    averaged (CFR; there ignored voxels enter the denominator, here they do not:
+    R4).
     """
     known = mask != IGNORE
     logits = logits.float()
     target = torch.where(known, mask, 0)
-    entropy = (
-        functional.cross_entropy(logits, target, reduction="none") * known
-    ).sum() / known.sum().clamp_min(1)
+    per_voxel = functional.cross_entropy(logits, target, reduction="none")
+    entropy = (per_voxel * known).sum() / known.sum().clamp_min(1)
     one_hot = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
     probs = torch.softmax(logits, 1) * known[:, None]
     axes = (0, *range(2, logits.ndim))
@@ -144,21 +141,20 @@ def attention_guide(
     mask: Int[Tensor, "b h w"],
     present: Int[Tensor, "b k"],
 ) -> Float[Tensor, ""]:
-    """Cross-entropy between where a structure lies and where its class row looks, mean over
-    structures that are there; ours.
+    """Cross-entropy between where a structure lies and where its class row attends, mean over
+    structures that are present; ours.
 
     Both are distributions over the cells of the map: the outline's share of each cell, and the
     softmax of weight . features. A constant added to all cells changes nothing, so the image-level
     logit, their mean, is free to answer the tag.
     """
     rows, classes = torch.nonzero(present == 1, as_tuple=True)
-    looks = torch.einsum("nchw,nc->nhw", features[rows].float(), weight[classes].float()).flatten(1)
+    attention = torch.einsum("nchw,nc->nhw", features[rows].float(), weight[classes].float())
     inside = (mask[rows] == (classes + 1)[:, None, None]).float()[:, None]
-    share = functional.adaptive_avg_pool2d(inside, (features.shape[2], features.shape[3])).flatten(
-        1
-    )
+    grid = (features.shape[2], features.shape[3])
+    share = functional.adaptive_avg_pool2d(inside, grid).flatten(1)
     share = share / share.sum(1, keepdim=True).clamp_min(1e-12)
-    return -(share * torch.log_softmax(looks, 1)).sum(1).mean()
+    return -(share * torch.log_softmax(attention.flatten(1), 1)).sum(1).mean()
 
 
 def tag_entropy(logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]) -> Float[Tensor, ""]:

@@ -1,5 +1,5 @@
-"""From SAM's three masks per prompt to one answer per slice, and what teaches them: shared by all
-SAM-based methods.
+"""From SAM's three masks per prompt to one label map per slice, and the boxes it is trained with:
+shared by all SAM-based methods.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fewmask.blocks.prompts import jitter, mask_boxes
+from fewmask.blocks.prompts import has_box, jitter, mask_boxes
 from fewmask.blocks.sam import Sam
 
 _ABSENT = -30.0
@@ -20,35 +20,39 @@ def decode_classes(
     embedding: Float[Tensor, "b c g g"],
     boxes: Float[Tensor, "b k 4"],
     dense: Float[Tensor, "b k m m"] | None,
-    do: Bool[Tensor, "b k"],
+    selected: Bool[Tensor, "b k"],
     side: int,
-    kinds: Float[Tensor, "k c"] | None = None,
+    class_embeddings: Float[Tensor, "k c"] | None = None,
 ) -> Float[Tensor, "b k2 side side"]:
-    """Best-scored mask of every (image, class) in `do`, as softmax over background (logit 0) and
+    """Best-scored mask of every selected (image, class), as softmax over background (logit 0) and
     classes; k2 = k + 1.
 
-    `kinds`: a vector per class, added to the embedding, that tells the decoder which structure is
-    asked for.
+    `class_embeddings` tell the decoder which structure the box is for, as in
+    `add_class_embedding`.
     """
-    b, k = do.shape
+    b, k = selected.shape
     z = torch.full((b, k, side, side), _ABSENT, device=embedding.device)
-    rows, classes = torch.nonzero(do, as_tuple=True)
+    rows, classes = torch.nonzero(selected, as_tuple=True)
     if len(rows):
         masks = None if dense is None else dense[rows, classes][:, None]
-        logits, scores = sam.decode(
-            class_embeddings(embedding[rows], kinds, classes), boxes[rows, classes], side, masks
-        )
-        z = z.index_put((rows, classes), resize(best_mask(logits, scores)[:, None], side)[:, 0])
+        prompted = add_class_embedding(embedding[rows], class_embeddings, classes)
+        logits, scores = sam.decode(prompted, boxes[rows, classes], side, masks)
+        best = resize(best_mask(logits, scores)[:, None], side)[:, 0]
+        z = z.index_put((rows, classes), best)
     return torch.softmax(torch.cat([torch.zeros_like(z[:, :1]), z], 1), 1)
 
 
-def class_embeddings(
+def add_class_embedding(
     embedding: Float[Tensor, "n c g g"],
-    kinds: Float[Tensor, "k c"] | None,
+    class_embeddings: Float[Tensor, "k c"] | None,
     classes: Int[Tensor, " n"],
 ) -> Float[Tensor, "n c g g"]:
-    """The embedding plus the vector of the class that is asked for; as it is without vectors."""
-    return embedding if kinds is None else embedding + kinds[classes][:, :, None, None]
+    """The embedding plus the vector of the image's class (index into k) at every place; unchanged
+    without vectors.
+    """
+    if class_embeddings is None:
+        return embedding
+    return embedding + class_embeddings[classes][:, :, None, None]
 
 
 def best_mask(
@@ -66,15 +70,15 @@ def resize(logits: Float[Tensor, "n c m m"], side: int) -> Float[Tensor, "n c si
 
 
 def training_boxes(
-    own: Float[Tensor, "n 4"],
+    predicted: Float[Tensor, "n 4"],
     truth: Bool[Tensor, "n h w"],
-    share_own: float,
+    share_predicted: float,
     amount: float,
     rng: np.random.Generator,
 ) -> Float[Tensor, "n 4"]:
-    """The model's own box with probability `share_own`, else the true one, jittered; a missing own
-    box is always replaced.
+    """The model's own box with probability `share_predicted`, else the true one, jittered by up to
+    `amount` of its sides; a missing box (NaN) is always replaced.
     """
     true = jitter(mask_boxes(truth), truth.shape[-1], amount, rng)
-    mine = torch.from_numpy(rng.random(len(own))).to(own) < share_own
-    return torch.where((mine & ~own.isnan().any(-1))[:, None], own, true)
+    chosen = torch.from_numpy(rng.random(len(predicted))).to(predicted) < share_predicted
+    return torch.where((chosen & has_box(predicted))[:, None], predicted, true)

@@ -1,12 +1,11 @@
-"""Slices of a patch <-> square canvases, an exact inverse for any patch (CFR's concatenation; spec
-CFR, section 2).
-"""
+"""Slices of a patch <-> square canvases, an exact inverse for any patch (R3)."""
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -52,11 +51,12 @@ class Montage:
         """Canvas, first row and first column of slice `index`."""
         n = self.per_row
         which, place = divmod(index, n * n)
-        y, x = (
-            (2 * at + 1) * self.canvas // n - side
-            for at, side in zip(divmod(place, n), self.patch[1:], strict=True)
-        )
-        return which, y // 2, x // 2
+        row, column = divmod(place, n)
+        _, h, w = self.patch
+        # A tile sits in the middle of its n-th part of the canvas.
+        y = ((2 * row + 1) * self.canvas // n - h) // 2
+        x = ((2 * column + 1) * self.canvas // n - w) // 2
+        return which, y, x
 
     def stitch(
         self, patches: Shaped[Tensor, "b d h w"], fill: float = 0.0
@@ -67,12 +67,9 @@ class Montage:
         """
         if patches.shape[1:] != self.patch:
             raise ValueError(f"patches of {tuple(patches.shape[1:])} on a montage for {self.patch}")
-        _, h, w = self.patch
-        out = patches.new_full((len(patches), self.canvases, self.canvas, self.canvas), fill)
-        for index in range(self.patch[0]):
-            which, y, x = self.corner(index)
-            out[:, which, y : y + h, x : x + w] = patches[:, index]
-        return out.flatten(0, 1)
+        out = patches.new_full((len(patches), self.canvases * self.canvas**2), fill)
+        out[:, _places(self, patches.device)] = patches.flatten(1)
+        return out.reshape(-1, self.canvas, self.canvas)
 
     def unstitch(self, canvases: Float[Tensor, "bm c s s"]) -> Float[Tensor, "b c d h w"]:
         """The slices of each patch; canvases of another side (mask logits) are interpolated to this
@@ -82,10 +79,21 @@ class Montage:
             canvases = functional.interpolate(
                 canvases, (self.canvas, self.canvas), mode="bilinear", align_corners=False
             )
-        _, h, w = self.patch
-        whole = canvases.unflatten(0, (-1, self.canvases))
-        tiles = []
-        for index in range(self.patch[0]):
-            which, y, x = self.corner(index)
-            tiles.append(whole[:, which, :, y : y + h, x : x + w])
-        return torch.stack(tiles, 2)
+        channels = canvases.shape[1]
+        whole = canvases.reshape(-1, self.canvases, channels, self.canvas**2)
+        flat = whole.movedim(2, 1).flatten(2)
+        slices = flat.index_select(2, _places(self, canvases.device))
+        return slices.reshape(-1, channels, *self.patch)
+
+
+@cache
+def _places(montage: Montage, device: torch.device) -> Int[Tensor, " dhw"]:
+    """Of every voxel of a patch, where it lies in its canvases: one look-up instead of a copy per
+    slice.
+    """
+    d, h, w = montage.patch
+    which, y, x = torch.tensor([montage.corner(index) for index in range(d)]).T[..., None, None]
+    rows, columns = torch.arange(h)[:, None], torch.arange(w)
+    side = montage.canvas
+    places: Tensor = which * side**2 + (y + rows) * side + x + columns
+    return places.flatten().to(device)

@@ -12,7 +12,7 @@ Rule = Literal["largest", "union"]
 
 
 def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
-    """The tight box of each mask (right and lower edges are max + 1, decision D6); NaN for an empty
+    """The tight box of each mask (right and lower edges are max + 1, A6); NaN for an empty
     mask.
     """
     edges = []
@@ -24,17 +24,21 @@ def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
     return torch.where(mask.flatten(1).any(1, keepdim=True), boxes, torch.nan)
 
 
+def has_box(boxes: Float[Tensor, "*n 4"]) -> Bool[Tensor, "*n"]:
+    """False for a NaN box."""
+    return ~boxes.isnan().any(-1)
+
+
 def main_component(
     mask: Bool[Tensor, "n h w"], heat: Float[Tensor, "n h w"], rule: Rule = "largest"
 ) -> Bool[Tensor, "n h w"]:
-    """Each mask's largest 4-connected component (tie: the hotter one, decision D5); `union` keeps
+    """Each mask's largest 4-connected component (tie: the hotter one, A5); `union` keeps
     everything.
     """
     if rule == "union":
         return mask
-    kept = [
-        _largest(one.cpu().numpy(), hot.cpu().numpy()) for one, hot in zip(mask, heat, strict=True)
-    ]
+    masks, heats = mask.cpu().numpy(), heat.cpu().numpy()
+    kept = [_largest(*pair) for pair in zip(masks, heats, strict=True)]
     return torch.from_numpy(np.stack(kept)).to(mask.device)
 
 
@@ -73,9 +77,8 @@ def rasterise_boxes(boxes: Float[Tensor, "n 4"], side: int) -> Float[Tensor, "n 
     edge = torch.arange(side, device=boxes.device)
 
     def cover(low: Tensor, high: Tensor) -> Float[Tensor, "n side"]:
-        return (torch.minimum(high[:, None], edge + 1) - torch.maximum(low[:, None], edge)).clamp(
-            0, 1
-        )
+        first, last = torch.maximum(low[:, None], edge), torch.minimum(high[:, None], edge + 1)
+        return (last - first).clamp(0, 1)
 
     x0, y0, x1, y1 = boxes.unbind(1)
     return torch.nan_to_num(cover(y0, y1)[:, None, :, None] * cover(x0, x1)[:, None, None, :])
@@ -95,6 +98,6 @@ def rasterise_points(
 
 def centre_box(side: int) -> Float[Tensor, "4"]:
     """The central half of the image (the released notebook's stand-in for a missing prompt,
-    decision D7).
+    A7).
     """
     return torch.tensor([side / 4, side / 4, 3 * side / 4, 3 * side / 4])

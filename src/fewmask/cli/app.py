@@ -1,8 +1,11 @@
 """The program `fewmask`: global flags, exit codes, and what happens to an error."""
 
+import inspect
 import os
+import platform
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,8 +14,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from fewmask.cli.console import Console
+from fewmask.cli.flags import in_flags
+from fewmask.cli.progress import duration
 from fewmask.core.errors import FewmaskError
 from fewmask.version import __version__
 
@@ -33,14 +39,59 @@ VERBS = (
     "compare",
     "nnunet",
 )
+_ANYWHERE = ("--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--version", "-V")
+"""Global flags; they may stand behind the verb too. Those of the version come last."""
+
+
+class Verbs(TyperGroup):
+    """Global flags may stand anywhere: `fewmask check scans --json` too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Bring them to the front; what follows `--` stays where it is."""
+        end = args.index("--") if "--" in args else len(args)
+        flags = sorted((word for word in args[:end] if word in _ANYWHERE), key=_ANYWHERE.index)
+        rest = [word for word in args[:end] if word not in _ANYWHERE]
+        return super().parse_args(ctx, [*flags, *rest, *args[end:]])
+
+
+class Verb(TyperCommand):
+    """Options in groups, as their `rich_help_panel` says, without boxes."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments first, then options without a group, then each group."""
+        groups: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for param in self.get_params(ctx):
+            kind = "Arguments" if param.param_type_name == "argument" else "Options"
+            record = param.get_help_record(ctx)
+            if record is not None:
+                panel = getattr(param, "rich_help_panel", None) or kind
+                groups.setdefault(panel, []).append(record)
+        for name, records in groups.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)
+
+
+def _print_version(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        _tell_version(Console(json=bool(context.params.get("json"))))
+        raise typer.Exit
+
+
+def _tell_version(console: Console) -> None:
+    if console.json:
+        console.result({"version": __version__})
+    else:
+        console.say(__version__)
+
 
 app = typer.Typer(
     name="fewmask",
+    cls=Verbs,
     help="A few masks in, every mask out: segment CT and MR scans from a handful of outlined "
     "slices.\n\n"
     "\b\nExamples:\n  fewmask demo\n  fewmask train prepared --slices 5 --out run",
     no_args_is_help=True,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -51,39 +102,67 @@ app = typer.Typer(
 def flags(
     context: typer.Context,
     json: bool = typer.Option(
-        False, "--json", help="Print one JSON object on stdout and all console on stderr."
+        False,
+        "--json",
+        is_eager=True,
+        help="Print one JSON object on stdout, and everything else on stderr.",
+    ),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress, notes or hints."),
+    verbose: bool = typer.Option(
+        False, "--verbose", "-v", help="Also versions, the time it took, more lines of progress."
     ),
     debug: bool = typer.Option(False, "--debug", help="Show tracebacks."),
-    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    version: bool = typer.Option(
+        False,
+        "--version",
+        "-V",
+        is_eager=True,
+        callback=_print_version,
+        help="Print the version and stop.",
+    ),
 ) -> None:
-    """Global flags."""
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
-    context.obj = Console(json, debug)
+    """Global flags; they may stand before or after the verb."""
+    console = Console(json, quiet, verbose)
+    context.obj = console
+    context.call_on_close(console.close)
+    if verbose:
+        system = f"{platform.system()} {platform.machine()}"
+        console.warn(f"fewmask {__version__}, Python {platform.python_version()}, {system}")
+        begun = time.monotonic()
+        context.call_on_close(lambda: console.warn(f"took {duration(time.monotonic() - begun)}"))
+
+
+@app.command("version", hidden=True)
+def version(context: typer.Context) -> None:
+    """Print the version."""
+    _tell_version(context.obj)
 
 
 def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a verb whose help starts with two examples."""
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        what = (function.__doc__ or "").strip()
+        what = inspect.getdoc(function) or ""
         # \b keeps click from joining the lines of an example.
         text = f"Examples:\n\n\b\n  {examples[0]}\n  {examples[1]}\n\n{what}"
         return app.command(
-            name=function.__name__, help=text, short_help=what.split(". ")[0].rstrip(".")
+            name=function.__name__,
+            cls=Verb,
+            help=text,
+            short_help=" ".join(what.split(".")[0].split()),
+            epilog="Everywhere: --json, --quiet, --verbose, --debug; see `fewmask -h`.",
         )(function)
 
     return register
 
 
 def main() -> None:
-    """Run the program and leave with the exit code of the contract (faults, section 4)."""
+    """Run the program and leave with the exit code that docs/errors.md lists."""
     for name in VERBS:
         import_module(f"fewmask.cli.{name}")
     debug = "--debug" in sys.argv
     try:
-        app()
+        app(prog_name="fewmask")
     except FewmaskError as error:
         _leave(error, debug)
     except KeyboardInterrupt:
@@ -101,8 +180,8 @@ def _leave(error: FewmaskError, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
     if "--json" in sys.argv:
-        Console(json=True, debug=debug).result(error.as_dict())
-    print(error, file=sys.stderr)
+        Console(json=True).result(error.as_dict())
+    print(in_flags(str(error)), file=sys.stderr)
     _exit(error.exit_code)
 
 
@@ -117,9 +196,10 @@ def _our_bug(error: Exception, debug: bool) -> NoReturn:
         file.write(f"fewmask {__version__}\n{' '.join(sys.argv[1:])}\n\n")
         traceback.print_exc(file=file)
     lines = [
-        f"error: something we did not foresee: {type(error).__name__}: {error}",
-        f"this is our mistake; the log is {Path(name)}",
-        "fix: send the log to the issue tracker, after removing what names a person",
+        f"error: fewmask failed in a way it does not know: {type(error).__name__}: {error}",
+        f"this is a fault of the program, not yours; the log is {Path(name)}",
+        "fix: please report it with this log to whoever gave you fewmask (it has no public "
+        "address yet), after removing what names a person",
     ]
     print("\n".join(lines), file=sys.stderr)
     _exit(1)

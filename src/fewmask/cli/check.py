@@ -6,7 +6,7 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig, BadDataset
 
 
@@ -33,6 +33,8 @@ def check(
     """List every problem of a data folder in one pass. Writes nothing."""
     from fewmask.prepare.check import check as run_check
     from fewmask.prepare.check import copy_header as run_copy
+    from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import PrepareOptions
 
     console: Console = context.obj
     options.existing(data, "folder")
@@ -48,24 +50,24 @@ def check(
         console.say(f"wrote {path}")
         console.result({"written": path})
         return
-    read = options.read_options(trust, assume, volume, spacing, fix_nonfinite)
-    wanted = options.prepare_options(
-        label, keep, recipe=recipe, jobs=jobs, read=read, series=series, follow_links=follow_links
+    scans = options.scan_options(
+        trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
     )
+    wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)
-    console.say(f"layout {report.layout}, {len(report.cases)} usable scans")
+    console.say(f"{count(len(report.cases), 'usable scan')}, layout {report.layout}")
+    if report.cases:
+        console.say("  case, kind, voxels (d, h, w) and their size; outlines; mask value: voxels")
     for case in report.cases:
-        shape, spacing_mm = (
-            " x ".join(map(str, case.shape)),
-            " x ".join(f"{s:.3g}" for s in case.spacing_mm),
-        )
+        shape = " x ".join(map(str, case.shape))
+        spacing_mm = " x ".join(f"{s:.3g}" for s in case.spacing_mm)
         values = ", ".join(f"{v}: {n}" for v, n in list(case.values.items())[:8])
         console.say(
-            f"  {case.case:24} {case.kind}  {shape} (d, h, w)  {spacing_mm} mm  "
-            f"{case.outlined} slices outlined  {values}"
+            f"  {case.case:24} {case.kind}  {shape}  {spacing_mm} mm  "
+            f"{count(case.outlined, 'slice')} outlined  {values}"
         )
     for note in report.notes:
-        console.say(f"note: {note}")
+        console.hint(f"note: {note}")
     for problem in report.problems:
         console.warn("\n" + options.explain(problem))
     console.result(
@@ -78,7 +80,7 @@ def check(
     )
     if report.problems:
         raise BadDataset(
-            f"{len(report.problems)} problems found, listed above",
+            f"{count(len(report.problems), 'problem')} found, listed above",
             where=str(data),
             did="nothing was written",
         )

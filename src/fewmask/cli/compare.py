@@ -53,5 +53,6 @@ def compare(
     if values:
         console.say("\n" + tables.values(rows))
     pairs = tables.differences(rows, against, named) if against else []
-    console.say("".join(f"\n- {pair}" for pair in pairs))
+    for pair in pairs:
+        console.say(f"\n- {pair}")
     console.result({"runs": tables.per_run(rows)[1], "differences": pairs})

@@ -1,35 +1,42 @@
-"""How the program speaks: console on stdout (stderr with --json), one result, progress that fits a
-terminal or a log.
+"""How the program speaks: lines on stdout (stderr with --json), one result, progress that fits any
+terminal or log.
 """
 
 import json
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
+
+from fewmask.cli.flags import in_flags
+from fewmask.cli.progress import Event, Progress, losses_text, print_line
+from fewmask.core.progress import ProgressEvent
 
 
 class Console:
     """Where lines go. `json`: stdout carries exactly one object."""
 
-    def __init__(self, json: bool, debug: bool) -> None:
+    def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         """Global flags of the call."""
         self.json = json
-        self.debug = debug
-        self._last = 0.0
-        self._open_line = False
+        self.quiet = quiet
+        self._progress = Progress(every_line=verbose)
 
     def say(self, text: str) -> None:
-        """A line for people."""
-        self._close_line()
-        _print(text, sys.stderr if self.json else sys.stdout)
+        """A line that was asked for."""
+        self._progress.clear()
+        print_line(text, sys.stderr if self.json else sys.stdout)
+
+    def hint(self, text: str) -> None:
+        """A line that helps: a note, what comes next; not with --quiet. Settings become flags."""
+        if not self.quiet:
+            self.say(in_flags(text))
 
     def warn(self, text: str) -> None:
-        """A line for people, on stderr."""
-        self._close_line()
-        _print(text, sys.stderr)
+        """A line for people, on stderr; settings are named as flags."""
+        self._progress.clear()
+        print_line(in_flags(text), sys.stderr)
 
     def result(self, record: Mapping[str, Any]) -> None:
         """The one object of --json; nothing otherwise."""
@@ -37,45 +44,67 @@ class Console:
             sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
             sys.stdout.flush()
 
-    def step(self, text: str, done: bool = False, every: float = 10.0) -> None:
-        """A progress line: rewritten in place on a terminal, a plain line every few seconds
-        elsewhere.
-        """
-        live = sys.stderr.isatty()
-        now = time.monotonic()
-        if not done and now - self._last < (0.2 if live else every):
+    def step(self, text: str) -> None:
+        """What is being done now, where nothing is counted."""
+        self._show(Event(text, 0, 0, text))
+
+    def count_items(self, verb: str) -> Callable[[ProgressEvent], None]:
+        """A callback: `scans read: 3 of 6, 40 s left, ct_02`."""
+
+        def show(event: ProgressEvent) -> None:
+            text = f"{verb}: {event.done} of {event.total}"
+            self._show(
+                Event(
+                    verb,
+                    event.done,
+                    event.total,
+                    text,
+                    event.item or event.note,
+                    left=event.seconds_left,
+                )
+            )
+
+        return show
+
+    def count_bytes(self, verb: str) -> Callable[[int, int], None]:
+        """A callback (done, total) in bytes: `fetching: 3 of 358 MiB, 2 min 05 s left`."""
+        return lambda done, total: self._show(
+            Event(verb, done, total, f"{verb}: {done >> 20} of {total >> 20} MiB")
+        )
+
+    def show_training(self, event: ProgressEvent) -> None:
+        """Where training stands; a note of its own line before it."""
+        if event.note and not event.losses:
+            kind = event.note.split(":")[0]
+            left = event.seconds_left
+            self._show(Event(kind, event.done, event.total, event.note, left=left))
             return
-        self._last = now
-        if live:
-            sys.stderr.write("\r\x1b[K" + text)
-            self._open_line = True
-            if done:
-                self._close_line()
-        else:
-            sys.stderr.write(text + "\n")
-        sys.stderr.flush()
+        if event.note:
+            self.hint(event.note)
+        self._show(
+            Event(
+                "train",
+                event.done,
+                event.total,
+                f"{event.unit} {event.done} of {event.total}",
+                f"{event.seconds_each:.2f} s a {event.unit}, saved at step {event.saved_step}",
+                losses_text(event.losses),
+                event.seconds_left,
+            )
+        )
 
-    def _close_line(self) -> None:
-        if self._open_line:
-            sys.stderr.write("\n")
-            self._open_line = False
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._progress.clear()
 
-
-def duration(seconds: float) -> str:
-    """`48 s`, `3 min 05 s`, `2 h 07 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    def _show(self, event: Event) -> None:
+        if not self.quiet:
+            self._progress.show(event)
 
 
-def _print(text: str, stream: Any) -> None:
-    """Print even where the stream cannot show every character (LANG=C)."""
-    encoding = stream.encoding or "ascii"
-    stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-    stream.flush()
+def count(n: int, thing: str) -> str:
+    """`1 scan`, `6 scans`."""
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig
 
 
@@ -33,18 +33,18 @@ def convert(
         None, help="Part of a prepared dataset's split: train (if nothing is said), val or test."
     ),
 ) -> None:
-    """Bring the literature's HDF5 files in (SAM-Mix, left atrium, SSL4MIS), or write SAM-Mix's from
-    a prepared dataset.
+    """Import HDF5 data sets of published papers (SAM-Mix, left atrium, SSL4MIS), or write SAM-Mix's
+    file from a prepared dataset.
     """
     from fewmask.io.prepared import Prepared
     from fewmask.io.ssl4mis import Order
-    from fewmask.prepare.exchange import cases_of, export_prepared, import_samix, import_volumes
+    from fewmask.prepare.convert import cases_of, export_prepared, import_samix, import_volumes
 
     console: Console = context.obj
     options.existing(source, "file or folder")
     options.one_of("--part", part, ("train", "val", "test"))
     options.one_of("--order", order, get_args(Order))
-    spacing_mm = options.read_options(None, None, None, spacing, False).spacing_mm
+    spacing_mm = options.three_numbers("--spacing", spacing)
     dataset = (source / "dataset.json").exists()
     volumes = source.is_dir() and not dataset
     for flag, value, read, where in (
@@ -63,22 +63,19 @@ def convert(
     if volumes:
         cases = import_volumes(source, out, spacing_mm, order)  # type: ignore[arg-type]
         split = f" --split {out / 'split.toml'}" if (out / "split.toml").exists() else ""
-        console.say(
-            f"wrote {len(cases)} scans to {out}\nnext: fewmask prepare {out} --out prepared "
-            f"--label NAME=1{split}"
-        )
+        console.say(f"wrote {count(len(cases), 'scan')} to {out}")
+        console.hint(f"next: fewmask prepare {out} --out prepared --label NAME=1{split}")
         console.result({"out": out, "cases": cases})
         return
     if dataset:
         prepared = Prepared.open(source)
-        count = export_prepared(prepared, out, cases_of(prepared, part or "train"))
-        console.say(f"wrote {count} slices to {out}")
-        console.result({"out": out, "slices": count})
+        slices = export_prepared(prepared, out, cases_of(prepared, part or "train"))
+        console.say(f"wrote {count(slices, 'slice')} to {out}")
+        console.result({"out": out, "slices": slices})
         return
     done = import_samix(source, out, spacing_mm)
     for note in done.notes:
-        console.say(f"note: {note}")
-    console.say(
-        f"wrote {done.slices} slices as case {done.case} to {out}\nnext: fewmask check {out}"
-    )
+        console.hint(f"note: {note}")
+    console.say(f"wrote {count(done.slices, 'slice')} as case {done.case} to {out}")
+    console.hint(f"next: fewmask check {out}")
     console.result({"out": out, **vars(done)})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console
 
@@ -12,15 +13,15 @@ from fewmask.cli.console import Console
 def demo(
     context: typer.Context,
     out: Path = typer.Option(Path("demo"), help="Folder; an earlier demo in it is replaced."),
-    method: str = typer.Option("sam_mix", help="Method."),
+    method: str = options.METHOD,
     seed: int = typer.Option(0, help="Which phantoms, and initialisation."),
     steps: int | None = typer.Option(None, min=1, help="Training steps."),
+    device: str | None = options.DEVICE,
 ) -> None:
-    """Run the main job on made-up scans with known truth: raw NIfTI to masks, scores and a report.
-    Needs no data.
+    """Run the whole job on simulated scans with known truth: from NIfTI files to masks, scores and
+    a report. Needs no data.
     """
     from fewmask.benchmark.demo import STEPS, run_demo
-    from fewmask.cli.train import show_progress
 
     console: Console = context.obj
     result = run_demo(
@@ -29,7 +30,8 @@ def demo(
         steps=steps or STEPS,
         method=method,
         say=console.say,
-        progress=show_progress(console),
+        progress=console.show_training,
+        device=device,
     )
     console.say(f"report {result.report}")
     console.say(f"95 % interval {result.low:.2f} to {result.high:.2f} over the test scans")

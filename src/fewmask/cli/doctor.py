@@ -22,12 +22,18 @@ _NEEDED = (
     "transformers",
     "monai",
     "safetensors",
+    "jinja2",
+    "pillow",
+    "rich",
+    "tomli-w",
+    "typer",
 )
+_SYSTEMS = "Linux is tested; macOS and Windows should work and are untested."
 
 
 @verb(("fewmask doctor", "fewmask --json doctor"))
 def doctor(context: typer.Context) -> None:
-    """Say what this machine has, and what is missing."""
+    """Show what this machine has for fewmask, and what is missing."""
     console: Console = context.obj
     missing = []
     found = {"python": platform.python_version()}
@@ -43,19 +49,16 @@ def doctor(context: typer.Context) -> None:
         console.say(f"{key:14} {value}")
     console.result({"versions": found, "missing": missing, "machine": machine})
     if missing or sys.version_info < (3, 11, 4):
-        lines = (
-            [f"missing: {', '.join(missing)}"]
-            if missing
-            else [f"Python {found['python']}; 3.11.4 or newer is needed"]
-        )
+        wrong = f"Python {found['python']}; 3.11.4 or newer is needed"
         raise NoRoom(
-            "this installation is not whole",
-            where=lines,
+            "this installation is incomplete",
+            where=f"missing: {', '.join(missing)}" if missing else wrong,
             did="",
             fix="pip install fewmask",
             code="F21",
         )
-    console.say("all is well")
+    console.say("Everything that fewmask needs is installed.")
+    console.hint(_SYSTEMS)
 
 
 def _machine() -> dict[str, str]:
@@ -64,11 +67,11 @@ def _machine() -> dict[str, str]:
     from fewmask.io.memory import available_bytes
 
     memory = available_bytes()
-    gpu = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else "none; training runs on the CPU"
-    )
+    gpu = "none; training runs on the CPU"
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name()
+    elif torch.backends.mps.is_available():
+        gpu = "Apple (MPS); used with --device mps only"
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "threads": str(torch.get_num_threads()),

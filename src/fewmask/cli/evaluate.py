@@ -8,7 +8,7 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -32,19 +32,22 @@ def evaluate(
     out: Path | None = typer.Option(
         None, help="Table of scores; for a run folder always its metrics.csv."
     ),
+    device: str | None = options.DEVICE,
 ) -> None:
     """Score masks against truth: per volume, in millimetres, empties counted, with
     patient-bootstrap intervals.
     """
     from fewmask.benchmark.score import protocol_lines, score_folders, score_run
     from fewmask.evaluate.protocols import NOTES, PROTOCOLS
+    from fewmask.predict import load_predictor
     from fewmask.prepare.mapping import parse_labels
 
     console: Console = context.obj
     options.existing(pred, "folder")
     options.one_of("--protocol", protocol, PROTOCOLS)
     if truth is None:
-        summary = score_run(pred, oracle_box=oracle_box, say=console.step)
+        predictor = load_predictor(pred, device) if device is not None else None
+        summary = score_run(pred, oracle_box=oracle_box, predictor=predictor, say=console.step)
         console.say(f"scores in {pred / 'metrics.csv'}")
     else:
         if oracle_box:
@@ -62,15 +65,14 @@ def evaluate(
         cases = {score.case for score in summary.scores}
         lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol, cases)
         for line in lines:
-            console.say(
-                "  ".join(
-                    f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
-                    for key, value in line.items()
-                )
+            words = (
+                f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
+                for key, value in line.items()
             )
+            console.say("  ".join(words))
     if protocol in NOTES:
-        console.say(NOTES[protocol])
-        console.say(
+        console.hint(NOTES[protocol])
+        console.hint(
             "The protocol has windows 4, 18, 18 voxels apart (predict --stride 4,18,18); "
             "without that, half a window."
         )
@@ -109,12 +111,11 @@ def _show(console: Console, summary: "ScoreSummary") -> None:
             f"missed {s.n_missed}, spurious {s.n_spurious}, both empty {s.n_both_empty}"
         )
     if summary.unpredicted:
-        names = ", ".join(summary.unpredicted[:5]) + (
-            " ..." if len(summary.unpredicted) > 5 else ""
-        )
-        console.say(
-            f"note: truths without a mask, which count for nothing: {len(summary.unpredicted)} "
-            f"({names})"
+        names = ", ".join(summary.unpredicted[:5])
+        more = " ..." if len(summary.unpredicted) > 5 else ""
+        console.hint(
+            f"note: {count(len(summary.unpredicted), 'truth')} without a mask, not counted "
+            f"({names}{more})"
         )
     for line in summary.refused:
         console.warn("\n" + options.explain(line))

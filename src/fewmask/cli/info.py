@@ -1,54 +1,89 @@
 """`fewmask info`."""
 
-from dataclasses import is_dataclass
+import shlex
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
+from fewmask.cli.progress import loss_name
 from fewmask.core.errors import BadConfig
+
+LOSSES = {
+    "ce": "Cross-entropy of the mask with the outline.",
+    "dice": "1 minus the (soft) Dice of the mask with the outline.",
+    "score": "How far SAM's own score of its mask is from the true overlap.",
+    "classify": "Image tags that the classifier gets wrong.",
+    "guide": "How far the place where the classifier looks is from the outline.",
+    "empty": "What is drawn on slices tagged as empty.",
+    "pseudo": "Against masks that the model itself, or its teacher, drew on unlabelled scans.",
+    "consistency": "How much two views of the same unlabelled scan disagree.",
+    "sam": "Against masks that SAM drew on unlabelled scans.",
+    "supervised": "Cross-entropy and Dice loss on labelled patches.",
+    "cross": "Each network against the other one's mask of an unlabelled patch.",
+    "mixed": "Labelled patches, put together again after their cubes were mixed with others.",
+    "inward": "Labelled patches with an unlabelled box inside.",
+    "outward": "Unlabelled patches with a labelled box inside.",
+    "place": "Which place in the scan a small cube came from.",
+}
+"""What the parts of a training's loss measure, by their names in losses.csv."""
 
 
 @verb(("fewmask info run", "fewmask info sam_mix"))
 def info(
     context: typer.Context,
     thing: str = typer.Argument(
-        ..., help="A run, prepared dataset, scan, weights file, or method."
+        ..., help="A run, prepared dataset, scan, folder of scans, weights file, or method."
     ),
 ) -> None:
-    """Say what something is and what matters about it."""
+    """Describe a run, prepared dataset, scan, folder of scans, weights file or method."""
     console: Console = context.obj
     record = _look(Path(thing)) if Path(thing).exists() else _method(thing)
-    for key, value in record.items():
-        console.say(f"{key:18} {value}")
+    for line in _method_lines(record) if record["kind"] == "method" else lines_of(record):
+        console.say(line)
     console.result(record)
 
 
+def lines_of(record: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """A record for people: a line per entry, what is inside an entry below it."""
+    wide = max((len(key) for key in record), default=0)
+    for key, value in record.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{key}"
+            yield from lines_of(value, indent + "  ")
+        else:
+            yield f"{indent}{key:{min(max(wide, 18 - len(indent)), 30)}} {_words(value)}".rstrip()
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value)) or "none"
+    if value is None or value == {}:
+        return "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _look(path: Path) -> dict[str, Any]:
-    from fewmask.io.nifti import is_nifti, read_volume
+    from fewmask.io.nifti import is_nifti
 
     if (path / "config.json").exists():
         return _run(path)
     if (path / "dataset.json").exists() and (path / "cases").is_dir():
         return _prepared(path)
     if path.suffix == ".safetensors":
-        from fewmask.io.weights import count_weights, load_tensors
-
-        tensors = load_tensors(path)
-        return {"kind": "weights", "tensors": len(tensors), "numbers": count_weights(tensors)}
+        return _weights(path)
     if path.is_file() and is_nifti(path):
-        volume = read_volume(path)
-        low, high = float(volume.voxels.min()), float(volume.voxels.max())
-        return {
-            "kind": "scan",
-            "shape (d, h, w)": volume.shape,
-            "spacing_mm": tuple(round(s, 4) for s in volume.spacing_mm),
-            "stored as": str(volume.voxels.dtype),
-            "intensities": (low * volume.slope + volume.inter, high * volume.slope + volume.inter),
-            "notes": list(volume.notes),
-        }
+        return _scan(path)
+    if path.is_dir():
+        return _folder(path)
     raise BadConfig(
         f"not a run, prepared dataset, scan or weights: {path}",
         did="",
@@ -56,19 +91,77 @@ def _look(path: Path) -> dict[str, Any]:
     )
 
 
+def _weights(path: Path) -> dict[str, Any]:
+    from fewmask.io.weights import count_weights, load_tensors
+
+    tensors = load_tensors(path)
+    return {"kind": "weights", "tensors": len(tensors), "numbers": count_weights(tensors)}
+
+
+def _scan(path: Path) -> dict[str, Any]:
+    from fewmask.io.nifti import read_volume
+
+    volume = read_volume(path)
+    low, high = float(volume.voxels.min()), float(volume.voxels.max())
+    return {
+        "kind": "scan",
+        "shape (d, h, w)": volume.shape,
+        "spacing_mm": tuple(round(s, 4) for s in volume.spacing_mm),
+        "stored as": str(volume.voxels.dtype),
+        "intensities": (low * volume.slope + volume.inter, high * volume.slope + volume.inter),
+        "notes": list(volume.notes),
+    }
+
+
+def _folder(path: Path) -> dict[str, Any]:
+    """A folder of scans; no scan is opened. Raises `BadDataset` if there is none in it."""
+    from fewmask.prepare.discover import discover
+
+    layout = discover(path)
+    masks = sum(pair.has_mask for pair in layout.pairs)
+    data = shlex.quote(str(path))
+    return {
+        "kind": "folder of scans",
+        "layout": layout.kind,
+        "scans": len(layout.pairs),
+        "with a mask": masks,
+        "problems": len(layout.problems),
+        "notes": list(layout.notes),
+        "next": f"fewmask check {data}",
+        "then": f"fewmask prepare {data} --out prepared --label NAME=VALUE",
+    }
+
+
 def _run(path: Path) -> dict[str, Any]:
-    from fewmask.io.run import RunFolder
+    from fewmask.io.run import PRECISIONS, RunFolder
+    from fewmask.report.changes import changes_of
 
     run = RunFolder.open(path)
-    config, budget = run.read_config(), run.read_budget()
-    keys = ("method", "steps", "seed", "bf16", "checkpoint", "pretrained", "provided", "config")
-    finished = run.weights.exists()
+    record, budget = run.read_record(), run.read_budget()
     return {
         "kind": "run",
-        "finished": finished,
-        "classes": config["task"]["classes"],
-        "masks": f"{budget.masks} {budget.kind}",
-    } | {key: config[key] for key in keys}
+        "finished": run.weights.exists(),
+        "method": record.method,
+        "classes": list(record.task.classes),
+        "masks": count(budget.masks, budget.kind.removesuffix("s")),
+        "steps": record.steps,
+        "seed": record.seed,
+        "precision": PRECISIONS[record.bf16],
+        "checkpoint": record.checkpoint,
+        "pretrained": record.pretrained and record.pretrained.name,
+        "provided": asdict(record.provided),
+        "changed settings": changes_of(record.method, record.config),
+        "all settings": record.config,
+        "last losses": _last_losses(run.read_losses(record.steps + 1)),
+    }
+
+
+def _last_losses(rows: list[dict[str, str]]) -> dict[str, float]:
+    """The last row of losses.csv."""
+    last = rows[-1] if rows else {}
+    return {
+        loss_name(name): float(value) for name, value in last.items() if name != "step" and value
+    }
 
 
 def _prepared(path: Path) -> dict[str, Any]:
@@ -89,22 +182,42 @@ def _prepared(path: Path) -> dict[str, Any]:
 
 
 def _method(name: str) -> dict[str, Any]:
-    from fewmask.core.config import describe
-    from fewmask.methods import config_class, names
+    from fewmask.core.manual import keys_of, method_names, method_settings
 
-    if name not in names():
+    if name not in method_names():
         raise BadConfig(
             f"no file, folder or method is called {name!r}",
             did="",
-            fix=f"methods: {', '.join(names())}",
+            fix=f"methods: {', '.join(method_names())}",
             code="C01",
         )
-    lines = {"kind": "method"}
-    for key, kind, default, sentence in describe(config_class(name)):
-        if is_dataclass(default):
-            lines[f"{key}.NAME"] = sentence
+    used = keys_of(f"fewmask.methods.{name}")
+    return {
+        "kind": "method",
+        "method": name,
+        "settings": {key: vars(setting) for key, setting in method_settings(name).items()},
+        "losses": {key: text for key, text in LOSSES.items() if key in used},
+    }
+
+
+def _method_lines(record: Mapping[str, Any]) -> Iterator[str]:
+    """Every setting with what it does below it, and what the losses measure."""
+    yield f"settings of {record['method']}, for --set key=value, with their defaults"
+    for key, setting in record["settings"].items():
+        if isinstance(setting["default"], dict):
+            yield f"  {key}.NAME"
         else:
-            lines[f"{key} = {default!r}"] = (
-                f"{sentence} {kind.capitalize()}." if kind.startswith("one of") else sentence
-            )
-    return lines
+            yield f"  {key} = {setting['default']!r}"
+        choices = f" One of {', '.join(map(repr, setting['choices']))}." * bool(setting["choices"])
+        yield _indented(setting["sentence"] + choices)
+    if record["losses"]:
+        yield "losses that training may show; smaller is better, `loss` is their sum"
+    for key, text in record["losses"].items():
+        yield f"  {loss_name(key)}"
+        yield _indented(text)
+
+
+def _indented(text: str) -> str:
+    """A sentence in lines of a width that reads well, and fits the terminal."""
+    width = max(40, min(100, shutil.get_terminal_size().columns))
+    return textwrap.fill(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
 from fewmask.cli.options import existing, one_of
 from fewmask.core.errors import BadConfig
 
@@ -64,8 +64,6 @@ def _export(
         prepared=prepared, out=out, method="nnunet", slices=slices, volumes=volumes, draw=draw
     )
     raw = write_raw(opened, draw_budget(request, opened), out)
-    console.say(
-        f"{len(raw.cases)} scans in {raw.folder}"
-        + ("; slices nobody outlined carry the ignore label" if raw.ignored else "")
-    )
+    ignored = "; slices nobody outlined have the ignore label" if raw.ignored else ""
+    console.say(f"{count(len(raw.cases), 'scan')} in {raw.folder}{ignored}")
     console.result({"out": raw.folder, "cases": list(raw.cases), "ignored": raw.ignored})

@@ -1,15 +1,25 @@
-"""Flags that several verbs share, turned into options."""
+"""Flags that several verbs share, in groups of the help, turned into options."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fewmask.cli.console import count
 from fewmask.core.errors import BadConfig, PartlyDone
+from fewmask.core.manual import method_names
 
 if TYPE_CHECKING:
-    from fewmask.prepare.options import PrepareOptions
+    from fewmask.prepare.options import ScanOptions
 
+
+def _complete_method(incomplete: str) -> list[str]:
+    """Names of methods for the shell."""
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
+READING = "Reading scans"
+MACHINE = "Machine"
 LABEL = typer.Option(
     [],
     "--label",
@@ -19,64 +29,109 @@ LABEL = typer.Option(
     ),
 )
 TRUST = typer.Option(
-    None, "--trust", help="Which of two disagreeing geometries to take: sform or qform."
+    None,
+    "--trust",
+    help="Which of two disagreeing geometries to take: sform or qform.",
+    rich_help_panel=READING,
 )
 ASSUME = typer.Option(
-    None, "--assume", help="RAS: take files without orientation to run to right, front, top."
+    None,
+    "--assume",
+    help="RAS: take files without orientation to run to right, front, top.",
+    rich_help_panel=READING,
 )
-VOLUME = typer.Option(None, "--volume", help="Which volume of 4D files, from 0.")
+VOLUME = typer.Option(
+    None, "--volume", help="Which volume of 4D files, from 0.", rich_help_panel=READING
+)
 SPACING = typer.Option(
-    None, "--spacing", help="Voxel size along the file's axes in mm, e.g. '0.8 0.8 5'."
+    None,
+    "--spacing",
+    help="Voxel size along the file's axes in mm, e.g. '0.8 0.8 5'.",
+    rich_help_panel=READING,
 )
 NONFINITE = typer.Option(
     False,
     "--fix-nonfinite",
     help="Replace up to 0.1 % NaN or Inf voxels by the smallest finite one.",
+    rich_help_panel=READING,
 )
-SERIES = typer.Option(None, "--series", help="DICOM series to take: UID, number or description.")
-KEEP = typer.Option(None, "--keep", help="first: keep the first of DICOM slices at one position.")
-LINKS = typer.Option(False, "--follow-links", help="Accept links that leave the data folder.")
+SERIES = typer.Option(
+    None,
+    "--series",
+    help="DICOM series to take: UID, number or description.",
+    rich_help_panel=READING,
+)
+KEEP = typer.Option(
+    None,
+    "--keep",
+    help="first: keep the first of DICOM slices at one position.",
+    rich_help_panel=READING,
+)
+LINKS = typer.Option(
+    False,
+    "--follow-links",
+    help="Accept links that leave the data folder.",
+    rich_help_panel=READING,
+)
+DEVICE = typer.Option(
+    None,
+    "--device",
+    help="cpu, cuda, cuda:1 or mps; default: a CUDA GPU if there is one, else the CPU.",
+    rich_help_panel=MACHINE,
+)
+THREADS = typer.Option(None, "--threads", min=1, help="CPU threads.", rich_help_panel=MACHINE)
+SAVE_MINUTES = typer.Option(
+    2.0, "--save-minutes", help="Longest time between saves.", rich_help_panel=MACHINE
+)
+METHOD = typer.Option(
+    "sam_mix",
+    "--method",
+    help="Method; `fewmask info METHOD` shows its settings.",
+    autocompletion=_complete_method,
+)
+SETTINGS = typer.Option([], "--set", help="Another setting, key=value; may be repeated.")
 
 
-def read_options(
+def scan_options(
     trust: str | None,
     assume: str | None,
     volume: int | None,
     spacing: str | None,
     fix_nonfinite: bool,
-) -> Any:
-    """`ReadOptions` from flags."""
+    series: str | None,
+    keep: str | None,
+    follow_links: bool,
+) -> "ScanOptions":
+    """`ScanOptions` from flags."""
     from fewmask.io.header import ReadOptions
+    from fewmask.prepare.options import ScanOptions
 
     one_of("--trust", trust, ("sform", "qform"))
     one_of("--assume", assume, ("RAS",))
-    sides = None
-    if spacing is not None:
-        try:
-            x, y, z = (float(word) for word in spacing.replace(",", " ").split())
-        except ValueError as error:
-            raise BadConfig(
-                f"--spacing {spacing!r} is not three numbers",
-                fix="--spacing '0.8 0.8 5'",
-                code="C02",
-            ) from error
-        sides = (x, y, z)
-    return ReadOptions(
+    one_of("--keep", keep, ("first",))
+    read = ReadOptions(
         trust=trust,  # type: ignore[arg-type]
         assume_ras=assume == "RAS",
         volume=volume,
         fix_nonfinite=fix_nonfinite,
-        spacing_mm=sides,
+        spacing_mm=three_numbers("--spacing", spacing),
     )
+    return ScanOptions(read, series, keep == "first", follow_links)
 
 
-def prepare_options(labels: list[str], keep: str | None, **options: Any) -> "PrepareOptions":
-    """`PrepareOptions` from flags."""
-    from fewmask.prepare.mapping import parse_labels
-    from fewmask.prepare.options import PrepareOptions
-
-    one_of("--keep", keep, ("first",))
-    return PrepareOptions(labels=parse_labels(labels), keep_first=keep == "first", **options)
+def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:
+    """`0.8 0.8 5` as a tuple; None passes. Raises `BadConfig` for anything else."""
+    if text is None:
+        return None
+    try:
+        x, y, z = (float(word) for word in text.replace(",", " ").split())
+    except ValueError as error:
+        raise BadConfig(
+            f"{flag} {text!r} is not three numbers",
+            fix=f"{flag} '0.8 0.8 5'",
+            code="C02",
+        ) from error
+    return x, y, z
 
 
 def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
@@ -84,7 +139,7 @@ def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
     cases = [line for line in refused if line["case"]]
     if refused:
         said = (
-            f"{len(cases)} of {len(cases) + done} scans were refused"
+            f"{len(cases)} of {count(len(cases) + done, 'scan')} refused"
             if cases
             else "some files could not be used"
         )
@@ -98,11 +153,15 @@ def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
 
 def explain(line: dict[str, Any]) -> str:
     """A refused case's whole message."""
-    head = f"{line['case'] or 'folder'}: {line['what']}" + (
-        f"   [{line['code']}]" if line["code"] else ""
-    )
-    rest = [f"  {text}" for text in line["where"]] + [text for text in (line["did"],) if text]
-    return "\n".join([head, *rest, *([f"fix: {line['fix']}"] if line["fix"] else [])])
+    lines = [f"{line['case'] or 'folder'}: {line['what']}"]
+    if line["code"]:
+        lines[0] += f"   [{line['code']}]"
+    lines += [f"  {text}" for text in line["where"]]
+    if line["did"]:
+        lines.append(line["did"])
+    if line["fix"]:
+        lines.append(f"fix: {line['fix']}")
+    return "\n".join(lines)
 
 
 def existing(path: Path, what: str) -> Path:

@@ -6,8 +6,10 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig
+
+_3D = "3D methods"
 
 
 @verb(("fewmask predict run new_scans --out masks", "fewmask predict run prepared"))
@@ -20,20 +22,25 @@ def predict(
     out: Path | None = typer.Option(
         None, help="Folder for the masks; for a prepared dataset the run's own predictions folder."
     ),
-    device: str | None = typer.Option(
-        None, help="cpu, cuda, cuda:1; default: a GPU if there is one."
-    ),
+    device: str | None = options.DEVICE,
     engine: str = typer.Option(
-        "torch", help="torch, or openvino: SAM's encoder faster on a CPU (extra `openvino`)."
+        "torch",
+        help="torch, or openvino: SAM's encoder faster on a CPU (extra `openvino`).",
+        rich_help_panel=options.MACHINE,
     ),
     stride: str | None = typer.Option(
-        None, help="3D methods: voxels between windows, d,h,w (default: half a window)."
+        None,
+        help="Voxels between windows, d,h,w (default: half a window).",
+        rich_help_panel=_3D,
     ),
     gaussian: bool = typer.Option(
-        False, "--gaussian", help="3D methods: weigh the middle of windows more."
+        False, "--gaussian", help="Weigh the middle of windows more.", rich_help_panel=_3D
     ),
     windows: int | None = typer.Option(
-        None, min=1, help="3D methods: windows at a time (default: 2); a GPU has room for more."
+        None,
+        min=1,
+        help="Windows at a time (default: 2); a GPU has room for more.",
+        rich_help_panel=_3D,
     ),
     trust: str | None = options.TRUST,
     assume: str | None = options.ASSUME,
@@ -45,7 +52,7 @@ def predict(
     follow_links: bool = options.LINKS,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import load_predictor, predict_folder, set_windows
+    from fewmask.predict import load_predictor, predict_folder
 
     console: Console = context.obj
     options.existing(source, "file or folder")
@@ -60,32 +67,27 @@ def predict(
         out = run / "predictions"
     predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
     if stride is not None or gaussian or windows is not None:
-        set_windows(predictor, options.three_whole_numbers("--stride", stride), gaussian, windows)
+        steps = options.three_whole_numbers("--stride", stride)
+        predictor = predictor.with_windows(steps, gaussian, windows)
     summary = predict_folder(
         predictor,
         source,
         out,
-        options=options.prepare_options(
-            [],
-            keep,
-            read=options.read_options(trust, assume, volume, spacing, fix_nonfinite),
-            series=series,
-            follow_links=follow_links,
+        options=options.scan_options(
+            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
         ),
-        say=lambda done, total, case: console.step(
-            f"{done} of {total} scans: {case}", done == total
-        ),
+        on_progress=console.count_items("scans predicted"),
     )
     for note in summary.notes:
-        console.say(f"note: {note}")
+        console.hint(f"note: {note}")
     for line in summary.refused:
         console.warn("\n" + options.explain(line))
     if summary.no_prompt:
         console.say(
-            f"{summary.no_prompt} slices were judged to hold a structure but gave no prompt: "
-            "their mask is empty"
+            f"{count(summary.no_prompt, 'slice')} judged to hold a structure gave no prompt: "
+            "the mask is empty there"
         )
-    console.say(f"{len(summary.written)} masks in {out}")
+    console.say(f"{count(len(summary.written), 'mask')} in {out}")
     console.result({"out": out, **vars(summary)})
     options.partly(
         summary.refused,

@@ -7,7 +7,9 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
+from fewmask.cli.console import Console, count
+
+_SAID = "What is known of the scans"
 
 
 @verb(
@@ -25,14 +27,19 @@ def prepare(
         "auto", help="auto, ct-liver, ct, mr, left-atrium, left-atrium-half or sam-mix-paper."
     ),
     size: int = typer.Option(
-        0, help="Side of the networks' slices in pixels: 160 is faster than 224, and coarser."
+        0,
+        show_default="auto",
+        help="Side of the networks' slices in pixels: 160 is faster than 224, and coarser.",
     ),
     masks: str = typer.Option(
         "partial",
         help="partial: slices without outline are unknown. complete: they are truly empty.",
+        rich_help_panel=_SAID,
     ),
     tags: str | None = typer.Option(
-        None, help="Table case,class,first_slice,last_slice; or from-masks (complete masks only)."
+        None,
+        help="Table case,class,first_slice,last_slice; or from-masks (complete masks only).",
+        rich_help_panel=_SAID,
     ),
     reviewed: Path | None = typer.Option(
         None,
@@ -40,11 +47,16 @@ def prepare(
             "Table case,first_slice,last_slice of slices reviewed and found empty (exported; no "
             "method learns from them)."
         ),
+        rich_help_panel=_SAID,
     ),
     patients: str | None = typer.Option(
-        None, help="Table case,patient; or a regular expression with one group."
+        None,
+        help="Table case,patient; or a regular expression with one group.",
+        rich_help_panel=_SAID,
     ),
-    split: Path | None = typer.Option(None, help="Split file (lists train, val, test)."),
+    split: Path | None = typer.Option(
+        None, help="Split file (lists train, val, test).", rich_help_panel=_SAID
+    ),
     jobs: int = typer.Option(2, min=1, help="Processes."),
     trust: str | None = options.TRUST,
     assume: str | None = options.ASSUME,
@@ -57,13 +69,13 @@ def prepare(
 ) -> None:
     """Find, pair, check and store scans and masks, once, for all methods."""
     from fewmask.prepare.build import prepare as run_prepare
-    from fewmask.prepare.options import table_or_pattern
+    from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import PrepareOptions, table_or_pattern
 
     console: Console = context.obj
     options.existing(data, "folder")
-    wanted = options.prepare_options(
-        label,
-        keep,
+    wanted = PrepareOptions(
+        parse_labels(label),
         recipe=recipe,
         size=size,
         masks=masks,
@@ -72,22 +84,22 @@ def prepare(
         patients=table_or_pattern(patients) if patients else None,
         split=split,
         jobs=jobs,
-        read=options.read_options(trust, assume, volume, spacing, fix_nonfinite),
-        series=series,
-        follow_links=follow_links,
+        scans=options.scan_options(
+            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
+        ),
     )
     summary = run_prepare(
         data,
         out,
         wanted,
-        lambda done, total, case: console.step(f"{done} of {total} scans: {case}", done == total),
+        console.count_items("scans read"),
     )
     for note in summary.notes:
-        console.say(f"note: {note}")
+        console.hint(f"note: {note}")
     for line in summary.refused:
         console.warn("\n" + options.explain(line))
     console.say(
-        f"prepared {summary.built} scans, re-used {summary.reused}, refused "
+        f"prepared {count(summary.built, 'scan')}, re-used {summary.reused}, refused "
         f"{len(summary.refused)}: {summary.prepared}"
     )
     console.result(vars(summary))

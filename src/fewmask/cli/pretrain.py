@@ -4,6 +4,7 @@ from pathlib import Path
 
 import typer
 
+from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console
 
@@ -16,26 +17,21 @@ from fewmask.cli.console import Console
 )
 def pretrain(
     context: typer.Context,
-    out: Path = typer.Option(..., help="Folder; an unfinished pre-training in it is gone on with."),
+    out: Path = typer.Option(..., help="Folder; an unfinished pre-training in it resumes."),
     steps: int | None = typer.Option(None, min=1, help="Optimiser steps."),
     seed: int | None = typer.Option(None, help="Initialisation, images and prompts."),
-    settings: list[str] = typer.Option(
-        [], "--set", help="Another setting, key=value; may be repeated."
-    ),
-    device: str | None = typer.Option(
-        None, help="cpu, cuda, cuda:1; default: a GPU if there is one."
-    ),
-    amp: bool = typer.Option(True, help="bfloat16."),
-    save_minutes: float = typer.Option(2.0, help="Longest time between saves."),
+    settings: list[str] = options.SETTINGS,
+    device: str | None = options.DEVICE,
+    amp: bool = typer.Option(True, help="bfloat16.", rich_help_panel=options.MACHINE),
+    save_minutes: float = options.SAVE_MINUTES,
     score_every: int = typer.Option(1000, min=1, help="Steps between scores on held-out images."),
 ) -> None:
     """Pre-train a promptable SAM on procedural images: how the bundled weights were made. Needs no
     data.
     """
-    from fewmask.cli.train import show_progress
     from fewmask.core.config import apply_settings
     from fewmask.training.pretrain import PretrainConfig
-    from fewmask.training.pretrain import pretrain as run
+    from fewmask.training.run import pretrain as run
 
     console: Console = context.obj
     said = {"steps": steps, "seed": seed}
@@ -48,7 +44,7 @@ def pretrain(
         amp=amp,
         save_minutes=save_minutes,
         score_every=score_every,
-        progress=show_progress(console),
+        on_progress=console.show_training,
     )
     console.say(f"weights: {weights}")
     console.result({"weights": weights})

@@ -18,10 +18,10 @@ def report(
         help="Show scans with text in their pixels; it may name a person.",
     ),
 ) -> None:
-    """Write one HTML page: the result in a sentence, every scan worst first, how masks came about,
-    why to believe it.
+    """Write one HTML page: the result in a sentence, pictures of the scans, how the masks were
+    made, and what the numbers rest on.
     """
-    from fewmask.benchmark.score import write_run_report
+    from fewmask.report.run import write_run_report
 
     console: Console = context.obj
     path = write_run_report(run, show_burned_in)

@@ -6,8 +6,7 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console
-from fewmask.cli.train import show_progress
+from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig, PartlyDone
 
 
@@ -30,14 +29,12 @@ def sweep(
     part: str = typer.Option(
         "1/1", help="i/n: every n-th run from the i-th on, for several machines."
     ),
-    device: str | None = typer.Option(
-        None, help="cpu, cuda, cuda:1; default: a GPU if there is one."
-    ),
-    threads: int | None = typer.Option(None, min=1, help="CPU threads."),
+    device: str | None = options.DEVICE,
+    threads: int | None = options.THREADS,
     dry: bool = typer.Option(False, "--dry", help="List the runs and stop."),
 ) -> None:
-    """Train, predict and score a table of runs. Goes on where it was stopped; several processes may
-    share one sweep.
+    """Train, predict and score a table of runs. The same command resumes after an interruption;
+    several processes may share one sweep.
     """
     from fewmask.benchmark.compare import per_run
     from fewmask.benchmark.rows import read_rows
@@ -52,26 +49,28 @@ def sweep(
         console.say("\n".join(names))
         console.result({"runs": names})
         return
+    from fewmask.blocks.device import choose_device
+
+    choose_device(device)  # one that is not there would fail every run
     work = work or Path("runs") / plan.stem
     rows = rows or plan.parent / "rows" / f"{plan.stem}.csv"
     summary = run_sweep(
         asked, options.existing(data, "folder"), work, rows, part=(i, n), device=device,
-        threads=threads,
-        say=console.say, progress=show_progress(console),
+        threads=threads, say=console.hint, progress=console.show_training,
     )  # fmt: skip
     write_csv(work / "sweep.csv", *per_run(read_rows(rows)))
     console.say(
-        f"{len(summary.done)} runs done, {len(summary.there)} were there, "
-        f"{len(summary.elsewhere)} in work elsewhere, "
-        f"{len(summary.failed)} failed; {rows}, one line per run in "
-        f"{work / 'sweep.csv'}\nnext: fewmask compare {rows}"
+        f"{count(len(summary.done), 'run')} done, {len(summary.there)} were there, "
+        f"{len(summary.elsewhere)} running elsewhere, {len(summary.failed)} failed; "
+        f"{rows}, one line per run in {work / 'sweep.csv'}"
     )
+    console.hint(f"next: fewmask compare {rows}")
     console.result({**vars(summary), "rows": rows})
     for line in summary.failed:
         console.warn("\n" + options.explain(line))
     if summary.failed:
         raise PartlyDone(
-            f"{len(summary.failed)} of {len(names)} runs failed, the others are done",
+            f"{len(summary.failed)} of {count(len(names), 'run')} failed, the others are done",
             where=[f"{line['case']}: {line['what']}" for line in summary.failed[:20]],
             did="they have no rows",
             fix="mend what they name and run the same command again",

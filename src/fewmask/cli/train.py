@@ -1,105 +1,123 @@
 """`fewmask train`."""
 
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
+from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, duration
+from fewmask.cli.console import Console
 
-if TYPE_CHECKING:
-    from fewmask.training import ProgressEvent
+_BUDGET = "Which masks are learned from"
+_LENGTH = "How long"
 
 
 @verb(
     (
         "fewmask train prepared --slices 5 --minutes 10 --out run",
-        "fewmask train prepared --method unet --slices 50 --draw 1 --steps 2000 --set "
-        "lr=0.0005 --out run-unet",
+        "fewmask train prepared --method unet --slices 50 --steps 2000 --set lr=0.0005 --out run-u",
     )
 )
 def train(
     context: typer.Context,
     prepared: Path = typer.Argument(..., help="Prepared dataset."),
-    out: Path = typer.Option(..., help="Run folder; an unfinished one is gone on with."),
-    method: str = typer.Option("sam_mix", help="Method; `fewmask info METHOD` shows its settings."),
-    slices: int | None = typer.Option(None, help="How many outlined slices may be seen."),
-    volumes: int | None = typer.Option(None, help="How many whole masks may be seen, instead."),
-    draw: int = typer.Option(0, help="Which masks are in the budget."),
-    in_order: bool = typer.Option(
-        False, "--in-order", help="Take volumes in the order of the training list, as papers do."
-    ),
-    seed: int = typer.Option(0, help="Initialisation and order."),
-    minutes: float | None = typer.Option(
-        None, help="Training time; 20 steps are timed, then steps count. Default 10."
-    ),
-    steps: int | None = typer.Option(None, help="Training steps, instead."),
+    out: Path = typer.Option(..., help="Run folder; an unfinished run in it resumes."),
+    method: str = options.METHOD,
     encoder: str | None = typer.Option(
         None, help="Size of SAM: compact, small, tiny, vit-b, vit-l, vit-h."
     ),
-    settings: list[str] = typer.Option(
-        [], "--set", help="A setting of the method, key=value; may be repeated."
+    settings: list[str] = options.SETTINGS,
+    seed: int = typer.Option(0, help="Initialisation and order."),
+    slices: int | None = typer.Option(
+        None, help="How many outlined slices may be seen.", rich_help_panel=_BUDGET
+    ),
+    volumes: int | None = typer.Option(
+        None, help="How many whole masks may be seen, instead.", rich_help_panel=_BUDGET
+    ),
+    draw: int = typer.Option(0, help="Which masks are in the budget.", rich_help_panel=_BUDGET),
+    in_order: bool = typer.Option(
+        False,
+        "--in-order",
+        help="Take volumes in the order of the training list, as papers do.",
+        rich_help_panel=_BUDGET,
+    ),
+    minutes: float | None = typer.Option(
+        None,
+        help="Training time; 20 steps are timed, then steps count. Default 10.",
+        rich_help_panel=_LENGTH,
+    ),
+    steps: int | None = typer.Option(
+        None, help="Training steps, instead.", rich_help_panel=_LENGTH
     ),
     until: str | None = typer.Option(
-        None, help="Stop after this stage of a method that has several (cfr: finetune)."
+        None,
+        help="Stop after this stage of a method that has several (cfr: finetune).",
+        rich_help_panel=_LENGTH,
     ),
-    device: str | None = typer.Option(
-        None, help="cpu, cuda, cuda:1; default: a GPU if there is one."
+    device: str | None = options.DEVICE,
+    threads: int | None = options.THREADS,
+    amp: str = typer.Option(
+        "auto", help="bfloat16: auto (probed), on, off.", rich_help_panel=options.MACHINE
     ),
-    threads: int | None = typer.Option(None, min=1, help="CPU threads."),
-    amp: str = typer.Option("auto", help="bfloat16: auto (probed), on, off."),
+    compile_: bool = typer.Option(
+        False,
+        "--compile",
+        help="Let torch.compile write kernels: a minute at first, then faster (GPU).",
+        rich_help_panel=options.MACHINE,
+    ),
+    workers: int | None = typer.Option(
+        None,
+        min=1,
+        help="Threads that make batches: one on a CPU, up to four beside a GPU.",
+        rich_help_panel=options.MACHINE,
+    ),
     embeddings: Path | None = typer.Option(
-        None, help="Folder for the embeddings of a frozen encoder, shared between runs."
+        None,
+        help="Folder for the embeddings of a frozen encoder, shared between runs.",
+        rich_help_panel=options.MACHINE,
     ),
-    embeddings_gib: float = typer.Option(4.0, min=0.0, help="Most that may be kept there."),
-    save_minutes: float = typer.Option(2.0, help="Longest time between saves."),
-    save_steps: int | None = typer.Option(None, min=1, help="Save every so many steps, besides."),
+    embeddings_gib: float = typer.Option(
+        4.0, min=0.0, help="Most that may be kept there.", rich_help_panel=options.MACHINE
+    ),
+    save_minutes: float = options.SAVE_MINUTES,
+    save_steps: int | None = typer.Option(
+        None,
+        min=1,
+        help="Save every so many steps, besides.",
+        rich_help_panel=options.MACHINE,
+    ),
 ) -> None:
-    """Learn from a few masks, the tags and the rest of the scans. The same command goes on after an
+    """Learn from a few masks, the tags and the rest of the scans. The same command resumes after an
     interruption.
     """
-    from fewmask.cli.options import existing
-    from fewmask.core.errors import BadConfig
     from fewmask.training import TrainRequest
     from fewmask.training import train as run_train
 
     console: Console = context.obj
-    existing(prepared, "folder")
-    if amp not in ("auto", "on", "off"):
-        raise BadConfig(
-            f"--amp {amp!r} is not known",
-            fix="use auto, on or off",
-            code="C02",
-        )
+    options.existing(prepared, "folder")
+    options.one_of("--amp", amp, ("auto", "on", "off"))
     request = TrainRequest(
         prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw,
-        in_order=in_order, seed=seed,
-        minutes=minutes, steps=steps, encoder=encoder, settings=tuple(settings), until=until,
-        device=device, threads=threads,
-        amp=amp, save_minutes=save_minutes, save_steps=save_steps,  # type: ignore[arg-type]
+        in_order=in_order, seed=seed, minutes=minutes, steps=steps, encoder=encoder,
+        settings=tuple(settings), until=until, device=device, threads=threads,
+        amp=amp, compile=compile_, workers=workers,  # type: ignore[arg-type]
+        save_minutes=save_minutes, save_steps=save_steps,
         embeddings=embeddings, embeddings_gib=embeddings_gib,
     )  # fmt: skip
-    run = run_train(request, show_progress(console))
-    console.say(
-        f"trained: {run}\nnext: fewmask predict {run} {prepared} && fewmask evaluate {run} && "
-        f"fewmask report {run}"
-    )
+    run = run_train(request, console.show_training)
+    console.say(f"trained: {run}")
+    console.hint("\n".join(["next:", *_next(run, prepared)]))
     console.result({"run": run})
 
 
-def show_progress(console: Console):  # type: ignore[no-untyped-def]
-    """A callback that renders training progress."""
+def _next(run: Path, prepared: Path) -> list[str]:
+    """What can be done with the run, a command per line; scores only where there is a truth."""
+    from fewmask.io.prepared import Prepared
 
-    def show(p: "ProgressEvent") -> None:
-        if p.note and not p.losses:
-            console.step(p.note, p.step == p.total)
-            return
-        if p.note:
-            console.say(p.note)
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in p.losses.items())
-        rate = f"{p.seconds_per_step:.2f} s/step  {duration(p.seconds_left)} left"
-        line = f"step {p.step} of {p.total}  {rate}  {losses}  saved {p.saved_step}"
-        console.step(line, p.step == p.total)
-
-    return show
+    data = Prepared.open(prepared)
+    tested = any(data.cases[case].complete for case in data.split.test)
+    commands = [["predict", str(run), str(prepared)]]
+    commands += [["evaluate", str(run)]] if tested else []
+    commands.append(["report", str(run)])
+    return [f"  fewmask {shlex.join(command)}" for command in commands]

@@ -37,7 +37,7 @@ def weights(
 
 
 def _list(console: Console) -> None:
-    from fewmask.benchmark.weights_import import list_weights
+    from fewmask.io.ledger import list_weights
 
     rows = list_weights()
     for row in rows:
@@ -54,12 +54,11 @@ def _fetch(console: Console, what: str, name: str | None) -> None:
     from fewmask.io.ledger import cache, entry
 
     wanted = entry(what)
-    mib = 2**20
-    console.say(f"fetching {wanted.address}, {wanted.bytes // mib} MiB")
+    console.say(f"fetching {wanted.address}, {wanted.bytes // 2**20} MiB")
     path = fetch(
         wanted,
         cache(),
-        lambda done, total: console.step(f"{done // mib} of {total // mib} MiB", done == total),
+        console.count_bytes("fetching"),
     )
     _import(console, str(path), name or wanted.name)
     path.unlink()
@@ -70,7 +69,7 @@ def _import(console: Console, what: str, name: str | None) -> None:
 
     done = import_weights(Path(what), name)
     console.say(f"{done.name}: {done.numbers / 1e6:.1f} M weights in {done.path}")
-    console.say(
+    console.hint(
         f"next: fewmask train PREPARED --encoder {done.encoder} --set weights={done.name} ..."
     )
     console.result(vars(done))

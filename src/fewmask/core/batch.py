@@ -2,8 +2,9 @@
 cannot reach them.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fewmask.core.randomness import rng, seed_of
+from fewmask.core.task import Task as Task
 
 UNKNOWN = -1
 """In `present`: nobody said whether the class is in the slice."""
@@ -36,6 +38,45 @@ class Draw:
     noise_seed: int = 0
 
 
+Range = tuple[float, float]
+"""Lowest and highest value of a uniform distribution."""
+
+
+@dataclass(frozen=True)
+class GreyLevels:
+    """Ranges of contrast and noise. An image in [0, 1] becomes clip(image^gamma * gain + offset +
+    noise), clipped to [0, 1] again.
+    """
+
+    gain: Range = (0.9, 1.1)
+    """Factor, uniform."""
+    offset: Range = (-0.05, 0.05)
+    """Added, uniform; the image's whole range is 1."""
+    log_gamma: Range = (-0.3, 0.3)
+    """Natural logarithm of the exponent, uniform: gamma and 1 / gamma are equally likely."""
+    noise: Range = (0.0, 0.03)
+    """Standard deviation of Gaussian noise, uniform; one per image, independent between pixels."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Ranges of random augmentation; every number is drawn once per image, independently.
+
+    Geometry is a rotation about the centre, a zoom and a shift, in plane, the same for an image,
+    its mask and all slices of a patch. No flips: organs have sides. `strong` replaces `weak` in the
+    strong view of an unlabelled slice, whose geometry stays.
+    """
+
+    rotate_deg: Range = (-15.0, 15.0)
+    """Degrees, uniform."""
+    log_zoom: Range = (-0.223, 0.223)
+    """Natural logarithm of the magnification, uniform: 0.80 to 1.25, with median 1."""
+    shift: Range = (-0.08, 0.08)
+    """Parts of the side, uniform, along y and along x."""
+    weak: GreyLevels = GreyLevels()
+    strong: GreyLevels = GreyLevels((0.7, 1.3), (-0.15, 0.15), (-0.7, 0.7), (0.02, 0.10))
+
+
 @dataclass(frozen=True)
 class Labelled:
     """Slices whose mask the budget grants."""
@@ -50,12 +91,6 @@ class Labelled:
     """1 if the class is in the mask (computed after placing and augmenting), else 0."""
     draws: tuple[Draw, ...] = ()
 
-    def to(self, device: torch.device) -> "Labelled":
-        """The same on another device."""
-        return Labelled(
-            self.image.to(device), self.mask.to(device), self.present.to(device), self.draws
-        )
-
 
 @dataclass(frozen=True)
 class Weak:
@@ -65,10 +100,6 @@ class Weak:
     present: Int[Tensor, "b k"]
     """1 yes, 0 no, -1 nobody said."""
     draws: tuple[Draw, ...] = ()
-
-    def to(self, device: torch.device) -> "Weak":
-        """The same on another device."""
-        return Weak(self.image.to(device), self.present.to(device), self.draws)
 
 
 @dataclass(frozen=True)
@@ -85,12 +116,6 @@ class Unlabelled:
     never a person's mask.
     """
 
-    def to(self, device: torch.device) -> "Unlabelled":
-        """The same on another device."""
-        strong = None if self.strong is None else self.strong.to(device)
-        pseudo = None if self.pseudo is None else self.pseudo.to(device)
-        return Unlabelled(self.image.to(device), strong, self.draws, pseudo)
-
 
 @dataclass(frozen=True)
 class Batch:
@@ -103,12 +128,33 @@ class Batch:
     """Per stream the `case:d` of each item, for messages."""
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
-        moved = {
-            name: part.to(device) if (part := getattr(self, name)) else None
-            for name in ("labelled", "weak", "unlabelled")
-        }
-        return Batch(**moved, names=self.names)
+        """The same on another device; a GPU's copy from pinned memory is not waited for."""
+        return self._with(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+
+    def pin(self) -> "Batch":
+        """The same in pinned memory, from which a GPU copies while the program goes on."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return Batch(
+            _changed(self.labelled, change),
+            _changed(self.weak, change),
+            _changed(self.unlabelled, change),
+            self.names,
+        )
+
+
+Stream = TypeVar("Stream", Labelled, Weak, Unlabelled)
+
+
+def _changed(stream: Stream | None, change: Callable[[Tensor], Tensor]) -> Stream | None:
+    """The same stream with every tensor of it changed."""
+    if stream is None:
+        return None
+    changed: dict[str, Any] = {
+        name: change(part) for name, part in vars(stream).items() if isinstance(part, Tensor)
+    }
+    return replace(stream, **changed)
 
 
 @dataclass(frozen=True)
@@ -131,24 +177,8 @@ class BatchSpec:
     any, or draw only those.
     """
     augment: bool = True
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a method is built for."""
-
-    classes: tuple[str, ...]
-    """Names of the structures, without background; class index = position + 1."""
-    size: int
-    """Side of the square image in pixels."""
-    modality: str = "ct"
-    spacing_mm: float = 0.0
-    """Size of the pixels; 0 = unknown."""
-
-    @property
-    def k(self) -> int:
-        """Number of structures."""
-        return len(self.classes)
+    ranges: AugmentConfig = AugmentConfig()
+    """Of the augmentation."""
 
 
 @dataclass(frozen=True)

@@ -82,25 +82,23 @@ def draw_slices(
     """
     by_patient: dict[str, list[tuple[str, int]]] = {}
     for case in sorted(candidates):
-        by_patient.setdefault(patients[case], []).extend(
-            (case, d) for d in sorted(candidates[case])
-        )
+        slices = by_patient.setdefault(patients[case], [])
+        slices += [(case, d) for d in sorted(candidates[case])]
     names = sorted(name for name, slices in by_patient.items() if slices)
     available = sum(map(len, by_patient.values()))
     if n == 0:
         return Budget("slices", draw)  # methods that learn from tags alone
     _check_count(n, available, "slices")
     order = [names[i] for i in permutation(len(names), draw, "budget-patients")]
-    queues = {
-        p: [by_patient[p][i] for i in permutation(len(by_patient[p]), draw, "budget-slices", p)]
-        for p in order
-    }
-    ordered = [
-        queues[p][turn]
-        for turn in range(max(map(len, queues.values())))
-        for p in order
-        if turn < len(queues[p])
-    ]
+    queues: list[list[tuple[str, int]]] = []
+    for patient in order:
+        slices = by_patient[patient]
+        shuffled = permutation(len(slices), draw, "budget-slices", patient)
+        queues.append([slices[i] for i in shuffled])
+    # In turns: the first slice of every patient, then the second of those that have one, and so on.
+    ordered: list[tuple[str, int]] = []
+    for turn in range(max(map(len, queues))):
+        ordered += [queue[turn] for queue in queues if turn < len(queue)]
     return Budget("slices", draw, slices=tuple(ordered[:n]))
 
 
@@ -117,30 +115,24 @@ def draw_volumes(
     With `in_order` the list's own order counts, as in the papers ("the first n are labelled"): draw
     0 takes the first n, draw 1 the next n, and so on, from the beginning again where the list ends.
     """
-    if in_order:
-        _check_count(n, len(candidates), "volumes")
-        return Budget(
-            "volumes",
-            draw,
-            volumes=tuple(candidates[(draw * n + i) % len(candidates)] for i in range(n)),
-        )
-    ordered = (
-        draw_slices({case: [0] for case in candidates}, patients, len(candidates), draw)
-        if candidates
-        else None
-    )
     _check_count(n, len(candidates), "volumes")
-    return Budget(
-        "volumes", draw, volumes=tuple(case for case, _ in ordered.slices[:n]) if ordered else ()
-    )
+    if in_order:
+        chosen = [candidates[(draw * n + i) % len(candidates)] for i in range(n)]
+    else:
+        one_slice_each = {case: [0] for case in candidates}
+        ordered = draw_slices(one_slice_each, patients, len(candidates), draw)
+        chosen = [case for case, _ in ordered.slices[:n]]
+    return Budget("volumes", draw, volumes=tuple(chosen))
 
 
 def _check_count(n: int, available: int, kind: str) -> None:
-    if not 0 < n <= available:
-        raise BadConfig(
-            f"{n} labelled {kind} asked for, {available} available in the training part",
-            fix=f"use --{kind} with a number from 1 to {available}"
-            if available
-            else "outline at least one slice, or see `fewmask check`",
-            code="C02",
-        )
+    if 0 < n <= available:
+        return
+    fix = "outline at least one slice, or see `fewmask check`"
+    if available:
+        fix = f"use --{kind} with a number from 1 to {available}"
+    raise BadConfig(
+        f"{n} labelled {kind} asked for, {available} available in the training part",
+        fix=fix,
+        code="C02",
+    )

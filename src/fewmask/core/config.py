@@ -7,13 +7,17 @@ import difflib
 import inspect
 import json
 import math
+import os
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 from fewmask.core.errors import BadConfig
+from fewmask.core.manual import sentences_of
 
 T = TypeVar("T")
 
@@ -29,10 +33,10 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
             raise BadConfig(
                 f"unknown key {key!r} in {place}",
                 where=f"known keys: {', '.join(sorted(known))}",
-                fix=_nearest(key, known),
+                fix=nearest(key, known),
                 code="C01",
             )
-    values = {key: _convert(value, hints[key], f"{place}.{key}") for key, value in record.items()}
+    values = {key: convert(value, hints[key], f"{place}.{key}") for key, value in record.items()}
     for f in fields(cls):  # type: ignore[arg-type]
         if (
             f.init
@@ -48,11 +52,23 @@ def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
     return cls(**values)
 
 
-def changed_settings(saved: Mapping[str, Any], usual: Any) -> dict[str, Any]:
-    """Settings of a saved config that differ from those of the dataclass `usual`; those of a stage
-    as `finetune.canvas`.
+def check_fields(config: Any, place: str) -> dict[str, Any]:
+    """The values of a dataclass instance as their types have them (whole numbers as floats, texts
+    as paths). Raises `BadConfig` naming the field whose value is of another kind.
     """
-    return dict(_differ(saved, json.loads(json.dumps(asdict(usual))), ""))
+    hints = typing.get_type_hints(type(config))
+    return {
+        f.name: convert(getattr(config, f.name), hints[f.name], f"{place}.{f.name}")
+        for f in fields(config)
+    }
+
+
+def changed_settings(saved: Mapping[str, Any], usual: Any) -> dict[str, Any]:
+    """Settings of a saved config that differ from `usual`, a dataclass or its plain data; those of
+    a stage as `finetune.canvas`.
+    """
+    plain = usual if isinstance(usual, Mapping) else asdict(usual)
+    return dict(_differ(saved, json.loads(json.dumps(plain)), ""))
 
 
 def setting_words(changed: Mapping[str, Any]) -> list[str]:
@@ -77,7 +93,7 @@ def apply_settings(config: T, settings: Iterable[str], place: str = "config") ->
         key, equals, text = line.partition("=")
         if not equals or not key.strip():
             raise BadConfig(
-                f"--set {line!r} is not of the form key=value",
+                f"`settings` {line!r} is not of the form key=value",
                 code="C02",
             )
         config = _set(config, key.strip().split("."), text.strip(), place)
@@ -117,7 +133,7 @@ def _set(config: Any, path: list[str], text: str, place: str) -> Any:
     if name not in known:
         raise BadConfig(
             f"unknown key {name!r} in {place}",
-            fix=_nearest(name, known),
+            fix=nearest(name, known),
             code="C01",
         )
     if len(path) > 1:
@@ -134,7 +150,7 @@ def _read(text: str, hint: Any, place: str) -> Any:
     (`weights=none`).
     """
     try:
-        return _convert(_literal(text), hint, place)
+        return convert(_literal(text), hint, place)
     except BadConfig:
         if hint is str or (
             typing.get_origin(hint) is typing.Literal and text in typing.get_args(hint)
@@ -143,14 +159,17 @@ def _read(text: str, hint: Any, place: str) -> Any:
         raise
 
 
-def _convert(value: Any, hint: Any, place: str) -> Any:
+def convert(value: Any, hint: Any, place: str) -> Any:
+    """`value` as the type `hint`: lists become tuples, whole numbers floats, numpy's numbers
+    Python's; nothing else changes. Raises `BadConfig` naming `place` for what does not fit.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin in (types.UnionType, typing.Union):
         for option in arguments:
             try:
-                return _convert(value, option, place)
+                return convert(value, option, place)
             except BadConfig:
                 continue
     elif origin is typing.Literal:
@@ -160,22 +179,26 @@ def _convert(value: Any, hint: Any, place: str) -> Any:
         inner = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else list(arguments)
         if len(inner) == len(value):
             return tuple(
-                _convert(v, h, f"{place}[{i}]")
+                convert(v, h, f"{place}[{i}]")
                 for i, (v, h) in enumerate(zip(value, inner, strict=True))
             )
     elif origin is list and isinstance(value, list):
-        return [_convert(v, arguments[0], f"{place}[{i}]") for i, v in enumerate(value)]
+        return [convert(v, arguments[0], f"{place}[{i}]") for i, v in enumerate(value)]
     elif origin is dict and isinstance(value, Mapping):
-        return {str(k): _convert(v, arguments[1], f"{place}.{k}") for k, v in value.items()}
+        return {str(k): convert(v, arguments[1], f"{place}.{k}") for k, v in value.items()}
     elif is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, hint):
             return value
         if isinstance(value, Mapping):
             return parse(hint, value, place)
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
-    elif (isinstance(hint, type) and type(value) is hint) or (hint is type(None) and value is None):
+    elif hint in (float, int):
+        kind = Real if hint is float else Integral
+        if isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value):
+            return hint(value)
+    elif hint is Path:
+        if isinstance(value, str | Path):
+            return Path(value)
+    elif isinstance(value, hint if origin is None else origin):
         return value
     raise BadConfig(
         f"{place} = {value!r} is not {_type_name(hint)}",
@@ -193,22 +216,30 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
+def nearest(key: str, known: Iterable[str]) -> str:
+    """What to do about an unknown key: the nearest known one, or all of them."""
     near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     return f"did you mean {near[0]!r}?" if near else f"use one of: {', '.join(sorted(known))}"
 
 
 def _type_name(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(_type_name(argument) for argument in arguments)
     names = {
         float: "a finite number",
         int: "a whole number",
         str: "a text",
         bool: "true or false",
+        Path: "a path",
         type(None): "none",
+        os.PathLike: "a path",
+        Mapping: "a mapping",
+        Callable: "a function",
     }
-    return names.get(hint, str(hint).replace("typing.", ""))
+    return names.get(origin or hint, str(hint).replace("typing.", ""))
 
 
 def _default(f: "Field[Any]") -> Any:
@@ -222,19 +253,4 @@ def _field_sentences(cls: type) -> dict[str, str]:
         body = ast.parse(inspect.getsource(cls)).body[0]
     except (OSError, TypeError, IndentationError):
         return {}
-    sentences: dict[str, str] = {}
-    name = ""
-    for node in typing.cast(ast.ClassDef, body).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            name = node.target.id
-        elif (
-            name
-            and isinstance(node, ast.Expr)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-        ):
-            sentences[name] = " ".join(node.value.value.split())
-            name = ""
-        else:
-            name = ""
-    return sentences
+    return sentences_of(typing.cast(ast.ClassDef, body))

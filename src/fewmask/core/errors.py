@@ -8,13 +8,27 @@ from collections.abc import Sequence
 class FewmaskError(Exception):
     """A problem the user can act on.
 
-    Parameters ---------- what: what is wrong, in one sentence without a full stop. where: lines
-    that name the file, field, slice or voxel, and show what was got and what was wanted. did: what
-    we did instead. fix: one command or one edit that mends it. code: name of the fault in the
-    corpus (`N20`, `M03`, ...), shown in brackets.
+    Texts name a setting by its Python keyword between backticks, with or without a value:
+    `` `slices=5` ``, `` `lr=0.001` ``, `` `out` ``. The command line prints the flag in its place
+    (`cli/flags.py`); no text below `cli` holds a flag.
+
+    Parameters
+    ----------
+    what
+        What is wrong, in one sentence without a full stop.
+    where
+        Lines that name the file, field, slice or voxel, what was got and what was wanted.
+    did
+        What was done instead, where that is more than the class says.
+    fix
+        One command or one edit that solves it.
+    code
+        Name of the fault in docs/errors.md (`N20`, `M03`, ...), shown in brackets.
     """
 
     exit_code = 1
+    title = "error: "
+    """How the message begins."""
     did = ""
     """What is true of every error of this class when nothing else is said; no claim by default."""
 
@@ -36,7 +50,7 @@ class FewmaskError(Exception):
 
     def __str__(self) -> str:
         """The whole message, as printed on stderr."""
-        head = f"error: {self.what}" + (f"   [{self.code}]" if self.code else "")
+        head = f"{self.title}{self.what}" + (f"   [{self.code}]" if self.code else "")
         tail = [self.did] if self.did else []
         if self.fix:
             tail.append(f"fix: {self.fix}")
@@ -94,7 +108,7 @@ class NoRoom(FewmaskError):
 
 
 class TrainingFailed(FewmaskError):
-    """Training cannot go on (not a number, for example)."""
+    """Training cannot continue (not a number, for example)."""
 
     exit_code = 1
 
@@ -107,6 +121,8 @@ class PartlyDone(FewmaskError):
 
 class Interrupted(FewmaskError):
     """A signal asked us to stop; everything up to here is saved."""
+
+    title = ""
 
     def __init__(self, what: str, *, exit_code: int = 130, **rest: object) -> None:
         super().__init__(what, **rest)  # type: ignore[arg-type]

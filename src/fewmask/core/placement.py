@@ -86,16 +86,14 @@ class Placement:
     def of(
         cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
     ) -> "Placement":
-        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a settled
+        """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a resolved
         recipe; centres coincide.
         """
         _, h, w = shape
         if recipe.stretch:
             return cls(Axis(h, recipe.size, h / recipe.size), Axis(w, recipe.size, w / recipe.size))
-        steps = [recipe.spacing_mm / side for side in spacing_mm[1:]]
-        return cls(
-            *(Axis(n, recipe.size, step) for n, step in zip((h, w), map(_snap, steps), strict=True))
-        )
+        step_h, step_w = (_snap(recipe.spacing_mm / side) for side in spacing_mm[1:])
+        return cls(Axis(h, recipe.size, step_h), Axis(w, recipe.size, step_w))
 
     @property
     def covered(self) -> Bool[np.ndarray, "h w"]:
@@ -106,32 +104,29 @@ class Placement:
         self, image: Float[np.ndarray, "n h w"], fill: float = 0.0
     ) -> Float[np.ndarray, "n size size"]:
         """Images onto the network grid; `fill` where the scan does not reach."""
-        placed = np.matmul(
-            np.matmul(self.rows.forward, image.astype(np.float32)), self.columns.forward.T
-        )
+        resampled_rows = np.matmul(self.rows.forward, image.astype(np.float32))
+        placed = np.matmul(resampled_rows, self.columns.forward.T)
         if fill:
-            placed += np.float32(fill) * (
-                1 - np.outer(self.rows.forward.sum(1), self.columns.forward.sum(1))
-            )
+            reached = np.outer(self.rows.forward.sum(1), self.columns.forward.sum(1))
+            placed += np.float32(fill) * (1 - reached)
         result: Float[np.ndarray, "n size size"] = placed.astype(np.float32)
         return result
 
     def place_mask(self, mask: Integer[np.ndarray, "n h w"]) -> Integer[np.ndarray, "n size size"]:
         """Labels onto the network grid, nearest neighbour; 0 where the scan does not reach."""
         (y, inside_y), (x, inside_x) = self.rows.nearest(), self.columns.nearest()
-        result: Integer[np.ndarray, "n size size"] = mask[:, y][:, :, x] * (
-            inside_y[:, None] & inside_x[None, :]
-        ).astype(mask.dtype)
+        inside = inside_y[:, None] & inside_x[None, :]
+        result: Integer[np.ndarray, "n size size"] = mask[:, y][:, :, x] * inside.astype(mask.dtype)
         return result
 
     def restore(self, probs: Float[np.ndarray, "n k size size"]) -> Float[np.ndarray, "n k h w"]:
         """Probabilities back to the scanner's slices; background (k = 0) is 1 where the network
         grid does not reach.
         """
-        back = np.matmul(
-            np.matmul(self.rows.backward, probs.astype(np.float32)), self.columns.backward.T
-        )
-        back[:, 0] += 1 - np.outer(self.rows.backward.sum(1), self.columns.backward.sum(1))
+        restored_rows = np.matmul(self.rows.backward, probs.astype(np.float32))
+        back = np.matmul(restored_rows, self.columns.backward.T)
+        reached = np.outer(self.rows.backward.sum(1), self.columns.backward.sum(1))
+        back[:, 0] += 1 - reached
         result: Float[np.ndarray, "n k h w"] = back
         return result
 
@@ -150,12 +145,8 @@ class Placement:
         box: Float[np.ndarray, "*n 4"], move_y: _Move, move_x: _Move
     ) -> Float[np.ndarray, "*n 4"]:
         edges = np.asarray(box, float) - 0.5
-        moved = [
-            move_x(edges[..., 0]),
-            move_y(edges[..., 1]),
-            move_x(edges[..., 2]),
-            move_y(edges[..., 3]),
-        ]
+        x0, y0, x1, y1 = np.moveaxis(edges, -1, 0)
+        moved = [move_x(x0), move_y(y0), move_x(x1), move_y(y1)]
         return np.stack(moved, axis=-1) + 0.5
 
 
@@ -171,13 +162,13 @@ class VolumePlacement:
     def of(
         cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
     ) -> "VolumePlacement":
-        """Placement of a scan under a settled recipe. Raises `BadConfig` for recipes that stretch
+        """Placement of a scan under a resolved recipe. Raises `BadConfig` for recipes that stretch
         slices.
         """
         if recipe.stretch:
             raise BadConfig(
                 f"recipe {recipe.name!r} stretches slices, which leaves a volume without a spacing",
-                fix="prepare with --recipe ct or mr for methods that work in 3D",
+                fix="prepare with `recipe=ct` or `recipe=mr` for methods that work in 3D",
                 code="C02",
             )
         wanted = (recipe.slice_mm or spacing_mm[0], recipe.spacing_mm, recipe.spacing_mm)
@@ -207,9 +198,8 @@ class VolumePlacement:
 
     def row_of(self, d: int) -> int:
         """The network's slice in which slice d of the scan lies."""
-        return int(
-            np.clip(round(float(self.axes[0].to_target(float(d)))), 0, self.axes[0].target - 1)
-        )
+        nearest = round(float(self.axes[0].to_target(float(d))))
+        return int(np.clip(nearest, 0, self.axes[0].target - 1))
 
     def place_slices(
         self, mask: Integer[np.ndarray, "n h w"], slices: Sequence[int], unknown: int
@@ -248,6 +238,12 @@ def _snap(step: float) -> float:
 def _weights(
     at: Float[np.ndarray, " target"], source: int, step: float
 ) -> Float[np.ndarray, "target source"]:
+    """Weights of `source` pixels in new pixels centred at `at` (in source pixels) and `step` source
+    pixels wide; every row sums up to 1, or is 0 for a centre outside.
+    """
+    # A triangle around each new pixel. One source pixel wide it is linear interpolation (and picks
+    # single pixels where centres meet); as wide as the new pixel, where pixels grow, it averages
+    # all that lies under it, so that nothing aliases.
     width = max(1.0, step)
     distance = np.abs(at[:, None] - np.arange(source)[None, :]) / width
     weight = np.maximum(0.0, 1 - distance)
@@ -255,6 +251,5 @@ def _weights(
     # pixels whose centre is outside.
     total = weight.sum(1, keepdims=True)
     inside = ((at >= -0.5 - 1e-9) & (at <= source - 0.5 + 1e-9))[:, None]
-    return np.where(inside & (total > 0), weight / np.where(total > 0, total, 1), 0).astype(
-        np.float32
-    )
+    normalised = weight / np.where(total > 0, total, 1)
+    return np.where(inside & (total > 0), normalised, 0).astype(np.float32)

@@ -16,7 +16,7 @@ def seed_of(seed: int, stream: str, *names: str | int) -> int:
 
 
 def rng(seed: int, stream: str, *names: str | int) -> np.random.Generator:
-    """A fresh counter-based generator for these names (faults contract, "Randomness")."""
+    """A fresh counter-based generator for these names (docs/decisions.md, "Randomness")."""
     return np.random.Generator(np.random.Philox(seed_of(seed, stream, *names)))
 
 

@@ -3,7 +3,7 @@ dataset and the run.
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,19 +22,19 @@ class Recipe:
     name: str = "auto"
     """Name under which it was chosen."""
     modality: Literal["auto", "ct", "mr"] = "auto"
-    """`ct` uses `window_hu`; `mr` uses the `percentiles` of each scan; `auto` is settled at prepare
-    from the intensities.
+    """`ct` uses `window_hu`; `mr` uses the `percentiles` of each scan; `auto` is resolved at
+    prepare from the intensities.
     """
     window_hu: tuple[float, float] = (-125.0, 240.0)
     """HU mapped to 0 and 1; clipped outside."""
     percentiles: tuple[float, float] = (0.5, 99.5)
     """Percentiles of a scan's intensities mapped to 0 and 1; clipped outside."""
     spacing_mm: float = 0.0
-    """In-plane pixel size of the network's grid; 0 = settled at prepare (median of the scans, so
+    """In-plane pixel size of the network's grid; 0 = resolved at prepare (median of the scans, so
     that `size` covers them).
     """
     size: int = 0
-    """Side of the square network grid in pixels; 0 = settled at prepare."""
+    """Side of the square network grid in pixels; 0 = resolved at prepare."""
     stretch: bool = False
     """True: the whole slice is resized to size x size whatever its shape (the SAM-Mix paper);
     pixels need not stay square.
@@ -45,7 +45,7 @@ class Recipe:
     """
     per_slice: bool = False
     """True: after the window each slice is stretched to its own minimum and maximum (the SAM-Mix
-    paper, decision D2).
+    paper, A2).
     """
     slice_mm: float = 0.0
     """Distance of slices for methods that work in 3D; 0 = every scan's own."""
@@ -74,6 +74,15 @@ class Recipe:
                 "recipe: central must lie in (0, 1]", where=f"central = {self.central}", code="C02"
             )
 
+    def __repr__(self) -> str:
+        """What differs from a recipe that leaves everything open."""
+        changed = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        ]
+        return f"Recipe({', '.join(changed)})"
+
     @property
     def resolved(self) -> bool:
         """True once nothing is left to be found out from the data."""
@@ -89,7 +98,7 @@ class Recipe:
         if size % 32 or not 64 <= size <= 1024:
             raise BadConfig(
                 f"slices of {size} x {size} pixels were asked for",
-                fix="use a multiple of 32 from 64 to 1024, such as --size 160",
+                fix="use a multiple of 32 from 64 to 1024, such as `size=160`",
                 code="C02",
             )
         return replace(self, size=size, spacing_mm=0.0)

@@ -10,15 +10,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
+from nibabel.nifti1 import Nifti1Image
 
 from fewmask.core.errors import BadScan
 
 # World axis (0 R, 1 A, 2 S) and sign that d, h and w follow: superior, posterior, left.
 _CANONICAL = ((2, 1), (1, -1), (0, -1))
+_TOWARDS = (("S", "I"), ("P", "A"), ("L", "R"))
+"""Where d, h and w lead, and where they lead turned round."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,15 @@ class Grid:
         """How to bring this grid to (d, h, w)."""
         return Orientation.of(self.affine)
 
+    @property
+    def axis_codes(self) -> str:
+        """Where the file's axes i, j, k lead, such as `LPS`: left, posterior, superior."""
+        codes = [""] * 3
+        turns = zip(self.orientation.axes, self.orientation.flips, _TOWARDS, strict=True)
+        for axis, flip, (straight, back) in turns:
+            codes[axis] = back if flip else straight
+        return "".join(codes)
+
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON; `from_dict` is its exact inverse."""
         return {"shape": list(self.shape), "affine": self.affine.tolist()}
@@ -105,15 +118,22 @@ class Orientation:
         )
         return cls(axes, flips)  # type: ignore[arg-type]
 
-    def apply(self, array: Shaped[np.ndarray, "i j k"]) -> Shaped[np.ndarray, "d h w"]:
-        """File order to (d, h, w); a view."""
-        steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
-        return array.transpose(self.axes)[steps]
+    def apply(self, array: Shaped[np.ndarray, "*more i j k"]) -> Shaped[np.ndarray, "*more d h w"]:
+        """File order to (d, h, w); a view. Axes before the last three (classes) stay first."""
+        more = array.ndim - 3
+        turned = array.transpose(*range(more), *(more + axis for axis in self.axes))
+        return turned[self._turns]
 
-    def undo(self, array: Shaped[np.ndarray, "d h w"]) -> Shaped[np.ndarray, "i j k"]:
+    def undo(self, array: Shaped[np.ndarray, "*more d h w"]) -> Shaped[np.ndarray, "*more i j k"]:
         """(d, h, w) to file order; a view, the exact inverse of `apply`."""
-        steps = tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)
-        return array[steps].transpose(np.argsort(self.axes))
+        more = array.ndim - 3
+        back = (more + int(axis) for axis in np.argsort(self.axes))
+        return array[self._turns].transpose(*range(more), *back)
+
+    @property
+    def _turns(self) -> tuple[EllipsisType | slice, ...]:
+        """Indexes the last three axes, (d, h, w), so that flipped ones run the other way."""
+        return (..., *(slice(None, None, -1 if flip else 1) for flip in self.flips))
 
     def slice_index(self, file_index: int, depth: int) -> int:
         """A slice number counted along the file's slice axis, as d (its own inverse)."""
@@ -165,6 +185,21 @@ class _OnGrid:
         """Volume of one voxel in millilitres."""
         return float(abs(np.linalg.det(self.grid.affine[:3, :3])) / 1000)
 
+    def to_file_order(self) -> Shaped[np.ndarray, "i j k"]:
+        """The voxels as they are stored, in the file's own axis order (i, j, k); a view."""
+        return self.grid.orientation.undo(self.voxels)
+
+    def _describe(self, *more: str) -> str:
+        """`LabelMap(shape: (8, 32, 32); ...)`, without a single voxel."""
+        spacing = ", ".join(f"{side:.2f}" for side in self.spacing_mm)
+        parts = [
+            f"shape: {self.shape} (d, h, w)",
+            f"spacing: ({spacing}) mm",
+            f"file: {self.grid.shape} {self.grid.axis_codes}",
+            *more,
+        ]
+        return f"{type(self).__name__}({'; '.join(parts)})"
+
 
 BURNED_IN = "warning: text is burned into the pixels (BurnedInAnnotation) and may identify a person"
 """The note of scans that no picture is shown of."""
@@ -204,6 +239,13 @@ class Volume(_OnGrid):
         grid = Grid((i, j, k), np.asarray(affine, float))
         return cls(grid.orientation.apply(array), grid, slope, inter, notes)
 
+    def __repr__(self) -> str:
+        """Shape, spacing, orientation, type and scaling."""
+        scaling = (
+            () if (self.slope, self.inter) == (1, 0) else (f"x {self.slope:g} + {self.inter:g}",)
+        )
+        return self._describe(f"dtype: {self.voxels.dtype}", *scaling)
+
     def intensities(self, slices: slice | list[int] = slice(None)) -> Float[np.ndarray, "n h w"]:
         """Intensities of the chosen slices as float32."""
         return scale_voxels(self.voxels[slices], self.slope, self.inter)
@@ -235,6 +277,22 @@ class LabelMap(_OnGrid):
         i, j, k = array.shape
         grid = Grid((i, j, k), np.asarray(affine, float))
         return cls(grid.orientation.apply(array), grid)
+
+    def __repr__(self) -> str:
+        """Shape, spacing, orientation, and voxels per label."""
+        values, counts = np.unique(self.voxels, return_counts=True)
+        labels = [f"{v}: {n}" for v, n in zip(values, counts, strict=True) if v]
+        shown = ", ".join(labels[:8]) + (" ..." if len(labels) > 8 else "")
+        return self._describe(f"voxels per label: {shown}" if labels else "empty")
+
+    def to_nibabel(self) -> Nifti1Image:
+        """A NIfTI image in the file's own axis order, under its affine (mm), in the smallest
+        unsigned type.
+        """
+        stored = self.to_file_order()
+        image = Nifti1Image(stored.astype(np.min_scalar_type(int(stored.max()))), self.grid.affine)
+        image.header.set_xyzt_units("mm")
+        return image
 
     def outlined_slices(self) -> list[int]:
         """d of every slice with at least one labelled voxel."""

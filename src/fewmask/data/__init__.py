@@ -4,7 +4,7 @@ from pathlib import Path
 
 from fewmask.core.batch import BatchSpec
 from fewmask.core.budget import Budget
-from fewmask.data.loader import Loader
+from fewmask.data.loader import ONE_AHEAD, Ahead, Loader
 from fewmask.data.patches import PatchLoader
 from fewmask.data.slices import SliceLoader
 from fewmask.io.prepared import Prepared
@@ -17,6 +17,7 @@ def open_loader(
     seed: int,
     pseudo: Path | None = None,
     trust: float = 0.0,
+    ahead: Ahead = ONE_AHEAD,
 ) -> Loader:
     """Slices or patches, as the method wants; `pseudo` is a folder of an earlier stage's labels,
     those below `trust` left out.
@@ -24,7 +25,7 @@ def open_loader(
     Raises `BadConfig` if the budget grants nothing that the method needs.
     """
     return (
-        SliceLoader(prepared, budget, batch_spec, seed)
+        SliceLoader(prepared, budget, batch_spec, seed, ahead)
         if batch_spec.patch is None
-        else PatchLoader(prepared, budget, batch_spec, seed, pseudo, trust)
+        else PatchLoader(prepared, budget, batch_spec, seed, pseudo, trust, ahead)
     )

@@ -31,7 +31,7 @@ class LabelGuard:
                     f"the mask of {case} slice {d} is not part of the budget",
                     where=f"{self._budget.masks} {self._budget.kind}, draw {self._budget.draw}",
                     did="the mask was not read",
-                    fix="train with a larger --slices or --volumes",
+                    fix="train with a larger `slices` or `volumes`",
                     code="S03",
                 )
         with self._prepared.case(case) as file:

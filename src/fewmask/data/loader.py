@@ -1,14 +1,16 @@
-"""What all feeds share: the next batch is made in the background, and the order of items is a
+"""What all loaders share: batches are made ahead in the background, and the order of items is a
 function of (seed, step).
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, TypeVar, runtime_checkable
 
 from fewmask.core.batch import UNKNOWN, Batch
 from fewmask.core.randomness import permutation
+from fewmask.core.run_record import Provided
 from fewmask.io.prepared import Prepared
 
 Item = TypeVar("Item")
@@ -21,7 +23,7 @@ class Loader(Protocol):
     def batch(self, index: int) -> Batch:
         """The batch of a step: the same for the same step, whatever came before."""
 
-    def report(self) -> dict[str, int]:
+    def report(self) -> Provided:
         """What a person provided."""
 
     def close(self) -> None:
@@ -39,27 +41,44 @@ class Loader(Protocol):
         """Close it."""
 
 
-class Prefetcher:
-    """Makes batches, one ahead of the asked-for one."""
+@dataclass(frozen=True)
+class Ahead:
+    """How batches are made ahead of the asked-for one."""
 
-    def __init__(self, make: Callable[[int], Batch]) -> None:
-        """`make` is a pure function of the step; it runs in one thread."""
-        self._make = make
-        self._next: tuple[int, Future[Batch]] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
+    workers: int = 1
+    """Threads, and batches made ahead."""
+    pin: bool = False
+    """In pinned memory, for a GPU."""
+
+
+ONE_AHEAD = Ahead()
+
+
+class Prefetcher:
+    """Makes batches ahead of the asked-for one."""
+
+    def __init__(self, make: Callable[[int], Batch], ahead: Ahead = ONE_AHEAD) -> None:
+        """`make` is a pure function of the step that several threads may call at once, so it does
+        not matter which of them is done first.
+        """
+        self._make = (lambda step: make(step).pin()) if ahead.pin else make
+        self._workers = workers = ahead.workers
+        self._ahead: dict[int, Future[Batch]] = {}
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="batches")
 
     def batch(self, index: int) -> Batch:
         """The batch of step `index`."""
-        if self._next is not None and self._next[0] == index:
-            batch = self._next[1].result()
-        else:
-            batch = self._thread.submit(self._make, index).result()
-        self._next = (index + 1, self._thread.submit(self._make, index + 1))
-        return batch
+        wanted = range(index, index + self._workers + 1)
+        for step in [step for step in self._ahead if step not in wanted]:
+            self._ahead.pop(step).cancel()
+        for step in wanted:
+            if step not in self._ahead:
+                self._ahead[step] = self._threads.submit(self._make, step)
+        return self._ahead.pop(index).result()
 
     def close(self) -> None:
-        """Stop the thread."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """Stop the threads."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
 
 def sample_indices(
@@ -75,9 +94,7 @@ def sample_indices(
     return [pool[orders[epoch][place]] for epoch, place in places]
 
 
-def count_provided(
-    prepared: Prepared, labelled: Sequence[tuple[str, int]], tags: bool
-) -> dict[str, int]:
+def count_provided(prepared: Prepared, labelled: Sequence[tuple[str, int]], tags: bool) -> Provided:
     """What a person provided to a run: outlined slices, tags (if the method looks at them), and
     slices nobody described.
     """
@@ -89,10 +106,10 @@ def count_provided(
     tagged = {
         item for item in every if tags and any(value != UNKNOWN for value in prepared.tag(*item))
     }
-    return {
-        "labelled_slices": len(labelled),
-        "tagged_slices": len(tagged),
-        "tagged_scans": sum(1 for case in prepared.split.train if tags and prepared.tags.get(case)),
-        "unknown_slices": len(every) - len(tagged | set(labelled)),
-        "slices": len(every),
-    }
+    return Provided(
+        labelled_slices=len(labelled),
+        tagged_slices=len(tagged),
+        tagged_scans=sum(1 for case in prepared.split.train if tags and prepared.tags.get(case)),
+        unknown_slices=len(every) - len(tagged | set(labelled)),
+        slices=len(every),
+    )

@@ -44,7 +44,7 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
         raise BadConfig(
             "the budget grants no mask",
             did="nothing was written",
-            fix="use --slices or --volumes",
+            fix="grant some with `slices` or `volumes`",
             code="C02",
         )
     if folder.exists() and any(folder.iterdir()):

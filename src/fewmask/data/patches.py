@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 import numpy as np
@@ -15,9 +16,10 @@ from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import VolumePlacement
 from fewmask.core.randomness import rng
+from fewmask.core.run_record import Provided
 from fewmask.data.augment import apply_image, apply_mask, draw
 from fewmask.data.label_guard import LabelGuard
-from fewmask.data.loader import Prefetcher, count_provided, sample_indices
+from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 
@@ -122,6 +124,7 @@ class PatchLoader:
         seed: int,
         pseudo: Path | None = None,
         trust: float = 0.0,
+        ahead: Ahead = ONE_AHEAD,
     ) -> None:
         """Raises `BadConfig` if the budget grants nothing or the method wants slices.
 
@@ -140,7 +143,7 @@ class PatchLoader:
         if loader.labelled and not self._granted:
             raise BadConfig(
                 "the budget grants no mask",
-                fix="use --slices or --volumes",
+                fix="grant some with `slices` or `volumes`",
                 code="C02",
             )
         slices = [(case, d) for case, granted in self._granted.items() for d in granted]
@@ -164,19 +167,20 @@ class PatchLoader:
         self._masks: dict[str, Tensor] = {}
         self._labels_made: dict[str, Tensor] = {}
         self._bytes = 0
-        self._ahead = Prefetcher(self._make)
+        self._reading = Lock()  # one thread reads a scan, and the others wait for it
+        self._batches = Prefetcher(self._make, ahead)
 
-    def report(self) -> dict[str, int]:
+    def report(self) -> Provided:
         """What a person provided."""
         return count_provided(self._prepared, self._gate.granted(), tags=False)
 
     def batch(self, index: int) -> Batch:
-        """The batch of step `index`; the next one is made in the background meanwhile."""
-        return self._ahead.batch(index)
+        """The batch of step `index`; the next ones are made in the background meanwhile."""
+        return self._batches.batch(index)
 
     def close(self) -> None:
-        """Stop the background thread."""
-        self._ahead.close()
+        """Stop the background threads."""
+        self._batches.close()
 
     def __enter__(self) -> "PatchLoader":
         """The open loader."""
@@ -237,7 +241,7 @@ class PatchLoader:
                 )
             )
             draws.append(
-                draw(rng(self._seed, "augment", stream, index, place))
+                draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
                 if self._feed.augment
                 else Draw()
             )
@@ -266,44 +270,58 @@ class PatchLoader:
         """A placed scan in [0, 1]."""
         if case in self._images:
             return self._images[case]
-        with self._prepared.case(case) as file:
-            scaled = self._prepared.recipe.scale(
-                file.intensities(range(file.shape[0])), self._prepared.bounds(case)
-            )
-        return self._keep(
-            self._images, case, torch.from_numpy(self._placements[case].place(scaled))
-        )
+        with self._reading:
+            if case not in self._images:  # not read by another thread in the meantime
+                return self._keep(self._images, case, self._read_image(case))
+            return self._images[case]
 
     def _mask(self, case: str) -> UInt8[Tensor, "d h w"]:
         """The placed mask of a labelled scan; `IGNORE` where the budget grants nothing."""
-        if case not in self._masks:
-            slices, placement = self._granted[case], self._placements[case]
-            known = self._gate.labels(case, slices)
-            if self._whole:
-                volume = np.full(self._prepared.cases[case].shape, IGNORE, np.uint8)
-                volume[slices] = known
-                self._masks[case] = torch.from_numpy(placement.place_mask(volume))
-            else:
-                self._masks[case] = torch.from_numpy(placement.place_slices(known, slices, IGNORE))
-        return self._masks[case]
+        if case in self._masks:
+            return self._masks[case]
+        with self._reading:
+            if case not in self._masks:
+                self._masks[case] = self._read_mask(case)
+            return self._masks[case]
 
     def _made(self, case: str) -> UInt8[Tensor, "d h w"]:
         """The placed pseudo-label of an unlabelled scan; 0 where it is still to be made."""
         if case in self._labels_made:
             return self._labels_made[case]
-        placement = self._placements[case]
         path = None if self._pseudo is None else self._pseudo / f"{case}.nii.gz"
         if path is None or not path.exists():
             return torch.tensor(0 if path is None else IGNORE, dtype=torch.uint8).expand(
-                placement.shape
+                self._placements[case].shape
             )
+        with self._reading:
+            if case not in self._labels_made:
+                return self._keep(self._labels_made, case, self._read_pseudo(case, path))
+            return self._labels_made[case]
+
+    def _read_image(self, case: str) -> Float[Tensor, "d h w"]:
+        with self._prepared.case(case) as file:
+            scaled = self._prepared.recipe.scale(
+                file.intensities(range(file.shape[0])), self._prepared.bounds(case)
+            )
+        return torch.from_numpy(self._placements[case].place(scaled))
+
+    def _read_mask(self, case: str) -> UInt8[Tensor, "d h w"]:
+        slices, placement = self._granted[case], self._placements[case]
+        known = self._gate.labels(case, slices)
+        if not self._whole:
+            return torch.from_numpy(placement.place_slices(known, slices, IGNORE))
+        volume = np.full(self._prepared.cases[case].shape, IGNORE, np.uint8)
+        volume[slices] = known
+        return torch.from_numpy(placement.place_mask(volume))
+
+    def _read_pseudo(self, case: str, path: Path) -> UInt8[Tensor, "d h w"]:
         volume = read_labels(path).voxels.astype(np.uint8)
         if self._trust:
             sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(
                 255 * self._trust
             )
             volume = np.where(sure, volume, IGNORE).astype(np.uint8)
-        return self._keep(self._labels_made, case, torch.from_numpy(placement.place_mask(volume)))
+        return torch.from_numpy(self._placements[case].place_mask(volume))
 
     def _keep(
         self, store: dict[str, Tensor], case: str, placed: Shaped[Tensor, "d h w"]

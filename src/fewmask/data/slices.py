@@ -3,6 +3,7 @@ sees.
 """
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from types import TracebackType
 
 import numpy as np
@@ -15,9 +16,10 @@ from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import Placement
 from fewmask.core.randomness import rng
+from fewmask.core.run_record import Provided
 from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
 from fewmask.data.label_guard import LabelGuard
-from fewmask.data.loader import Prefetcher, count_provided, sample_indices
+from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
 from fewmask.io.case import CaseFile
 from fewmask.io.prepared import Prepared
 
@@ -31,7 +33,14 @@ _OPEN_FILES = 64
 class SliceLoader:
     """Labelled, weak and unlabelled streams over the training part of a prepared dataset."""
 
-    def __init__(self, prepared: Prepared, budget: Budget, loader: BatchSpec, seed: int) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        budget: Budget,
+        loader: BatchSpec,
+        seed: int,
+        ahead: Ahead = ONE_AHEAD,
+    ) -> None:
         """Raises `BadConfig` if the budget grants nothing."""
         self._prepared, self._feed, self._seed = prepared, loader, seed
         self._gate = LabelGuard(prepared, budget)
@@ -52,13 +61,13 @@ class SliceLoader:
         if loader.labelled and not labelled:
             raise BadConfig(
                 "the budget grants no mask",
-                fix="use --slices or --volumes",
+                fix="grant some with `slices` or `volumes`",
                 code="C02",
             )
         if not loader.labelled and not self._pools["weak"]:
             raise BadConfig(
                 "the method learns from image tags only, and there are none",
-                fix="fewmask prepare ... --tags tags.csv",
+                fix="prepare again with `tags=tags.csv`",
                 code="C02",
             )
         self._files: dict[str, CaseFile] = {}
@@ -68,19 +77,20 @@ class SliceLoader:
         }
         self._cache: dict[Item, Tensor] = {}
         self._masks: dict[Item, Tensor] = {}
-        self._ahead = Prefetcher(self._make)
+        self._reading = Lock()
+        self._batches = Prefetcher(self._make, ahead)
 
-    def report(self) -> dict[str, int]:
+    def report(self) -> Provided:
         """What a person provided."""
         return count_provided(self._prepared, self._pools["labelled"], bool(self._feed.weak))
 
     def batch(self, index: int) -> Batch:
-        """The batch of step `index`; the next one is made in the background meanwhile."""
-        return self._ahead.batch(index)
+        """The batch of step `index`; the next ones are made in the background meanwhile."""
+        return self._batches.batch(index)
 
     def close(self) -> None:
-        """Stop the background thread and close all files."""
-        self._ahead.close()
+        """Stop the background threads and close all files."""
+        self._batches.close()
         for file in self._files.values():
             file.close()
         self._files.clear()
@@ -117,7 +127,9 @@ class SliceLoader:
 
     def _draw(self, stream: str, index: int, place: int) -> Draw:
         return (
-            draw(rng(self._seed, "augment", stream, index, place)) if self._feed.augment else Draw()
+            draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
+            if self._feed.augment
+            else Draw()
         )
 
     def _labelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Labelled:
@@ -134,7 +146,7 @@ class SliceLoader:
 
     def _unlabelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Unlabelled:
         stronger = [
-            strengthen(one, rng(self._seed, "strong", "unlabelled", index, i))
+            strengthen(one, rng(self._seed, "strong", "unlabelled", index, i), self._feed.ranges)
             for i, one in enumerate(draws)
         ]
         return Unlabelled(
@@ -152,16 +164,16 @@ class SliceLoader:
         """A placed slice; kept in memory as long as there is room, which changes
         nothing but time.
         """
-        if item not in self._cache:
-            case, d = item
-            scaled = self._prepared.recipe.scale(
-                self._file(case).intensities([d]), self._prepared.bounds(case)
-            )
-            placed = torch.from_numpy(self._placements[case].place(scaled))
-            if len(self._cache) * placed.nbytes >= _CACHE_BYTES:
-                return placed
+        if item in self._cache:
+            return self._cache[item]
+        case, d = item
+        with self._reading:  # another thread may close the file
+            intensities = self._file(case).intensities([d])
+        scaled = self._prepared.recipe.scale(intensities, self._prepared.bounds(case))
+        placed = torch.from_numpy(self._placements[case].place(scaled))
+        if len(self._cache) * placed.nbytes < _CACHE_BYTES:
             self._cache[item] = placed
-        return self._cache[item]
+        return placed
 
     def _file(self, case: str) -> CaseFile:
         if case not in self._files:

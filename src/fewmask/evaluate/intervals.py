@@ -115,21 +115,19 @@ def _summary(
         status: sum(score.status == status for score in scores)
         for status in ("missed", "spurious", "both_empty")
     }
-    used = [score for score in scores if score.status != "both_empty"]
-    metrics = {
-        name: bootstrap(
-            _by_patient([(score.case, float(getattr(score, name))) for score in used], patients)
-        )
-        for name in METRICS
-    }
+    averaged = [score for score in scores if score.status != "both_empty"]
+    metrics: dict[str, Interval] = {}
+    for name in METRICS:
+        values = [(score.case, float(getattr(score, name))) for score in averaged]
+        metrics[name] = bootstrap(_by_patient(values, patients))
     return Summary(
         label,
         prompts,
-        len(used),
-        counts["missed"],
-        counts["spurious"],
-        counts["both_empty"],
-        metrics,
+        n=len(averaged),
+        n_missed=counts["missed"],
+        n_spurious=counts["spurious"],
+        n_both_empty=counts["both_empty"],
+        metrics=metrics,
     )
 
 

@@ -54,22 +54,25 @@ def score_sam_mix(
     """Per-slice Dice and plain symmetric Hausdorff distance in pixels of the grid given (the
     paper's: 256 x 256).
 
-    Positive slices only (spec 1.9, D20, D22). NaN without any.
+    Positive slices only (A20, A22). NaN without any.
     """
-    dice, distance, missed = [], [], 0
-    for p, t in zip(pred == index, truth == index, strict=True):
-        if not t.any():
+    dice: list[float] = []
+    hd_px: list[float] = []
+    missed = 0
+    for pred_slice, truth_slice in zip(pred == index, truth == index, strict=True):
+        if not truth_slice.any():
             continue
-        if p.any():
-            dice.append(dice_of(p, t))
-            distance.append(surface_distances(p, t, (1.0, 1.0)).hd)
+        if pred_slice.any():
+            dice.append(dice_of(pred_slice, truth_slice))
+            # A spacing of 1: distances come in pixels.
+            hd_px.append(surface_distances(pred_slice, truth_slice, (1.0, 1.0)).hd_mm)
         else:
             dice.append(0.0)
-            distance.append(math.hypot(*t.shape))
+            hd_px.append(math.hypot(*truth_slice.shape))
             missed += 1
     if not dice:
         return SliceScores(math.nan, math.nan, 0, 0)
-    return SliceScores(float(np.mean(dice)), float(np.mean(distance)), len(dice), missed)
+    return SliceScores(float(np.mean(dice)), float(np.mean(hd_px)), len(dice), missed)
 
 
 def score_la_2018(pred: Bool[np.ndarray, "d h w"], truth: Bool[np.ndarray, "d h w"]) -> VoxelScores:
@@ -79,5 +82,11 @@ def score_la_2018(pred: Bool[np.ndarray, "d h w"], truth: Bool[np.ndarray, "d h 
     if not pred.any():
         return VoxelScores(0.0, 0.0, 0.0, 0.0, True)
     dice = dice_of(pred, truth)
-    distances = surface_distances(pred, truth, (1.0, 1.0, 1.0))
-    return VoxelScores(dice, dice / (2 - dice), distances.hd95_pooled, distances.asd, False)
+    in_voxels = surface_distances(pred, truth, (1.0, 1.0, 1.0))
+    return VoxelScores(
+        dice=dice,
+        jaccard=dice / (2 - dice),
+        hd95_voxel=in_voxels.hd95_pooled_mm,
+        asd_voxel=in_voxels.asd_mm,
+        empty=False,
+    )

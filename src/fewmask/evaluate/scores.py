@@ -1,11 +1,11 @@
-"""The metric contract (design, section 4): the unit is the volume; empties are counted, never
+"""The metric contract (docs/metrics.md): the unit is the volume; empties are counted, never
 averaged away.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Bool, Integer
@@ -67,24 +67,25 @@ def score_case(
     voxel_ml = math.prod(spacing_mm) / 1000
     scores = []
     for index, name in enumerate(classes, 1):
-        p, t = pred == index, truth == index
-        status, dice, nsd, hd95, hd, assd = _compare(p, t, spacing_mm, nsd_tolerance_mm)
-        pred_ml, truth_ml = float(p.sum()) * voxel_ml, float(t.sum()) * voxel_ml
+        pred_mask, truth_mask = pred == index, truth == index
+        agreement = _compare(pred_mask, truth_mask, spacing_mm, nsd_tolerance_mm)
+        pred_ml = float(pred_mask.sum()) * voxel_ml
+        truth_ml = float(truth_mask.sum()) * voxel_ml
         scores.append(
             CaseScore(
-                case,
-                name,
-                dice,
-                nsd,
-                nsd_tolerance_mm,
-                hd95,
-                hd,
-                assd,
-                pred_ml - truth_ml,
-                pred_ml,
-                truth_ml,
-                status,
-                prompts,
+                case=case,
+                label=name,
+                dice=agreement.dice,
+                nsd=agreement.nsd,
+                nsd_tolerance_mm=nsd_tolerance_mm,
+                hd95_mm=agreement.hd95_mm,
+                hd_mm=agreement.hd_mm,
+                assd_mm=agreement.assd_mm,
+                volume_error_ml=pred_ml - truth_ml,
+                pred_ml=pred_ml,
+                truth_ml=truth_ml,
+                status=agreement.status,
+                prompts=prompts,
             )
         )
     return scores
@@ -102,42 +103,56 @@ def as_row(score: CaseScore) -> dict[str, Any]:
     return {"class": record.pop("label"), **record}
 
 
-def from_row(row: dict[str, str]) -> CaseScore:
-    """The inverse of `as_row`, from texts."""
-    texts = {
-        "case": row["case"],
-        "label": row["class"],
-        "status": row["status"],
-        "prompts": row["prompts"],
-    }
-    numbers = {
-        name: float(row[name])
-        for name in COLUMNS
-        if name not in ("case", "class", "status", "prompts")
-    }
-    return CaseScore(**texts, **numbers)  # type: ignore[arg-type]
+def from_row(row: Mapping[str, str]) -> CaseScore:
+    """The inverse of `as_row`, from texts. Raises `ValueError` for what is no number."""
+    return CaseScore(
+        case=row["case"],
+        label=row["class"],
+        dice=float(row["dice"]),
+        nsd=float(row["nsd"]),
+        nsd_tolerance_mm=float(row["nsd_tolerance_mm"]),
+        hd95_mm=float(row["hd95_mm"]),
+        hd_mm=float(row["hd_mm"]),
+        assd_mm=float(row["assd_mm"]),
+        volume_error_ml=float(row["volume_error_ml"]),
+        pred_ml=float(row["pred_ml"]),
+        truth_ml=float(row["truth_ml"]),
+        status=cast(Status, row["status"]),
+        prompts=row["prompts"],
+    )
+
+
+@dataclass(frozen=True)
+class _Agreement:
+    """How far two masks of one structure agree."""
+
+    status: Status
+    dice: float
+    nsd: float
+    hd95_mm: float
+    hd_mm: float
+    assd_mm: float
 
 
 def _compare(
     pred: Bool[np.ndarray, "d h w"],
     truth: Bool[np.ndarray, "d h w"],
     spacing_mm: tuple[float, float, float],
-    tolerance: float,
-) -> tuple[Status, float, float, float, float, float]:
-    """Status, Dice, NSD, HD95, HD, ASSD. A missed or spurious structure has Dice 0, NSD 0 and the
-    image diagonal as distance.
-    """
+    tolerance_mm: float,
+) -> _Agreement:
+    """A missed or spurious structure has Dice 0, NSD 0 and the image's diagonal as distance."""
     if not pred.any() and not truth.any():
-        return "both_empty", math.nan, math.nan, math.nan, math.nan, math.nan
+        return _Agreement("both_empty", math.nan, math.nan, math.nan, math.nan, math.nan)
     if not pred.any() or not truth.any():
         diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(pred.shape, spacing_mm, strict=True)))
-        return "spurious" if pred.any() else "missed", 0.0, 0.0, diagonal, diagonal, diagonal
+        status: Status = "spurious" if pred.any() else "missed"
+        return _Agreement(status, 0.0, 0.0, diagonal, diagonal, diagonal)
     distances = surface_distances(pred, truth, spacing_mm)
-    return (
-        "ok",
-        dice_of(pred, truth),
-        distances.nsd(tolerance),
-        distances.hd95,
-        distances.hd,
-        distances.assd,
+    return _Agreement(
+        status="ok",
+        dice=dice_of(pred, truth),
+        nsd=distances.nsd(tolerance_mm),
+        hd95_mm=distances.hd95_mm,
+        hd_mm=distances.hd_mm,
+        assd_mm=distances.assd_mm,
     )

@@ -1,4 +1,4 @@
-"""Surfaces of masks and the distances between them, in mm."""
+"""Surfaces of masks and the distances between them, in the unit of the voxel size (mm)."""
 
 from dataclasses import dataclass
 
@@ -10,46 +10,52 @@ from scipy.spatial import cKDTree
 
 @dataclass(frozen=True)
 class SurfaceDistances:
-    """Distances from every surface voxel of one mask to the nearest surface voxel of the other;
-    neither is empty.
+    """Distances from every surface voxel of one mask to the nearest surface voxel of the other.
+
+    Neither set is empty (`surface_distances` sees to that). Everything is in mm; made with a
+    spacing of 1, it is in voxels.
     """
 
-    to_truth: Float[np.ndarray, " n"]
-    """From the prediction's surface."""
-    to_pred: Float[np.ndarray, " m"]
-    """From the truth's surface."""
+    pred_to_truth_mm: Float[np.ndarray, " n"]
+    """From each surface voxel of the prediction."""
+    truth_to_pred_mm: Float[np.ndarray, " m"]
+    """From each surface voxel of the truth."""
 
     @property
-    def hd(self) -> float:
+    def hd_mm(self) -> float:
         """Hausdorff distance: the largest of all."""
-        return float(max(self.to_truth.max(), self.to_pred.max()))
+        return float(max(self.pred_to_truth_mm.max(), self.truth_to_pred_mm.max()))
 
     @property
-    def hd95(self) -> float:
-        """The larger of the two directed 95th percentiles (conventions, "Metrics")."""
-        return float(max(np.percentile(self.to_truth, 95), np.percentile(self.to_pred, 95)))
+    def hd95_mm(self) -> float:
+        """The larger of the two directed 95th percentiles (docs/metrics.md)."""
+        directed = (self.pred_to_truth_mm, self.truth_to_pred_mm)
+        return float(max(np.percentile(distances, 95) for distances in directed))
 
     @property
-    def hd95_pooled(self) -> float:
+    def hd95_pooled_mm(self) -> float:
         """95th percentile of both sets together (MedPy, hence the left-atrium papers)."""
-        return float(np.percentile(np.concatenate([self.to_truth, self.to_pred]), 95))
+        return float(np.percentile(self._pooled, 95))
 
     @property
-    def assd(self) -> float:
+    def assd_mm(self) -> float:
         """Average symmetric surface distance: mean over both sets together."""
-        return float(np.concatenate([self.to_truth, self.to_pred]).mean())
+        return float(self._pooled.mean())
 
     @property
-    def asd(self) -> float:
+    def asd_mm(self) -> float:
         """Directed average distance, prediction to truth (MedPy's `asd`)."""
-        return float(self.to_truth.mean())
+        return float(self.pred_to_truth_mm.mean())
 
-    def nsd(self, tolerance: float) -> float:
-        """Normalised surface Dice: part of both surfaces that lies within `tolerance` of the other
-        (voxel-counted).
+    def nsd(self, tolerance_mm: float) -> float:
+        """Normalised surface Dice, 0 to 1: part of both surfaces that lies within `tolerance_mm` of
+        the other (voxels are counted, not areas).
         """
-        near = int((self.to_truth <= tolerance).sum()) + int((self.to_pred <= tolerance).sum())
-        return near / (len(self.to_truth) + len(self.to_pred))
+        return int((self._pooled <= tolerance_mm).sum()) / len(self._pooled)
+
+    @property
+    def _pooled(self) -> Float[np.ndarray, " n_plus_m"]:
+        return np.concatenate([self.pred_to_truth_mm, self.truth_to_pred_mm])
 
 
 def surface(mask: Bool[np.ndarray, "*grid"]) -> Bool[np.ndarray, "*grid"]:
@@ -63,13 +69,25 @@ def surface(mask: Bool[np.ndarray, "*grid"]) -> Bool[np.ndarray, "*grid"]:
 def surface_distances(
     pred: Bool[np.ndarray, "*grid"], truth: Bool[np.ndarray, "*grid"], spacing_mm: tuple[float, ...]
 ) -> SurfaceDistances:
-    """Both directed sets of distances between the surfaces of two non-empty masks of the same
-    shape.
+    """Both directed sets of distances between the surfaces of two non-empty masks.
+
+    `pred` and `truth` have the same shape, in 2D or 3D; `spacing_mm` is the voxel size along each
+    of their axes. Raises `ValueError` if a mask is empty: what a missing surface costs is for the
+    caller to say (`score_case` takes the image's diagonal).
     """
+    empty = [name for name, mask in (("prediction", pred), ("truth", truth)) if not mask.any()]
+    if empty:
+        raise ValueError(
+            "surface distances need two masks with at least one voxel each; empty: "
+            + " and ".join(empty)
+        )
     both = _union_box(pred | truth)
     scale = np.array(spacing_mm, float)
-    a, b = (np.argwhere(surface(mask[both])) * scale for mask in (pred, truth))
-    return SurfaceDistances(cKDTree(b).query(a)[0], cKDTree(a).query(b)[0])
+    pred_points = np.argwhere(surface(pred[both])) * scale
+    truth_points = np.argwhere(surface(truth[both])) * scale
+    return SurfaceDistances(
+        cKDTree(truth_points).query(pred_points)[0], cKDTree(pred_points).query(truth_points)[0]
+    )
 
 
 def _union_box(mask: Bool[np.ndarray, "*grid"]) -> tuple[slice, ...]:

@@ -277,7 +277,7 @@ def _work(
             f"nnU-Net stopped with code {process.returncode}",
             where=[*last, str(place.folder / "log.txt")],
             did="the last whole epoch is kept",
-            fix="mend what its last lines say; the same command goes on",
+            fix="mend what its last lines say; the same command resumes from there",
         )
 
 

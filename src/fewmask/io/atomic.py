@@ -1,17 +1,19 @@
-"""Writes that are whole or absent: temp file, fsync, read back, rename (faults
-contract, "Writes").
+"""Writes that are whole or absent: temp file, fsync, read back, rename (docs/decisions.md,
+"Writes").
 """
 
 import errno
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fewmask.core.errors import NoRoom
 
+WINDOWS = os.name == "nt"
 _PART = re.compile(r"^\..+\.(\d+)\.part$")
 
 _REASONS = {
@@ -26,9 +28,9 @@ _REASONS = {
     errno.ENAMETOOLONG: "the file name is too long for this file system",
 }
 _FIXES = {
-    errno.ENOSPC: "free some space, or write to another disk with --out",
-    errno.EDQUOT: "free some space, or write to another disk with --out",
-    errno.ENOENT: "make the folder, or write elsewhere with --out",
+    errno.ENOSPC: "free some space, or write to another disk with `out`",
+    errno.EDQUOT: "free some space, or write to another disk with `out`",
+    errno.ENOENT: "make the folder, or write elsewhere with `out`",
     errno.ENAMETOOLONG: "use a shorter case id or folder name",
 }
 
@@ -92,6 +94,8 @@ def is_part(path: Path) -> bool:
 
 def is_alive(pid: int) -> bool:
     """Whether a process of this number runs on this machine."""
+    if WINDOWS:
+        return _is_listed(pid)
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -109,18 +113,36 @@ def no_room(error: OSError, path: Path, *, needed: int | None = None, written: i
         f"cannot write {path.name}: {_REASONS.get(code, error.strerror or str(error))}",
         where=[f"file  {path}", f"{size}, {_free(path)} bytes free"],
         did="what was there before is intact, nothing new was left under this name",
-        fix=_FIXES.get(code, "choose a folder you may write to with --out"),
+        fix=_FIXES.get(code, "choose a folder you may write to with `out`"),
         code="F09" if code == errno.ENOSPC else "F10",
     )
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to the disk."""
-    handle = os.open(path, os.O_RDONLY)
+    """Flush a file or folder to the disk.
+
+    Windows opens no folders (it writes their entries by itself) and flushes only what is open for
+    writing.
+    """
+    if WINDOWS and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_listed(pid: int) -> bool:
+    """Is it in Windows' list of processes (there signal 0 is Ctrl-C)? Yes if in doubt."""
+    command = ["tasklist", "/FI", f"PID eq {pid}", "/FO", "CSV", "/NH"]
+    try:
+        done = subprocess.run(  # noqa: S603  a fixed program and a number
+            command, capture_output=True, text=True, check=False, timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return True
+    return done.returncode != 0 or f'"{pid}"' in done.stdout
 
 
 def _verify_bytes(temp: Path, data: bytes, path: Path) -> None:

@@ -42,14 +42,14 @@ _PIXEL_TAGS = (
     "Modality",
 )
 _SAME: tuple[tuple[str, Callable[[Instance], object]], ...] = (
-    ("rows and columns", lambda one: (one.number("Rows"), one.number("Columns"))),
+    ("rows and columns", lambda instance: (instance.number("Rows"), instance.number("Columns"))),
     (
         "image orientation",
-        lambda one: tuple(np.round(one.numbers("ImageOrientationPatient"), 3) + 0.0),
+        lambda instance: tuple(np.round(instance.numbers("ImageOrientationPatient"), 3) + 0.0),
     ),
-    ("pixel spacing", lambda one: tuple(np.round(one.numbers("PixelSpacing"), 4))),
-    ("rescale slope and intercept", lambda one: _rescale(one)),
-    ("kind of pixels", lambda one: tuple(one.text(name) for name in _PIXEL_TAGS)),
+    ("pixel spacing", lambda instance: tuple(np.round(instance.numbers("PixelSpacing"), 4))),
+    ("rescale slope and intercept", lambda instance: _rescale(instance)),
+    ("kind of pixels", lambda instance: tuple(instance.text(name) for name in _PIXEL_TAGS)),
 )
 
 
@@ -63,7 +63,7 @@ class Series:
     @property
     def files(self) -> tuple[Path, ...]:
         """Its files, in order of name."""
-        return tuple(one.path for one in self.instances)
+        return tuple(instance.path for instance in self.instances)
 
     @property
     def modality(self) -> str:
@@ -92,10 +92,9 @@ class Series:
         )
 
     def answers(self, wanted: str) -> bool:
-        """OnProgress whether `--series` means this one, by UID, number or description."""
-        return wanted.strip().casefold() in {
-            name.casefold() for name in (self.uid, self.number, self.description) if name
-        }
+        """Whether `series` means this one, by UID, number or description."""
+        names = [name.casefold() for name in (self.uid, self.number, self.description) if name]
+        return wanted.strip().casefold() in names
 
 
 def is_dicom_folder(folder: Path, deep: bool = True) -> bool:
@@ -123,9 +122,9 @@ def list_series(folder: Path) -> list[Series]:
     groups: dict[str, list[Instance]] = {}
     folders, empty = set(), []
     for path in _files(folder):
-        one = read_instance(path) if is_dicom(path) else None
-        if one is not None:
-            groups.setdefault(one.text("SeriesInstanceUID"), []).append(one)
+        instance = read_instance(path) if is_dicom(path) else None
+        if instance is not None:
+            groups.setdefault(instance.text("SeriesInstanceUID"), []).append(instance)
             folders.add(path.parent)
         elif not path.stat().st_size:
             empty.append(path)
@@ -149,10 +148,13 @@ def list_series(folder: Path) -> list[Series]:
             fix="give the folder of the series",
             code="D08",
         )
-    series = [Series(uid, tuple(members)) for uid, members in groups.items()]
-    return sorted(
-        series, key=lambda one: (int(one.number) if one.number.isdecimal() else 10**9, one.uid)
-    )
+    found = [Series(uid, tuple(members)) for uid, members in groups.items()]
+    return sorted(found, key=_order)
+
+
+def _order(series: Series) -> tuple[int, str]:
+    """By number, those without one last."""
+    return (int(series.number) if series.number.isdecimal() else 10**9, series.uid)
 
 
 def read_series(folder: Path, series: str | None = None, *, keep_first: bool = False) -> Volume:
@@ -161,12 +163,12 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
 
     `series` chooses by UID, number or description where the folder has several; `keep_first` keeps
     the first file of each position (lowest instance number) instead of refusing duplicates. Raises
-    `BadScan` with the row D01-D10 that applies, and `NoRoom` if the volume does not fit into
+    `BadScan` with the code D01 to D10 that applies, and `NoRoom` if the volume does not fit into
     memory.
     """
     chosen = _choose(list_series(folder), series, folder)
-    for one in chosen.instances:
-        check_instance(one)
+    for instance in chosen.instances:
+        check_instance(instance)
     _check_same(chosen.instances)
     order, affine = _stack(chosen.instances).place(keep_first)
     ordered = [chosen.instances[n] for n in order]
@@ -178,16 +180,15 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
 
 
 def _choose(found: Sequence[Series], wanted: str | None, folder: Path) -> Series:
-    chosen = [one for one in found if wanted is None or one.answers(wanted)]
+    chosen = [series for series in found if wanted is None or series.answers(wanted)]
     if len(chosen) == 1:
         return chosen[0]
+    what = "in one folder" if wanted is None else f"match `series` {wanted!r}"
     raise BadScan(
-        f"{len(chosen)} series in one folder"
-        if wanted is None
-        else f"{len(chosen)} series answer to --series {wanted!r}",
-        where=[folder.name, *(one.title for one in found[:20])],
+        f"{len(chosen)} series {what}",
+        where=[folder.name, *(series.title for series in found[:20])],
         did="nothing was read",
-        fix="choose one with --series and its number, description or UID",
+        fix="choose one with `series` and its number, description or UID",
         code="D04",
     )
 
@@ -199,11 +200,10 @@ def _check_same(instances: Sequence[Instance]) -> None:
     for what, key in _SAME:
         counted = Counter(map(key, instances))
         usual = counted.most_common(1)[0][0]
-        odd = [one for one in instances if key(one) != usual]
+        odd = [instance for instance in instances if key(instance) != usual]
         if odd:
-            lines = [f"{one.path.name}: {key(one)}" for one in odd[:5]] + [
-                f"the other {len(instances) - len(odd)}: {usual}"
-            ]
+            lines = [f"{instance.path.name}: {key(instance)}" for instance in odd[:5]]
+            lines.append(f"the other {len(instances) - len(odd)}: {usual}")
             raise BadScan(
                 f"{what} differ within the series, in {len(odd)} of {len(instances)} files",
                 where=lines,
@@ -218,14 +218,15 @@ def _check_same(instances: Sequence[Instance]) -> None:
 def _stack(instances: Sequence[Instance]) -> Stack:
     first = instances[0]
     between_rows, between_columns = first.numbers("PixelSpacing")
+    positions = [instance.numbers("ImagePositionPatient") for instance in instances]
+    thickness = abs(first.number("SpacingBetweenSlices") or first.number("SliceThickness"))
     return Stack(
-        positions=np.array([one.numbers("ImagePositionPatient") for one in instances], float),
+        positions=np.array(positions, float),
         orientation=np.array(first.numbers("ImageOrientationPatient"), float),
         spacing_mm=(between_rows, between_columns),
-        thickness_mm=abs(first.number("SpacingBetweenSlices") or first.number("SliceThickness"))
-        or None,
-        names=tuple(one.path.name for one in instances),
-        ranks=tuple(int(one.number("InstanceNumber")) for one in instances),
+        thickness_mm=thickness or None,
+        names=tuple(instance.path.name for instance in instances),
+        ranks=tuple(int(instance.number("InstanceNumber")) for instance in instances),
     )
 
 
@@ -236,11 +237,11 @@ def _voxels(
     check_room(2 * first.nbytes * len(ordered), f"{folder.name} ({len(ordered)} slices)")
     voxels = np.empty((len(ordered), *first.shape), first.dtype)
     voxels[0] = first
-    for n, one in enumerate(ordered[1:], start=1):
-        values = read_pixels(one)
+    for n, instance in enumerate(ordered[1:], start=1):
+        values = read_pixels(instance)
         if values.shape != first.shape or values.dtype != first.dtype:
             raise refuse(
-                one.path,
+                instance.path,
                 "its pixels are not what its header says",
                 "D05",
                 "export the series again from the archive",
@@ -249,25 +250,23 @@ def _voxels(
     return voxels
 
 
-def _rescale(one: Instance) -> tuple[float, float]:
+def _rescale(instance: Instance) -> tuple[float, float]:
     """Slope and intercept; 1 and 0 where there are none."""
-    return one.number("RescaleSlope", 1.0), one.number("RescaleIntercept", 0.0)
+    return instance.number("RescaleSlope", 1.0), instance.number("RescaleIntercept", 0.0)
 
 
 def _notes(
     series: Series, ordered: Sequence[Instance], voxels: Integer[np.ndarray, "slices rows columns"]
 ) -> Iterator[str]:
     first = ordered[0]
-    if len(ordered) < len(series.instances):
-        yield (
-            f"{len(series.instances) - len(ordered)} slices at a position that another one has "
-            "were left out"
-        )
-    if any(one.bare for one in ordered):
+    doubles = len(series.instances) - len(ordered)
+    if doubles:
+        yield f"{doubles} slices at a position that another one has were left out"
+    if any(instance.bare for instance in ordered):
         yield "DICOM files without preamble were read"
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
         yield "MONOCHROME1: grey values were inverted"
-    if any(one.text("BurnedInAnnotation") == "YES" for one in ordered):
+    if any(instance.text("BurnedInAnnotation") == "YES" for instance in ordered):
         yield BURNED_IN
     padding = first.numbers("PixelPaddingValue")
     if padding and (count := int(np.count_nonzero(voxels == padding[0]))):
@@ -280,9 +279,9 @@ def _files(folder: Path, deep: bool = True) -> Iterator[Path]:
     """
     root, waiting, left = folder.resolve(), [(folder, 0)], _MAX_FILES
     while waiting:
-        here, depth = waiting.pop()
-        for entry in _entries(here):
-            path = here / entry.name
+        current, depth = waiting.pop()
+        for entry in _entries(current):
+            path = current / entry.name
             if entry.name.startswith(".") or (entry.is_symlink() and not _inside(path, root)):
                 continue
             mode = entry.stat().st_mode

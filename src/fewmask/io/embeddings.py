@@ -87,8 +87,8 @@ def check_size(slices: int, bytes_each: int, limit_bytes: int) -> str:
             where=line,
             did="nothing was started",
             fix=(
-                f"--embeddings-gib {int(needed / 2**30) + 1}, a smaller image_size, or no "
-                "--embeddings"
+                f"`embeddings_gib={int(needed / 2**30) + 1}`, a smaller image_size, or no "
+                "`embeddings`"
             ),
             code="F09",
         )

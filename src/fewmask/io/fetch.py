@@ -1,4 +1,4 @@
-"""The only door to the network: fetch a file, go on where it stopped, check it, and only then give
+"""The only door to the network: fetch a file, resume where it stopped, check it, and only then give
 it its name.
 """
 
@@ -23,7 +23,7 @@ def fetch(
     """Fetch `wanted.file` into `folder` and return its path; a file that is there and checks out is
     not fetched again.
 
-    What was fetched before an interruption stands under `<file>.partial` and is gone on with.
+    What was fetched before an interruption stands under `<file>.partial`, from where it resumes.
     `say(done, total)` counts bytes. Raises `BadCheckpoint` offline (with the way to copy the file
     by hand) and when size or hash differ (W07).
     """
@@ -100,10 +100,10 @@ def _offline(wanted: Weights, why: str) -> BadCheckpoint:
     return BadCheckpoint(
         f"could not fetch {wanted.file}: {why}",
         where=wanted.address,
-        did="what arrived is kept and gone on with next time",
+        did="what arrived is kept; the next try resumes there",
         fix=(
-            f"get the file on another machine and run: fewmask weights import {wanted.file} --name "
-            f"{wanted.name}"
+            f"get the file on another machine and run `fewmask weights import {wanted.file}` with "
+            f"`name={wanted.name}`"
         ),
         code="W07",
     )

@@ -76,13 +76,8 @@ def _check_signature(path: Path, fix: str) -> None:
             code="N47",
         ) from error
     if start != _SIGNATURE:
-        raise _refuse(
-            path,
-            "not an HDF5 file" if start else "empty file",
-            f"first bytes {start!r}",
-            fix,
-            "H01",
-        )
+        what = "not an HDF5 file" if start else "empty file"
+        raise _refuse(path, what, f"first bytes {start!r}", fix, "H01")
 
 
 def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
@@ -91,49 +86,40 @@ def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
     seen: set[int] = set()
     left = MAX_OBJECTS
     while waiting:
-        group, place, depth = waiting.pop()
+        group, inner, depth = waiting.pop()
         address = int(h5o.get_info(group).addr)
         if address in seen:
             continue
         seen.add(address)
         left -= group.get_num_objs()
         if left < 0 or depth > MAX_DEPTH:
-            what = (
-                f"more than {MAX_OBJECTS:,} objects"
-                if left < 0
-                else f"groups more than {MAX_DEPTH} deep"
-            )
-            raise _refuse(path, f"HDF5 file with {what}", place or "/", fix, "H04")
-        _check_attributes(group, path, place, fix)
+            objects = f"more than {MAX_OBJECTS:,} objects"
+            what = objects if left < 0 else f"groups more than {MAX_DEPTH} deep"
+            raise _refuse(path, f"HDF5 file with {what}", inner or "/", fix, "H04")
+        _check_attributes(group, path, inner, fix)
         for name in list(group):
-            here = f"{place}/{name.decode('utf-8', 'backslashreplace')}"
+            item_path = f"{inner}/{name.decode('utf-8', 'backslashreplace')}"
             if group.links.get_info(name).type != h5l.TYPE_HARD:
-                raise _refuse(
-                    path,
-                    "HDF5 link that is not a plain one: it may lead out of the file",
-                    here,
-                    fix,
-                    "H03",
-                )
+                what = "HDF5 link that is not a plain one: it may lead out of the file"
+                raise _refuse(path, what, item_path, fix, "H03")
             item = h5o.open(group, name)
             if isinstance(item, h5g.GroupID):
-                waiting.append((item, here, depth + 1))
+                waiting.append((item, item_path, depth + 1))
             elif isinstance(item, h5d.DatasetID):
-                _check_dataset(item, path, here, fix)
-                _check_attributes(item, path, here, fix)
+                _check_dataset(item, path, item_path, fix)
+                _check_attributes(item, path, item_path, fix)
             else:
-                raise _refuse(
-                    path, "HDF5 object that is neither a group nor a dataset", here, fix, "H04"
-                )
+                what = "HDF5 object that is neither a group nor a dataset"
+                raise _refuse(path, what, item_path, fix, "H04")
 
 
-def _check_dataset(dataset: h5d.DatasetID, path: Path, place: str, fix: str) -> None:
+def _check_dataset(dataset: h5d.DatasetID, path: Path, inner: str, fix: str) -> None:
     created = dataset.get_create_plist()
     if created.get_external_count():
-        raise _refuse(path, "HDF5 dataset stored in another file", place, fix, "H03")
+        raise _refuse(path, "HDF5 dataset stored in another file", inner, fix, "H03")
     if created.get_layout() == h5d.VIRTUAL:
         raise _refuse(
-            path, "virtual HDF5 dataset: its values may lie in other files", place, fix, "H03"
+            path, "virtual HDF5 dataset: its values may lie in other files", inner, fix, "H03"
         )
     kind = dataset.get_type()
     _ = dataset.dtype  # a damaged type raises here, where it is caught, and not at the first read
@@ -142,7 +128,7 @@ def _check_dataset(dataset: h5d.DatasetID, path: Path, place: str, fix: str) -> 
         raise _refuse(
             path,
             "HDF5 dataset of objects, references or variable length: only numbers are read",
-            place,
+            inner,
             fix,
             "H04",
         )
@@ -151,37 +137,37 @@ def _check_dataset(dataset: h5d.DatasetID, path: Path, place: str, fix: str) -> 
         raise _refuse(
             path,
             f"HDF5 filters {filters}: only gzip, lzf, shuffle and fletcher32, each once, are read",
-            place,
+            inner,
             fix,
             "H04",
         )
-    _check_size(dataset, created, path, place, fix)
+    _check_size(dataset, created, path, inner, fix)
 
 
 def _check_size(
-    dataset: h5d.DatasetID, created: h5py.h5p.PropDCID, path: Path, place: str, fix: str
+    dataset: h5d.DatasetID, created: h5py.h5p.PropDCID, path: Path, inner: str, fix: str
 ) -> None:
     item = dataset.get_type().get_size()
     declared = math.prod(dataset.shape or (0,)) * item
     stored = dataset.get_storage_size()
     if declared > _BIG_BYTES and declared > _BIG_RATIO * stored:
-        where = f"{place}: declares {declared:,} bytes, stores {stored:,}"
+        where = f"{inner}: declares {declared:,} bytes, stores {stored:,}"
         raise _refuse(path, "HDF5 dataset unfolds to far more than it stores", where, fix, "H04")
     if (
         created.get_layout() == h5d.CHUNKED
         and math.prod(created.get_chunk()) * item > _MAX_CHUNK_BYTES
     ):
-        raise _refuse(path, "HDF5 chunk larger than 1 GiB", place, fix, "H04")
+        raise _refuse(path, "HDF5 chunk larger than 1 GiB", inner, fix, "H04")
 
 
-def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, place: str, fix: str) -> None:
+def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str, fix: str) -> None:
     """Attributes may be numbers and texts (h5py writes a str as variable-length text)."""
     count = h5a.get_num_attrs(item)
     if count > _MAX_ATTRIBUTES:
         raise _refuse(
             path,
             f"{count} attributes on one HDF5 object, {_MAX_ATTRIBUTES} at most",
-            place or "/",
+            inner or "/",
             fix,
             "H04",
         )
@@ -190,7 +176,7 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, place: str,
         kind, _ = attribute.get_type(), attribute.dtype
         if kind.get_class() not in _PLAIN and not isinstance(kind, h5t.TypeStringID):
             raise _refuse(
-                path, "HDF5 attribute that is neither a number nor a text", place or "/", fix, "H04"
+                path, "HDF5 attribute that is neither a number nor a text", inner or "/", fix, "H04"
             )
 
 

@@ -104,9 +104,8 @@ def parse_header(head: bytes, options: ReadOptions) -> Header:
     dtype = _dtype(record)
     offset = _offset(record, size, paired)
     slope, inter = _scaling(record, notes)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # NaN, and what overflows to Inf, is refused as such
+    # NaN, and what overflows to Inf, is refused as such.
+    with np.errstate(over="ignore", invalid="ignore"):
         affine = _affine(record, shape, options, notes)
     return Header(shape, volumes, volume, dtype, offset, slope, inter, affine, paired, tuple(notes))
 
@@ -180,23 +179,21 @@ def _shape(
             "N26",
             "export one scalar volume",
         )
-    if len(sizes) > 3:
-        notes.append(f"N26: {len(sizes)} axes, the single ones dropped") if math.prod(
-            sizes[3:]
-        ) == 1 else None
     volumes = math.prod(sizes[3:])
+    if len(sizes) > 3 and volumes == 1:
+        notes.append(f"N26: {len(sizes)} axes, the single ones dropped")
     if volumes > 1 and options.volume is None:
         _refuse(
             f"4D image of {volumes} volumes",
             "N25",
-            f"choose one with --volume 0 (up to {volumes - 1})",
+            f"choose one with `volume=0` (up to {volumes - 1})",
         )
     volume = options.volume or 0
     if not 0 <= volume < volumes:
         _refuse(
             f"volume {volume} asked for, there are {volumes}",
             "N25",
-            f"choose --volume 0 to {volumes - 1}",
+            f"choose one from `volume=0` to `volume={volumes - 1}`",
         )
     i, j, k = (*sizes[:3], 1)[:3]
     return (i, j, k), volumes, volume
@@ -254,8 +251,8 @@ def _affine(
     record: np.void, shape: tuple[int, int, int], options: ReadOptions, notes: list[str]
 ) -> Float[np.ndarray, "4 4"]:
     spacing, factor = _spacing(record, options, notes)
-    there = [name for name in ("sform", "qform") if int(record[f"{name}_code"]) > 0]
-    wanted = [options.trust] if options.trust in there else there
+    present = [name for name in ("sform", "qform") if int(record[f"{name}_code"]) > 0]
+    wanted = [options.trust] if options.trust in present else present
     forms = {}
     if "sform" in wanted:
         forms["sform"] = _sform(record, spacing, factor, options)
@@ -268,12 +265,12 @@ def _affine(
                 "left and right are unknown",
                 "N21",
                 "if the axes run to the right, front and top of the patient, say so with "
-                "--assume RAS",
+                "`assume_ras=True`",
             )
-        notes.append("N21: no orientation in the header, RAS was assumed as told")
+        notes.append("N21: no orientation in the header, RAS was assumed as asked")
         return np.diag([*spacing, 1.0])
     affine = next(iter(forms.values()))
-    if options.trust not in there:
+    if options.trust not in present:
         slack = _quaternion_slack(record) if "qform" in forms else 0.0
         _check_agreement(forms, affine, spacing, shape, slack)
     _note_shape(affine, notes)
@@ -288,12 +285,12 @@ def _spacing(
     """
     units, factor = _UNITS.get(int(record["xyzt_units"]) & 7, ("unknown units", 1.0))
     low, high = _PLAUSIBLE_MM
-    fix = "--spacing X Y Z (in mm, along the file's axes)"
+    fix = "give it with `spacing_mm=(X,Y,Z)` (in mm, along the file's axes)"
     if options.spacing_mm is not None:
         spacing = np.array(options.spacing_mm, float)
         if not (np.isfinite(spacing).all() and (spacing >= low).all() and (spacing <= high).all()):
-            _refuse(f"--spacing {options.spacing_mm} is implausible", "N17", fix)
-        notes.append(f"N16: spacing set to {_numbers(spacing)} mm as told")
+            _refuse(f"`spacing_mm` {options.spacing_mm} is implausible", "N17", fix)
+        notes.append(f"N16: spacing set to {_numbers(spacing)} mm as asked")
         return spacing, factor
     spacing = np.array(record["pixdim"][1:4], float)
     if int(record["dim"][0]) == 2 and not spacing[2] > 0:
@@ -324,7 +321,7 @@ def _sform(
         _refuse(
             "sform holds NaN, Inf or places no patient has",
             "N19",
-            "export the image again, or use --trust qform if the header has one",
+            "export the image again, or use `trust=qform` if the header has one",
         )
     affine[:3] *= factor
     columns = np.linalg.norm(affine[:3, :3], axis=0)
@@ -340,11 +337,8 @@ def _qform(record: np.void, spacing: np.ndarray, factor: float) -> Float[np.ndar
     bcd = np.array([record[f"quatern_{part}"] for part in "bcd"], float)
     shift = np.array([record[f"qoffset_{axis}"] for axis in "xyz"], float) * factor
     turn = float(record["pixdim"][0])
-    if (
-        not np.isfinite([*bcd, *shift]).all()
-        or turn not in (-1.0, 0.0, 1.0)
-        or np.abs([*bcd, *shift]).max() > _FAR
-    ):
+    usable = np.isfinite([*bcd, *shift]).all() and np.abs([*bcd, *shift]).max() <= _FAR
+    if not usable or turn not in (-1.0, 0.0, 1.0):
         _refuse(
             f"qform is unusable: quaternion {_numbers(bcd)}, offset {_numbers(shift)}, "
             f"pixdim[0] {turn}",
@@ -394,7 +388,7 @@ def _check_agreement(
             _refuse(
                 f"sform and qform disagree by {apart:.2f} mm at a corner",
                 "N20",
-                "say which is right: --trust sform or --trust qform",
+                "say which is right: `trust=sform` or `trust=qform`",
                 *shown,
             )
         return
@@ -403,15 +397,14 @@ def _check_agreement(
         _refuse(
             f"sform has voxels of {_numbers(columns)} mm, pixdim of {_numbers(spacing)} mm",
             "N20",
-            "if the sform is right, say --trust sform; else give --spacing X Y Z",
+            "if the sform is right, say `trust=sform`; else give `spacing_mm=(X,Y,Z)`",
         )
 
 
 def _note_shape(affine: np.ndarray, notes: list[str]) -> None:
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    shear = max(
-        abs(float(directions[:, a] @ directions[:, b])) for a, b in ((0, 1), (0, 2), (1, 2))
-    )
+    i, j, k = directions.T
+    shear = max(abs(float(i @ j)), abs(float(i @ k)), abs(float(j @ k)))
     if shear > 1e-3:
         notes.append(
             f"N22: axes are sheared (cosine {shear:.3f}): for 2D work only, 3D methods need a "
@@ -420,9 +413,8 @@ def _note_shape(affine: np.ndarray, notes: list[str]) -> None:
 
 
 def _corners(affine: np.ndarray, shape: tuple[int, int, int]) -> Float[np.ndarray, "8 3"]:
-    index = np.array(
-        [(*corner, 1) for corner in itertools.product(*((0, n - 1) for n in shape))], float
-    )
+    i, j, k = ((0, n - 1) for n in shape)
+    index = np.array(list(itertools.product(i, j, k, (1,))), float)
     corners: Float[np.ndarray, "8 3"] = (index @ affine.T)[:, :3]
     return corners
 

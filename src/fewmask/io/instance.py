@@ -51,6 +51,8 @@ _HEADER = (
     "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "ModalityLUTSequence",
 )  # fmt: skip
+_GEOMETRY = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+"""Tags without which no slice has a place -> how many numbers each holds."""
 _DECODERS = (
     "pip install python-gdcm (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series with "
     "dcm2niix"
@@ -82,7 +84,7 @@ class Instance:
         value = self.values.get(name)
         values = value if isinstance(value, list | tuple | MultiValue) else [value]
         try:
-            numbers = tuple(float(str(one)) for one in values)
+            numbers = tuple(float(str(item)) for item in values)
         except (TypeError, ValueError):
             return ()
         return numbers if all(map(math.isfinite, numbers)) else ()
@@ -98,7 +100,7 @@ class Instance:
 
 
 def is_dicom(path: Path) -> bool:
-    """OnProgress whether the file begins like DICOM: `DICM` after 128 bytes, or (no preamble) a
+    """Whether the file begins like DICOM: `DICM` after 128 bytes, or (no preamble) a
     plausible first element.
 
     Raises `NoRoom` (N47) if it may not be read: it could be a slice.
@@ -146,81 +148,72 @@ def read_instance(path: Path) -> Instance | None:
             path, stop_before_pixels=True, specific_tags=list(_HEADER), force=bare
         )
         values = {name: tags.get(name) for name in _HEADER if name in tags}
-        syntax = named or (
-            ImplicitVRLittleEndian if tags.original_encoding[0] else ExplicitVRLittleEndian
-        )
-        one = Instance(path, values, syntax, UID(str(values.get("SOPClassUID", ""))).name, bare)
-    if not one.text("SeriesInstanceUID"):
+        implicit = tags.original_encoding[0]
+        unnamed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+        kind = UID(str(values.get("SOPClassUID", ""))).name
+        instance = Instance(path, values, named or unnamed, kind, bare)
+    if not instance.text("SeriesInstanceUID"):
         what = "SeriesInstanceUID is missing: the file is cut off or incomplete"
         raise refuse(path, what, "D08", "copy the file again from the source")
-    return one
+    return instance
 
 
-def check_instance(one: Instance) -> None:
+def check_instance(instance: Instance) -> None:
     """Raise `BadScan` if this file cannot be one slice: no decoder (D07), something missing (D08),
     unsupported (D10).
     """
-    kind = one.kind
-    if not one.is_image:
+    kind = instance.kind
+    if not instance.is_image:
         raise refuse(
-            one.path,
+            instance.path,
             f"no image in this file ({kind})",
             "D08",
-            "choose another series with --series",
+            "choose another series with `series`",
         )
-    if (
-        one.number("NumberOfFrames", 1.0) > 1
-        or kind.startswith("Enhanced")
-        or "Multi-frame" in kind
-    ):
-        raise refuse(
-            one.path, f"multi-frame DICOM is not read ({kind})", "D10", "convert it with dcm2niix"
-        )
-    _check_values(one)
-    for name, count in (
-        ("ImagePositionPatient", 3),
-        ("ImageOrientationPatient", 6),
-        ("PixelSpacing", 2),
-    ):
-        if len(one.numbers(name)) != count:
+    frames = instance.number("NumberOfFrames", 1.0)
+    if frames > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
+        what = f"multi-frame DICOM is not read ({kind})"
+        raise refuse(instance.path, what, "D10", "convert it with dcm2niix")
+    _check_values(instance)
+    for name, count in _GEOMETRY.items():
+        if len(instance.numbers(name)) != count:
             raise refuse(
-                one.path,
+                instance.path,
                 f"{name} is missing or not {count} numbers",
                 "D08",
                 f"{_AGAIN}; a place is never guessed",
             )
-    _check_decoder(one)
-    if max(one.number("Rows"), one.number("Columns")) > _MAX_SIDE:
-        raise refuse(one.path, f"slice of more than {_MAX_SIDE} pixels a side", "D08", _AGAIN)
-    held = one.path.stat().st_size
-    if not one.syntax.is_encapsulated and _expected_bytes(one) > held:
-        raise refuse(
-            one.path,
-            f"truncated: the file holds {held} bytes, its pixels alone need {_expected_bytes(one)}",
-            "D08",
-            "copy the file again",
-        )
+    _check_decoder(instance)
+    if max(instance.number("Rows"), instance.number("Columns")) > _MAX_SIDE:
+        raise refuse(instance.path, f"slice of more than {_MAX_SIDE} pixels a side", "D08", _AGAIN)
+    held, needed = instance.path.stat().st_size, _expected_bytes(instance)
+    if not instance.syntax.is_encapsulated and needed > held:
+        what = f"truncated: the file holds {held} bytes, its pixels alone need {needed}"
+        raise refuse(instance.path, what, "D08", "copy the file again")
 
 
-def read_pixels(one: Instance) -> Integer[np.ndarray, "rows columns"]:
+def read_pixels(instance: Instance) -> Integer[np.ndarray, "rows columns"]:
     """The stored values of one checked file, MONOCHROME1 inverted. Raises `BadScan` (D08, D10)."""
-    with _quiet(one.path):
-        tags = pydicom.dcmread(one.path, specific_tags=[*_PIXELS, "PixelData"], force=one.bare)
+    with _quiet(instance.path):
+        tags = pydicom.dcmread(
+            instance.path, specific_tags=[*_PIXELS, "PixelData"], force=instance.bare
+        )
         held = len(tags.get("PixelData") or b"")
     if not held:
-        raise refuse(one.path, "no pixel data", "D08", _AGAIN)
-    if not one.syntax.is_encapsulated and held < _expected_bytes(one):
-        what = f"truncated: {held} of {_expected_bytes(one)} bytes of pixels"
-        raise refuse(one.path, what, "D08", "copy the file again from the source")
-    with _quiet(one.path):
-        if one.bare:
+        raise refuse(instance.path, "no pixel data", "D08", _AGAIN)
+    needed = _expected_bytes(instance)
+    if not instance.syntax.is_encapsulated and held < needed:
+        what = f"truncated: {held} of {needed} bytes of pixels"
+        raise refuse(instance.path, what, "D08", "copy the file again from the source")
+    with _quiet(instance.path):
+        if instance.bare:
             tags.ensure_file_meta()
-            tags.file_meta.TransferSyntaxUID = one.syntax
+            tags.file_meta.TransferSyntaxUID = instance.syntax
         stored = pixel_array(tags, correct_unused_bits=False)
-    values = _within_bits(stored, one)
-    return (
-        _inverted(values, one) if one.text("PhotometricInterpretation") == "MONOCHROME1" else values
-    )
+    values = _within_bits(stored, instance)
+    if instance.text("PhotometricInterpretation") == "MONOCHROME1":
+        return _inverted(values, instance)
+    return values
 
 
 def refuse(path: Path, what: str, code: str, fix: str) -> BadScan:
@@ -234,10 +227,8 @@ def _bare(start: bytes) -> bool:
     """
     if len(start) < 16 or start[:2] not in (b"\x02\x00", b"\x08\x00") or start[3] != 0:
         return False
-    return (
-        start[4:6] in (b"UI", b"CS", b"UL", b"DA", b"TM", b"LO")
-        or int.from_bytes(start[4:8], "little") < 256
-    )
+    text_type = start[4:6] in (b"UI", b"CS", b"UL", b"DA", b"TM", b"LO")
+    return text_type or int.from_bytes(start[4:8], "little") < 256
 
 
 @contextmanager
@@ -271,10 +262,7 @@ def _check_directory(path: Path) -> None:
         named = [record.get("ReferencedFileID") for record in records]
     for parts in named:
         inner = [parts] if isinstance(parts, str) else list(parts or [])
-        if any(
-            part in ("", "..") or "/" in part or "\\" in part or ":" in part
-            for part in map(str, inner)
-        ):
+        if any(_leads_out(str(part)) for part in inner):
             raise refuse(
                 path,
                 "DICOMDIR names files outside its own folder (ReferencedFileID)",
@@ -283,96 +271,96 @@ def _check_directory(path: Path) -> None:
             )
 
 
-def _check_values(one: Instance) -> None:
+def _leads_out(part: str) -> bool:
+    """Whether a part of a path may lead out of its folder."""
+    return part in ("", "..") or any(mark in part for mark in "/\\:")
+
+
+def _check_values(instance: Instance) -> None:
     """Only grey values that rescale linearly are read; what is stored otherwise is
     refused by name.
     """
-    photometric, allocated, stored = (
-        one.text("PhotometricInterpretation"),
-        one.number("BitsAllocated"),
-        one.number("BitsStored"),
-    )
-    ct = one.text("Modality") == "CT"
+    photometric = instance.text("PhotometricInterpretation")
+    grey = photometric in ("MONOCHROME1", "MONOCHROME2")
+    allocated, stored = instance.number("BitsAllocated"), instance.number("BitsStored")
+    highest = instance.number("HighBit", stored - 1)
+    ct = instance.text("Modality") == "CT"
     wrong = ""
-    if one.number("SamplesPerPixel", 1.0) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        wrong = (
-            f"colour DICOM ({photometric or 'no photometric interpretation'}): grey values are "
-            "needed"
-        )
-    elif (
-        allocated not in (8, 16, 32)
-        or not 0 < stored <= allocated
-        or one.number("HighBit", stored - 1) != stored - 1
-    ):
-        wrong = f"pixels of {stored:g} bits in {allocated:g}, highest bit {one.number('HighBit'):g}"
-    elif one.number("PixelRepresentation", -1.0) not in (0, 1):
+    if instance.number("SamplesPerPixel", 1.0) != 1 or not grey:
+        named = photometric or "no photometric interpretation"
+        wrong = f"colour DICOM ({named}): grey values are needed"
+    elif allocated not in (8, 16, 32) or not 0 < stored <= allocated or highest != stored - 1:
+        wrong = f"pixels of {stored:g} bits in {allocated:g}, highest bit {highest:g}"
+    elif instance.number("PixelRepresentation", -1.0) not in (0, 1):
         wrong = "it is not said whether pixels are signed (PixelRepresentation)"
-    elif "ModalityLUTSequence" in one.values:
+    elif "ModalityLUTSequence" in instance.values:
         wrong = "grey values in a table (Modality LUT Sequence), not linear"
-    elif ct and one.text("RescaleType") not in ("", "HU"):
-        wrong = f"CT whose rescaled values are {one.text('RescaleType')[:16]!r}, not HU"
+    elif ct and instance.text("RescaleType") not in ("", "HU"):
+        wrong = f"CT whose rescaled values are {instance.text('RescaleType')[:16]!r}, not HU"
     elif ct and photometric == "MONOCHROME1":
         wrong = "CT in MONOCHROME1: inverted, its values would no longer be HU"
     if wrong:
         raise refuse(
-            one.path,
+            instance.path,
             wrong,
             "D10",
-            "choose another series with --series, or convert this one with dcm2niix and look "
+            "choose another series with `series`, or convert this one with dcm2niix and look "
             "at the values",
         )
 
 
-def _check_decoder(one: Instance) -> None:
-    with _quiet(one.path):
+def _check_decoder(instance: Instance) -> None:
+    with _quiet(instance.path):
         try:
-            known = get_decoder(one.syntax).is_available
+            available = get_decoder(instance.syntax).is_available
         except NotImplementedError:
-            known = False
-    if not known:
+            available = False
+    if not available:
         raise refuse(
-            one.path,
-            f"no decoder for the transfer syntax {one.syntax.name} ({one.syntax})",
+            instance.path,
+            f"no decoder for the transfer syntax {instance.syntax.name} ({instance.syntax})",
             "D07",
             _DECODERS,
         )
 
 
-def _expected_bytes(one: Instance) -> int:
-    return int(one.number("Rows") * one.number("Columns") * one.number("BitsAllocated") / 8)
+def _expected_bytes(instance: Instance) -> int:
+    return int(
+        instance.number("Rows") * instance.number("Columns") * instance.number("BitsAllocated") / 8
+    )
 
 
 def _within_bits(
-    values: Integer[np.ndarray, "rows columns"], one: Instance
+    values: Integer[np.ndarray, "rows columns"], instance: Instance
 ) -> Integer[np.ndarray, "rows columns"]:
     """Stored values free of the bits above BitsStored; refused where those hold something else
     (signed read as unsigned).
     """
-    unused = int(one.number("BitsAllocated") - one.number("BitsStored"))
+    unused = int(instance.number("BitsAllocated") - instance.number("BitsStored"))
     if not unused:
         return values
-    own = (
-        values << unused
-    ) >> unused  # extends the sign of signed types, clears unused bits of unsigned ones
-    kept = values & values.dtype.type(2 ** int(one.number("BitsStored")) - 1)
+    # Shifting there and back extends the sign of signed types and clears the unused bits of
+    # unsigned ones.
+    own = (values << unused) >> unused
+    kept = values & values.dtype.type(2 ** int(instance.number("BitsStored")) - 1)
     if not np.array_equal(own, values) and not np.array_equal(kept, values):
         what = (
-            f"values beyond {one.text('BitsStored')} bits: signed and unsigned may be confused, or "
-            "an overlay is in the pixels"
+            f"values beyond {instance.text('BitsStored')} bits: signed and unsigned may be "
+            "confused, or an overlay is in the pixels"
         )
-        raise refuse(one.path, what, "D10", _AGAIN)
+        raise refuse(instance.path, what, "D10", _AGAIN)
     return own
 
 
 def _inverted(
-    values: Integer[np.ndarray, "rows columns"], one: Instance
+    values: Integer[np.ndarray, "rows columns"], instance: Instance
 ) -> Integer[np.ndarray, "rows columns"]:
     """Mirror the range of the stored bits onto itself, so that dtype and rescale stay
     as they are.
     """
     result: Integer[np.ndarray, "rows columns"]
-    if one.number("PixelRepresentation"):
+    if instance.number("PixelRepresentation"):
         result = np.invert(values)
     else:
-        result = values.dtype.type(2 ** int(one.number("BitsStored")) - 1) - values
+        result = values.dtype.type(2 ** int(instance.number("BitsStored")) - 1) - values
     return result

@@ -3,6 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from fewmask.core.errors import BadCheckpoint
 
@@ -126,3 +129,39 @@ def locate(name: str) -> Path:
         fix=fix,
         code="W07",
     )
+
+
+def list_weights() -> list[dict[str, Any]]:
+    """The bundled weights, the ledger, and what else was imported; with whether each is here.
+
+    One record each: name, encoder, here, mib, licence, trained on.
+    """
+    here = {path.stem: path for path in sorted(cache().glob("*.safetensors"))}
+    own = Weights(BUNDLED, BUNDLED, "", "", 0, "", trained_on="procedural images only")
+    rows = [_row(own, bundled() if bundled().is_file() else None)]
+    rows += [_row(known, here.pop(known.name, None)) for known in LEDGER]
+    for name, path in here.items():
+        other = Weights(name, _encoder_of(path), "", "", 0, "", licence="?", trained_on="?")
+        rows.append(_row(other, path))
+    return rows
+
+
+def _row(weights: Weights, path: Path | None) -> dict[str, Any]:
+    size = weights.bytes if path is None else path.stat().st_size
+    return {
+        "name": weights.name,
+        "encoder": weights.size,
+        "here": path is not None,
+        "mib": round(size / 2**20),
+        "licence": weights.licence,
+        "trained on": weights.trained_on,
+    }
+
+
+def _encoder_of(path: Path) -> str:
+    """The SAM size that imported weights name."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return str((file.metadata() or {}).get("encoder", "?"))
+    except (SafetensorError, OSError):
+        return "damaged"

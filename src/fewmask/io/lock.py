@@ -7,17 +7,20 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fewmask.core.errors import NoRoom
-from fewmask.io.atomic import is_alive, no_room
+from fewmask.io.atomic import WINDOWS, is_alive, no_room
 
+T = TypeVar("T")
 LOCK = ".fewmask.lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_SPACE = Path("/proc/self/ns/pid")
+_BUSY: tuple[type[OSError], ...] = (PermissionError,) if WINDOWS else ()
+"""What Windows raises for a file that another process reads or removes at this moment."""
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
         yield
     finally:
         if _read(path).get("token") == record["token"]:
-            path.unlink(missing_ok=True)
+            _patiently(lambda: path.unlink(missing_ok=True))
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def _record(purpose: str) -> dict[str, Any]:
 
 def _create(path: Path, record: dict[str, Any]) -> bool:
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        handle = _patiently(lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except FileExistsError:
         return False
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -89,7 +92,7 @@ def _take_over(path: Path, record: dict[str, Any]) -> None:
         raise _held(path, holder)
     aside = path.with_name(f"{path.name}.{record['token']}")
     try:
-        path.rename(aside)
+        _patiently(lambda: path.rename(aside))
     except FileNotFoundError:
         holder = {}
     else:
@@ -99,7 +102,7 @@ def _take_over(path: Path, record: dict[str, Any]) -> None:
         if moved.get("token") != holder.get("token"):
             aside.rename(path)
             raise _held(path, moved)
-        aside.unlink()
+        _patiently(aside.unlink)
     if not _create(path, record):
         raise _held(path, _read(path))
 
@@ -110,7 +113,7 @@ def _read(path: Path) -> dict[str, Any]:
     """
     for pause in (0.02, 0.1, 0.3, 0.0):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = json.loads(_patiently(lambda: path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return {}
         except ValueError:
@@ -118,6 +121,16 @@ def _read(path: Path) -> dict[str, Any]:
         else:
             return record if isinstance(record, dict) else {}
     return {}
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    """Do it; on Windows again after a moment where another process has the file open."""
+    for pause in (0.02, 0.1, 0.3):
+        try:
+            return action()
+        except _BUSY:
+            time.sleep(pause)
+    return action()
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:

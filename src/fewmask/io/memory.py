@@ -22,19 +22,12 @@ def available_bytes() -> int | None:
             figures.append(int(lines["MemAvailable"].split()[0]) * 1024)
     for folder, limit, used in _CGROUPS:
         group = Path(folder)
-        if (
-            (group / limit).exists()
-            and (group / used).exists()
-            and (text := (group / limit).read_text().strip()).isdigit()
-        ):
-            figures.append(
-                max(
-                    0,
-                    int(text)
-                    - int((group / used).read_text())
-                    + _reclaimable(group / "memory.stat"),
-                )
-            )
+        if not ((group / limit).exists() and (group / used).exists()):
+            continue
+        allowed = (group / limit).read_text().strip()
+        if allowed.isdigit():  # else "max": no limit
+            taken = int((group / used).read_text()) - _reclaimable(group / "memory.stat")
+            figures.append(max(0, int(allowed) - taken))
     return min(figures, default=None)
 
 

@@ -20,7 +20,7 @@ from fewmask.io.atomic import writing
 from fewmask.io.header import AS_IS, Header, ReadOptions, parse_header
 from fewmask.io.memory import check_room
 from fewmask.io.same_grid import check_same_grid
-from fewmask.io.stream import Stream, about, check_regular, opened, sha256
+from fewmask.io.stream import Stream, about, check_regular, opened
 from fewmask.io.voxels import finite, native, whole
 from fewmask.version import __version__
 
@@ -34,7 +34,6 @@ __all__ = [
     "read_grid",
     "read_labels",
     "read_volume",
-    "sha256",
     "write_labels",
     "write_volume",
 ]
@@ -150,10 +149,7 @@ def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) ->
 
     `predicted`: a model drew it and can draw it again, see `is_prediction`.
     """
-    high = int(label_map.voxels.max())
-    stored = label_map.voxels.astype(
-        np.uint8 if high < 2**8 else np.uint16 if high < 2**16 else np.uint32
-    )
+    stored = label_map.voxels.astype(np.min_scalar_type(int(label_map.voxels.max())))
 
     def verify(temp: Path) -> None:
         back = read_labels(temp)
@@ -161,9 +157,8 @@ def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) ->
 
     with writing(path, verify=verify) as temp:
         array = label_map.grid.orientation.undo(stored)
-        _write(
-            temp, path, label_map.grid, array, 1.0, 0.0, _mark_of(array) if predicted else _MAKER
-        )
+        mark = _mark_of(array) if predicted else _MAKER
+        _write(temp, path, label_map.grid, array, 1.0, 0.0, mark)
 
 
 def write_volume(path: Path, volume: Volume) -> None:
@@ -171,24 +166,16 @@ def write_volume(path: Path, volume: Volume) -> None:
 
     def verify(temp: Path) -> None:
         back = read_volume(temp)
-        same = np.array_equal(back.voxels, volume.voxels) and np.allclose(
-            [back.slope, back.inter], [volume.slope, volume.inter]
-        )
+        same_scaling = np.allclose([back.slope, back.inter], [volume.slope, volume.inter])
+        same = same_scaling and np.array_equal(back.voxels, volume.voxels)
         _verify(path, volume.grid, back.grid, same)
 
     with writing(path, verify=verify) as temp:
-        _write(
-            temp,
-            path,
-            volume.grid,
-            volume.grid.orientation.undo(volume.voxels),
-            volume.slope,
-            volume.inter,
-        )
+        array = volume.grid.orientation.undo(volume.voxels)
+        _write(temp, path, volume.grid, array, volume.slope, volume.inter)
 
 
-# --- reading
-# --------------------------------------------------------------------------------
+# --- reading ---
 
 
 def _read_header(path: Path, options: ReadOptions) -> Header:
@@ -220,11 +207,8 @@ def _twins(path: Path) -> tuple[Path, Path]:
         return path, path
     kind = match["kind"].lower()
     twin = {"hdr": "img", "img": "hdr"}[kind]
-    candidates = [
-        path.with_name(f"{match['stem']}.{name}{gz}")
-        for name in (twin, twin.upper())
-        for gz in ("", ".gz")
-    ]
+    endings = (twin, f"{twin}.gz", twin.upper(), f"{twin.upper()}.gz")
+    candidates = [path.with_name(f"{match['stem']}.{ending}") for ending in endings]
     found = next((candidate for candidate in candidates if candidate.exists()), None)
     if found is None:
         with about(path):
@@ -257,17 +241,20 @@ def _header_from(stream: Stream, path: Path, options: ReadOptions) -> Header:
 def _check_size(header: Header, stream: Stream) -> None:
     """Refuse from the header, before any allocation, what the file cannot hold."""
     wanted = header.offset + header.data_bytes
-    if wanted > stream.largest:
-        beyond = header.offset > stream.largest
-        raise BadScan(
-            f"header declares {wanted} bytes ({wanted / 1e9:.3g} GB), the file holds "
-            f"{stream.file_size}",
-            where=f"field vox_offset is {header.offset}, beyond the end of the file"
-            if beyond
-            else (),
-            fix="copy it again from its source, and compare size or hash with the original",
-            code="N14" if beyond else "N11" if wanted > 2**30 else "N02",
-        )
+    if wanted <= stream.largest:
+        return
+    code = "N11" if wanted > 2**30 else "N02"
+    where: tuple[str, ...] = ()
+    if header.offset > stream.largest:
+        code = "N14"
+        where = (f"field vox_offset is {header.offset}, beyond the end of the file",)
+    raise BadScan(
+        f"header declares {wanted} bytes ({wanted / 1e9:.3g} GB), the file holds "
+        f"{stream.file_size}",
+        where=where,
+        fix="copy it again from its source, and compare size or hash with the original",
+        code=code,
+    )
 
 
 def _voxels(stream: Stream, header: Header) -> Shaped[np.ndarray, "i j k"]:
@@ -300,8 +287,7 @@ def _voxels(stream: Stream, header: Header) -> Shaped[np.ndarray, "i j k"]:
     return array
 
 
-# --- writing
-# --------------------------------------------------------------------------------
+# --- writing ---
 
 
 def _write(
@@ -326,9 +312,7 @@ def _write(
             file.writelines(_pieces(head, array))
             return
         # No name and no time in the gzip header: the same mask gives the same bytes.
-        with gzip.GzipFile(
-            filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0
-        ) as packed:
+        with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as packed:
             packed.writelines(_pieces(head, array))
 
 
@@ -382,9 +366,8 @@ def _add_qform(header: np.ndarray, grid: Grid) -> None:
     if np.abs(directions.T @ directions - np.eye(3)).max() > 1e-6:
         return
     quaternion = mat2quat(directions)
-    recovered = math.sqrt(
-        max(0.0, 1.0 - float(np.square(quaternion[1:].astype(np.float32), dtype=float).sum()))
-    )
+    stored = quaternion[1:].astype(np.float32)
+    recovered = math.sqrt(max(0.0, 1.0 - float(np.square(stored, dtype=float).sum())))
     if abs(recovered - quaternion[0]) > 1e-5:
         return
     header["pixdim"][0] = turn
@@ -395,11 +378,8 @@ def _add_qform(header: np.ndarray, grid: Grid) -> None:
 
 def _verify(path: Path, grid: Grid, back: Grid, same_voxels: bool) -> None:
     limit = 1e-6 * max(1.0, float(np.abs(grid.affine).max()))
-    if (
-        not same_voxels
-        or back.shape != grid.shape
-        or np.abs(back.affine - grid.affine).max() > limit
-    ):
+    moved = np.abs(back.affine - grid.affine).max() > limit
+    if not same_voxels or back.shape != grid.shape or moved:
         raise NoRoom(
             f"{path.name} does not read back as written",
             where=f"file  {path}",

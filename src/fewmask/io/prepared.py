@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from fewmask.core.budget import Budget, Split
+from fewmask.core.budget import Budget, Split, draw_slices, draw_volumes
 from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset
 from fewmask.core.recipe import Recipe
@@ -71,6 +71,10 @@ class CaseRow:
         return BURNED_IN in self.notes
 
 
+_HASHED = ("voxels_sha256", "labels_sha256", "spacing_mm", "percentiles", "complete")
+"""Of a case, what training depends on."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """An opened prepared dataset."""
@@ -95,7 +99,7 @@ class Prepared:
             raise BadDataset(
                 "not a prepared dataset (or not finished): there is no dataset.json",
                 where=str(folder),
-                fix=f"fewmask prepare DATA --out {folder} --label liver=6",
+                fix=f"make it with `fewmask prepare` and `out={folder}`",
                 code="F13",
             )
         record = read_json(manifest, kind=BadDataset, max_bytes=256 * 2**20)
@@ -141,13 +145,7 @@ class Prepared:
         """
         record = {
             "cases": {
-                case: [
-                    row.voxels_sha256,
-                    row.labels_sha256,
-                    row.spacing_mm,
-                    row.percentiles,
-                    row.complete,
-                ]
+                case: [getattr(row, name) for name in _HASHED]
                 for case, row in sorted(self.cases.items())
             },
             "recipe": self.recipe.as_dict(),
@@ -160,37 +158,54 @@ class Prepared:
 
     def bounds(self, case: str) -> tuple[float, float]:
         """Intensities that the recipe maps to 0 and 1 in this case."""
-        return (
-            self.recipe.window_hu if self.recipe.modality == "ct" else self.cases[case].percentiles
-        )
+        if self.recipe.modality == "ct":
+            return self.recipe.window_hu
+        return self.cases[case].percentiles
 
     @property
     def patients(self) -> dict[str, str]:
         """Case -> patient."""
         return {case: row.patient for case, row in self.cases.items()}
 
+    def draw_budget(
+        self, slices: int | None, volumes: int, draw: int, in_order: bool = False
+    ) -> Budget:
+        """The masks of the training part that may be seen: `slices` outlined slices if given, else
+        `volumes` whole masks.
+        """
+        candidates = self.candidates(self.split.train)
+        if slices is not None:
+            return draw_slices(candidates, self.patients, slices, draw)
+        complete = [
+            case for case in self.split.train if self.cases[case].complete and candidates[case]
+        ]
+        return draw_volumes(complete, self.patients, volumes, draw, in_order)
+
     def candidates(self, cases: Iterable[str]) -> dict[str, list[int]]:
         """Per case the reviewed slices with any structure in them after placing: what a budget of
         slices is drawn from.
         """
-        used = {case: set(self.recipe.slices(self.cases[case].shape[0])) for case in cases}
-        found = {
-            case: {d for slices in self.cases[case].present.values() for d in slices}
-            for case in used
-        }
-        return {case: sorted(found[case] & used[case]) for case in used}
+        candidates: dict[str, list[int]] = {}
+        for case in cases:
+            row = self.cases[case]
+            filled = set().union(*row.present.values())
+            used = self.recipe.slices(row.shape[0])
+            candidates[case] = sorted(filled.intersection(used))
+        return candidates
 
     def tag(self, case: str, d: int) -> list[int]:
         """Per class 1 if the tags say it is in slice d, 0 if they say it is not, -1 if
         nobody said.
         """
-        said = self.tags.get(case, {})
-        return [
-            -1
-            if name not in said
-            else int((span := said[name]) is not None and span[0] <= d <= span[1])
-            for name in self.classes
-        ]
+        spans = self.tags.get(case, {})
+        tags = []
+        for name in self.classes:
+            span = spans.get(name)
+            if name not in spans:
+                tags.append(-1)
+            else:
+                tags.append(int(span is not None and span[0] <= d <= span[1]))
+        return tags
 
 
 def write_manifest(
@@ -215,34 +230,32 @@ def write_manifest(
 
 def write_tags(path: Path, tags: Tags) -> None:
     """Write tags.csv (slice numbers are d, counted from the feet)."""
-    rows = [
-        {
-            "case": case,
-            "class": name,
-            "first_slice": span[0] if span else None,
-            "last_slice": span[1] if span else None,
-        }
-        for case, said in sorted(tags.items())
-        for name, span in said.items()
-    ]
+    rows: list[dict[str, object]] = []
+    for case, spans in sorted(tags.items()):
+        for name, span in spans.items():
+            first, last = span or (None, None)
+            rows.append({"case": case, "class": name, "first_slice": first, "last_slice": last})
     write_csv(path, TAG_COLUMNS, rows)
 
 
 def write_reviewed(path: Path, reviewed: Mapping[str, Iterable[int]]) -> None:
     """Write reviewed.csv as ranges of d."""
-    rows = [
-        {"case": case, "first_slice": first, "last_slice": last}
-        for case, slices in sorted(reviewed.items())
-        for first, last in ranges(slices)
-    ]
+    rows: list[dict[str, object]] = []
+    for case, slices in sorted(reviewed.items()):
+        for first, last in ranges(slices):
+            rows.append({"case": case, "first_slice": first, "last_slice": last})
     write_csv(path, REVIEWED_COLUMNS, rows)
 
 
 def ranges(slices: Iterable[int]) -> list[tuple[int, int]]:
-    """Runs of consecutive numbers: 1 2 3 7 -> (1, 3) (7, 7)."""
+    """Runs of consecutive numbers, each as its first and last: 1 2 3 7 -> (1, 3) (7, 7)."""
     runs: list[tuple[int, int]] = []
     for d in sorted(slices):
-        runs[-1:] = [(runs[-1][0], d)] if runs and d == runs[-1][1] + 1 else [*runs[-1:], (d, d)]
+        # The next number of the last run moves that run's end; any other begins a run of its own.
+        if runs and d == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], d)
+        else:
+            runs.append((d, d))
     return runs
 
 
@@ -263,16 +276,13 @@ def read_budget(path: Path) -> Budget:
 
 def write_budget(path: Path, budget: Budget) -> None:
     """Write a budget file."""
-    slices = [list(pair) for pair in budget.slices]
-    write_toml(
-        path,
-        {
-            "kind": budget.kind,
-            "draw": budget.draw,
-            "slices": slices,
-            "volumes": list(budget.volumes),
-        },
-    )
+    record = {
+        "kind": budget.kind,
+        "draw": budget.draw,
+        "slices": [list(pair) for pair in budget.slices],
+        "volumes": list(budget.volumes),
+    }
+    write_toml(path, record)
 
 
 def _read_tags(path: Path, cases: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Tags:

@@ -4,20 +4,27 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadCheckpoint, BadConfig, BadDataset
-from fewmask.io.nifti import sha256
+from fewmask.core.run_record import RunRecord
 from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget, write_split
+from fewmask.io.stream import sha256
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, write_json
-from fewmask.io.weights import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:
+    # Tables and reports open run folders too, and torch takes seconds to import.
+    Tensor = Any
 
 PRECISIONS = {False: "float32", True: "bfloat16"}
 """What a run was computed in, by its `bf16`."""
+CONFIDENCE = "confidence.csv"
+"""In a folder of pseudo-labels inside a run; written last, so that a folder with it is whole."""
+CONFIDENCE_COLUMNS = ("case", "confidence", "labelled")
 _STATE = re.compile(r"state-(\d{8})\.json")
 _KEPT = 2
 _LEFT_BY_CREATE = {".fewmask.lock", "recipe.json", "split.toml", "budget.toml", "environment.json"}
@@ -38,16 +45,28 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class States:
-    """Saved states in a folder: the last two are kept, and a state counts once its
-    record is there.
+    """A folder of a training: its saved states and its losses.
+
+    The last two states are kept, and a state counts once its record is there.
     """
 
     path: Path
+
+    @property
+    def losses(self) -> Path:
+        """Losses by step."""
+        return self.path / "losses.csv"
+
+    def read_environment(self) -> dict[str, Any]:
+        """Versions, device, threads of the training."""
+        return read_json(self.path / "environment.json", kind=BadCheckpoint)
 
     def save(self, step: int, tensors: Mapping[str, Tensor], before_done: Any = None) -> None:
         """Save a state: tensors, then the record that makes it count; older ones but the last two
         are removed.
         """
+        from fewmask.io.weights import save_tensors
+
         stem = f"state-{step:08d}"
         digest = save_tensors(self.path / f"{stem}.safetensors", tensors)
         if before_done is not None:
@@ -63,6 +82,8 @@ class States:
         """The newest state that checks out; a bad one is passed over and named. None if there is
         none.
         """
+        from fewmask.io.weights import load_tensors
+
         skipped: list[str] = []
         steps = self._steps()
         for step in steps:
@@ -83,10 +104,22 @@ class States:
             raise BadCheckpoint(
                 "no saved state of this run checks out",
                 where=[str(self.path), *skipped],
-                fix="start again in a new --out",
+                fix="start again in another folder with `out`",
                 code="W05",
             )
         return None
+
+    def write_losses(self, names: list[str], rows: list[dict[str, str]]) -> None:
+        """The whole table of losses, one row per logged step."""
+        write_csv(self.losses, ["step", *names], rows)
+
+    def read_losses(self, before: int) -> list[dict[str, str]]:
+        """Rows of steps before `before`."""
+        return (
+            [row for row in read_csv(self.losses, ["step"]) if int(row["step"]) < before]
+            if self.losses.exists()
+            else []
+        )
 
     def _steps(self) -> list[int]:
         """Steps with a record, newest first."""
@@ -98,7 +131,7 @@ class States:
 
 @dataclass(frozen=True)
 class RunFolder(States):
-    """Names of the files in a run folder (see conventions); opening checks that it is one."""
+    """Files of a run folder (docs/design.md, "Files"); opening checks that it is one."""
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -107,7 +140,7 @@ class RunFolder(States):
             raise BadCheckpoint(
                 "not a run folder: there is no config.json",
                 where=str(path),
-                fix="give the folder of --out of `fewmask train`",
+                fix="give the folder that `fewmask train` wrote (its `out`)",
                 code="W06",
             )
         return cls(path)
@@ -123,11 +156,6 @@ class RunFolder(States):
         return self.path / "weights.safetensors"
 
     @property
-    def losses(self) -> Path:
-        """Losses by step."""
-        return self.path / "losses.csv"
-
-    @property
     def predictions(self) -> Path:
         """Masks of this run."""
         return self.path / "predictions"
@@ -139,14 +167,14 @@ class RunFolder(States):
 
     def create(
         self,
-        config: Mapping[str, Any],
+        record: RunRecord,
         recipe: Mapping[str, Any],
         split: Split,
         budget: Budget,
         environment: Mapping[str, Any],
         beside: Collection[str] = (),
     ) -> None:
-        """Write what the run is made of, config last: a folder without config.json was never
+        """Write what the run is made of, its record last: a folder without config.json was never
         started.
 
         `beside` names what else may be there (folders of earlier stages).
@@ -157,7 +185,7 @@ class RunFolder(States):
                 "the run folder holds other files",
                 where=str(self.path),
                 did="nothing was written",
-                fix="choose another --out",
+                fix="choose another folder with `out`",
                 code="F11",
             )
         self.path.mkdir(parents=True, exist_ok=True)
@@ -165,11 +193,12 @@ class RunFolder(States):
         write_split(self.path / "split.toml", split)
         write_budget(self.path / "budget.toml", budget)
         write_json(self.path / "environment.json", environment)
-        write_json(self.path / "config.json", config)
+        write_json(self.path / "config.json", record.as_dict())
 
-    def read_config(self) -> dict[str, Any]:
-        """The merged config."""
-        return read_json(self.path / "config.json", kind=BadCheckpoint)
+    def read_record(self) -> RunRecord:
+        """Everything the run depends on. Raises `BadCheckpoint` if config.json cannot be read."""
+        path = self.path / "config.json"
+        return RunRecord.from_dict(read_json(path, kind=BadCheckpoint), str(path))
 
     def open_prepared(self) -> Prepared:
         """The data that the run learned from.
@@ -179,9 +208,9 @@ class RunFolder(States):
         More scans, tags and outlines may have come. Raises `BadCheckpoint` for a run of an earlier
         version (W06).
         """
-        config = self.read_config()
-        prepared = Prepared.open(Path(config["prepared"]))
-        if "scans" not in config:
+        record = self.read_record()
+        prepared = Prepared.open(Path(record.prepared))
+        if record.scans is None:
             raise BadCheckpoint(
                 "the run was made by an earlier version, which did not note what data it "
                 "learned from",
@@ -194,16 +223,17 @@ class RunFolder(States):
         kept_aside = {*split.val, *split.test}
         other = [
             case
-            for case, digest in config["scans"].items()
+            for case, digest in record.scans.items()
             if known.get(case, None if case in kept_aside else digest) != digest
         ]
-        if prepared.options["labels"] == config["labels"] and not other:
+        labels = prepared.options["labels"]
+        if labels == record.labels and not other:
             return prepared
         raise BadDataset(
             "the prepared data is not what this run learned from",
             where=[
                 str(prepared.folder),
-                f"labels {prepared.options['labels']}, the run's {config['labels']}",
+                f"labels {labels}, the run's {record.labels}",
                 *(f"{case}: {'another scan' if case in known else 'gone'}" for case in other[:10]),
             ],
             did="nothing was scored or shown",
@@ -218,10 +248,6 @@ class RunFolder(States):
         """The recipe's plain data."""
         return read_json(self.path / "recipe.json", kind=BadCheckpoint)
 
-    def read_environment(self) -> dict[str, Any]:
-        """Versions, device, threads of the run."""
-        return read_json(self.path / "environment.json", kind=BadCheckpoint)
-
     def read_budget(self) -> Budget:
         """The budget."""
         return read_budget(self.path / "budget.toml")
@@ -229,15 +255,3 @@ class RunFolder(States):
     def read_split(self) -> Split:
         """The split."""
         return read_split(self.path / "split.toml")
-
-    def write_losses(self, names: list[str], rows: list[dict[str, str]]) -> None:
-        """The whole table of losses, one row per logged step."""
-        write_csv(self.losses, ["step", *names], rows)
-
-    def read_losses(self, before: int) -> list[dict[str, str]]:
-        """Rows of steps before `before`."""
-        return (
-            [row for row in read_csv(self.losses, ["step"]) if int(row["step"]) < before]
-            if self.losses.exists()
-            else []
-        )

@@ -16,20 +16,20 @@ def check_same_grid(scan: Grid, mask: Grid, scan_path: Path, mask_path: Path) ->
 
     Returns a note where corners differ by more than 0.01 voxel.
     """
-    lines = (f"scan  {scan_path}   {_describe(scan)}", f"mask  {mask_path}   {_describe(mask)}")
+    lines: tuple[str, ...] = (
+        f"scan  {scan_path}   {_describe(scan)}",
+        f"mask  {mask_path}   {_describe(mask)}",
+    )
     fix = (
-        "look at both; if they fit only when headers are ignored: fewmask check DATA --copy-header "
-        "CASE --out DIR"
+        "look at both; if they fit only when headers are ignored, write a copy of the mask "
+        "with the scan's header: `fewmask check` with `copy_header=CASE` and `out=DIR`"
     )
     if scan.shape != mask.shape:
-        permuted = sorted(scan.shape) == sorted(mask.shape)
-        more = (
-            (f"the mask's axes are the scan's in the order {_permutation(scan.shape, mask.shape)}",)
-            if permuted
-            else ()
-        )
+        if sorted(scan.shape) == sorted(mask.shape):
+            order = _permutation(scan.shape, mask.shape)
+            lines = (*lines, f"the mask's axes are the scan's in the order {order}")
         fix = "save the mask again on the grid of this scan (is it the mask of another scan?)"
-        raise BadScan("scan and mask differ in shape", where=(*lines, *more), fix=fix, code="M01")
+        raise BadScan("scan and mask differ in shape", where=lines, fix=fix, code="M01")
     apart = scan.distance_voxels(mask)
     ratio = np.abs(np.array(mask.spacing_mm) / np.array(scan.spacing_mm) - 1).max()
     if ratio > 0.01 or (apart > 0.5 and ratio > 1e-3):
@@ -48,35 +48,22 @@ def _describe(grid: Grid) -> str:
 
 
 def _permutation(shape: Sequence[int], other: Sequence[int]) -> str:
-    order = next(
-        p for p in itertools.permutations(range(3)) if tuple(shape[a] for a in p) == tuple(other)
-    )
-    return ", ".join("ijk"[a] for a in order)
+    orders = itertools.permutations(range(3))
+    order = next(order for order in orders if [shape[axis] for axis in order] == list(other))
+    return ", ".join("ijk"[axis] for axis in order)
 
 
 def _sign_flip(scan: Grid, mask: Grid) -> str:
     """Name what tools that ignore or translate headers do: origins that differ only in signs, axes
     that run backwards.
     """
-    ours, theirs = scan.affine[:3, 3], mask.affine[:3, 3]
-    flipped = [
-        axis
-        for axis, a, b in zip("xyz", ours, theirs, strict=True)
-        if abs(a - b) > 1e-3 and abs(a + b) < 1e-3
-    ]
-    others = [
-        axis
-        for axis, a, b in zip("xyz", ours, theirs, strict=True)
-        if abs(a - b) > 1e-3 and axis not in flipped
-    ]
+    flipped: list[str] = []
+    others: list[str] = []
+    for axis, a, b in zip("xyz", scan.affine[:3, 3], mask.affine[:3, 3], strict=True):
+        if abs(a - b) > 1e-3:
+            (flipped if abs(a + b) < 1e-3 else others).append(axis)
     if flipped and not others:
-        return (
-            f"; of the origin only the sign of {' and '.join(flipped)} differs: did a tool ignore "
-            "the header?"
-        )
-    turned = [a for a in range(3) if scan.affine[:3, a] @ mask.affine[:3, a] < 0]
-    return (
-        f"; axis {' and '.join('ijk'[a] for a in turned)} of the mask runs backwards"
-        if turned
-        else ""
-    )
+        axes = " and ".join(flipped)
+        return f"; of the origin only the sign of {axes} differs: did a tool ignore the header?"
+    backwards = ["ijk"[a] for a in range(3) if scan.affine[:3, a] @ mask.affine[:3, a] < 0]
+    return f"; axis {' and '.join(backwards)} of the mask runs backwards" if backwards else ""

@@ -66,9 +66,8 @@ def export_samix(
                     code="M01",
                 )
             group = file.create_group(f"Slice{count - 1}")
-            group.create_dataset(
-                "Slice", data=_normalise(image), fletcher32=True, chunks=image.shape
-            )
+            grey = _normalise(image)
+            group.create_dataset("Slice", data=grey, fletcher32=True, chunks=image.shape)
             group.create_dataset("Segmentation", data=mask, fletcher32=True, chunks=mask.shape)
             group.attrs["ImageLabel"] = np.int64(mask.any())
         if not count:
@@ -125,19 +124,18 @@ def _normalise(image: Num[np.ndarray, "h w"]) -> Float16[np.ndarray, "h w"]:
     """Exactly as the script does it: cast to float16 first, then shift and divide in float16."""
     if not np.isfinite(image).all():
         raise BadDataset("image holds values that are not finite", code="N31")
-    result: Float16[np.ndarray, "h w"] = (
-        (np.clip(image, *WINDOW_HU).astype(np.float16) + _LOW) / _SPAN
-    ).astype(np.float16)
+    windowed = np.clip(image, *WINDOW_HU).astype(np.float16)
+    result: Float16[np.ndarray, "h w"] = ((windowed + _LOW) / _SPAN).astype(np.float16)
     return result
 
 
 def _groups(file: h5py.File) -> dict[int, h5py.Group]:
-    found = {
-        int(name[1]): file[name[0]]
-        for key in file
-        if (name := re.fullmatch(r"Slice(\d{1,6})", key))
-    }
-    return {number: group for number, group in found.items() if isinstance(group, h5py.Group)}
+    groups: dict[int, h5py.Group] = {}
+    for key in file:
+        name = re.fullmatch(r"Slice(\d{1,6})", key)
+        if name and isinstance(file[key], h5py.Group):
+            groups[int(name[1])] = file[key]
+    return groups
 
 
 def _missing(path: Path, groups: dict[int, h5py.Group]) -> list[FewmaskError]:
@@ -154,34 +152,21 @@ def _read_slice(
     for part, dataset in zip(("Slice", "Segmentation"), parts, strict=True):
         if not isinstance(dataset, h5py.Dataset):
             raise _problem(path, name, f"{part} is missing")
-        if (
-            dataset.ndim != 2
-            or not 0 < max(dataset.shape) <= _MAX_SIDE
-            or dataset.shape != (shape or parts[0].shape)
-        ):
-            raise _problem(
-                path, name, f"{part} has shape {dataset.shape}, not that of the other slices"
-            )
+        usable = dataset.ndim == 2 and 0 < max(dataset.shape) <= _MAX_SIDE
+        if not usable or dataset.shape != (shape or parts[0].shape):
+            what = f"{part} has shape {dataset.shape}, not that of the other slices"
+            raise _problem(path, name, what)
     try:
         image, mask = (dataset[()] for dataset in parts)
     except OSError as error:
-        raise _problem(
-            path, name, f"is damaged ({type(error).__name__}: checksum or filter)", code="H02"
-        ) from error
-    if (
-        image.dtype.kind != "f"
-        or not np.isfinite(image).all()
-        or image.min() < 0
-        or image.max() > 1
-    ):
+        what = f"is damaged ({type(error).__name__}: checksum or filter)"
+        raise _problem(path, name, what, code="H02") from error
+    grey = image.dtype.kind == "f" and np.isfinite(image).all()
+    if not grey or image.min() < 0 or image.max() > 1:
         raise _problem(path, name, "image is not normalised to 0..1")
     whole = np.rint(mask)
-    if (
-        mask.dtype.kind not in "iuf"
-        or not np.array_equal(whole, mask)
-        or whole.min() < 0
-        or whole.max() > 255
-    ):
+    exact = mask.dtype.kind in "iuf" and np.array_equal(whole, mask)
+    if not exact or whole.min() < 0 or whole.max() > 255:
         raise _problem(path, name, "mask values are not whole numbers from 0 to 255", code="M06")
     return image.astype(np.float32) * np.float32(_SPAN) - np.float32(_LOW), whole.astype(np.uint8)
 
@@ -190,39 +175,27 @@ def _image_label(group: h5py.Group) -> int:
     """The attribute, on the group or on one of its two datasets; -1 if it is nowhere or no single 0
     or 1.
     """
-    for place in (group, group["Slice"], group["Segmentation"]):
-        if "ImageLabel" in place.attrs:
-            value = np.asarray(place.attrs["ImageLabel"])
-            return (
-                int(value.item())
-                if value.size == 1 and value.dtype.kind in "iufb" and value.item() in (0, 1)
-                else -1
-            )
+    for item in (group, group["Slice"], group["Segmentation"]):
+        if "ImageLabel" in item.attrs:
+            value = np.asarray(item.attrs["ImageLabel"])
+            single = value.size == 1 and value.dtype.kind in "iufb"
+            return int(value.item()) if single and value.item() in (0, 1) else -1
     return -1
 
 
 def _disagreement(
     path: Path, group: h5py.Group, label: int, mask: UInt8[np.ndarray, "h w"]
 ) -> list[FewmaskError]:
-    name, there = group.name.strip("/"), bool(mask.any())
+    name, filled = group.name.strip("/"), bool(mask.any())
     if label < 0:
-        return [
-            _problem(
-                path, name, "ImageLabel is missing or neither 0 nor 1", "it was read as unknown"
-            )
-        ]
-    if label == there:
+        what = "ImageLabel is missing or neither 0 nor 1"
+        return [_problem(path, name, what, "it was read as unknown")]
+    if label == filled:
         return []
     # A structure of a few pixels may vanish when the mask is resized; the script took its label
     # before that (M13).
-    return [
-        _problem(
-            path,
-            name,
-            f"ImageLabel is {label}, but the mask is {'not ' * there}empty",
-            "both were read as they are",
-        )
-    ]
+    what = f"ImageLabel is {label}, but the mask is {'not empty' if filled else 'empty'}"
+    return [_problem(path, name, what, "both were read as they are")]
 
 
 def _problem(

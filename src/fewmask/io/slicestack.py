@@ -66,23 +66,14 @@ class Stack:
     ) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
         column, row = self.orientation[:3], self.orientation[3:]
         lengths = np.linalg.norm([column, row], axis=1)
-        if (
-            not np.isfinite(self.orientation).all()
-            or abs(lengths - 1).max() > 1e-2
-            or abs(float(column @ row)) > 1e-2
-        ):
-            raise _refuse(
-                "image orientation is not two perpendicular unit vectors",
-                f"{self.orientation.tolist()}",
-                "N19",
-            )
-        if (
-            not all(math.isfinite(mm) and 0.01 <= mm <= 100 for mm in self.spacing_mm)
-            or not np.isfinite(self.positions).all()
-        ):
-            raise _refuse(
-                "pixel spacing or position is not usable", f"spacing {self.spacing_mm} mm", "N16"
-            )
+        finite = np.isfinite(self.orientation).all()
+        if not finite or abs(lengths - 1).max() > 1e-2 or abs(float(column @ row)) > 1e-2:
+            what = "image orientation is not two perpendicular unit vectors"
+            raise _refuse(what, f"{self.orientation.tolist()}", "N19")
+        plausible = all(math.isfinite(mm) and 0.01 <= mm <= 100 for mm in self.spacing_mm)
+        if not plausible or not np.isfinite(self.positions).all():
+            what = "pixel spacing or position is not usable"
+            raise _refuse(what, f"spacing {self.spacing_mm} mm", "N16")
         return column, row, np.cross(column, row)
 
     def _without_duplicates(
@@ -91,7 +82,8 @@ class Stack:
         steps = np.diff(along[order])
         doubles = [n for n, step in enumerate(steps) if step < 10 * _SAME_MM]
         if keep_first or not doubles:
-            return [n for place, n in enumerate(order) if place - 1 not in doubles]
+            # Number n doubles its successor in `order`, which is the one that goes.
+            return [n for rank, n in enumerate(order) if rank - 1 not in doubles]
         n = doubles[0]
         lines = [
             f"{self.names[order[n]]} and {self.names[order[n + 1]]} are both at "
@@ -105,7 +97,7 @@ class Stack:
             f"{len(doubles)} slices stand where another one is",
             lines,
             "D02",
-            "remove the copies, or keep the first of each with --keep first",
+            "remove the copies, or keep the first of each with `keep_first=True`",
         )
 
     def _step(

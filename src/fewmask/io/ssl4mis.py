@@ -14,7 +14,7 @@ from fewmask.io.hdf5 import open_guarded
 from fewmask.io.text import read_text
 
 LEFT_ATRIUM = "mri_norm2.h5"
-"""File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (spec CFR, section 9)."""
+"""File name of the left-atrium set (UA-MT): one folder per scan, 0.625 mm (R18)."""
 LEFT_ATRIUM_MM = 0.625
 Order = Literal["whd", "dhw"]
 """Which axis is which: slices last (left atrium) or first (ACDC). The files do not say it."""
@@ -69,22 +69,19 @@ def _list_of(part: str, folder: Path) -> Path | None:
     """`PART.list` (left atrium, ACDC) or `PART.txt` (BraTS); the folder's own goes before that of
     the folder above.
     """
-    for place in (folder, folder.parent):
-        there = [
-            place / f"{part}{ending}"
-            for ending in _ENDINGS
-            if (place / f"{part}{ending}").is_file()
-        ]
-        if len(there) > 1:
+    for parent in (folder, folder.parent):
+        candidates = [parent / f"{part}{ending}" for ending in _ENDINGS]
+        lists = [path for path in candidates if path.is_file()]
+        if len(lists) > 1:
             raise BadDataset(
-                f"{there[0].name} and {there[1].name} both say which scans are for {part}",
-                where=str(place),
+                f"{lists[0].name} and {lists[1].name} both say which scans are for {part}",
+                where=str(parent),
                 did="nothing was written",
                 fix="keep the one that is meant",
                 code="S04",
             )
-        if there:
-            return there[0]
+        if lists:
+            return lists[0]
     return None
 
 
@@ -92,9 +89,8 @@ def read_list(path: Path) -> list[str]:
     """One case per line, with or without `.h5`; what follows a comma is not read, as in the
     literature's code.
     """
-    names = [
-        line.partition(",")[0].strip() for line in read_text(path, kind=BadDataset).splitlines()
-    ]
+    lines = read_text(path, kind=BadDataset).splitlines()
+    names = [line.partition(",")[0].strip() for line in lines]
     return [Path(name).stem if name.endswith(".h5") else name for name in names if name]
 
 

@@ -49,7 +49,7 @@ class Stream:
         """Fill `buffer` from the stream; returns how many bytes there were (fewer at the end)."""
         done = 0
         while done < len(buffer):
-            piece = self._some(min(CHUNK, len(buffer) - done))
+            piece = self._next(min(CHUNK, len(buffer) - done))
             if not piece:
                 break
             buffer[done : done + len(piece)] = piece
@@ -64,7 +64,7 @@ class Stream:
 
     def skip(self, count: int) -> None:
         """Read past `count` bytes."""
-        while count > 0 and (piece := self._some(min(CHUNK, count))):
+        while count > 0 and (piece := self._next(min(CHUNK, count))):
             count -= len(piece)
 
     def finish(self) -> int:
@@ -72,11 +72,11 @@ class Stream:
         up beyond 1 MiB.
         """
         found = 0
-        while found <= CHUNK and (piece := self._some(CHUNK)):
+        while found <= CHUNK and (piece := self._next(CHUNK)):
             found += len(piece)
         return found
 
-    def _some(self, limit: int) -> bytes:
+    def _next(self, limit: int) -> bytes:
         """1 to `limit` bytes, or none at the end."""
         if self._peeked:
             data, self._peeked = self._peeked[:limit], self._peeked[limit:]
@@ -132,16 +132,17 @@ def opened(path: Path) -> Iterator[Stream]:
             stream = Stream(file, before.st_size)
             yield stream
             after = os.fstat(file.fileno())
-        if (before.st_size, before.st_mtime_ns, before.st_ino) != (
-            after.st_size,
-            after.st_mtime_ns,
-            after.st_ino,
-        ):
+        if _identity(before) != _identity(after):
             raise BadScan(
                 "the file changed during reading",
                 fix="wait until the program that writes it is done",
                 code="N48",
             )
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file is written to or replaced."""
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 @contextmanager
@@ -177,11 +178,11 @@ def check_regular(path: Path) -> os.stat_result:
                 "symlink loop", fix="remove the link, or let it point to a file", code="N46"
             ) from error
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            dangling = path.is_symlink()
-            what = "dangling symlink: its target does not exist" if dangling else "no such file"
-            raise BadScan(
-                what, fix="remove or mend the link" if dangling else "check the path", code="N46"
-            ) from error
+            what, fix = "no such file", "check the path"
+            if path.is_symlink():
+                what = "dangling symlink: its target does not exist"
+                fix = "remove or mend the link"
+            raise BadScan(what, fix=fix, code="N46") from error
         if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
             raise BadScan("no file can have this name", fix="check the path", code="N45") from error
         raise

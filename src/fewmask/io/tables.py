@@ -127,7 +127,9 @@ def _check_header(
     missing = [name for name in columns if name not in header]
     if missing or len(set(header)) < len(header):
         what = f"lacks the column {missing[0]!r}" if missing else "names a column twice"
-        semicolons = len(header) == 1 and ";" in header[0]
+        fix = f"let the first line be: {','.join(columns)}"
+        if len(header) == 1 and ";" in header[0]:
+            fix = "separate the fields by commas, not semicolons"
         raise kind(
             f"{path.name} {what}",
             where=[
@@ -135,8 +137,6 @@ def _check_header(
                 f"has     {','.join(header) or 'nothing'}",
                 f"wanted  {','.join(columns)}",
             ],
-            fix="separate the fields by commas, not semicolons"
-            if semicolons
-            else f"let the first line be: {','.join(columns)}",
+            fix=fix,
             code="C03",
         )

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from fewmask.core.errors import BadConfig, FewmaskError, NoRoom
 from fewmask.io.atomic import write_text
 
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 64
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -109,60 +110,13 @@ def dump_toml(record: Mapping[str, Any]) -> str:
     """A table as TOML text; keys whose value is None are left out (TOML has no none).
     `tomllib.loads` is the inverse.
     """
-    return "\n".join(_table(record, ())).strip("\n") + "\n"
+    return tomli_w.dumps(_without_none(record), indent=2)
 
 
-def _table(record: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    plain = {
-        k: v
-        for k, v in record.items()
-        if v is not None and not isinstance(v, Mapping) and not _is_tables(v)
-    }
-    lines = [f"{_key(key)} = {_value(value)}" for key, value in plain.items()]
-    for key, value in record.items():
-        name = ".".join(map(_key, (*path, key)))
-        if isinstance(value, Mapping):
-            lines += ["", f"[{name}]", *_table(value, (*path, key))]
-        elif _is_tables(value):
-            for row in value:
-                lines += ["", f"[[{name}]]", *_table(row, (*path, key))]
-    return lines
-
-
-def _is_tables(value: Any) -> bool:
-    return (
-        isinstance(value, list | tuple)
-        and len(value) > 0
-        and all(isinstance(row, Mapping) for row in value)
-    )
-
-
-def _key(key: str) -> str:
-    return key if _BARE_KEY.fullmatch(key) else _value(key)
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # JSON leaves DEL unescaped, TOML forbids it.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, list | tuple):
-        inline = "[" + ", ".join(map(_value, value)) + "]"
-        return (
-            inline
-            if len(inline) <= 100
-            else "[\n" + "".join(f"  {_value(v)},\n" for v in value) + "]"
-        )
+def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return (
-            "{"
-            + ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
-            + "}"
-        )
-    raise TypeError(f"{type(value).__name__} cannot be written as TOML")
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return [_without_none(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 are whole numbers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -12,7 +12,11 @@ from fewmask.core.volume import Grid
 from fewmask.io.header import Header, ReadOptions
 
 MAX_NONFINITE = 0.001
-"""Share of NaN or Inf voxels that `--fix-nonfinite` may replace."""
+"""Share of NaN or Inf voxels that `fix_nonfinite` may replace."""
+_MAX_OFF = 1e-3
+"""How far from a whole number a label may be."""
+_SCALING_OFF = 1e-5
+"""Less than this is the rounding of the scaling itself."""
 
 
 def native(array: Shaped[np.ndarray, "i j k"], header: Header) -> Shaped[np.ndarray, "i j k"]:
@@ -50,17 +54,17 @@ def finite(
     mendable = share <= MAX_NONFINITE
     if not (mendable and options.fix_nonfinite):
         first = tuple(int(n) for n in np.argwhere(~good)[0])
+        fix = "export the image again"
+        if mendable:
+            fix = "replace them by the smallest value with `fix_nonfinite=True`"
         raise BadScan(
             f"{bad} voxels ({share:.3%}) are NaN or Inf, the first at (i, j, k) = {first}",
-            fix="replace them by the smallest value with --fix-nonfinite"
-            if mendable
-            else "export the image again",
+            fix=fix,
             code="N31",
         )
     background = array[good].min()
-    return np.where(good, array, background), (
-        f"N31: {bad} NaN or Inf voxels replaced by {background:g}",
-    )
+    note = f"N31: {bad} NaN or Inf voxels replaced by {background:g}"
+    return np.where(good, array, background), (note,)
 
 
 def whole(
@@ -69,63 +73,66 @@ def whole(
     """Labels in the smallest unsigned type, or `BadScan`. Numbers are looked at slice by slice: no
     second copy in float64.
     """
-    notes: tuple[str, ...] = ()
-    exact = array.dtype.kind != "f" and (header.slope, header.inter) == (1.0, 0.0)
-
-    def values(k: int) -> Shaped[np.ndarray, "i j"]:
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # what overflows becomes infinite, and is refused as such
-            return (
-                array[:, :, k]
-                if exact
-                else array[:, :, k].astype(np.float64) * header.slope + header.inter
-            )
-
-    def marked(test: Callable[[np.ndarray], np.ndarray]) -> Bool[np.ndarray, "i j k"]:
-        return np.stack([test(values(k)) for k in range(array.shape[2])], axis=2)
-
-    if not exact:
-        if not all(np.isfinite(values(k)).all() for k in range(array.shape[2])):
-            bad = marked(lambda one: ~np.isfinite(one))
-            raise _label_trouble(
-                "NaN or Inf", bad, header, "M09", "save the labels as whole numbers"
-            )
-        worst = max(float(_off(values(k)).max()) for k in range(array.shape[2]))
-        if worst > 1e-3:
-            fix = "resample label maps with nearest neighbour, not with interpolation"
-            some = next(
-                one[_off(one) > 1e-3].flat[0]
-                for k in range(array.shape[2])
-                if (_off(one := values(k)) > 1e-3).any()
-            )
-            bad = marked(lambda one: _off(one) > 1e-3)
-            raise _label_trouble(
-                f"values between labels, such as {some:g} (interpolated?)", bad, header, "M06", fix
-            )
-        if worst > 1e-5:  # less is the rounding of the scaling itself
-            count = sum(
-                int(np.count_nonzero(_off(values(k)) > 1e-5)) for k in range(array.shape[2])
-            )
-            notes = (f"M05: {count} values within 0.001 of a whole number were rounded",)
-    low = min(int(np.rint(values(k).min())) for k in range(array.shape[2]))
-    high = max(int(np.rint(values(k).max())) for k in range(array.shape[2]))
+    values = _Values(array, header)
+    notes = () if values.exact else _check_whole(values)
+    low = min(int(np.rint(plane.min())) for plane in values)
+    high = max(int(np.rint(plane.max())) for plane in values)
     if low < 0:
-        bad = marked(lambda one: np.rint(one) < 0)
-        raise _label_trouble(
-            f"negative labels, down to {low}",
-            bad,
-            header,
-            "M08",
-            "give every structure a positive number",
-        )
-    if high > np.iinfo(np.uint32).max:
-        bad = marked(lambda one: np.rint(one) > np.iinfo(np.uint32).max)
+        bad = values.where(lambda plane: np.rint(plane) < 0)
+        fix = "give every structure a positive number"
+        raise _label_trouble(f"negative labels, down to {low}", bad, header, "M08", fix)
+    largest = np.iinfo(np.uint32).max
+    if high > largest:
+        bad = values.where(lambda plane: np.rint(plane) > largest)
         raise _label_trouble(f"labels up to {high}", bad, header, "M08", "use smaller numbers")
     labels = np.empty(array.shape, np.min_scalar_type(high), order="F")
-    for k in range(array.shape[2]):
-        labels[:, :, k] = values(k) if exact else np.rint(values(k))
+    for k, plane in enumerate(values):
+        labels[:, :, k] = plane if values.exact else np.rint(plane)
     return labels, notes
+
+
+class _Values:
+    """A label map's scaled values, one plane (i, j) at a time."""
+
+    def __init__(self, array: Shaped[np.ndarray, "i j k"], header: Header) -> None:
+        self.header = header
+        self.exact = array.dtype.kind != "f" and (header.slope, header.inter) == (1.0, 0.0)
+        """Stored as whole numbers that mean themselves."""
+        self._array = array
+
+    def __iter__(self) -> Iterator[Shaped[np.ndarray, "i j"]]:
+        for k in range(self._array.shape[2]):
+            plane = self._array[:, :, k]
+            if self.exact:
+                yield plane
+                continue
+            # What overflows becomes infinite, and is refused as such.
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = plane.astype(np.float64) * self.header.slope + self.header.inter
+            yield scaled
+
+    def where(self, test: Callable[[np.ndarray], np.ndarray]) -> Bool[np.ndarray, "i j k"]:
+        """Voxels that a test finds, for a message."""
+        return np.stack([test(plane) for plane in self], axis=2)
+
+
+def _check_whole(values: _Values) -> tuple[str, ...]:
+    """Refuse NaN, Inf and values between labels; a note where rounding errors are mended."""
+    header = values.header
+    if not all(np.isfinite(plane).all() for plane in values):
+        bad = values.where(lambda plane: ~np.isfinite(plane))
+        raise _label_trouble("NaN or Inf", bad, header, "M09", "save the labels as whole numbers")
+    worst = max(float(_off(plane).max()) for plane in values)
+    if worst > _MAX_OFF:
+        bad = values.where(lambda plane: _off(plane) > _MAX_OFF)
+        first = next(off[0] for plane in values if (off := plane[_off(plane) > _MAX_OFF]).size)
+        what = f"values between labels, such as {first:g} (interpolated?)"
+        fix = "resample label maps with nearest neighbour, not with interpolation"
+        raise _label_trouble(what, bad, header, "M06", fix)
+    if worst > _SCALING_OFF:
+        count = sum(int(np.count_nonzero(_off(plane) > _SCALING_OFF)) for plane in values)
+        return (f"M05: {count} values within 0.001 of a whole number were rounded",)
+    return ()
 
 
 def _off(values: Shaped[np.ndarray, "i j"]) -> Float[np.ndarray, "i j"]:
@@ -140,7 +147,6 @@ def _label_trouble(
     axis = Grid(header.shape, header.affine).orientation.axes[0]
     slices = np.flatnonzero(bad.any(axis=tuple(a for a in range(3) if a != axis)))
     shown = ", ".join(map(str, slices[:5])) + (" ..." if len(slices) > 5 else "")
-    where = (
-        f"{int(np.count_nonzero(bad))} voxels, in slices {shown} (from 0, along axis {'ijk'[axis]})"
-    )
+    count = int(np.count_nonzero(bad))
+    where = f"{count} voxels, in slices {shown} (from 0, along axis {'ijk'[axis]})"
     return BadScan(f"label map holds {what}", where=where, fix=fix, code=code)

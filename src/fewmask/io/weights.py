@@ -20,30 +20,26 @@ from torch import Tensor, nn
 
 from fewmask.core.errors import BadCheckpoint
 from fewmask.io.atomic import writing
-from fewmask.io.nifti import sha256
+from fewmask.io.stream import sha256
 
 _MAX_HEADER = 16 * 2**20
 _MAX_RATIO = 4
 _UNREADABLE = (
-    *(
-        pickle.UnpicklingError,
-        struct.error,
-        zlib.error,
-        zipfile.BadZipFile,
-        ImportError,
-        AssertionError,
-        AttributeError,
-    ),
-    *(
-        ArithmeticError,
-        EOFError,
-        LookupError,
-        MemoryError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ),
+    pickle.UnpicklingError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    ImportError,
+    AssertionError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
 )
 """What the readers of a damaged archive or pickle raise."""
 
@@ -91,11 +87,11 @@ def load_into(module: nn.Module, path: Path, prefix: str = "") -> None:
     """Load weights strictly: a missing, extra or ill-shaped name, or a NaN, raises `BadCheckpoint`
     naming the first five.
     """
-    fit_into(
-        module,
-        {n.removeprefix(prefix): t for n, t in load_tensors(path).items() if n.startswith(prefix)},
-        path,
-    )
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in load_tensors(path).items():
+        if name.startswith(prefix):
+            tensors[name.removeprefix(prefix)] = tensor
+    fit_into(module, tensors, path)
 
 
 def fit_into(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -131,7 +127,7 @@ def check_fit(
         raise BadCheckpoint(
             f"weights do not fit ({len(problems)} differences)",
             where=[str(path), *problems[:5]],
-            fix="use the weights of this method and --encoder",
+            fix="use weights of this method and of this `encoder`",
             code="W04",
         )
 
@@ -147,23 +143,18 @@ def load_foreign(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise BadCheckpoint(
             "the file is not plain tensors, so it was not loaded: loading it could run code",
-            where=[
-                str(path),
-                str(error).splitlines()[0][:160] if str(error) else type(error).__name__,
-            ],
+            where=[str(path), reason],
             fix="ask its author for a safetensors file, or convert it in a throw-away container",
             code="W01",
         ) from error
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if (
-        not isinstance(content, dict)
-        or not content
-        or not all(isinstance(value, Tensor) for value in content.values())
-    ):
+    is_table = isinstance(content, dict) and bool(content)
+    if not is_table or not all(isinstance(value, Tensor) for value in content.values()):
         raise BadCheckpoint(
             "the file holds no table of tensors",
             where=str(path),

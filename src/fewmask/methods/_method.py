@@ -1,14 +1,20 @@
-"""The contract every method keeps (design, section 2)."""
+"""The contract every method keeps, in one place: what a method file declares, what its network
+can do, and what it may do besides (docs/design.md, "A method").
+"""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step
+from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.sam import Sam
+from fewmask.blocks.semi import SemiObjective
+from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Stage:
     share: float
     """Of the run's minutes."""
     init_from: str = ""
-    """Earlier stage whose weights it goes on from."""
+    """Earlier stage whose weights it continues from."""
     pseudo_labels_from: str = ""
     """Folder of pseudo-labels it learns from."""
     pseudo_labels_to: str = ""
@@ -37,32 +43,57 @@ class Stage:
     """Scans that have a label in this folder are not labelled again."""
 
 
+@dataclass(frozen=True)
+class MethodSpec:
+    """Everything the rest of the package knows of a method before it is built. A method file ends
+    with `METHOD = MethodSpec(...)`; a method from outside is registered by one.
+
+    Raises `TypeError` for a config that is no frozen dataclass with defaults, and for an
+    `inference_only` setting that it does not have.
+    """
+
+    config: type
+    """A frozen dataclass of settings (default = the paper's number, one sentence under each
+    field).
+    """
+    build: Callable[[Any, Task], "Method"] | None
+    """From config and task to a fresh, untrained method; None for a program that is not ours."""
+    stages: Callable[[Any], tuple[Stage, ...]] | None = None
+    """The trainings in order, of which the last is the run itself; None for a single one."""
+    inference_only: tuple[str, ...] = ()
+    """Settings that no weight depends on: runs that differ in nothing else are trained once in a
+    sweep.
+    """
+    objective: Callable[[Any, VNet, Task], SemiObjective] | None = None
+    """How a V-Net learns from unlabelled patches, for methods that `cfr` can take as its `term`."""
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is built."""
+        if not is_dataclass(self.config) or not self.config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            raise TypeError(f"{self.config.__name__} is no frozen dataclass")
+        unknown = set(self.inference_only) - {field.name for field in fields(self.config)}
+        if unknown:
+            raise TypeError(f"{self.config.__name__} has no setting {', '.join(sorted(unknown))}")
+
+    @property
+    def external(self) -> bool:
+        """Is it a program that is not ours, with no network to build?"""
+        return self.build is None
+
+
 class Method(nn.Module, ABC):
     """A network (or several) with its losses and its prediction. Abstract or final: nobody
-    subclasses a method.
+    subclasses a method. Parts come to the constructor ready-made.
 
-    A method file holds a frozen dataclass `Config` (default = the paper's number, one sentence
-    under each field) and `build(config, task) -> Method`. Parts come to the constructor ready-made.
+    What only some methods can do is a type of its own: `Promptable`, `PresenceAware`, `HasSam`.
     """
 
     batch_spec: BatchSpec
-    promptable: ClassVar[bool] = False
-    """True if the method has `segment(image, boxes)` for the oracle-box bound."""
-    neighbours: float = 0.0
-    """In log-odds, what every change between "holds it" and "does not" along a scan must be worth;
-    0: slices are judged alone.
-
-    Methods with it have `predict_present(image, present)`: `predict`, with what each image holds
-    given (b, k).
-    """
     note: str = ""
     """What a user should know before training starts."""
-    random_prefixes: tuple[str, ...] = ()
-    """Beginnings of the names of weights in `sam` that pretrained files do not have: they stay
-    random.
-    """
     renew_norms: bool = False
-    """After the last step, batch norms take their means and variances anew from all training scans.
+    """After the last step, batch norms compute their means and variances again from all
+    training scans.
     """
     clip_norm: float = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it."""
@@ -85,6 +116,45 @@ class Method(nn.Module, ABC):
 
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step, e.g. to move an EMA teacher."""
+
+
+@runtime_checkable
+class Promptable(Protocol):
+    """A method of slices that can be given boxes: it has an oracle-box bound."""
+
+    def segment(
+        self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]
+    ) -> Probabilities:
+        """`predict` with these boxes (x0, y0, x1, y1, pixel edges; NaN = no mask) instead of the
+        model's own.
+        """
+
+
+@runtime_checkable
+class PresenceAware(Protocol):
+    """A method of slices that judges which structures a slice holds, and can be overruled."""
+
+    neighbours: float
+    """In log-odds, what every change between "holds it" and "does not" along a scan must be worth;
+    0: slices are judged alone.
+    """
+
+    def predict_present(
+        self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
+    ) -> Probabilities:
+        """`predict`, with what each image holds given."""
+
+
+class HasSam:
+    """A method with a SAM: its weights can be pretrained, its embeddings kept while it is frozen,
+    its encoder run by OpenVINO. Inherit it: `class Mine(Method, HasSam)`.
+    """
+
+    sam: Sam
+    random_prefixes: tuple[str, ...] = ()
+    """Beginnings of the names of weights in `sam` that pretrained files do not have: they stay
+    random.
+    """
 
 
 def grouped(network: nn.Module, *apart: dict[str, Any]) -> list[dict[str, Any]]:

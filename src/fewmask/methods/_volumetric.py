@@ -1,9 +1,10 @@
-"""What the 3D methods share: a V-Net that learns from patches, with a term for the
+"""What the 3D methods share: a V-Net that learns from patches, with an objective for the
 unlabelled ones.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.semi import SemiObjective
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
 from fewmask.core.errors import BadConfig
-from fewmask.methods._method import Method, grouped
+from fewmask.methods._method import Method, MethodSpec, grouped
 
 _RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
 """Optimiser -> its learning rate and weight decay where none is said."""
@@ -29,9 +30,7 @@ given.
 
 @dataclass(frozen=True)
 class Patches:
-    """What scans are cut into; defaults are those of the left-atrium literature (spec CFR, sections
-    4 and 7).
-    """
+    """What scans are cut into; defaults are those of the left-atrium literature (R9)."""
 
     patch: tuple[int, int, int] = (80, 112, 112)
     """Voxels (d, h, w) of a patch; for a V-Net sides are multiples of 16."""
@@ -53,7 +52,7 @@ class Volumetric(Patches):
     """
 
     labelled: int = 2
-    """Labelled patches per step; one volume is enough, it is drawn again (decision 1)."""
+    """Labelled patches per step; one volume is enough, it is drawn again (R1)."""
     filters: int = 16
     """Channels of V-Net at full resolution."""
     dropout: float = 0.5
@@ -70,8 +69,8 @@ class Volumetric(Patches):
     ours, off = the literature.
     """
     renew_norms: bool = False
-    """After training, take the means and variances of batch norms anew from all training scans; for
-    `norm=batch`, ours.
+    """After training, compute the means and variances of batch norms again from all training
+    scans; for `norm=batch`, ours.
     """
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW with a warm-up and a cosine (ours), or SGD with momentum 0.9 and two drops to a tenth
@@ -93,15 +92,15 @@ class Volumetric(Patches):
 
 
 @dataclass(frozen=True)
-class SemiSupervised(Volumetric):
-    """The same with unlabelled patches."""
+class WithUnlabelled:
+    """Of a method with unlabelled patches; inherited together with `Volumetric`."""
 
     unlabelled: int = 2
     """Unlabelled patches per step."""
 
 
 @dataclass(frozen=True)
-class TwoHalves(SemiSupervised):
+class JointPass:
     """Of a method that shows the student labelled and unlabelled patches as they are, neither
     pasted nor mixed.
     """
@@ -114,6 +113,18 @@ class TwoHalves(SemiSupervised):
     """
 
 
+def volumetric_method(
+    config: type[Volumetric], objective: Callable[[Any, VNet, Task], SemiObjective]
+) -> MethodSpec:
+    """The spec of a V-Net with this objective, which `cfr` can take too."""
+
+    def build(config: Any, task: Task) -> VolumetricNet:
+        student = build_vnet(config, task)
+        return VolumetricNet(student, objective(config, student, task), config)
+
+    return MethodSpec(config, build, objective=objective)
+
+
 def build_vnet(config: Volumetric, task: Task) -> VNet:
     """A fresh student. Raises `BadConfig` as `check_vnet` does."""
     check_vnet(config)
@@ -124,20 +135,20 @@ def check_patches(config: Patches, prefix: str = "") -> None:
     """Raise `BadConfig` if patches (d, h, w) are to be turned by quarters and are not square in
     plane, or for an odd `centred`.
 
-    `prefix` is what `--set` needs before the names, for settings of a stage.
+    `prefix` stands before the names of settings that belong to a stage.
     """
     d, h, w = patch = config.patch
     if not 0 <= config.centred <= 1:
         raise BadConfig(
             f"{prefix}centred={config.centred:g} is no part of the labelled patches",
-            fix=f"use a number from 0 to 1, such as --set {prefix}centred=0.5",
+            fix=f"use a number from 0 to 1, such as `{prefix}centred=0.5`",
             code="C02",
         )
     if config.turns and h != w:
         raise BadConfig(
             f"patches of {patch} cannot be turned by quarters: a turn makes {w} x {h} voxels "
             f"of {h} x {w}",
-            fix=f"--set {prefix}turns=false, or a square patch: --set {prefix}patch=({d},{h},{h})",
+            fix=f"use `{prefix}turns=false`, or a square patch: `{prefix}patch=({d},{h},{h})`",
             code="C02",
         )
 
@@ -150,80 +161,84 @@ def check_vnet(config: Volumetric) -> None:
     if any(side % DEPTH or side <= 0 for side in config.patch):
         raise BadConfig(
             f"patch sides {config.patch} are not multiples of {DEPTH}",
-            fix="--set patch=(80,112,112), or (48,64,64)",
+            fix="use `patch=(80,112,112)` or `patch=(48,64,64)`",
             code="C02",
         )
-    for name in ("labelled", "unlabelled"):
-        count = getattr(config, name, 1)
+    counts = {"labelled": config.labelled}
+    if isinstance(config, WithUnlabelled):
+        counts["unlabelled"] = config.unlabelled
+    for name, count in counts.items():
         if count < 1:
             raise BadConfig(
                 f"{name}={count}: every step needs a patch of these",
-                fix=f"--set {name}=2, or --method vnet, which learns from labelled scans alone",
+                fix=f"use `{name}=2`, or `method=vnet`, which learns from labelled scans alone",
                 code="C02",
             )
     if config.norm == "instance" and config.renew_norms:
         raise BadConfig(
-            "instance norms keep no statistics that could be taken anew",
-            fix="leave renew_norms out, or --set norm=batch",
+            "instance norms keep no statistics that could be computed again",
+            fix="leave renew_norms out, or use `norm=batch`",
             code="C02",
         )
     if config.norm == "instance" and config.patch == (DEPTH,) * 3:
         raise BadConfig(
             f"a patch of {config.patch} is one voxel at the bottom of V-Net, and one voxel has "
             "no variance to normalise by",
-            fix="--set patch=(32,32,32), or --set norm=batch",
+            fix="use `patch=(32,32,32)` or `norm=batch`",
             code="C02",
         )
 
 
 class VolumetricNet(Method):
-    """A V-Net and its term."""
+    """A V-Net and its objective."""
 
     def __init__(
-        self, student: VNet, term: SemiObjective, config: Volumetric, pseudo_weight: float = 0.0
+        self,
+        student: VNet,
+        objective: SemiObjective,
+        config: Volumetric,
+        pseudo_weight: float = 0.0,
     ) -> None:
         """Parts come ready-made. With `pseudo_weight` unlabelled patches come with pseudo-labels
         (CFR).
         """
         super().__init__()
         self.student = student
-        self.term = term
+        self.term = objective  # under this name its networks lie in weight files
         self.renew_norms = config.renew_norms
         self._config, self._pseudo_weight = config, pseudo_weight
         structures = student.last.out_channels - 1
         if structures > _FEW and config.head_lr is None:
             self.note = (
-                f"{structures} structures: in a few hundred steps V-Net learns the largest of "
-                "them only; "
-                "--set head_lr=0.03 --set centred=0.5 --set dropout=0 help (docs/results.md)"
+                f"{structures} structures: in a few hundred steps V-Net learns the largest of them "
+                "only; `head_lr=0.03`, `centred=0.5` and `dropout=0` help (docs/results.md)"
             )
-        unlabelled = config.unlabelled if isinstance(config, SemiSupervised) else 0
-        kind: Literal["off", "some"] = "some" if pseudo_weight else "off"
         self.batch_spec = BatchSpec(
             patch=config.patch,
             labelled=config.labelled,
-            unlabelled=unlabelled,
+            unlabelled=config.unlabelled if isinstance(config, WithUnlabelled) else 0,
             turns=config.turns,
             centred=config.centred,
-            pseudo=kind,
+            pseudo="some" if pseudo_weight else "off",
             augment=config.augment,
         )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """Those of the term, and `sam` against pseudo-labels if there are any."""
+        """Those of the objective, and `sam` against pseudo-labels if there are any."""
         assert batch.labelled is not None
         labelled = replace(batch.labelled, image=_standard(batch.labelled.image))
-        given = batch.unlabelled or Unlabelled(batch.labelled.image[:0])
-        unlabelled = replace(given, image=_standard(given.image))
-        outcome = self.term.losses(self.student, labelled, unlabelled, step)
+        unlabelled = batch.unlabelled or Unlabelled(batch.labelled.image[:0])
+        unlabelled = replace(unlabelled, image=_standard(unlabelled.image))
+        output = self.term.losses(self.student, labelled, unlabelled, step)
         if not self._pseudo_weight:
-            return outcome.losses
+            return output.losses
         assert unlabelled.pseudo is not None
-        logits = (
-            self.student(unlabelled.image) if outcome.unlabelled is None else outcome.unlabelled
-        )
-        found = masked_dice_ce(logits, unlabelled.pseudo)
-        return {**outcome.losses, "sam": self._pseudo_weight * 0.5 * (found["ce"] + found["dice"])}
+        logits = output.unlabelled
+        if logits is None:
+            logits = self.student(unlabelled.image)
+        pseudo = masked_dice_ce(logits, unlabelled.pseudo)
+        loss = self._pseudo_weight * 0.5 * (pseudo["ce"] + pseudo["dice"])
+        return {**output.losses, "sam": loss}
 
     def predict(self, image: Float[Tensor, "b 1 d h w"]) -> Probabilities:
         """The student's softmax."""
@@ -232,16 +247,16 @@ class VolumetricNet(Method):
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW, or the literature's SGD."""
         lr, weight_decay = _RATES[self._config.optimiser]
-        lr = lr if self._config.lr is None else self._config.lr
-        weight_decay = (
-            weight_decay if self._config.weight_decay is None else self._config.weight_decay
-        )
+        if self._config.lr is not None:
+            lr = self._config.lr
+        if self._config.weight_decay is not None:
+            weight_decay = self._config.weight_decay
         groups = grouped(self)
         if self._config.head_lr is not None:
-            lasts = [net.last for net in self.modules() if isinstance(net, VNet)]
-            heads = [
-                weight for last in lasts for weight in last.parameters() if weight.requires_grad
-            ]
+            heads: list[Tensor] = []
+            for network in self.modules():
+                if isinstance(network, VNet):
+                    heads += (w for w in network.last.parameters() if w.requires_grad)
             groups = grouped(self, {"params": heads, "lr": self._config.head_lr})
         if self._config.optimiser == "sgd":
             return torch.optim.SGD(groups, lr, momentum=0.9, weight_decay=weight_decay)
@@ -256,7 +271,7 @@ class VolumetricNet(Method):
         return warm_cosine(step, self._config.warmup)
 
     def after_step(self, step: Step) -> None:
-        """The term's networks follow."""
+        """The objective's networks follow."""
         self.term.after_step(self.student, step)
 
 

@@ -5,13 +5,13 @@ entropy variant).
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import HighEntropyWeighting, MeanTeacher, SemiObjective
+from fewmask.blocks.semi import HighEntropyWeighting, MeanTeacher
 from fewmask.core.batch import Task
-from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
+from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, volumetric_method
 
 
 @dataclass(frozen=True)
-class Config(TwoHalves):
+class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `ac_mt`."""
 
     weight: float = 0.1
@@ -22,25 +22,22 @@ class Config(TwoHalves):
     """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
     """
     doubt: tuple[float, float] = (0.75, 0.95)
-    """Entropy of the student's answer, in bits, above which a voxel counts: at the first and at the
-    last step.
+    """Entropy of the student's softmax, in bits, above which a voxel counts: at the first and at
+    the last step.
     """
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """A fresh student and its teacher."""
-    student = build_vnet(config, task)
-    return VolumetricNet(student, term(config, student, task), config)
-
-
-def term(config: Config, student: VNet, task: Task) -> SemiObjective:
-    """How the student learns; `cfr` takes it too."""
+def objective(config: Config, student: VNet, task: Task) -> MeanTeacher:
+    """A fresh teacher of the student, weighing voxels by the student's entropy."""
     return MeanTeacher(
         student,
         HighEntropyWeighting(*config.doubt),
         config.weight,
         config.decay,
         config.noise,
-        False,
-        config.joint_pass,
+        labelled_too=False,
+        joint=config.joint_pass,
     )
+
+
+METHOD = volumetric_method(Config, objective)

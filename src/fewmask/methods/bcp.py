@@ -5,13 +5,13 @@
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import CopyPaste, SemiObjective
+from fewmask.blocks.semi import CopyPaste
 from fewmask.core.batch import Task
-from fewmask.methods._volumetric import SemiSupervised, VolumetricNet, build_vnet
+from fewmask.methods._volumetric import Volumetric, WithUnlabelled, volumetric_method
 
 
 @dataclass(frozen=True)
-class Config(SemiSupervised):
+class Config(WithUnlabelled, Volumetric):
     """Settings of `bcp`; the published batch is 4 + 4."""
 
     weight: float = 0.5
@@ -24,12 +24,9 @@ class Config(SemiSupervised):
     """Side of the pasted box, as a part of the patch's."""
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """A fresh student and its teacher."""
-    student = build_vnet(config, task)
-    return VolumetricNet(student, term(config, student, task), config)
-
-
-def term(config: Config, student: VNet, task: Task) -> SemiObjective:
-    """How the student learns; `cfr` takes it too."""
+def objective(config: Config, student: VNet, task: Task) -> CopyPaste:
+    """A fresh teacher of the student, and the pasting."""
     return CopyPaste(student, config.weight, config.decay, config.first, config.side)
+
+
+METHOD = volumetric_method(Config, objective)

@@ -17,7 +17,7 @@ from fewmask.blocks.nets.slice_context import SliceContext3d
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
-from fewmask.methods._method import Method, grouped
+from fewmask.methods._method import HasSam, Method, MethodSpec, grouped
 from fewmask.methods._volumetric import Patches, check_patches
 
 _CENTRE, _SPREAD = 0.4, 0.2
@@ -25,12 +25,12 @@ _CENTRE, _SPREAD = 0.4, 0.2
 of it within [0, 1].
 """
 _FINE_MM = 2.5
-"""Coarser mask logits blur the border (spec CFR, section 2)."""
+"""Coarser mask logits blur the border (R3)."""
 
 
 @dataclass(frozen=True)
 class Config(Patches):
-    """Settings of `canvas_sam` (spec CFR, section 3)."""
+    """Settings of `canvas_sam` (R6)."""
 
     encoder: str = "compact"
     """SAM's size; the paper uses ViT-B."""
@@ -39,7 +39,7 @@ class Config(Patches):
     random, or a name or file.
     """
     canvas: int = 448
-    """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one goes on several.
+    """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one gets several.
     """
     montage: bool = True
     """Slices side by side; off, every slice is an image of its own (the ablation)."""
@@ -89,17 +89,20 @@ def build(config: Config, task: Task) -> "CanvasSam":
     montage = Montage(config.patch, config.canvas) if config.montage else alone
     sam = build_sam(size_named(config.encoder), montage.canvas, task.k + 1)
     tune(sam, config.tune, config.lora_rank, config.weights)
-    across = SliceContext3d(task.k + 1) if config.across else None
-    return CanvasSam(sam, across, montage, config, task.spacing_mm)
+    context = SliceContext3d(task.k + 1) if config.across else None
+    return CanvasSam(sam, context, montage, config, task.spacing_mm)
 
 
-class CanvasSam(Method):
+METHOD = MethodSpec(Config, build)
+
+
+class CanvasSam(Method, HasSam):
     """A SAM that labels every pixel of a canvas."""
 
     def __init__(
         self,
         sam: Sam,
-        across: SliceContext3d | None,
+        slice_context: SliceContext3d | None,
         montage: Montage,
         config: Config,
         spacing_mm: float,
@@ -107,16 +110,16 @@ class CanvasSam(Method):
         """Parts come ready-made; `spacing_mm` of the patches' pixels (0 = unknown)."""
         super().__init__()
         self.sam = sam
-        self.across = across
+        self.across = slice_context  # under this name it lies in weight files
         self._montage, self._config = montage, config
-        kind: Literal["off", "only"] = "only" if config.pseudo_weight else "off"
+        with_pseudo = bool(config.pseudo_weight)
         self.batch_spec = BatchSpec(
             patch=config.patch,
             labelled=config.labelled,
-            unlabelled=config.labelled if config.pseudo_weight else 0,
+            unlabelled=config.labelled if with_pseudo else 0,
             turns=config.turns,
             centred=config.centred,
-            pseudo=kind,
+            pseudo="only" if with_pseudo else "off",
             augment=config.augment,
         )
         self.random_prefixes = sam.class_head
@@ -133,11 +136,11 @@ class CanvasSam(Method):
         """
         assert batch.labelled is not None
         image = bend(batch.labelled.image, self._config.bezier, step.rng("bezier"))
-        found = masked_dice_ce(self._logits(image), batch.labelled.mask)
-        losses = {name: 0.5 * loss for name, loss in found.items()}
+        true = masked_dice_ce(self._logits(image), batch.labelled.mask)
+        losses = {name: 0.5 * loss for name, loss in true.items()}
         if batch.unlabelled is not None and batch.unlabelled.pseudo is not None:
-            found = masked_dice_ce(self._logits(batch.unlabelled.image), batch.unlabelled.pseudo)
-            losses["pseudo"] = self._config.pseudo_weight * 0.5 * (found["ce"] + found["dice"])
+            pseudo = masked_dice_ce(self._logits(batch.unlabelled.image), batch.unlabelled.pseudo)
+            losses["pseudo"] = self._config.pseudo_weight * 0.5 * (pseudo["ce"] + pseudo["dice"])
         return losses
 
     def predict(self, image: Float[Tensor, "b 1 d h w"]) -> Probabilities:
@@ -146,12 +149,10 @@ class CanvasSam(Method):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns; what starts from nothing has a rate of its own."""
-        new = [
-            weight
-            for name, weight in self.sam.named_parameters()
-            if name.startswith(self.random_prefixes)
-        ]
-        new += [] if self.across is None else list(self.across.parameters())
+        named = self.sam.named_parameters()
+        new = [weight for name, weight in named if name.startswith(self.random_prefixes)]
+        if self.across is not None:
+            new += self.across.parameters()
         groups = grouped(self, {"params": new, "lr": self._config.head_lr})
         return torch.optim.AdamW(groups, self._config.lr, weight_decay=self._config.weight_decay)
 
@@ -163,18 +164,12 @@ class CanvasSam(Method):
     def _logits(self, image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b c d h w"]:
         b, _, d, h, w = image.shape
         image = even_levels(image) if self._config.levels == "patch" else image
-        if self._config.montage:
-            logits = self._montage.unstitch(
-                self._classes(self._montage.stitch(image[:, 0])[:, None])
-            )
-        else:
-            slices = self._montage.stitch(image.reshape(b * d, 1, h, w))[:, None]
-            logits = (
-                self._montage.unstitch(self._classes(slices))[:, :, 0]
-                .unflatten(0, (b, d))
-                .transpose(1, 2)
-                .contiguous()
-            )
+        # Without a montage every slice is a patch of depth 1, with a canvas of its own.
+        patches = image[:, 0] if self._config.montage else image.reshape(b * d, 1, h, w)
+        canvases = self._montage.stitch(patches)[:, None]
+        logits = self._montage.unstitch(self._classes(canvases))
+        if not self._config.montage:
+            logits = logits[:, :, 0].unflatten(0, (b, d)).transpose(1, 2).contiguous()
         return logits if self.across is None else self.across(logits, image)
 
     def _classes(self, canvas: Float[Tensor, "n 1 s s"]) -> Float[Tensor, "n c m m"]:

@@ -2,12 +2,12 @@
 that a V-Net then learns from.
 
 SAM learns from the labelled volumes, its slices side by side on a canvas; it labels every other
-training scan once; a V-Net is trained on both, with any term for unlabelled patches beside. SAM is
-gone at test time.
+training scan once; a V-Net is trained on both, with any objective for unlabelled patches besides.
+SAM is not needed at test time.
 """
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import SemiObjective, Supervised
@@ -23,39 +23,41 @@ from fewmask.methods import (
     self_training,
     ua_mt,
 )
-from fewmask.methods._method import Stage
+from fewmask.methods._method import MethodSpec, Stage
 from fewmask.methods._volumetric import (
-    TwoHalves,
+    JointPass,
+    Volumetric,
     VolumetricNet,
+    WithUnlabelled,
     build_vnet,
     check_patches,
     check_vnet,
 )
 
-Kind = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp", "self_training", "magicnet"]
-_TERMS: dict[Kind, Any] = {
-    "mean_teacher": mean_teacher,
-    "ua_mt": ua_mt,
-    "ac_mt": ac_mt,
-    "cps": cps,
-    "bcp": bcp,
-    "self_training": self_training,
-    "magicnet": magicnet,
+Term = Literal["none", "mean_teacher", "ua_mt", "ac_mt", "cps", "bcp", "self_training", "magicnet"]
+_SPECS: dict[Term, MethodSpec] = {
+    "mean_teacher": mean_teacher.METHOD,
+    "ua_mt": ua_mt.METHOD,
+    "ac_mt": ac_mt.METHOD,
+    "cps": cps.METHOD,
+    "bcp": bcp.METHOD,
+    "self_training": self_training.METHOD,
+    "magicnet": magicnet.METHOD,
 }
 
 
 @dataclass(frozen=True)
-class Config(TwoHalves):
+class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `cfr`."""
 
-    term: Kind = "mean_teacher"
+    term: Term = "mean_teacher"
     """What else the V-Net learns from unlabelled patches, with that method's own defaults."""
     cubes: int = magicnet.Config().cubes
     """Per side of a patch, with `term=magicnet`."""
     finetune: canvas_sam.Config = field(default_factory=canvas_sam.Config)
     """SAM on the montage; names are those of `fewmask info canvas_sam`."""
     finetune_share: float = 0.5
-    """Part of the run's minutes that SAM gets; with `--steps` both stages get that many."""
+    """Part of the run's minutes that SAM gets; with `steps` both stages get that many."""
     pseudo: Literal["stored", "online"] = "stored"
     """SAM's labels: made once per scan from overlapping windows, or for every patch in every step
     (the release).
@@ -90,13 +92,13 @@ def check_stages(config: Config) -> None:
         raise BadConfig(
             "with turns=false left and right stay what they are, but SAM, which labels the "
             "scans, would learn turned patches",
-            fix="--set finetune.turns=false",
+            fix="use `finetune.turns=false` too",
             code="C02",
         )
     if not 0 < config.finetune_share < 1:
         raise BadConfig(
             f"finetune_share={config.finetune_share:g} leaves one of the two trainings no time",
-            fix="use a number between 0 and 1, such as --set finetune_share=0.5",
+            fix="use a number between 0 and 1, such as `finetune_share=0.5`",
             code="C02",
         )
     if config.term == "magicnet":
@@ -111,18 +113,18 @@ def _check_online(config: Config) -> None:
             config.trust > 0,
             f"trust={config.trust:g} leaves out voxels of stored labels, and pseudo=online "
             "stores none",
-            "leave trust out, or --set pseudo=stored",
+            "leave trust out, or use `pseudo=stored`",
         ),
         (
             config.pseudo_weight == 0,
-            "pseudo_weight=0: nobody would learn from the labels that pseudo=online makes",
-            "leave pseudo_weight out, or --set pseudo=stored",
+            "pseudo_weight=0: nothing would learn from the labels that pseudo=online makes",
+            "leave pseudo_weight out, or use `pseudo=stored`",
         ),
         (
             config.patch != config.finetune.patch,
             f"pseudo=online: SAM labels the V-Net's patches of {config.patch}, but learns "
             f"patches of {config.finetune.patch}",
-            f"--set finetune.patch=({d},{h},{w})",
+            f"use `finetune.patch=({d},{h},{w})`",
         ),
     )
     for wrong, what, fix in checks:
@@ -133,22 +135,24 @@ def _check_online(config: Config) -> None:
 def build(config: Config, task: Task) -> VolumetricNet:
     """The V-Net of the last stage."""
     student = build_vnet(config, task)
-    return VolumetricNet(
-        student, term_named(config.term, student, config, task), config, config.pseudo_weight
-    )
+    objective = objective_named(config.term, student, config, task)
+    return VolumetricNet(student, objective, config, config.pseudo_weight)
 
 
-def term_named(kind: Kind, student: VNet, config: TwoHalves, task: Task) -> SemiObjective:
-    """That method's term, with its own settings but for those that all 3D methods have. Raises
+def objective_named(term: Term, student: VNet, config: Config, task: Task) -> SemiObjective:
+    """That method's objective, with its own settings but for those that `config` has too. Raises
     `BadConfig` as it does.
     """
-    if kind == "none":
+    if term == "none":
         return Supervised()
-    method = _TERMS[kind]
-    given = {
+    spec = _SPECS[term]
+    assert spec.objective is not None
+    shared = {
         field.name: getattr(config, field.name)
-        for field in fields(method.Config)
+        for field in fields(spec.config)
         if hasattr(config, field.name)
     }
-    result: SemiObjective = method.term(method.Config(**given), student, task)
-    return result
+    return spec.objective(spec.config(**shared), student, task)
+
+
+METHOD = MethodSpec(Config, build, stages)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import DEPTH, VNet
-from fewmask.blocks.semi import MagicCubes, SemiObjective
+from fewmask.blocks.semi import MagicCubes
 from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
-from fewmask.methods._volumetric import SemiSupervised, VolumetricNet, build_vnet
+from fewmask.methods._volumetric import Volumetric, WithUnlabelled, volumetric_method
 
 
 @dataclass(frozen=True)
-class Config(SemiSupervised):
+class Config(WithUnlabelled, Volumetric):
     """Settings of `magicnet`."""
 
     patch: tuple[int, int, int] = (96, 96, 96)
@@ -32,20 +32,17 @@ class Config(SemiSupervised):
     """
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """A fresh student and its teacher. Raises `BadConfig` if cubes do not fit the patch."""
-    student = build_vnet(config, task)
-    return VolumetricNet(student, term(config, student, task), config)
-
-
-def term(config: Config, student: VNet, task: Task) -> SemiObjective:
-    """How the student learns; `cfr` takes it too. Raises `BadConfig` if cubes do not
-    fit the patch.
+def objective(config: Config, student: VNet, task: Task) -> MagicCubes:
+    """A fresh teacher of the student, and the cubes. Raises `BadConfig` if cubes do not fit the
+    patch.
     """
     check_cubes(config.patch, config.cubes)
     return MagicCubes(
         student, config.cubes, config.weight, config.place_weight, config.decay, config.noise
     )
+
+
+METHOD = volumetric_method(Config, objective)
 
 
 def check_cubes(patch: tuple[int, int, int], cubes: int) -> None:
@@ -58,6 +55,6 @@ def check_cubes(patch: tuple[int, int, int], cubes: int) -> None:
         raise BadConfig(
             f"{cubes} cubes per side of a patch of {patch} share cells of V-Net's bottom, "
             f"{DEPTH} voxels each",
-            fix=f"sides that are multiples of {unit}, as in --set patch=({d},{h},{w})",
+            fix=f"use sides that are multiples of {unit}, as in `patch=({d},{h},{w})`",
             code="C02",
         )

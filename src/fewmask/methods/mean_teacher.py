@@ -5,13 +5,13 @@ Valpola 2017).
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import MeanTeacher, SemiObjective, UniformWeighting
+from fewmask.blocks.semi import MeanTeacher, UniformWeighting
 from fewmask.core.batch import Task
-from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
+from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, volumetric_method
 
 
 @dataclass(frozen=True)
-class Config(TwoHalves):
+class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `mean_teacher`."""
 
     weight: float = 0.1
@@ -25,20 +25,17 @@ class Config(TwoHalves):
     """The consistency counts on labelled patches too, as CFR was run; off is the textbook."""
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """A fresh student and its teacher."""
-    student = build_vnet(config, task)
-    return VolumetricNet(student, term(config, student, task), config)
-
-
-def term(config: Config, student: VNet, task: Task) -> SemiObjective:
-    """How the student learns; `cfr` takes it too."""
+def objective(config: Config, student: VNet, task: Task) -> MeanTeacher:
+    """A fresh teacher of the student, every voxel alike."""
     return MeanTeacher(
         student,
         UniformWeighting(),
         config.weight,
         config.decay,
         config.noise,
-        config.labelled_too,
-        config.joint_pass,
+        labelled_too=config.labelled_too,
+        joint=config.joint_pass,
     )
+
+
+METHOD = volumetric_method(Config, objective)

@@ -19,11 +19,7 @@ from fewmask.blocks.losses import dice_ce, tag_entropy
 from fewmask.blocks.nets.unet_parts import Decoder, Encoder
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
-from fewmask.methods._method import Method
-
-inference_only = ("gate",)
-"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep.
-"""
+from fewmask.methods._method import Method, MethodSpec
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Config:
     effect).
     """
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off = as released.
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22); off = as released.
     """
     lr: float = 1e-3
     """Peak learning rate of AdamW; ours."""
@@ -77,6 +73,9 @@ def build(config: Config, task: Task) -> "MultiMix":
         Decoder(config.channels, task.k + 1),
         config,
     )
+
+
+METHOD = MethodSpec(Config, build, inference_only=("gate",))
 
 
 class MultiMix(Method):
@@ -109,33 +108,32 @@ class MultiMix(Method):
         images alone.
         """
         assert batch.labelled is not None
-        levels, tags = self._look(batch.labelled.image)
+        levels, tags = self._encode(batch.labelled.image)
         present = batch.labelled.present
         if batch.weak is not None:
             # Outlined slices hold the structure; how common it is, only tagged slices say, which
             # are drawn from all.
-            tags, present = self._look(batch.weak.image)[1], batch.weak.present
+            _, tags = self._encode(batch.weak.image)
+            present = batch.weak.present
         losses = {"classify": tag_entropy(tags, present)}
         masks = dice_ce(self._decode(batch.labelled.image, levels), batch.labelled.mask)
-        losses |= {name: weight * masks[name] for name, weight in self._weights().items() if weight}
-        return losses | (
-            self._unlabelled_losses(batch.unlabelled) if batch.unlabelled is not None else {}
-        )
+        weights = {"dice": self.config.dice_weight, "ce": self.config.ce_weight}
+        losses |= {name: weight * masks[name] for name, weight in weights.items() if weight}
+        if batch.unlabelled is not None:
+            losses |= self.unlabelled_losses(batch.unlabelled)
+        return losses
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """Softmax of the logits; what a class would get where the classifier says no goes to the
         background.
         """
-        levels, tags = self._look(image)
-        probs, present = (
-            torch.softmax(self._decode(image, levels).float(), 1),
-            torch.sigmoid(tags.float()),
-        )
+        levels, tags = self._encode(image)
+        probs = torch.softmax(self._decode(image, levels).float(), 1)
+        present = torch.sigmoid(tags.float())
         if self.config.gate:
             denied = probs[:, 1:] * (present < 0.5)[..., None, None]
-            probs = torch.cat(
-                [probs[:, :1] + denied.sum(1, keepdim=True), probs[:, 1:] - denied], 1
-            )
+            background = probs[:, :1] + denied.sum(1, keepdim=True)
+            probs = torch.cat([background, probs[:, 1:] - denied], 1)
         return Probabilities(probs, present)
 
     def optimiser(self) -> torch.optim.Optimizer:
@@ -148,43 +146,39 @@ class MultiMix(Method):
         """Warm-up, then cosine."""
         return warm_cosine(step, self.config.warmup)
 
-    def _weights(self) -> dict[str, float]:
-        return {"dice": self.config.dice_weight, "ce": self.config.ce_weight}
-
-    def _look(self, image: Float[Tensor, "b 1 h w"]) -> tuple[list[Tensor], Float[Tensor, "b k"]]:
+    def _encode(self, image: Float[Tensor, "b 1 h w"]) -> tuple[list[Tensor], Float[Tensor, "b k"]]:
         levels = self.encoder(image)
         return levels, self.classifier(levels[-1].mean((2, 3)))
 
     def _decode(
         self, image: Float[Tensor, "b 1 h w"], levels: list[Tensor]
     ) -> Float[Tensor, "b c h w"]:
-        seen = self.bridge(torch.cat([image, self._saliency(image)], 1))[-1]
-        result: Float[Tensor, "b c h w"] = self.decoder(
-            self.join(torch.cat([levels[-1], seen], 1)), levels[:-1]
-        )
+        salient = self.bridge(torch.cat([image, self.saliency(image)], 1))[-1]
+        bottom = self.join(torch.cat([levels[-1], salient], 1))
+        result: Float[Tensor, "b c h w"] = self.decoder(bottom, levels[:-1])
         return result
 
-    def _saliency(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k h w"]:
+    def saliency(self, image: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b k h w"]:
         """|d logit_k / d image| per class, scaled to a peak of 1 per map; no gradient passes
         through it.
         """
         with torch.enable_grad():
             leaf = image.detach().requires_grad_()
-            logits = self._look(leaf)[1].float()
-            slopes = [
-                torch.autograd.grad(one.sum(), leaf, retain_graph=True)[0]
-                for one in logits.unbind(1)
-            ]
+            logits = self._encode(leaf)[1].float()
+            slopes = []
+            for logit in logits.unbind(1):
+                slopes.append(torch.autograd.grad(logit.sum(), leaf, retain_graph=True)[0])
         maps = torch.cat(slopes, 1).abs()
         return (maps / maps.amax((2, 3), keepdim=True).clamp_min(1e-12)).detach()
 
-    def _unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
+    def unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
+        """`pseudo` and `consistency`, those of them that have a weight."""
         assert unlabelled.strong is not None
         with torch.no_grad():
-            levels, tags = self._look(unlabelled.image)
+            levels, tags = self._encode(unlabelled.image)
             belief = torch.sigmoid(tags.float())
             target = torch.softmax(self._decode(unlabelled.image, levels).float(), 1)
-        strong_levels, strong_tags = self._look(unlabelled.strong)
+        strong_levels, strong_tags = self._encode(unlabelled.strong)
         losses = {}
         if self.config.pseudo_weight:
             sure = torch.maximum(belief, 1 - belief) >= self.config.pseudo_confidence
@@ -193,9 +187,8 @@ class MultiMix(Method):
             )
             losses["pseudo"] = self.config.pseudo_weight * (entropy * sure).mean()
         if self.config.consistency_weight:
-            guess = functional.log_softmax(
-                self._decode(unlabelled.strong, strong_levels).float(), 1
-            )
+            strong = self._decode(unlabelled.strong, strong_levels).float()
+            guess = functional.log_softmax(strong, 1)
             divergence = functional.kl_div(guess, target, reduction="none").sum(1).mean()
             losses["consistency"] = self.config.consistency_weight * divergence
         return losses

@@ -7,13 +7,9 @@ setup` makes the environment; see `external/nnunet.py`.
 """
 
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Literal
 
-from fewmask.core.batch import Task
-from fewmask.core.errors import BadConfig
-
-external = True
-"""Not a network of ours: trained by `training/external.py`, asked by `predict/external.py`."""
+from fewmask.methods._method import MethodSpec
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class Config:
     """Settings of `nnunet`; everything else is what nnU-Net plans for itself."""
 
     configuration: Literal["2d", "3d_fullres"] = "2d"
-    """Which of its configurations (D24: 2d)."""
+    """Which of its configurations (A24: 2d)."""
     memory_gb: float = 8.0
     """GPU memory its planner fits patch and batch to; 8 is nnU-Net's own number, less makes steps
     that a CPU can take.
@@ -35,13 +31,8 @@ class Config:
     saves once per epoch.
     """
     epochs: int = 1000
-    """How long it trains if `--steps` does not say; nnU-Net's own number."""
+    """How long it trains if `steps` does not say; nnU-Net's own number."""
 
 
-def build(config: Config, task: Task) -> NoReturn:
-    """Raises `BadConfig`: there is no network of ours to build."""
-    raise BadConfig(
-        "nnU-Net is a program, not a network of ours",
-        fix="--method unet",
-        code="C02",
-    )
+METHOD = MethodSpec(Config, build=None)
+"""No network of ours: trained by `training/external.py`, run by `predict/external.py`."""

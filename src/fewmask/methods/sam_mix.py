@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.cam import activation_mask, attention_logits, class_activation, class_attention
+from fewmask.blocks.cam import activation_mask, attention_pool, class_activation, class_attention
 from fewmask.blocks.losses import (
     Choose,
     attention_guide,
@@ -26,42 +26,22 @@ from fewmask.blocks.losses import (
 )
 from fewmask.blocks.masks import best_mask, decode_classes, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
-from fewmask.blocks.prompts import Rule, centre_box, main_component, mask_boxes
+from fewmask.blocks.prompts import Rule, centre_box, has_box, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
-from fewmask.blocks.sam import Sam, build_sam, size_named
-from fewmask.blocks.sam.tuning import Tune, tune
+from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task, Unlabelled
-from fewmask.methods._method import Method
-
-inference_only = ("gate", "neighbours")
-"""Settings that no weight depends on: runs that differ in nothing else are trained once in a sweep.
-"""
+from fewmask.methods._method import HasSam, Method, MethodSpec
+from fewmask.methods._sam import SamSettings, build_tuned
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings of `sam_mix`. D-numbers are decisions where the paper is silent;
+class Config(SamSettings):
+    """Settings of `sam_mix`. A-numbers (docs/decisions.md) are decisions where the paper is silent;
     docs/methods/sam_mix.md says why.
     """
 
-    encoder: str = "compact"
-    """SAM's size; `small` trains from scratch on a CPU, the paper uses ViT-B."""
-    weights: str = "auto"
-    """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
-    random, or a name or file.
-    """
-    image_size: int = 0
-    """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
-    tune: Tune = "auto"
-    """Which of SAM's weights learn: all, LoRA + decoder (the paper), or the decoder only.
-
-    `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
-    weights.
-    """
-    lora_rank: int = 8
-    """Rank of the adapters on q and v (paper: 8)."""
     classifier_width: int = 32
-    """Channels in the first stage of ResNet-38; the standard 64 (D1) costs four times as much."""
+    """Channels in the first stage of ResNet-38; the standard 64 (A1) costs four times as much."""
     classifier_side: int = 256
     """Smaller slices are enlarged to this side for the classifier, at most twofold: 8 cells per
     side, as in the figure.
@@ -72,7 +52,7 @@ class Config:
     """
     labelled: int = 4
     """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM
-    (D15).
+    (A15).
     """
     weak: int = 8
     """Tagged slices per step, for the classifier only."""
@@ -81,9 +61,9 @@ class Config:
     too often.
     """
     focal_alpha: float = 0.25
-    """Weight of positive tags in the focal loss (D3, Lin et al.)."""
+    """Weight of positive tags in the focal loss (A3, Lin et al.)."""
     focal_gamma: float = 2.0
-    """Focusing exponent (D3)."""
+    """Focusing exponent (A3)."""
     guide_weight: float = 0.5
     """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the
     paper: tags alone teach it.
@@ -96,22 +76,22 @@ class Config:
     is there.
     """
     cam_cut: float = 50 / 255
-    """Part of the activation's peak that is kept: exact from the paper's figure (D4)."""
+    """Part of the activation's peak that is kept: exact from the paper's figure (A4)."""
     component: Rule = "largest"
-    """Which part of the cut map prompts: its largest component (the figure) or all of it (D5)."""
+    """Which part of the cut map prompts: its largest component (the figure) or all of it (A5)."""
     dense_prompt: bool = False
     """Also hand SAM the part of the cut map that gives the box as its mask prompt, in {0, 1} (the
-    paper's figure; D8).
+    paper's figure; A8).
 
     Off = the box alone (ours). The map has 8 x 8 cells; with it masks in true boxes were worse in
     every patient set aside: docs/results.md.
     """
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook
-    (D7).
+    (A7).
     """
     gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (D22); off scores the
+    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22); off scores the
     paper's positive slices only.
     """
     neighbours: float = 2.0
@@ -123,16 +103,16 @@ class Config:
     """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
-    (D13).
+    (A13).
     """
     jitter: float = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
     """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the
-    best score (D9).
+    best score (A9).
     """
     seg_weight: float = 0.5
-    """Weight of soft Dice on the mask (released notebook; D11)."""
+    """Weight of soft Dice on the mask (released notebook; A11)."""
     ce_weight: float = 0.5
     """Weight of binary cross-entropy on the mask; 0 = the notebook. From scratch Dice alone
     saturates and stops learning.
@@ -141,12 +121,12 @@ class Config:
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
     pseudo_weight: float = 0.0
     """Classifier pseudo-labels on strong views of slices drawn from all, weight (ancestor: 0.25;
-    off, D12).
+    off, A12).
     """
     pseudo_confidence: float = 0.7
     """Confidence from which a pseudo-label counts (ancestor: 0.7)."""
     consistency_weight: float = 0.0
-    """Agreement of masks between weak and strong views, weight (ancestor: 0.01; off, D12)."""
+    """Agreement of masks between weak and strong views, weight (ancestor: 0.01; off, A12)."""
     unlabelled: int = 4
     """Unlabelled slices per step, if one of the two weights above is on."""
     lr: float = 3e-4
@@ -161,11 +141,15 @@ class Config:
 
 def build(config: Config, task: Task) -> "SamMix":
     """A fresh classifier and a fresh SAM for `task`."""
-    sam = build_sam(size_named(config.encoder), config.image_size or task.size)
-    tune(sam, config.tune, config.lora_rank, config.weights)
+    sam = build_tuned(config, task)
     classifier = ResNet(width=config.classifier_width, outputs=task.k)
-    finds = nn.Linear(classifier.head.in_features, task.k) if config.pool == "attention" else None
-    return SamMix(classifier, finds, sam, config)
+    value_head = None
+    if config.pool == "attention":
+        value_head = nn.Linear(classifier.head.in_features, task.k)
+    return SamMix(classifier, value_head, sam, config)
+
+
+METHOD = MethodSpec(Config, build, inference_only=("gate", "neighbours"))
 
 
 @dataclass(frozen=True)
@@ -179,20 +163,18 @@ class _Prompts:
     heat: Float[Tensor, "b k gh gw"]
 
 
-class SamMix(Method):
+class SamMix(Method, HasSam):
     """Classifier and SAM, side by side."""
 
-    promptable = True
-
     def __init__(
-        self, classifier: ResNet, finds: nn.Linear | None, sam: Sam, config: Config
+        self, classifier: ResNet, value_head: nn.Linear | None, sam: Sam, config: Config
     ) -> None:
-        """Parts come ready-made; with `finds`, the classifier's own head only says
-        where to look.
+        """Parts come ready-made; with `value_head`, the classifier's own head gives attention
+        logits only.
         """
         super().__init__()
         self.classifier = classifier
-        self.finds = finds
+        self.finds = value_head  # under this name it lies in weight files
         self.sam = sam
         self.config = config
         self.neighbours = config.neighbours if config.gate else 0.0
@@ -210,23 +192,17 @@ class SamMix(Method):
         `consistency` if switched on.
         """
         assert batch.labelled is not None
-        images, present, start = batch.labelled.image, batch.labelled.present, 0
+        images, tags, first_tagged = batch.labelled.image, batch.labelled.present, 0
         if batch.weak is not None:
-            images, present = (
-                torch.cat([images, batch.weak.image]),
-                torch.cat([present, batch.weak.present]),
-            )
+            images = torch.cat([images, batch.weak.image])
+            tags = torch.cat([tags, batch.weak.present])
             # Outlined slices hold the structure; how common it is, only tagged slices say, which
             # are drawn from all.
-            start = 0 if self.finds is None else len(batch.labelled.image)
-        features, logits = self._classify(images)
-        losses = {"classify": self._tag_loss(logits[start:], present[start:])}
+            first_tagged = 0 if self.finds is None else len(batch.labelled.image)
+        features, logits = self.classify(images)
+        losses = {"classify": self._tag_loss(logits[first_tagged:], tags[first_tagged:])}
         outlined = features[: len(batch.labelled.image)]
-        if self.config.guide_weight and bool((batch.labelled.present == 1).any()):
-            drawn = attention_guide(
-                outlined, self.classifier.head.weight, batch.labelled.mask, batch.labelled.present
-            )
-            losses["guide"] = self.config.guide_weight * drawn
+        losses |= self._guide_losses(batch.labelled, outlined)
         losses |= self._mask_losses(batch.labelled, outlined, step)
         if batch.unlabelled is not None:
             losses |= self._unlabelled_losses(batch.unlabelled)
@@ -239,26 +215,27 @@ class SamMix(Method):
     def predict_present(
         self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
     ) -> Probabilities:
-        """The same where what each slice holds has been settled with its neighbours."""
+        """The same with what each slice holds given, judged together with its neighbours."""
         return self._predict(image, present)
 
     def _predict(
         self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None
     ) -> Probabilities:
-        features, logits = self._classify(image)
+        features, logits = self.classify(image)
         prompts = self._prompts(features, image.shape[-1])
         present = torch.sigmoid(logits.float())
         if wanted is None:
-            wanted = (
-                present >= 0.5 if self.config.gate else torch.ones_like(present, dtype=torch.bool)
-            )
+            wanted = present >= 0.5
+            if not self.config.gate:
+                wanted = torch.ones_like(wanted)
         boxes = prompts.boxes
         if self.config.missing_prompt == "centre":
             boxes = torch.where(boxes.isnan(), centre_box(image.shape[-1]).to(boxes), boxes)
-        there = ~boxes.isnan().any(-1)
-        probs = self._segment(image, boxes, prompts.dense, wanted & there)
-        shown = torch.where((wanted & there)[..., None], boxes, torch.nan)
-        return Probabilities(probs, present, shown, prompts.heat, (wanted & ~there).long())
+        prompted = has_box(boxes)
+        selected = wanted & prompted
+        probs = self._segment(image, boxes, prompts.dense, selected)
+        boxes = torch.where(selected[..., None], boxes, torch.nan)
+        return Probabilities(probs, present, boxes, prompts.heat, (wanted & ~prompted).long())
 
     def segment(
         self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]
@@ -266,17 +243,12 @@ class SamMix(Method):
         """The same with these boxes instead of the model's own (NaN = no mask): the oracle-box
         bound.
         """
-        features, logits = self._classify(image)
+        features, logits = self.classify(image)
         prompts = self._prompts(features, image.shape[-1])
-        there = ~boxes.isnan().any(-1)
-        probs = self._segment(image, boxes, prompts.dense, there)
-        return Probabilities(
-            probs,
-            torch.sigmoid(logits.float()),
-            boxes,
-            prompts.heat,
-            torch.zeros_like(there).long(),
-        )
+        selected = has_box(boxes)
+        probs = self._segment(image, boxes, prompts.dense, selected)
+        present = torch.sigmoid(logits.float())
+        return Probabilities(probs, present, boxes, prompts.heat, torch.zeros_like(selected).long())
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns."""
@@ -287,6 +259,22 @@ class SamMix(Method):
         """Warm-up, then cosine."""
         return warm_cosine(step, self.config.warmup)
 
+    def classify(
+        self, image: Float[Tensor, "b 1 h w"]
+    ) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
+        """Features of the classifier and logits of the tags."""
+        side = min(self.config.classifier_side, 2 * image.shape[-1])
+        if image.shape[-1] < side:
+            image = functional.interpolate(image, (side, side), mode="bilinear")
+        features, logits = self.classifier(image)
+        if self.finds is not None:
+            attention = torch.einsum("bchw,kc->bkhw", features, self.classifier.head.weight)
+            value = self.finds(features.movedim(1, -1)).movedim(-1, 1)
+            # Where outlines teach where to attend, tags do not.
+            attended = attention.detach() if self.config.guide_weight else attention
+            logits = attention_pool(attended, value)
+        return features, logits
+
     def _tag_loss(
         self, logits: Float[Tensor, "b k"], present: Int[Tensor, "b k"]
     ) -> Float[Tensor, ""]:
@@ -294,28 +282,21 @@ class SamMix(Method):
             return tag_entropy(logits, present)
         return focal(logits, present, self.config.focal_alpha, self.config.focal_gamma)
 
-    def _classify(
-        self, image: Float[Tensor, "b 1 h w"]
-    ) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
-        """Features and logits of the classifier."""
-        side = min(self.config.classifier_side, 2 * image.shape[-1])
-        seen = (
-            functional.interpolate(image, (side, side), mode="bilinear")
-            if image.shape[-1] < side
-            else image
-        )
-        features, logits = self.classifier(seen)
-        if self.finds is not None:
-            looks = torch.einsum("bchw,kc->bkhw", features, self.classifier.head.weight)
-            finds = self.finds(features.movedim(1, -1)).movedim(-1, 1)
-            logits = attention_logits(looks.detach() if self.config.guide_weight else looks, finds)
-        return features, logits
+    def _guide_losses(
+        self, labelled: Labelled, features: Float[Tensor, "b c gh gw"]
+    ) -> dict[str, Tensor]:
+        """`guide`, where an outlined slice holds a structure."""
+        if not self.config.guide_weight or not bool((labelled.present == 1).any()):
+            return {}
+        weight = self.classifier.head.weight
+        guide = attention_guide(features, weight, labelled.mask, labelled.present)
+        return {"guide": self.config.guide_weight * guide}
 
     def _mask_losses(
         self, labelled: Labelled, features: Float[Tensor, "b c gh gw"], step: Step
     ) -> dict[str, Tensor]:
         """Losses of the taught mask and of the scores, over the (image, class) pairs that are
-        there.
+        present.
         """
         rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)
         if not len(rows):
@@ -323,9 +304,11 @@ class SamMix(Method):
         side = labelled.image.shape[-1]
         truth = labelled.mask[rows] == (classes + 1)[:, None, None]
         prompts = self._prompts(features, side)
-        share_own = linear_ramp(step, self.config.warmup_prompts)
-        own = prompts.boxes[rows, classes]
-        boxes = training_boxes(own, truth, share_own, self.config.jitter, step.rng("prompts"))
+        predicted, share = (
+            prompts.boxes[rows, classes],
+            linear_ramp(step, self.config.warmup_prompts),
+        )
+        boxes = training_boxes(predicted, truth, share, self.config.jitter, step.rng("prompts"))
         dense = prompts.dense[rows, classes][:, None] if self.config.dense_prompt else None
         logits, scores = self.sam.decode(self.sam.encode(labelled.image)[rows], boxes, side, dense)
         losses = sam_mask_losses(resize(logits, side), scores, truth.float(), self.config.choose)
@@ -337,23 +320,22 @@ class SamMix(Method):
         return {name: weight * losses[name] for name, weight in weights.items() if weight}
 
     def _unlabelled_losses(self, unlabelled: Unlabelled) -> dict[str, Tensor]:
-        """FixMatch on the classifier and consistency of masks between the two views (D12)."""
+        """FixMatch on the classifier and consistency of masks between the two views (A12)."""
         assert unlabelled.strong is not None
         losses = {}
         with torch.no_grad():
-            features, logits = self._classify(unlabelled.image)
+            features, logits = self.classify(unlabelled.image)
             belief = torch.sigmoid(logits.float())
         if self.config.pseudo_weight:
             sure = torch.maximum(belief, 1 - belief) >= self.config.pseudo_confidence
-            _, strong = self._classify(unlabelled.strong)
+            _, strong = self.classify(unlabelled.strong)
             entropy = functional.binary_cross_entropy_with_logits(
                 strong.float(), (belief >= 0.5).float(), reduction="none"
             )
             losses["pseudo"] = self.config.pseudo_weight * (entropy * sure).mean()
         if self.config.consistency_weight:
-            losses["consistency"] = self.config.consistency_weight * self._consistency(
-                unlabelled, features
-            )
+            divergence = self._consistency(unlabelled, features)
+            losses["consistency"] = self.config.consistency_weight * divergence
         return losses
 
     def _consistency(
@@ -365,29 +347,26 @@ class SamMix(Method):
         assert unlabelled.strong is not None
         side = unlabelled.image.shape[-1]
         prompts = self._prompts(features, side)
-        rows, classes = torch.nonzero(~prompts.boxes.isnan().any(-1), as_tuple=True)
+        rows, classes = torch.nonzero(has_box(prompts.boxes), as_tuple=True)
         if not len(rows):
             return unlabelled.image.new_zeros(())
-        boxes, dense = prompts.boxes[rows, classes], prompts.dense[rows, classes][:, None]
-        dense_or_none = dense if self.config.dense_prompt else None
+        boxes = prompts.boxes[rows, classes]
+        dense = prompts.dense[rows, classes][:, None] if self.config.dense_prompt else None
         with torch.no_grad():
-            target, scores = self.sam.decode(
-                self.sam.encode(unlabelled.image)[rows], boxes, side, dense_or_none
-            )
-        logits, _ = self.sam.decode(
-            self.sam.encode(unlabelled.strong)[rows], boxes, side, dense_or_none
-        )
-        # The same of the three masks in both views: the one the weak view thinks best.
-        return bernoulli_consistency(
-            best_mask(logits, scores), torch.sigmoid(best_mask(target, scores).float())
-        )
+            embedding = self.sam.encode(unlabelled.image)[rows]
+            target, scores = self.sam.decode(embedding, boxes, side, dense)
+        embedding = self.sam.encode(unlabelled.strong)[rows]
+        logits, _ = self.sam.decode(embedding, boxes, side, dense)
+        # The same of the three masks in both views: the one with the best score in the weak view.
+        target = torch.sigmoid(best_mask(target, scores).float())
+        return bernoulli_consistency(best_mask(logits, scores), target)
 
     def _prompts(self, features: Float[Tensor, "b c gh gw"], side: int) -> _Prompts:
         """Activation -> cut map -> component -> box and dense prompt, per class; no gradient
         passes.
         """
-        look = class_attention if self.config.guide_weight else class_activation
-        heat = look(features.detach(), self.classifier.head.weight.detach())
+        activation = class_attention if self.config.guide_weight else class_activation
+        heat = activation(features.detach(), self.classifier.head.weight.detach())
         b, k = heat.shape[:2]
         cut = activation_mask(heat, side, self.config.cam_cut).flatten(0, 1)
         hot = functional.interpolate(heat, (side, side), mode="bilinear").flatten(0, 1)
@@ -402,20 +381,18 @@ class SamMix(Method):
         image: Float[Tensor, "b 1 h w"],
         boxes: Float[Tensor, "b k 4"],
         dense: Float[Tensor, "b k m m"],
-        do: Bool[Tensor, "b k"],
+        selected: Bool[Tensor, "b k"],
     ) -> Float[Tensor, "b c h w"]:
-        """Masks of the asked (image, class) pairs; the encoder runs only where one is asked."""
-        asked = do.any(1)
-        probs = image.new_zeros(len(image), do.shape[1] + 1, *image.shape[2:])
+        """Masks of the selected (image, class) pairs; the encoder runs only on images that have
+        one.
+        """
+        with_mask = selected.any(1)
+        probs = image.new_zeros(len(image), selected.shape[1] + 1, *image.shape[2:])
         probs[:, 0] = 1
-        if bool(asked.any()):
-            masks = dense[asked] if self.config.dense_prompt else None
-            probs[asked] = decode_classes(
-                self.sam,
-                self.sam.encode(image[asked]),
-                boxes[asked],
-                masks,
-                do[asked],
-                image.shape[-1],
+        if bool(with_mask.any()):
+            embedding = self.sam.encode(image[with_mask])
+            masks = dense[with_mask] if self.config.dense_prompt else None
+            probs[with_mask] = decode_classes(
+                self.sam, embedding, boxes[with_mask], masks, selected[with_mask], image.shape[-1]
             )
         return probs

@@ -1,5 +1,5 @@
 """`sam_pp`: SAM as post-processing of a coarse mask. Our reading of the abbreviation, which its
-table never spells out (D23).
+table never spells out (A23).
 
 With outlined slices a small U-Net learns a coarse mask from them, and SAM learns from the same
 slices with jittered true boxes; at test time the box of the coarse mask's largest part prompts SAM.
@@ -20,12 +20,12 @@ from fewmask.blocks.losses import Choose, dice_ce, focal, sam_mask_losses
 from fewmask.blocks.masks import decode_classes, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.nets.unet import build_unet
-from fewmask.blocks.prompts import Rule, main_component, mask_boxes
+from fewmask.blocks.prompts import Rule, has_box, main_component, mask_boxes
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task
-from fewmask.methods._method import Method
+from fewmask.methods._method import HasSam, Method, MethodSpec
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Config:
     jitter: float = 0.1
     """Largest shift of a true box's edge in training, as a part of its width or height."""
     choose: Choose = "least"
-    """Which of the three masks is taught (D9)."""
+    """Which of the three masks is taught (A9)."""
     lr: float = 5e-4
     """Peak learning rate of AdamW; ours."""
     weight_decay: float = 0.01
@@ -90,10 +90,11 @@ def build(config: Config, task: Task) -> "SamPP":
     return SamPP(ResNet(width=config.classifier_width, outputs=task.k), sam, config)
 
 
-class SamPP(Method):
-    """A coarse mask, its box, SAM."""
+METHOD = MethodSpec(Config, build)
 
-    promptable = True
+
+class SamPP(Method, HasSam):
+    """A coarse mask, its box, SAM."""
 
     def __init__(self, coarse: nn.Module, sam: Sam, config: Config) -> None:
         """`coarse` is a U-Net, or a `ResNet` for `coarse=cam`."""
@@ -101,11 +102,10 @@ class SamPP(Method):
         self.coarse = coarse
         self.sam = sam
         self.config = config
-        self.batch_spec = (
-            BatchSpec(labelled=config.labelled)
-            if config.coarse == "unet"
-            else BatchSpec(labelled=0, weak=config.weak)
-        )
+        if config.coarse == "unet":
+            self.batch_spec = BatchSpec(labelled=config.labelled)
+        else:
+            self.batch_spec = BatchSpec(labelled=0, weak=config.weak)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`coarse_ce`, `coarse_dice`, and SAM's `dice`, `ce`, `score`; with `coarse=cam` only
@@ -117,19 +117,18 @@ class SamPP(Method):
         assert batch.labelled is not None
         coarse = dice_ce(self.coarse(batch.labelled.image), batch.labelled.mask)
         losses = {f"coarse_{name}": loss for name, loss in coarse.items()}
-        return (
-            losses
-            if self.config.tune == "none"
-            else losses | self._mask_losses(batch.labelled, step)
-        )
+        if self.config.tune != "none":
+            losses |= self._mask_losses(batch.labelled, step)
+        return losses
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """SAM's masks in the boxes of the coarse masks."""
         boxes, present, heat = self._coarse(image)
-        wanted, there = present >= 0.5, ~boxes.isnan().any(-1)
-        probs = self._segment(image, boxes, wanted & there)
-        shown = torch.where((wanted & there)[..., None], boxes, torch.nan)
-        return Probabilities(probs, present, shown, heat, (wanted & ~there).long())
+        wanted, prompted = present >= 0.5, has_box(boxes)
+        selected = wanted & prompted
+        probs = self._segment(image, boxes, selected)
+        boxes = torch.where(selected[..., None], boxes, torch.nan)
+        return Probabilities(probs, present, boxes, heat, (wanted & ~prompted).long())
 
     def segment(
         self, image: Float[Tensor, "b 1 h w"], boxes: Float[Tensor, "b k 4"]
@@ -138,10 +137,9 @@ class SamPP(Method):
         bound.
         """
         _, present, heat = self._coarse(image)
-        there = ~boxes.isnan().any(-1)
-        return Probabilities(
-            self._segment(image, boxes, there), present, boxes, heat, torch.zeros_like(there).long()
-        )
+        selected = has_box(boxes)
+        probs = self._segment(image, boxes, selected)
+        return Probabilities(probs, present, boxes, heat, torch.zeros_like(selected).long())
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on what learns."""
@@ -174,9 +172,10 @@ class SamPP(Method):
         self,
         image: Float[Tensor, "b 1 h w"],
         boxes: Float[Tensor, "b k 4"],
-        do: Bool[Tensor, "b k"],
-    ) -> Tensor:
-        return decode_classes(self.sam, self.sam.encode(image), boxes, None, do, image.shape[-1])
+        selected: Bool[Tensor, "b k"],
+    ) -> Float[Tensor, "b c h w"]:
+        embedding = self.sam.encode(image)
+        return decode_classes(self.sam, embedding, boxes, None, selected, image.shape[-1])
 
     def _mask_losses(self, labelled: Labelled, step: Step) -> dict[str, Tensor]:
         rows, classes = torch.nonzero(labelled.present == 1, as_tuple=True)

@@ -5,13 +5,13 @@ again.
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import SelfTraining, SemiObjective
+from fewmask.blocks.semi import SelfTraining
 from fewmask.core.batch import Task
-from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
+from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, volumetric_method
 
 
 @dataclass(frozen=True)
-class Config(TwoHalves):
+class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `self_training`; the paper describes it in a sentence, the numbers are ours."""
 
     rounds: int = 2
@@ -20,12 +20,9 @@ class Config(TwoHalves):
     """Of the loss against pseudo-labels."""
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """A fresh student and a place for its frozen copy."""
-    student = build_vnet(config, task)
-    return VolumetricNet(student, term(config, student, task), config)
-
-
-def term(config: Config, student: VNet, task: Task) -> SemiObjective:
-    """How the student learns; `cfr` takes it too."""
+def objective(config: Config, student: VNet, task: Task) -> SelfTraining:
+    """The student and a frozen copy of it, renewed every round."""
     return SelfTraining(student, config.rounds, config.weight, config.joint_pass)
+
+
+METHOD = volumetric_method(Config, objective)

@@ -7,11 +7,9 @@ docs/methods/sfr_plus.md.
 
 from dataclasses import dataclass, replace
 
-from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods import cfr
-from fewmask.methods._method import Stage
-from fewmask.methods._volumetric import VolumetricNet
+from fewmask.methods._method import MethodSpec, Stage
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
     if config.pseudo == "online":
         raise BadConfig(
             "sfr_plus labels whole scans between its stages, so its labels are stored",
-            fix="leave pseudo out, or --method cfr --set pseudo=online",
+            fix="leave pseudo out, or use `method=cfr` with `pseudo=online`",
             code="C02",
         )
     again = replace(
@@ -70,6 +68,4 @@ def stages(config: Config) -> tuple[Stage, ...]:
     )
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """The V-Net."""
-    return cfr.build(config, task)
+METHOD = MethodSpec(Config, cfr.build, stages)

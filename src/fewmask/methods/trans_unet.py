@@ -16,7 +16,7 @@ from fewmask.blocks.nets.unet_parts import Decoder, Encoder
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.core.errors import BadConfig
-from fewmask.methods._method import Method
+from fewmask.methods._method import Method, MethodSpec
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ def build(config: Config, task: Task) -> "TransUNet":
         config.channels[-1], (task.size // stride) ** 2, config.width, config.layers, config.heads
     )
     return TransUNet(Encoder(config.channels), bottom, Decoder(config.channels, task.k + 1), config)
+
+
+METHOD = MethodSpec(Config, build)
 
 
 class Transformer(nn.Module):

@@ -1,15 +1,15 @@
-"""`ua_mt`: a mean teacher whose word counts where it is sure of it (Yu and colleagues 2019)."""
+"""`ua_mt`: a mean teacher, followed where its own entropy is low (Yu and colleagues 2019)."""
 
 from dataclasses import dataclass
 
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.blocks.semi import LowEntropyWeighting, MeanTeacher, SemiObjective
+from fewmask.blocks.semi import LowEntropyWeighting, MeanTeacher
 from fewmask.core.batch import Task
-from fewmask.methods._volumetric import TwoHalves, VolumetricNet, build_vnet
+from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, volumetric_method
 
 
 @dataclass(frozen=True)
-class Config(TwoHalves):
+class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `ua_mt`."""
 
     weight: float = 0.1
@@ -20,23 +20,20 @@ class Config(TwoHalves):
     """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
     """
     passes: int = 8
-    """Noisy passes of the teacher, whose mean answer says how sure it is."""
+    """Noisy passes of the teacher; the entropy of their mean says how sure it is."""
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """A fresh student and its teacher."""
-    student = build_vnet(config, task)
-    return VolumetricNet(student, term(config, student, task), config)
-
-
-def term(config: Config, student: VNet, task: Task) -> SemiObjective:
-    """How the student learns; `cfr` takes it too."""
+def objective(config: Config, student: VNet, task: Task) -> MeanTeacher:
+    """A fresh teacher of the student, weighing voxels by its own entropy."""
     return MeanTeacher(
         student,
         LowEntropyWeighting(config.passes),
         config.weight,
         config.decay,
         config.noise,
-        False,
-        config.joint_pass,
+        labelled_too=False,
+        joint=config.joint_pass,
     )
+
+
+METHOD = volumetric_method(Config, objective)

@@ -13,7 +13,7 @@ from fewmask.blocks.losses import dice_ce
 from fewmask.blocks.nets.unet import build_unet
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
-from fewmask.methods._method import Method
+from fewmask.methods._method import Method, MethodSpec
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,13 @@ class Config:
 
 def build(config: Config, task: Task) -> "UNet2d":
     """A fresh U-Net for `task`."""
-    batch_spec = BatchSpec(
-        labelled=config.labelled, weak=config.labelled if config.tags_as_empty else 0
-    )
-    return UNet2d(
-        build_unet(task.k + 1, config.channels),
-        batch_spec,
-        config.lr,
-        config.weight_decay,
-        config.warmup,
-    )
+    net = build_unet(task.k + 1, config.channels)
+    weak = config.labelled if config.tags_as_empty else 0
+    batch_spec = BatchSpec(labelled=config.labelled, weak=weak)
+    return UNet2d(net, batch_spec, config.lr, config.weight_decay, config.warmup)
+
+
+METHOD = MethodSpec(Config, build)
 
 
 class UNet2d(Method):
@@ -70,9 +67,8 @@ class UNet2d(Method):
         losses = dice_ce(self.net(batch.labelled.image), batch.labelled.mask)
         if batch.weak is not None:
             nothing = (batch.weak.present == 0).all(1)
-            background = functional.log_softmax(self.net(batch.weak.image).float(), 1)[:, 0].mean(
-                (1, 2)
-            )
+            logits = self.net(batch.weak.image).float()
+            background = functional.log_softmax(logits, 1)[:, 0].mean((1, 2))
             losses["empty"] = -(background * nothing).sum() / nothing.sum().clamp_min(1)
         return losses
 

@@ -4,9 +4,10 @@
 
 from dataclasses import dataclass
 
+from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import Supervised
 from fewmask.core.batch import Task
-from fewmask.methods._volumetric import Volumetric, VolumetricNet, build_vnet
+from fewmask.methods._volumetric import Volumetric, volumetric_method
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,9 @@ class Config(Volumetric):
     """Settings of `vnet`."""
 
 
-def build(config: Config, task: Task) -> VolumetricNet:
-    """A fresh V-Net."""
-    return VolumetricNet(build_vnet(config, task), Supervised(), config)
+def objective(config: Config, student: VNet, task: Task) -> Supervised:
+    """Nothing but the labelled patches."""
+    return Supervised()
+
+
+METHOD = volumetric_method(Config, objective)

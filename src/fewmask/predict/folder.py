@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
+from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
 from fewmask.io.nifti import case_id_of, is_prediction, write_labels
@@ -16,7 +17,7 @@ from fewmask.io.text import write_json
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
-from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.options import ScanOptions
 from fewmask.prepare.reading import read_scan, spoils_one_case
 
 Load = Callable[[], Volume]
@@ -43,9 +44,12 @@ class PredictSummary:
     no_prompt: int = 0
     notes: list[str] = field(default_factory=list)
 
-
-Say = Callable[[int, int, str], None]
-"""Called after each case with (done, total, case id)."""
+    def __repr__(self) -> str:
+        """Counts; the messages themselves are in `refused` and `notes`."""
+        parts = [f"{len(self.written)} written", f"{len(self.refused)} refused"]
+        if self.no_prompt:
+            parts.append(f"{self.no_prompt} slices without a prompt")
+        return f"PredictSummary({'; '.join(parts)}; {len(self.notes)} notes)"
 
 
 def predict_folder(
@@ -54,8 +58,8 @@ def predict_folder(
     out: Path,
     *,
     cases: list[str] | None = None,
-    options: PrepareOptions | None = None,
-    say: Say = lambda done, total, case: None,
+    options: ScanOptions | None = None,
+    on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
 
@@ -65,13 +69,14 @@ def predict_folder(
     `BadConfig` (F11) before anything is written where a mask would land in the input or replace one
     that no model drew, or that was changed since.
     """
-    scans = open_scans(source, cases, options or PrepareOptions())
+    scans = open_scans(source, cases, options)
     _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(
         notes=[*scans.notes, *clean_parts(out)],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
+    pace = Pace("scan", len(scans.found))
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
             volume = load()
@@ -85,7 +90,7 @@ def predict_folder(
             summary.written.append(case)
             summary.no_prompt += prediction.no_prompt
             summary.notes += [f"{case}: {note}" for note in (*volume.notes, *prediction.notes)]
-        say(done, len(scans.found), case)
+        on_progress(pace.event(done, item=case))
     if not summary.written:
         machine = all(line["exit_code"] == NoRoom.exit_code for line in summary.refused)
         raise (NoRoom if machine else BadScan)(
@@ -105,17 +110,17 @@ def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
 
 
 def open_scans(
-    source: Path, cases: list[str] | None = None, options: PrepareOptions | None = None
+    source: Path, cases: list[str] | None = None, options: ScanOptions | None = None
 ) -> Scans:
     """The scans of a file or folder that `predict_folder` takes. Raises `BadScan` or `BadDataset`
     if nothing is there.
     """
-    options = options or PrepareOptions()
+    options = options or ScanOptions()
 
     def reader(pair: Pair) -> Load:
         return lambda: read_scan(pair, options)
 
-    if (source / "dataset.json").exists() and (source / "cases").is_dir():
+    if is_prepared(source):
         prepared = Prepared.open(source)
         names = sorted(prepared.cases) if cases is None else cases
         return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
@@ -136,6 +141,11 @@ def open_scans(
     )
 
 
+def is_prepared(folder: Path) -> bool:
+    """Is this a prepared dataset, rather than a folder of scans?"""
+    return (folder / "dataset.json").exists() and (folder / "cases").is_dir()
+
+
 def load_prepared(prepared: Prepared, case: str) -> Volume:
     """The scan of a prepared case; its mask stays closed."""
     with prepared.case(case) as file:
@@ -149,7 +159,7 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
             "the output folder lies inside the input folder; fewmask never writes into its input",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     if out.exists() and not out.is_dir():
@@ -157,7 +167,7 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
             "the output is not a folder",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
         )
     foreign = [
         path
@@ -170,6 +180,6 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
             "be replaced",
             where=[str(path) for path in foreign[:5]],
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )

@@ -1,9 +1,11 @@
-"""One trained run, ready to answer: whole volumes slice by slice, memory bounded by one batch and
-the label map.
+"""A trained network applied to whole volumes, slice by slice or window by window; memory is bounded
+by one batch and the label map.
 """
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -12,11 +14,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from fewmask.blocks.memory import channels_last
-from fewmask.blocks.sam import Sam
+from fewmask.blocks.device import choose_device
+from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
-from fewmask.core.config import parse
 from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.placement import Placement, VolumePlacement
 from fewmask.core.recipe import Recipe
@@ -24,12 +25,18 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
-from fewmask.methods._method import Method
+from fewmask.methods._method import HasSam, Method, PresenceAware, Promptable
 from fewmask.predict.presence import smooth_presence
+from fewmask.predict.restore import (
+    SliceRestorer,
+    VolumeRestorer,
+    classes_of,
+    confidence_of,
+)
 from fewmask.predict.windows import Windows, slide
 
 Engine = Literal["torch", "openvino"]
-Answer = Callable[[Float[Tensor, "b 1 h w"], list[int]], Probabilities]
+PredictSlices = Callable[[Float[Tensor, "b 1 h w"], list[int]], Probabilities]
 """From a batch of placed slices and their d to probabilities."""
 
 
@@ -53,7 +60,7 @@ class Prediction:
 
 @runtime_checkable
 class Predicts(Protocol):
-    """Whatever answers for a run: a network of ours, or a program."""
+    """What predicts for a run: a network of ours, or an outside program."""
 
     @property
     def promptable(self) -> bool:
@@ -85,53 +92,53 @@ class Predictor:
         self.device = device
         self.bf16 = bf16
         self.batch = batch
-        self.stride: tuple[int, int, int] | None = None
-        """Step between windows of 3D methods (d, h, w); None = half a window."""
-        self.gaussian = False
-        """Weigh the middle of windows more."""
-        self.windows = 2
-        """Windows per call of the network; more are faster where a GPU idles, and take more of its
-        memory.
-        """
+        patch = method.batch_spec.patch
+        self.windows = None if patch is None else Windows(patch)
+        """How a 3D method cuts a scan; None for methods that work on slices."""
         self.with_confidence = False
         """3D methods also give the confidence of every voxel."""
 
     @classmethod
     def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
-        """Open a finished run. Raises `BadCheckpoint` when the run has no final weights.
+        """Open a finished run. Raises `BadCheckpoint` when the run has no final weights, and
+        `BadConfig` for a device that is not there (F08).
 
         `engine="openvino"` runs SAM's image encoder by OpenVINO on the CPU; raises `BadConfig`
         where there is none to run.
         """
         folder = open_finished(run)
-        config = folder.read_config()
-        task = parse(Task, config["task"], "task")
-        method = build(config["method"], config_from(config["method"], config["config"]), task)
+        record = folder.read_record()
+        method = build(record.method, config_from(record.method, record.config), record.task)
         load_into(method, folder.weights)
-        place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        bf16 = bool(config.get("bf16", False))
+        place = choose_device(device)
         if engine == "openvino":
-            if not isinstance(getattr(method, "sam", None), Sam) or place.type != "cpu":
+            if not isinstance(method, HasSam) or place.type != "cpu":
                 raise BadConfig(
                     "OpenVINO runs the encoder of methods with a SAM, on the CPU",
-                    fix="leave --engine out",
+                    fix="leave `engine` out",
                     code="C02",
                 )
-            use_openvino(method.sam, bf16)  # type: ignore[arg-type]
-        return cls(method, Recipe.from_dict(folder.read_recipe()), task, place, bf16)
+            use_openvino(method.sam, record.bf16)
+        return cls(method, Recipe.from_dict(folder.read_recipe()), record.task, place, record.bf16)
 
     @property
     def promptable(self) -> bool:
         """Does the method take boxes?"""
-        return self.method.promptable
+        return isinstance(self.method, Promptable)
 
-    def volume(self, volume: Volume) -> Prediction:
-        """The mask of a whole scan, with the prompts the model gave itself."""
-        if self.method.batch_spec.patch is not None:
-            return self._run_windows(volume, self.method.batch_spec.patch)
-        return self._run(
-            volume, lambda image, _: self.method.predict(image), self.method.neighbours
-        )
+    def volume(
+        self, volume: Volume, probabilities: Float[np.ndarray, "c d h w"] | None = None
+    ) -> Prediction:
+        """The mask of a whole scan, with the prompts the model gave itself.
+
+        `probabilities` is filled, background first, a few slices at a time; it is the only thing of
+        its size, and may be a file mapped into memory.
+        """
+        with self._memory_in_words():
+            if self.windows is not None:
+                return self._run_windows(volume, self.windows, probabilities)
+            own = self.method.predict
+            return self._run(volume, lambda image, _: own(image), True, probabilities)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
@@ -139,99 +146,146 @@ class Predictor:
 
         An upper bound to be shown beside the automatic result, never instead of it.
         """
-        if not self.method.promptable:
+        method = self.method
+        if not isinstance(method, Promptable):
             raise no_bound()
         placed = Placement.of(volume.shape, volume.spacing_mm, self.recipe).box_to_target(boxes)
         boxes_t = torch.from_numpy(placed.astype(np.float32))
 
         def answer(image: Tensor, slices: list[int]) -> Probabilities:
-            result: Probabilities = self.method.segment(image, boxes_t[slices].to(image.device))  # type: ignore[operator]
-            return result
+            return method.segment(image, boxes_t[slices].to(image.device))
 
-        return self._run(volume, answer)
+        with self._memory_in_words():
+            return self._run(volume, answer)
 
-    def _run(self, volume: Volume, answer: Answer, neighbours: float = 0.0) -> Prediction:
-        """Slice by slice; with `neighbours` once more where these overrule what a slice by itself
-        was judged to hold.
+    def with_windows(
+        self,
+        stride: tuple[int, int, int] | None = None,
+        gaussian: bool | None = None,
+        batch: int | None = None,
+    ) -> "Predictor":
+        """A predictor with the same network that cuts scans otherwise; what is None stays as it is
+        here (see `Windows`).
+
+        Raises `BadConfig` for a method that works on slices, and for a stride that would leave
+        voxels out.
+        """
+        if self.windows is None:
+            raise no_windows()
+        other = copy.copy(self)
+        other.windows = replace(
+            self.windows,
+            stride=self.windows.stride if stride is None else stride,
+            gaussian=self.windows.gaussian if gaussian is None else gaussian,
+            batch=self.windows.batch if batch is None else batch,
+        )
+        return other
+
+    def _run(
+        self,
+        volume: Volume,
+        predict: PredictSlices,
+        smooth: bool = False,
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
+        """Slice by slice; with `smooth` once more where neighbours overrule what a slice by itself
+        was judged to hold, if the method has that.
         """
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        restorer = SliceRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
-        lines: list[dict[str, Any]] = [{}] * volume.shape[0]
+        records: dict[int, dict[str, Any]] = {}
         present = np.zeros((volume.shape[0], self.task.k), np.float32)
 
-        def fill(answer: Answer, wanted: Sequence[int]) -> None:
+        def fill(predict: PredictSlices, wanted: Sequence[int]) -> None:
             for slices, image in self.images(volume, wanted):
-                probs = self._ask(answer, image, slices)
-                restored = placement.restore(probs.probs.float().cpu().numpy())
-                labels[slices] = restored.argmax(1).astype(np.uint8)
+                with self._inference():
+                    probs = predict(image.to(self.device), slices)
+                restored = restorer.restore(probs.probs)
+                labels[slices] = classes_of(restored, 1)
+                if probabilities is not None:
+                    probabilities[:, slices] = restored.swapaxes(0, 1).numpy(force=True)
                 if probs.present is not None:
                     present[slices] = probs.present.float().cpu().numpy()
-                for line in _prompt_lines(probs, slices, placement):
-                    lines[line["d"]] = line
+                records.update(_prompt_records(probs, slices, placement))
 
-        fill(answer, range(volume.shape[0]))
-        if neighbours:
-            settled = smooth_presence(present, neighbours)
+        fill(predict, range(volume.shape[0]))
+        method = self.method
+        if smooth and isinstance(method, PresenceAware) and method.neighbours:
+            settled = smooth_presence(present, method.neighbours)
             overruled = (settled != (present >= 0.5)).any(1).nonzero()[0].tolist()
             judged = torch.from_numpy(settled)
-            fill(
-                lambda image, slices: self.method.predict_present(  # type: ignore[operator]
-                    image, judged[slices].to(image.device)
-                ),
-                overruled,
-            )
-        lines = [line for line in lines if line]
+
+            def overrule(image: Tensor, slices: list[int]) -> Probabilities:
+                return method.predict_present(image, judged[slices].to(image.device))
+
+            fill(overrule, overruled)
+        lines = [records[d] for d in sorted(records)]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
         beyond = 1 - placement.covered.mean()
-        notes = (
-            (f"{beyond:.0%} of each slice lies beyond the network's grid and is background",)
-            if beyond >= 0.005
-            else ()
-        )
+        notes: tuple[str, ...] = ()
+        if beyond >= 0.005:
+            notes = (
+                f"{beyond:.0%} of each slice lies beyond the network's grid and is background",
+            )
         return Prediction(LabelMap(labels, volume.grid), prompts, missing, notes=notes)
 
-    def _run_windows(self, volume: Volume, patch: tuple[int, int, int]) -> Prediction:
+    def _run_windows(
+        self,
+        volume: Volume,
+        windows: Windows,
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """Windows over the placed scan; slices are restored as soon as all that they are made of is
         finished.
         """
         placement = VolumePlacement.of(volume.shape, volume.spacing_mm, self.recipe)
         scaled = self.recipe.scale(volume.intensities(), self.bounds(volume))
-        placed = torch.from_numpy(placement.place(scaled))
+        # Windows are cut, summed and restored on the device: only labels leave it.
+        placed = torch.from_numpy(placement.place(scaled)).to(self.device)
+        restorer = VolumeRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
         confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
+
+        def predict(cut: Tensor) -> Tensor:
+            with self._inference():
+                return self.method.predict(cut).probs
+
+        # Two counts of slices run side by side, the network's and the scan's. `kept` holds the
+        # network's finished slices that are still needed, from its slice `first` on. Slices of the
+        # scan before `d` are written; those from `d` to `end` now have all they are made of.
         first = d = 0
-        kept = np.zeros((self.task.k + 1, 0, *placement.shape[1:]), np.float32)
-
-        def ask(windows: Tensor) -> Tensor:
-            with (
-                torch.no_grad(),
-                torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
-            ):
-                return self.method.predict(windows.to(self.device)).probs.cpu()
-
-        for block in slide(placed, Windows(patch, self.stride, self.gaussian, self.windows), ask):
-            kept = np.concatenate([kept, block.numpy()], 1)
+        kept = placed.new_zeros((self.task.k + 1, 0, *placement.shape[1:]))
+        for block in slide(placed, windows, predict):
+            kept = torch.cat([kept, block], 1)
             end = d
             while end < volume.shape[0] and placement.rows_for(end).stop <= first + kept.shape[1]:
                 end += 1
             for start in range(d, end, self.batch):
-                slices = range(start, min(start + self.batch, end))
-                probs = placement.restore(kept, first, slices)
-                labels[slices.start : slices.stop] = probs.argmax(0).astype(np.uint8)
+                stop = min(start + self.batch, end)
+                probs = restorer.restore(kept, first, range(start, stop))
+                labels[start:stop] = classes_of(probs, 0)
+                if probabilities is not None:
+                    probabilities[:, start:stop] = probs.numpy(force=True)
                 if confidence is not None:
-                    confidence[slices.start : slices.stop] = np.round(
-                        255 * probs.max(0).clip(0, 1)
-                    ).astype(np.uint8)
+                    confidence[start:stop] = confidence_of(probs)
             d = end
             if d < volume.shape[0]:
                 drop = placement.rows_for(d).start - first
                 kept, first = kept[:, drop:], first + drop
         return Prediction(LabelMap(labels, volume.grid), None, 0, confidence)
 
-    def _ask(self, answer: Answer, image: Tensor, slices: list[int]) -> Probabilities:
+    def _memory_in_words(self) -> AbstractContextManager[None]:
+        advice = ["make `windows` smaller"] if self.windows else []
+        advice += ["use the CPU"] if self.device.type != "cpu" else []
+        return memory_in_words(self.device, "no mask was made", ", or ".join(advice))
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """No gradients (a method may ask for its own), and bfloat16 where the run has it."""
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return answer(image.to(self.device), slices)
+            yield
 
     def images(
         self, volume: Volume, wanted: Sequence[int]
@@ -246,11 +300,9 @@ class Predictor:
 
     def bounds(self, volume: Volume) -> tuple[float, float]:
         """The scan's intensity bounds under the recipe."""
-        return self.recipe.bounds(
-            volume.intensities()
-            if self.recipe.modality == "mr"
-            else np.zeros((1, 1, 1), np.float32)
-        )
+        if self.recipe.modality == "mr":
+            return self.recipe.bounds(volume.intensities())
+        return self.recipe.bounds(np.zeros((1, 1, 1), np.float32))  # CT: the same for every scan
 
 
 def open_finished(run: Path) -> RunFolder:
@@ -260,37 +312,51 @@ def open_finished(run: Path) -> RunFolder:
         raise BadCheckpoint(
             "the run is not finished: it has no weights.safetensors",
             where=str(run),
-            fix=f"fewmask train ... --out {run}   (goes on from the last save)",
+            fix=f"train again with `out={run}`: it resumes from the last save",
             code="W06",
         )
     return folder
 
 
 def no_bound() -> BadConfig:
-    """What a method without box prompts answers."""
+    """What is raised for a method without box prompts."""
     return BadConfig(
         "this method takes no box prompts, so it has no oracle-box bound", did="nothing was written"
     )
 
 
-def _prompt_lines(
+def no_windows() -> BadConfig:
+    """What is raised for a method that does not cut scans into windows."""
+    return BadConfig(
+        "stride, Gaussian weights and windows at a time are for 3D methods",
+        did="nothing was written",
+        fix="leave them out",
+        code="C02",
+    )
+
+
+def _prompt_records(
     probs: Probabilities, slices: list[int], placement: Placement
-) -> list[dict[str, Any]]:
-    """One record per slice for prompts.json; empty for methods that make no prompts."""
+) -> dict[int, dict[str, Any]]:
+    """One record per slice d for prompts.json; empty for methods that make no prompts."""
     if probs.boxes is None or probs.present is None or probs.no_prompt is None:
-        return []
+        return {}
     boxes = placement.box_to_source(probs.boxes.double().cpu().numpy())
     heat = None if probs.heat is None else probs.heat.float().cpu().numpy()
-    return [
-        {
+    records: dict[int, dict[str, Any]] = {}
+    for row, d in enumerate(slices):
+        records[d] = {
             "d": d,
             "present": [round(float(p), 4) for p in probs.present[row]],
-            "boxes_raw": [
-                None if np.isnan(box).any() else [round(float(v), 2) for v in box]
-                for box in boxes[row]
-            ],
+            "boxes_raw": [_rounded_box(box) for box in boxes[row]],
             "heat": None if heat is None else np.round(heat[row], 3).astype(float).tolist(),
             "no_prompt": [int(n) for n in probs.no_prompt[row]],
         }
-        for row, d in enumerate(slices)
-    ]
+    return records
+
+
+def _rounded_box(box: Float[np.ndarray, "4"]) -> list[float] | None:
+    """A box for prompts.json; None for no box (NaN)."""
+    if np.isnan(box).any():
+        return None
+    return [round(float(edge), 2) for edge in box]

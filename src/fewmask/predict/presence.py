@@ -17,16 +17,18 @@ def smooth_presence(present: Float[np.ndarray, "d k"], cost: float) -> Bool[np.n
     p = present.astype(np.float64).clip(1e-4, 1 - 1e-4)
     odds = np.log(p / (1 - p))
     depth, classes = odds.shape
-    settled = np.zeros((depth, classes), dtype=bool)
+    smoothed = np.zeros((depth, classes), dtype=bool)
     if not depth:
-        return settled
+        return smoothed
+    # Forwards: `no` and `yes` are the worth of the best sequence up to slice d that ends so (a "no"
+    # is worth 0, a "yes" its log-odds); `was_yes` keeps whether slice d - 1 was a "yes" in it, for
+    # an end in "no" (0) and in "yes" (1). Backwards: from the better end along what was kept.
     no, yes = np.zeros(classes), odds[0]
-    was_yes = np.zeros((depth, 2, classes), dtype=bool)  # best predecessor of "no" and of "yes"
+    was_yes = np.zeros((depth, 2, classes), dtype=bool)
     for d in range(1, depth):
         was_yes[d] = yes - cost > no, yes >= no - cost
         no, yes = np.maximum(no, yes - cost), np.maximum(yes, no - cost) + odds[d]
-    settled[-1] = yes >= no
+    smoothed[-1] = yes >= no
     for d in range(depth - 1, 0, -1):
-        settled[d - 1] = np.where(settled[d], was_yes[d, 1], was_yes[d, 0])
-    alone = present >= 0.5
-    return np.where(settled.any(0), settled, alone)
+        smoothed[d - 1] = np.where(smoothed[d], was_yes[d, 1], was_yes[d, 0])
+    return np.where(smoothed.any(0), smoothed, present >= 0.5)

@@ -11,74 +11,99 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-Ask = Callable[[Float[Tensor, "b 1 d h w"]], Float[Tensor, "b c d h w"]]
+from fewmask.core.errors import BadConfig
+
+PredictWindows = Callable[[Float[Tensor, "b 1 d h w"]], Float[Tensor, "b c d h w"]]
 """From windows to probabilities."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How a volume is cut."""
+    """How a volume is cut. Raises `BadConfig` for a stride that would leave voxels out."""
 
     patch: tuple[int, int, int]
     """Voxels (d, h, w) of a window."""
     stride: tuple[int, int, int] | None = None
-    """Step between windows; None = half a window."""
+    """Voxels (d, h, w) from one window to the next; None = half a window."""
     gaussian: bool = False
     """Weigh the middle of a window more than its border (sigma = an eighth of its side), as nnU-Net
     does.
     """
     batch: int = 2
-    """Windows per call of the network."""
+    """Windows per call of the network; more are faster where a GPU idles, and take more of its
+    memory.
+    """
+
+    def __post_init__(self) -> None:
+        if self.stride is None:
+            return
+        if not all(1 <= step <= side for step, side in zip(self.stride, self.patch, strict=True)):
+            raise BadConfig(
+                f"a stride of {self.stride} leaves gaps between windows of {self.patch}",
+                did="nothing was written",
+                fix="use steps from 1 to the window's sides",
+                code="C02",
+            )
 
 
 def slide(
-    volume: Float[Tensor, "d h w"], windows: Windows, ask: Ask
+    volume: Float[Tensor, "d h w"], windows: Windows, predict: PredictWindows
 ) -> Iterator[Float[Tensor, "c n h w"]]:
     """Probabilities of the volume, d from first to last, in blocks of finished slices. Smaller
     volumes are padded with 0.
     """
-    shape = tuple(volume.shape)
-    padded = [max(n, side) for n, side in zip(shape, windows.patch, strict=True)]
-    before = [(big - n) // 2 for big, n in zip(padded, shape, strict=True)]
-    after = [big - n - first for big, n, first in zip(padded, shape, before, strict=True)]
-    whole = functional.pad(volume, (before[2], after[2], before[1], after[1], before[0], after[0]))
-    stride = windows.stride or tuple(side // 2 for side in windows.patch)
-    starts = [
-        _starts(n, side, step) for n, side, step in zip(padded, windows.patch, stride, strict=True)
-    ]
-    weight = _weight(windows).to(volume.device)
     depth, side_h, side_w = windows.patch
+    n_slices, height, width = volume.shape
+    padded, (before_d, before_h, before_w) = _pad(volume, windows.patch)
+    starts_d, *starts_in_plane = _starts(tuple(padded.shape), windows)
+    corners = list(itertools.product(*starts_in_plane))
+    weight = _weight(windows).to(volume.device)
+    # `total` and `weights` sum up one row of windows: `depth` slices of the padded volume, from
+    # slice `first` on. When a row is through, no later window reaches the slices before the next
+    # row's start: they are divided and leave, and what remains moves to the front.
     total = volume.new_zeros(0)
-    weights = volume.new_zeros(depth, *padded[1:])
-    inside = (slice(before[1], before[1] + shape[1]), slice(before[2], before[2] + shape[2]))
-    for index, first in enumerate(starts[0]):
-        corners = list(itertools.product(starts[1], starts[2]))
+    weights = volume.new_zeros(depth, *padded.shape[1:])
+    for row, first in enumerate(starts_d):
         for begin in range(0, len(corners), windows.batch):
-            some = corners[begin : begin + windows.batch]
-            cut = torch.stack(
-                [
-                    whole[None, first : first + depth, y : y + side_h, x : x + side_w]
-                    for y, x in some
-                ]
-            )
-            for (y, x), probs in zip(some, ask(cut).float(), strict=True):
+            chunk = corners[begin : begin + windows.batch]
+            cut = [padded[first : first + depth, y : y + side_h, x : x + side_w] for y, x in chunk]
+            probabilities = predict(torch.stack(cut)[:, None]).float()
+            for (y, x), probs in zip(chunk, probabilities, strict=True):
                 if not len(total):
-                    total = volume.new_zeros(len(probs), depth, *padded[1:])
+                    total = volume.new_zeros(len(probs), depth, *padded.shape[1:])
                 total[:, :, y : y + side_h, x : x + side_w] += probs * weight
                 weights[:, y : y + side_h, x : x + side_w] += weight
-        last = index == len(starts[0]) - 1
-        done = depth if last else starts[0][index + 1] - first
-        low, high = max(before[0] - first, 0), min(before[0] + shape[0] - first, done)
+        last = row == len(starts_d) - 1
+        done = depth if last else starts_d[row + 1] - first
+        # Of the finished slices those of the volume itself, without the padding around it.
+        low, high = max(before_d - first, 0), min(before_d + n_slices - first, done)
         if high > low:
-            yield (total[:, low:high] / weights[low:high])[:, :, inside[0], inside[1]]
+            mean = total[:, low:high] / weights[low:high]
+            yield mean[:, :, before_h : before_h + height, before_w : before_w + width]
         if not last:
             total = torch.cat([total[:, done:], torch.zeros_like(total[:, :done])], 1)
             weights = torch.cat([weights[done:], torch.zeros_like(weights[:done])])
 
 
-def _starts(n: int, side: int, step: int) -> list[int]:
-    """First voxels of windows that cover an axis; the last one ends with it."""
-    return [*range(0, n - side, step), n - side]
+def _pad(
+    volume: Float[Tensor, "d h w"], patch: tuple[int, int, int]
+) -> tuple[Float[Tensor, "pd ph pw"], tuple[int, int, int]]:
+    """The volume with zeros around it up to the size of a window, and how many stand before it
+    along (d, h, w).
+    """
+    missing = [max(side - n, 0) for n, side in zip(volume.shape, patch, strict=True)]
+    d, h, w = (n // 2 for n in missing)
+    after_d, after_h, after_w = (n - n // 2 for n in missing)
+    return functional.pad(volume, (w, after_w, h, after_h, d, after_d)), (d, h, w)
+
+
+def _starts(shape: tuple[int, ...], windows: Windows) -> list[list[int]]:
+    """Per axis the first voxels of windows that cover it; the last window ends with the axis."""
+    steps = windows.stride or tuple(side // 2 for side in windows.patch)
+    return [
+        [*range(0, n - side, step), n - side]
+        for n, side, step in zip(shape, windows.patch, steps, strict=True)
+    ]
 
 
 def _weight(windows: Windows) -> Float[Tensor, "d h w"]:

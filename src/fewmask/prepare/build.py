@@ -1,9 +1,10 @@
-"""Write a prepared dataset: read every pair, keep the good ones, settle the recipe, write cases in
-parallel, then the tables.
+"""Write a prepared dataset: read every pair, write the good ones as cases in parallel, resolve the
+recipe from all of them, then write the tables.
 """
 
 import multiprocessing
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -15,6 +16,7 @@ import numpy as np
 
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
+from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.io.atomic import clean_parts, is_part
 from fewmask.io.case import CaseFile, write_case
@@ -23,6 +25,7 @@ from fewmask.io.prepared import (
     MANIFEST,
     CaseRow,
     Prepared,
+    Tags,
     write_manifest,
     write_reviewed,
     write_split,
@@ -45,8 +48,17 @@ from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
 _EARLIER = "earlier.json"
-"""What the manifest is called while a preparation is at work on cases that it tells of."""
-_OURS = {MANIFEST, _EARLIER, "tags.csv", "reviewed.csv", "split.toml", "cases", "budgets", LOCK}
+"""What the manifest is called while a preparation changes the cases that it lists."""
+_OWN_FILES = {
+    MANIFEST,
+    _EARLIER,
+    "tags.csv",
+    "reviewed.csv",
+    "split.toml",
+    "cases",
+    "budgets",
+    LOCK,
+}
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,11 @@ class PrepareSummary:
     """One record per case that could not be used, with its whole message."""
     notes: list[str]
 
+    def __repr__(self) -> str:
+        """Counts; the messages themselves are in `refused` and `notes`."""
+        parts = [f"{self.built} built", f"{self.reused} reused", f"{len(self.refused)} refused"]
+        return f"PrepareSummary({self.prepared}: {', '.join(parts)}; {len(self.notes)} notes)"
+
 
 @dataclass(frozen=True)
 class _Case:
@@ -69,16 +86,34 @@ class _Case:
     reused: bool
 
 
-OnProgress = Callable[[int, int, str], None]
+@dataclass
+class _Preparation:
+    """A preparation under way: what was asked for, and what reading the cases gave."""
+
+    out: Path
+    options: PrepareOptions
+    layout: Layout
+    before: Prepared | None
+    """What an earlier preparation left in `out`."""
+    notes: list[str]
+    cases: dict[str, _Case]
+    """Case id -> what can be used."""
+    refused: list[dict[str, Any]]
+    """One record per case that cannot."""
+
+    @property
+    def all_reused(self) -> bool:
+        """Was no case written?"""
+        return all(case.reused for case in self.cases.values())
 
 
 def prepare(
     data: Path,
     out: Path,
     options: PrepareOptions,
-    progress: OnProgress = lambda done, total, case: None,
+    on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
-    """Prepare `data` into `out`; `progress` is called with (done, total, case).
+    """Prepare `data` into `out`; `on_progress` is called after each case.
 
     Cases that fail on their own are listed in the summary and left out. Raises `BadDataset` if
     nothing is left or the folder as a whole cannot be used, `BadConfig` for options that cannot be
@@ -87,122 +122,154 @@ def prepare(
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",
-            fix="add --label liver=6",
+            fix="name it and its value in the masks with `labels`, such as liver=6",
             code="C02",
         )
-    recipe = options.wanted_recipe
-    layout = discover(data, options.follow_links)
+    layout = discover(data, options.scans.follow_links)
     _check_out(data, out)
     (out / "cases").mkdir(parents=True, exist_ok=True)
     with folder_lock(out, "prepare"):
         notes = [*layout.notes, *clean_parts(out), *clean_parts(out / "cases")]
         before = _before(out)
-        found, refused = _read_all(layout, out, options, _earlier(before, options), progress)
+        cases, refused = _read_all(layout, out, options, _reusable(before, options), on_progress)
         refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
-        if not found:
-            machine = all(line["exit_code"] == NoRoom.exit_code for line in refused)
-            raise (NoRoom if machine else BadDataset)(
-                "no case can be used",
-                where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
-                did="no dataset was made",
-                fix=str(refused[0]["fix"]) if machine else f"fewmask check {data}",
-                code=str(refused[0]["code"]) if machine else "M15",
-            )
-        _keep_known(before, refused)
-        return _write_tables(before, out, options, recipe, found, refused, layout, notes)
+        if not cases:
+            raise _nothing_usable(data, refused)
+        _refuse_lost(before, refused)
+        work = _Preparation(out, options, layout, before, notes, cases, refused)
+        prepared = _collect_tables(work)
+        if not (work.all_reused and (out / MANIFEST).exists() and before == prepared):
+            _write_tables(prepared)
+    reused = sum(case.reused for case in cases.values())
+    return PrepareSummary(out, len(cases) - reused, reused, refused, work.notes)
 
 
-def _write_tables(
-    before: Prepared | None,
-    out: Path,
-    options: PrepareOptions,
-    recipe: Recipe,
-    found: dict[str, _Case],
-    refused: list[dict[str, Any]],
-    layout: Layout,
-    notes: list[str],
-) -> PrepareSummary:
-    """Settle what depends on all cases, and write it, unless it is what the folder holds: others
-    may be reading there.
+def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:
+    machine = all(line["exit_code"] == NoRoom.exit_code for line in refused)
+    return (NoRoom if machine else BadDataset)(
+        "no case can be used",
+        where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
+        did="no dataset was made",
+        fix=str(refused[0]["fix"]) if machine else f"fewmask check {data}",
+        code=str(refused[0]["code"]) if machine else "M15",
+    )
+
+
+def _collect_tables(work: _Preparation) -> Prepared:
+    """The dataset as it will be: what depends on all cases together. Adds to the notes, writes
+    nothing.
     """
-    masked = [case for case in found.values() if case.row.mask]
-    if not any(pair.parts for pair in layout.pairs):
-        totals: dict[int, int] = {}
-        for case in masked:
-            for value, count in case.row.counts.items():
-                totals[int(value)] = totals.get(int(value), 0) + count
-        check_found(options.labels, layout.names, totals, len(masked))
-    recipe = resolve_recipe(recipe, found.values())
-    patients = patients_of(sorted(found), options.patients)
+    options, out = work.options, work.out
+    _check_values(work)
+    recipe = resolve_recipe(options.wanted_recipe, work.cases.values())
+    patients = patients_of(sorted(work.cases), options.patients)
     classes = tuple(options.labels)
     rows, cut = {}, {}
-    for name, case in sorted(found.items()):
-        present, cut[name] = _placed(out, case.row, recipe, classes)
+    for name, case in sorted(work.cases.items()):
+        present, cut[name] = _present_slices(out, case.row, recipe, classes)
         rows[name] = replace(case.row, patient=patients[name], present=present)
-    flips = {name: row.flipped for name, row in rows.items()}
+    reviewed = _reviewed_slices(work, rows)
+    tags = _tags(work, rows)
+    try:
+        split = choose_split(rows, options.split)
+    except BadDataset as error:
+        lines = (f"{line['case']}: {line['what']}" for line in work.refused[:10])
+        error.where = (*error.where, *lines)
+        raise
+    work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
+    work.notes += _advice(rows, cut, options)
+    mark = {**options.mark, "recipe": options.recipe, "size": options.size}
+    return Prepared(out, recipe, classes, rows, tags, reviewed, split, tuple(work.refused), mark)
+
+
+def _check_values(work: _Preparation) -> None:
+    """Every value that was asked for stands in some mask. Masks with a file per structure say that
+    themselves.
+    """
+    if any(pair.parts for pair in work.layout.pairs):
+        return
+    masked = [case.row for case in work.cases.values() if case.row.mask]
+    totals: Counter[int] = Counter()
+    for row in masked:
+        totals.update({int(value): count for value, count in row.counts.items()})
+    check_found(work.options.labels, work.layout.names, totals, len(masked))
+
+
+def _reviewed_slices(work: _Preparation, rows: Mapping[str, CaseRow]) -> dict[str, frozenset[int]]:
+    """Per case the slices d of which the masks, or a table of the user's, say all there is."""
     reviewed = {
         name: set(range(row.shape[0])) if row.complete else set(row.outlined)
         for name, row in rows.items()
     }
-    if options.reviewed:
-        more, lines = read_reviewed(options.reviewed, rows, flips)
-        notes += lines
+    if work.options.reviewed:
+        more, notes = read_reviewed(work.options.reviewed, rows, _flips(rows))
+        work.notes += notes
         for name, slices in more.items():
             reviewed[name] |= slices
-    tags = tags_from_masks(rows, classes) if options.tags == "from-masks" else {}
-    if isinstance(options.tags, Path):
-        tags, lines = read_tags(options.tags, rows, flips, classes)
-        notes += lines
-    try:
-        split = choose_split(rows, options.split)
-    except BadDataset as error:
-        error.where = (*error.where, *(f"{line['case']}: {line['what']}" for line in refused[:10]))
-        raise
-    notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes] + list(
-        _advice(rows, cut, options)
-    )
-    reused = sum(case.reused for case in found.values())
-    summary = PrepareSummary(out, len(found) - reused, reused, refused, notes)
-    mark = {**options.mark, "recipe": options.recipe, "size": options.size}
-    known = {name: frozenset(slices) for name, slices in reviewed.items()}
-    whole = reused == len(found) and (out / MANIFEST).exists()
-    if whole and before == Prepared(
-        out, recipe, classes, rows, tags, known, split, tuple(refused), mark
-    ):
-        return summary
-    _set_aside(out)
-    write_tags(out / "tags.csv", tags)
-    write_reviewed(out / "reviewed.csv", reviewed)
-    write_split(out / "split.toml", split)
-    for stale in {path.stem for path in (out / "cases").glob("*.h5")} - set(rows):
-        (out / "cases" / f"{stale}.h5").unlink()
-    write_manifest(out, recipe, classes, rows.values(), refused, mark)
-    (out / _EARLIER).unlink(missing_ok=True)
-    return summary
+    return {name: frozenset(slices) for name, slices in reviewed.items()}
 
 
-def resolve_recipe(recipe: Recipe, cases: Any) -> Recipe:
-    """Fill in what the recipe leaves to the data. Raises `BadDataset` if CT and MR are mixed and
-    the recipe does not say.
+def _tags(work: _Preparation, rows: Mapping[str, CaseRow]) -> Tags:
+    """Tags of the user's table, read off complete masks, or none."""
+    classes = tuple(work.options.labels)
+    if work.options.tags == "from-masks":
+        return tags_from_masks(rows, classes)
+    if isinstance(work.options.tags, Path):
+        tags, notes = read_tags(work.options.tags, rows, _flips(rows), classes)
+        work.notes += notes
+        return tags
+    return {}
+
+
+def _flips(rows: Mapping[str, CaseRow]) -> dict[str, bool]:
+    """Per case whether d runs against the slices of the file, in which people count."""
+    return {name: row.flipped for name, row in rows.items()}
+
+
+def _write_tables(prepared: Prepared) -> None:
+    """Write everything but the cases, the manifest last: until it stands, the folder is no dataset.
+
+    Not called when the folder holds the very same, since others may be reading there.
     """
-    cases = list(cases)
-    kinds = {ct: [case.row.case for case in cases if case.row.ct == ct] for ct in (True, False)}
-    if recipe.modality == "auto" and kinds[True] and kinds[False]:
+    out = prepared.folder
+    _set_aside(out)
+    write_tags(out / "tags.csv", prepared.tags)
+    write_reviewed(out / "reviewed.csv", prepared.reviewed)
+    write_split(out / "split.toml", prepared.split)
+    for stale in {path.stem for path in (out / "cases").glob("*.h5")} - set(prepared.cases):
+        (out / "cases" / f"{stale}.h5").unlink()
+    write_manifest(
+        out,
+        prepared.recipe,
+        prepared.classes,
+        prepared.cases.values(),
+        list(prepared.refused),
+        prepared.options,
+    )
+    (out / _EARLIER).unlink(missing_ok=True)
+
+
+def resolve_recipe(recipe: Recipe, cases: Iterable[_Case]) -> Recipe:
+    """Fill in from the data what the recipe leaves open. Raises `BadDataset` if CT and MR are mixed
+    and the recipe does not say.
+    """
+    rows = [case.row for case in cases]
+    ct = [row.case for row in rows if row.ct]
+    other = [row.case for row in rows if not row.ct]
+    if recipe.modality == "auto" and ct and other:
         raise BadDataset(
             "some scans look like CT, some do not",
-            where=[f"CT: {', '.join(kinds[True][:5])}", f"not: {', '.join(kinds[False][:5])}"],
+            where=[f"CT: {', '.join(ct[:5])}", f"not: {', '.join(other[:5])}"],
             did="no dataset was made",
-            fix="prepare them apart, or say --recipe ct or --recipe mr",
+            fix="prepare them apart, or with `recipe=ct` or `recipe=mr`",
             code="N38",
         )
-    extents = [
-        max(n * s for n, s in zip(case.row.shape[1:], case.row.spacing_mm[1:], strict=True))
-        for case in cases
-    ]
-    spacings = [min(case.row.spacing_mm[1:]) for case in cases]
-    return recipe.resolve(
-        modality="ct" if kinds[True] else "mr", extent_mm=extents, spacing_mm=spacings
-    )
+    extents = []
+    for row in rows:
+        _, height, width = (n * mm for n, mm in zip(row.shape, row.spacing_mm, strict=True))
+        extents.append(max(height, width))
+    spacings = [min(row.spacing_mm[1:]) for row in rows]
+    return recipe.resolve(modality="ct" if ct else "mr", extent_mm=extents, spacing_mm=spacings)
 
 
 def _read_all(
@@ -210,7 +277,7 @@ def _read_all(
     out: Path,
     options: PrepareOptions,
     earlier: Mapping[str, CaseRow],
-    progress: OnProgress,
+    on_progress: OnProgress,
 ) -> tuple[dict[str, _Case], list[dict[str, Any]]]:
     """Every pair read and written, in parallel; the result does not depend on the order in which
     workers finish.
@@ -219,6 +286,7 @@ def _read_all(
     arguments = [
         (pair, out, options, dict(layout.names), earlier.get(pair.case)) for pair in layout.pairs
     ]
+    pace = Pace("scan", len(layout.pairs))
     found: dict[str, _Case] = {}
     refused: list[dict[str, Any]] = []
 
@@ -227,26 +295,28 @@ def _read_all(
             found[pair.case] = result
         else:
             refused.append({"case": pair.case, **result})
-        progress(done, len(layout.pairs), pair.case)
+        on_progress(pace.event(done, item=pair.case))
 
     done = 0
     if jobs > 1:
         try:
             with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-                for pair, result in zip(layout.pairs, pool.map(_work, arguments), strict=True):
+                results = pool.map(_prepare_or_refuse, arguments)
+                for pair, result in zip(layout.pairs, results, strict=True):
                     done += 1
                     take(done, pair, result)
         except BrokenProcessPool:
             # Killed for memory, crashed in a decoder, or started by a script without a main guard
             # (F05): once more, here.
-            progress(done, len(layout.pairs), "a worker process died, going on in this one")
+            note = "a worker process died, going on in this one"
+            on_progress(pace.event(done, note=note))
     for pair, argument in list(zip(layout.pairs, arguments, strict=True))[done:]:
         done += 1
-        take(done, pair, _work(argument))
+        take(done, pair, _prepare_or_refuse(argument))
     return found, refused
 
 
-def _work(
+def _prepare_or_refuse(
     argument: tuple[Pair, Path, PrepareOptions, dict[str, int], CaseRow | None],
 ) -> "_Case | dict[str, Any]":
     """One case in a worker: its record, or the message that refuses it. The machine's other faults
@@ -254,16 +324,17 @@ def _work(
     """
     pair, out, options, names, earlier = argument
     try:
-        return _one(pair, out, options, names, earlier)
+        return _prepare_case(pair, out, options, names, earlier)
     except FewmaskError as error:
         if not spoils_one_case(error):
             raise
         return error.as_dict()
 
 
-def _one(
+def _prepare_case(
     pair: Pair, out: Path, options: PrepareOptions, names: dict[str, int], earlier: CaseRow | None
 ) -> _Case:
+    """Read, check and write one case; one that was written from these very files is kept."""
     path = out / "cases" / f"{pair.case}.h5"
     try:
         stamp = stamp_of(pair, options, names)
@@ -276,13 +347,16 @@ def _one(
     if earlier is not None and earlier.stamp == stamp and _is_whole(path, stamp):
         return _Case(earlier, True)
     reading = read_pair(pair, options, names)
+    mask = None
+    if pair.has_mask:
+        mask = pair.mask.name if pair.mask else "parts"
     _set_aside(out)
     write_case(path, reading.volume, reading.labels, stamp)
     row = CaseRow(
         case=pair.case,
         patient=pair.case,
         image=pair.image.name,
-        mask=(pair.mask.name if pair.mask else "parts") if pair.has_mask else None,
+        mask=mask,
         sha256=digest_files(pair, options),
         stamp=stamp,
         voxels_sha256=digest_voxels(reading.volume),
@@ -300,28 +374,27 @@ def _one(
     return _Case(row, False)
 
 
-def _placed(
+def _present_slices(
     out: Path, row: CaseRow, recipe: Recipe, classes: tuple[str, ...]
 ) -> tuple[dict[str, list[int]], float]:
-    """Per class the slices that still hold it on the network's grid, and the share of outlined
-    pixels that lie beyond it.
-
-    Image-level labels are made after shrinking (M13).
+    """Per class the slices d that still hold it on the network's grid, and the share of outlined
+    pixels that lie beyond that grid.
     """
     if not row.outlined:
         return {}, 0.0
+    # The case is opened again, after it was read and written: the network's grid follows from the
+    # sizes of all scans, and a structure of few pixels can vanish on it. Image-level labels must
+    # say what a network can see (M13).
     placement = Placement.of(row.shape, row.spacing_mm, recipe)
     with CaseFile(out / "cases" / f"{row.case}.h5") as file:
         masks = file.labels(row.outlined)
     placed = placement.place_mask(masks)
-    present = {
-        name: [
-            d for d, mask in zip(row.outlined, placed, strict=True) if bool(np.any(mask == index))
-        ]
-        for index, name in enumerate(classes, 1)
-    }
-    outside = np.count_nonzero(masks[:, ~placement.covered]) / np.count_nonzero(masks)
-    return present, outside
+    present = {}
+    for index, name in enumerate(classes, 1):
+        held = (placed == index).any(axis=(1, 2))
+        present[name] = [d for d, holds in zip(row.outlined, held, strict=True) if holds]
+    beyond = np.count_nonzero(masks[:, ~placement.covered]) / np.count_nonzero(masks)
+    return present, beyond
 
 
 def _advice(
@@ -338,12 +411,9 @@ def _advice(
             )
         if cut[name] >= 0.0005:
             share = f"{cut[name]:.1%} of what is outlined"
-            fixed = RECIPES[options.recipe].resolved
-            advice = (
-                ": try --recipe ct or mr"
-                if fixed
-                else ", which covers most scans: this one is wider than the others"
-            )
+            advice = ", which covers most scans: this one is wider than the others"
+            if RECIPES[options.recipe].resolved:
+                advice = ": try `recipe=ct` or `recipe=mr`"
             yield (
                 f"{name}: M13: {share} lies beyond the network's grid, where 2D methods paint "
                 f"nothing{advice}"
@@ -359,12 +429,12 @@ def _advice(
         if options.masks == "partial" and whole:
             yield (
                 f"{name}: M12: all of a structure seems outlined; if empty slices are truly empty "
-                "say --masks complete"
+                "prepare with `masks=complete`"
             )
     if options.tags is None:
         yield (
             "no image tags: a classifier learns from outlined slices only; first and last slice "
-            "per scan (--tags) help it much"
+            "per scan (`tags`) help it much"
         )
 
 
@@ -379,14 +449,14 @@ def _before(out: Path) -> Prepared | None:
 
 
 def _set_aside(out: Path) -> None:
-    """From here on the tables do not fit the cases; what still fits is used again, after a mistake
-    too.
+    """Rename the manifest before the first change: the folder is no dataset until the next one is
+    written, and what an interrupted preparation had finished is found again.
     """
     with suppress(FileNotFoundError):  # another worker was first
         (out / MANIFEST).replace(out / _EARLIER)
 
 
-def _keep_known(before: Prepared | None, refused: list[dict[str, Any]]) -> None:
+def _refuse_lost(before: Prepared | None, refused: list[dict[str, Any]]) -> None:
     """A drive that is gone must not shrink a dataset, nor move its patients into other parts of the
     split.
     """
@@ -405,8 +475,8 @@ def _keep_known(before: Prepared | None, refused: list[dict[str, Any]]) -> None:
         )
 
 
-def _earlier(before: Prepared | None, options: PrepareOptions) -> dict[str, CaseRow]:
-    """Rows of an earlier preparation under the same options."""
+def _reusable(before: Prepared | None, options: PrepareOptions) -> dict[str, CaseRow]:
+    """Rows of an earlier preparation, if it was made under the same options."""
     if before is None or {key: before.options.get(key) for key in options.mark} != options.mark:
         return {}
     return before.cases
@@ -435,17 +505,17 @@ def _check_out(data: Path, out: Path) -> None:
             "the output folder lies inside the data folder; fewmask never writes into its input",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     if out.exists() and (
         not out.is_dir()
-        or any(path.name not in _OURS and not is_part(path) for path in out.iterdir())
+        or any(path.name not in _OWN_FILES and not is_part(path) for path in out.iterdir())
     ):
         raise BadConfig(
             "the output folder holds other files",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )

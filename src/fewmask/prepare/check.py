@@ -3,6 +3,7 @@ Writes nothing.
 """
 
 import multiprocessing
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,10 +47,20 @@ class CheckReport:
     """Whole messages with file, row and fix; `case` is empty for problems of the folder."""
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        """Counts; the messages themselves are in `problems` and `notes`."""
+        kinds = Counter(case.kind for case in self.cases)
+        scans = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        outlined = sum(case.outlined > 0 for case in self.cases)
+        return (
+            f"CheckReport({self.layout}: {len(self.cases)} scans ({scans or 'none usable'}), "
+            f"{outlined} with outlines; {len(self.problems)} problems; {len(self.notes)} notes)"
+        )
+
 
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
-    layout = discover(data, options.follow_links)
+    layout = discover(data, options.scans.follow_links)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     # Without --label any non-zero value counts, so that geometry and content of masks are still
     # checked.
@@ -111,7 +122,7 @@ def copy_header(data: Path, case: str, out: Path) -> Path:
         raise BadDataset(
             "the copy would replace the mask itself",
             where=str(target),
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     write_labels(target, LabelMap.from_file_order(stored, grid.affine))

@@ -46,7 +46,7 @@ def scan_warnings(volume: Volume, intensities: Float[np.ndarray, "d h w"], ct: b
     if not ct and low >= 0 and 3500 <= high <= 4200 and float(np.median(intensities)) < 200:
         warnings.append(
             f"N38: values {low:g}..{high:g} could be CT stored without its intercept; say "
-            "--recipe to declare it"
+            "with `recipe` what it is"
         )
     return warnings
 

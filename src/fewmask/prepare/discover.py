@@ -13,7 +13,7 @@ from typing import Any
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.text import read_json
-from fewmask.prepare.folder import Tree, look, printable
+from fewmask.prepare.folder import FolderTree, printable, walk_folder
 from fewmask.prepare.names import (
     bare,
     case_id,
@@ -101,7 +101,7 @@ def discover(folder: Path, follow_links: bool = False) -> Layout:
     Raises `BadDataset` if nothing usable is found; everything else that is wrong is listed in
     `Layout.problems`.
     """
-    tree = look(folder, follow_links)
+    tree = walk_folder(folder, follow_links)
     problems: list[FewmaskError] = list(tree.problems)
     for recognise in (_task, _lits, _totalsegmentator, _plain, _flat, _dicom):
         layout = recognise(tree, problems)
@@ -125,7 +125,7 @@ def discover(folder: Path, follow_links: bool = False) -> Layout:
     )
 
 
-def _task(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
+def _task(tree: FolderTree, problems: list[FewmaskError]) -> Layout | None:
     """A `dataset.json` beside `imagesTr`: nnU-Net raw if it has channel names, else MSD."""
     record_path = tree.root / "dataset.json"
     if record_path not in tree.files[tree.root]:
@@ -175,7 +175,7 @@ def _declared_names(record: Mapping[str, Any], path: Path) -> tuple[dict[str, in
         name, number = (value, key) if isinstance(value, str) and key.isdecimal() else (key, value)
         if isinstance(number, list):
             notes.append(
-                f"dataset.json: region {name!r} covers several values; ask for it as --label "
+                f"dataset.json: region {name!r} covers several values; ask for it with `labels` as "
                 f"{name}={','.join(map(str, number))}"
             )
         elif not re.fullmatch(r"\d+", str(number)) or name in names:
@@ -233,7 +233,7 @@ def _absent(record: Mapping[str, Any], pairs: Iterable[Pair], path: Path) -> lis
     ]
 
 
-def _lits(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
+def _lits(tree: FolderTree, problems: list[FewmaskError]) -> Layout | None:
     """`volume-N` and `segmentation-N`, in one folder or spread over sub-folders."""
     files = [path for folder in tree.files for path in tree.nifti(folder)]
     scans = [path for path in files if re.fullmatch(r"volume-\d+", stem(path).casefold())]
@@ -241,7 +241,7 @@ def _lits(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
     return Layout("lits", tuple(_pair(scans, masks, problems))) if scans else None
 
 
-def _totalsegmentator(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
+def _totalsegmentator(tree: FolderTree, problems: list[FewmaskError]) -> Layout | None:
     """One folder per case with `ct.nii.gz` or `mri.nii.gz` and a folder `segmentations` with one
     file per structure.
     """
@@ -257,7 +257,7 @@ def _totalsegmentator(tree: Tree, problems: list[FewmaskError]) -> Layout | None
     return Layout("totalsegmentator", tuple(pairs)) if pairs else None
 
 
-def _plain(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
+def _plain(tree: FolderTree, problems: list[FewmaskError]) -> Layout | None:
     """`images/` with `labels/`, `masks/` or `segmentations/`; a scan may also be a folder with a
     DICOM series.
     """
@@ -280,7 +280,7 @@ def _plain(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
     return Layout("plain", tuple(_pair([*tree.nifti(images[0]), *series], masks, problems)))
 
 
-def _flat(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
+def _flat(tree: FolderTree, problems: list[FewmaskError]) -> Layout | None:
     """Scans in the folder itself; files named like another one plus `_seg`, `_label`, ... are its
     masks.
     """
@@ -295,7 +295,7 @@ def _flat(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
     )
 
 
-def _dicom(tree: Tree, problems: list[FewmaskError]) -> Layout | None:
+def _dicom(tree: FolderTree, problems: list[FewmaskError]) -> Layout | None:
     """The folder is one DICOM series, or each sub-folder is a case with one somewhere below it."""
     if is_dicom_folder(tree.root, deep=False):
         return Layout("dicom", (Pair(stem(tree.root.absolute()), tree.root),))
@@ -401,7 +401,7 @@ def _keep(pair: Pair, problems: list[FewmaskError]) -> bool:
     return not reason
 
 
-def _notes(pairs: Sequence[Pair], tree: Tree) -> list[str]:
+def _notes(pairs: Sequence[Pair], tree: FolderTree) -> list[str]:
     notes = []
     without = sum(not pair.has_mask for pair in pairs)
     if without and without < len(pairs):
@@ -420,7 +420,7 @@ def _notes(pairs: Sequence[Pair], tree: Tree) -> list[str]:
     return notes
 
 
-def _unread(tree: Tree, layout: Layout) -> str:
+def _unread(tree: FolderTree, layout: Layout) -> str:
     """Files of types that are not read, and DICOM series beside NIfTI files."""
     left = {
         path.name
@@ -445,7 +445,7 @@ def _unread(tree: Tree, layout: Layout) -> str:
     )
 
 
-def _nothing(tree: Tree) -> BadDataset:
+def _nothing(tree: FolderTree) -> BadDataset:
     """Explain what was looked for, and what there was instead."""
     files = [path.name for path in tree.below(tree.root)]
     lines = [printable(tree.root)]

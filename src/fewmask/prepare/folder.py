@@ -1,5 +1,5 @@
-"""One careful look at a folder of somebody's data: nothing is opened, links never lead out of it,
-oddities become problems.
+"""Lists the files of somebody's data folder: nothing is opened, links never lead out of it, what
+cannot be used becomes a problem.
 """
 
 import os
@@ -17,7 +17,7 @@ _MAX_ENTRIES = 2_000_000
 
 
 @dataclass
-class Tree:
+class FolderTree:
     """What a walk found: per folder its usable files, sorted by name; and what was left out, with
     the reason.
     """
@@ -45,7 +45,7 @@ class Tree:
         return [path for path in self.files.get(folder, []) if is_nifti(path)]
 
 
-def look(root: Path, follow_links: bool = False) -> Tree:
+def walk_folder(root: Path, follow_links: bool = False) -> FolderTree:
     """Walk `root`, at most five folders deep.
 
     Dangling, circular and (unless `follow_links`) outward links, pipes, sockets, devices and
@@ -58,7 +58,7 @@ def look(root: Path, follow_links: bool = False) -> Tree:
             "scans is needed",
             fix="give the folder that holds the scans",
         )
-    tree = Tree(root)
+    tree = FolderTree(root)
     seen: set[tuple[int, int]] = set()
     left = _MAX_ENTRIES
     waiting = [(root, 0)]
@@ -100,7 +100,7 @@ def printable(name: Path | str) -> str:
     return text if text.isprintable() else ascii(text)
 
 
-def _entries(folder: Path, tree: Tree) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, tree: FolderTree) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
@@ -160,6 +160,6 @@ def _link_problem(path: Path, root: Path, follow_links: bool) -> tuple[str, str]
     if not follow_links and not target.is_relative_to(root.resolve()):
         return (
             "is a link that leaves the data folder",
-            "copy the file it points to into the folder, or allow links with --follow-links",
+            "copy the file it points to into the folder, or allow links with `follow_links=True`",
         )
     return "", ""

@@ -17,6 +17,9 @@ Wanted = dict[str, tuple[int | str, ...]]
 ...).
 """
 
+Sources = int | str | Iterable[int | str]
+"""What a person may give for a class: a value, the name of a structure, or several."""
+
 _MAX_CLASSES = 254
 _FILE_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 _CLASS_NAME = re.compile(r"[\w][\w .+-]{0,63}")
@@ -43,25 +46,38 @@ def parse_labels(lines: Iterable[str]) -> Wanted:
     twice, one value in two classes, value 0, a negative number, a class called background.
     """
     wanted: Wanted = {}
-    taken: dict[int | str, str] = {}
     for line in lines:
         name, equals, text = (part.strip() for part in line.partition("="))
-        _check_name(line, name, wanted)
-        sources = (
-            [_source(line, part) for part in text.split(",")] if equals else [_source(line, name)]
-        )
-        for source in sources:
+        _add(wanted, name, text.split(",") if equals else [name])
+    return wanted
+
+
+def check_labels(labels: Mapping[str, Sources]) -> Wanted:
+    """The same from a mapping: `{"liver": 6, "kidney": (2, 3), "aorta": "aorta.nii.gz"}`."""
+    wanted: Wanted = {}
+    for name, sources in labels.items():
+        if isinstance(sources, str) or not isinstance(sources, Iterable):
+            sources = [sources]
+        _add(wanted, str(name), [str(source) for source in sources])
+    return wanted
+
+
+def _add(wanted: Wanted, name: str, texts: Sequence[str]) -> None:
+    """Add a class with its sources, as a person wrote them."""
+    line = f"{name}={','.join(texts)}"
+    _check_name(line, name, wanted)
+    sources = tuple(_source(line, text) for text in texts)
+    for source in sources:
+        for other, taken in wanted.items():
             if source in taken:
                 raise _nonsense(
-                    line,
-                    f"{source} is already part of {taken[source]}",
-                    "give every value to one class",
+                    line, f"{source} is already part of {other}", "give every value to one class"
                 )
-            taken[source] = name
-        wanted[name] = tuple(sources)
+    if not sources or len(set(sources)) < len(sources):
+        raise _nonsense(line, "a value is missing or given twice", "write such as liver=6")
+    wanted[name] = sources
     if len(wanted) > _MAX_CLASSES:
-        raise BadConfig(f"{len(wanted)} classes, {_MAX_CLASSES} at most", code="C02")
-    return wanted
+        raise BadConfig(f"more than {_MAX_CLASSES} classes", code="C02")
 
 
 def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
@@ -109,7 +125,7 @@ def map_labels(
             "mask holds 0 and 255, not 0 and 1",
             where=[where, f"asked for {name}={_listed(resolved[name])}"],
             did="the case was skipped",
-            fix=f"--label {name}=255",
+            fix=f"ask for {name}=255 with `labels`",
             code="M07",
         )
     stray = sorted(set(counts) - set(names.values()) - asked) if names else []
@@ -142,7 +158,7 @@ def map_parts(
                 raise _overlap(name, first, int(np.count_nonzero(other)), where)
             voxels[inside] = index
     if voxels is None:
-        raise BadConfig("no class was asked for", fix="add --label liver", code="C02")
+        raise BadConfig("no class was asked for", fix="name one with `labels`", code="C02")
     return Mapped(voxels)
 
 
@@ -180,14 +196,14 @@ def check_found(
             f"no label map holds {', '.join(absent)}",
             where=f"values found in {cases} label maps: {_listed(sorted(found)) or 'none but 0'}",
             did="nothing was written",
-            fix="give --label with the values found",
+            fix="give `labels` with the values found",
             code="M08",
         )
 
 
 def _check_name(line: str, name: str, wanted: Wanted) -> None:
     if not name or not _CLASS_NAME.fullmatch(name):
-        raise _nonsense(line, f"{name!r} is not a class name", "write --label liver=6")
+        raise _nonsense(line, f"{name!r} is not a class name", "write such as liver=6")
     if name.casefold() in _RESERVED:
         raise _nonsense(
             line,
@@ -198,7 +214,7 @@ def _check_name(line: str, name: str, wanted: Wanted) -> None:
         raise _nonsense(
             line,
             f"class {name} is given twice",
-            f"write its values in one line: --label {name}=2,3",
+            f"give its values together, such as {name}=2,3",
         )
 
 
@@ -218,7 +234,7 @@ def _source(line: str, text: str) -> int | str:
 
 
 def _nonsense(line: str, why: str, fix: str) -> BadConfig:
-    return BadConfig(f"--label {line!r}: {why}", fix=fix, code="C02")
+    return BadConfig(f"`labels` {line!r}: {why}", fix=fix, code="C02")
 
 
 def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
@@ -242,9 +258,9 @@ def _undeclared(name: str, source: str, names: Mapping[str, int]) -> BadDataset:
         f"class {name} asks for structure {source!r}, which the data set does not have",
         where=f"structures: {listed}" if names else "the data set names no structures",
         did="nothing was written",
-        fix=f"--label {name}={near[0]}"
+        fix=f"ask for {name}={near[0]} with `labels`"
         if near
-        else f"give a value instead, such as --label {name}=1",
+        else f"give a value instead, such as {name}=1",
         code="M08",
     )
 

@@ -64,7 +64,7 @@ def core_key(path: Path) -> str:
 
 
 def looks_like_mask(path: Path) -> bool:
-    """OnProgress whether the name ends in `_seg`, `-label`, `_mask` and the like."""
+    """True if the name ends in `_seg`, `-label`, `_mask` and the like."""
     return bool(_MASK_SUFFIX.search(exact_key(path)))
 
 

@@ -1,4 +1,4 @@
-"""What a person decides about a data folder, as one value."""
+"""What a person decides about a data folder, and about the scans in it."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,8 +11,22 @@ from fewmask.io.header import AS_IS, ReadOptions
 
 
 @dataclass(frozen=True)
+class ScanOptions:
+    """How scans are found and read; all that prediction needs to know."""
+
+    read: ReadOptions = AS_IS
+    """What a person declares about NIfTI files that do not speak for themselves."""
+    series: str | None = None
+    """DICOM series to take: its UID, number or description."""
+    keep_first: bool = False
+    """Keep the first of DICOM slices at one position."""
+    follow_links: bool = False
+    """Accept links that leave the data folder."""
+
+
+@dataclass(frozen=True)
 class PrepareOptions:
-    """Options of `prepare` and `check`."""
+    """What `prepare` makes of a data folder; `check` takes the same."""
 
     labels: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
     """Class name -> values or structure names in the masks, in the order of the classes."""
@@ -40,22 +54,18 @@ class PrepareOptions:
     """Worker processes; with more than one a script needs `if __name__ == "__main__":` around its
     calls.
     """
-    read: ReadOptions = AS_IS
-    series: str | None = None
-    """DICOM series to take."""
-    keep_first: bool = False
-    """Keep the first of DICOM slices at one position."""
-    follow_links: bool = False
-    """Accept links that leave the data folder."""
+    scans: ScanOptions = ScanOptions()
+    """How scans are found and read."""
 
     def __post_init__(self) -> None:
-        """Raises `BadConfig` for a word that means nothing."""
+        """Raises `BadConfig` for a word that means nothing, and as `wanted_recipe` does."""
         if self.masks not in ("partial", "complete"):
             raise BadConfig(
                 f"masks {self.masks!r} are not known",
                 fix="partial or complete",
                 code="C02",
             )
+        _ = self.wanted_recipe  # a wrong one is refused before anything is read
 
     @property
     def wanted_recipe(self) -> Recipe:
@@ -79,9 +89,9 @@ class PrepareOptions:
                 [name, *values] for name, values in self.labels.items()
             ],  # their order is the classes' numbers
             "masks": self.masks,
-            "read": repr(self.read),
-            "series": self.series or "",
-            "keep_first": self.keep_first,
+            "read": repr(self.scans.read),
+            "series": self.scans.series or "",
+            "keep_first": self.scans.keep_first,
         }
 
 

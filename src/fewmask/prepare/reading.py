@@ -14,11 +14,12 @@ from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.dicom import read_series
-from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume, sha256
+from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume
+from fewmask.io.stream import sha256
 from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
 from fewmask.prepare.discover import Pair
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
-from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.options import PrepareOptions, ScanOptions
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Reading:
 
 def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> Reading:
     """Read and check one pair. Raises `BadScan` or `BadDataset` for this case alone."""
-    volume = read_scan(pair, options)
+    volume = read_scan(pair, options.scans)
     mapped, notes = _read_mask(pair, volume, options, names)
     labels = None if mapped is None else mapped.voxels
     intensities = volume.intensities()
@@ -63,7 +64,7 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
     )
 
 
-def read_scan(pair: Pair, options: PrepareOptions) -> Volume:
+def read_scan(pair: Pair, options: ScanOptions) -> Volume:
     """The scan of a pair, NIfTI or DICOM."""
     if pair.image.is_dir():
         return read_series(pair.image, options.series, keep_first=options.keep_first)
@@ -142,7 +143,7 @@ def _read_mask(
 def _on_grid(
     path: Path, pair: Pair, volume: Volume, options: PrepareOptions
 ) -> tuple[LabelMap, tuple[str, ...]]:
-    label_map = read_labels(path, options.read)
+    label_map = read_labels(path, options.scans.read)
     notes = check_same_grid(volume.grid, label_map.grid, pair.image, path)
     # Accepted rounding of a header must not turn the mask another way than its scan.
     turned = volume.grid.orientation.apply(label_map.grid.orientation.undo(label_map.voxels))

@@ -33,14 +33,14 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
         pattern = re.compile(source)
     except re.error as error:
         raise BadConfig(
-            f"--patients {source!r} is no regular expression: {error}",
+            f"`patients` {source!r} is no regular expression: {error}",
             code="C02",
         ) from error
     found = {case: pattern.search(case) for case in cases}
     absent = [case for case, match in found.items() if match is None or not match.groups()]
     if absent or pattern.groups != 1:
         raise BadConfig(
-            f"--patients {source!r} finds no patient in {', '.join(absent[:3]) or 'any case'}",
+            f"`patients` {source!r} finds no patient in {', '.join(absent[:3]) or 'any case'}",
             fix="write one group, such as '^(p[0-9]+)'",
             code="S01",
         )
@@ -56,33 +56,34 @@ def choose_split(rows: Mapping[str, CaseRow], path: Path | None) -> Split:
     """
     split = read_split(path) if path else _draw(rows)
     split.check({case: row.patient for case, row in rows.items()})
-    _check_twins(rows, split)
+    _check_duplicates(rows, split)
     return split
 
 
 def _draw(rows: Mapping[str, CaseRow]) -> Split:
-    twins: dict[str, str] = {}
+    # The same scan may stand under two names, even of two patients: all of its cases then follow
+    # the patient of the first one, so that no scan is in two parts.
+    first_patient: dict[str, str] = {}
     for row in rows.values():
-        twins.setdefault(row.voxels_sha256, row.patient)
-    group = {case: twins[row.voxels_sha256] for case, row in rows.items()}
+        first_patient.setdefault(row.voxels_sha256, row.patient)
+    owner = {case: first_patient[row.voxels_sha256] for case, row in rows.items()}
     scored = sorted(
         {
             row.patient
-            for row in rows.values()
-            if row.complete and row.present and group[row.case] == row.patient
+            for case, row in rows.items()
+            if row.complete and row.present and owner[case] == row.patient
         }
     )
-    count = min(
-        round(_TEST_SHARE * len(scored)), max(0, len({row.patient for row in rows.values()}) - 3)
-    )
+    patients = {row.patient for row in rows.values()}
+    count = min(round(_TEST_SHARE * len(scored)), max(0, len(patients) - 3))
     chosen = {scored[i] for i in permutation(len(scored), 0, "split")[:count]}
     test = tuple(
-        case for case, row in sorted(rows.items()) if row.patient in chosen or group[case] in chosen
+        case for case, row in sorted(rows.items()) if row.patient in chosen or owner[case] in chosen
     )
     return Split(tuple(case for case in sorted(rows) if case not in test), (), test)
 
 
-def _check_twins(rows: Mapping[str, CaseRow], split: Split) -> None:
+def _check_duplicates(rows: Mapping[str, CaseRow], split: Split) -> None:
     part_of = {case: part for part in ("train", "val", "test") for case in getattr(split, part)}
     seen: dict[str, str] = {}
     pairs = []

@@ -93,7 +93,7 @@ def _span(
 def _raise(problems: list[str], path: Path) -> None:
     if problems:
         raise BadDataset(
-            f"{path.name} does not fit the scans ({len(problems)} lines)",
+            f"{path.name} does not fit the scans (lines that are wrong: {len(problems)})",
             where=[str(path), *problems[:10]],
             did="no dataset was made",
             fix=(

@@ -2,7 +2,6 @@
 its mask.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,18 +49,15 @@ def make_card(
     """The slice with most disagreement and the one with most of the structure; without truth only
     the latter.
     """
-    shown: list[tuple[int, str]] = []
     if truth is not None:
         wrong = (pred.voxels != truth.voxels).sum((1, 2))
-        shown.append(
-            (
-                int(wrong.argmax()),
-                f"largest disagreement, {_area(int(wrong.max()), volume)}\u00a0cm²",
-            )
-        )
-        shown.append((int((truth.voxels > 0).sum((1, 2)).argmax()), "most of the structure"))
+        area = _area(int(wrong.max()), volume)
+        shown = [
+            (int(wrong.argmax()), f"largest disagreement, {area}\u00a0cm²"),
+            (_fullest(truth), "most of the structure"),
+        ]
     else:
-        shown.append((int((pred.voxels > 0).sum((1, 2)).argmax()), "no truth: look yourself"))
+        shown = [(_fullest(pred), "no truth: look yourself")]
     pictures = [
         Picture(_picture(volume, pred, truth, d, recipe), f"slice {d}: {text}") for d, text in shown
     ]
@@ -79,30 +75,40 @@ def make_story(
     """Scan, heat map, box, mask, for the prompted slice with most predicted pixels; None if the
     model prompted nothing.
     """
-    prompted = [
-        line for line in prompts["slices"] if any(box is not None for box in line["boxes_raw"])
-    ]
+    prompted = [line for line in prompts["slices"] if _first_box(line) is not None]
     if not prompted:
         return None
-    sizes = {line["d"]: int((pred.voxels[line["d"]] > 0).sum()) for line in prompted}
-    line = max(prompted, key=lambda item: sizes[item["d"]])
-    d, k = line["d"], next(i for i, box in enumerate(line["boxes_raw"]) if box is not None)
+    line = max(prompted, key=lambda item: int((pred.voxels[item["d"]] > 0).sum()))
+    d, k = line["d"], _first_box(line)
     bare, size = _slice(volume, d, recipe)
     factor = (size[0] / volume.shape[2], size[1] / volume.shape[1])
-    box = tuple(value * factor[i % 2] for i, value in enumerate(line["boxes_raw"][k]))
+    x0, y0, x1, y1 = line["boxes_raw"][k]
+    box = (x0 * factor[0], y0 * factor[1], x1 * factor[0], y1 * factor[1])
     steps = [Picture(data_uri(bare), f"1. scan, slice {d}")]
     heat = bare.copy()
     if line["heat"] is not None:
-        overlay_heat(
-            heat, np.array(line["heat"][k], np.float64), _heat_window(volume, recipe, factor)
-        )
-        says = f"P({prompts['classes'][k]}) = {line['present'][k]:.2f}"
-        steps.append(Picture(data_uri(heat), f"2. where the model looks; {says}"))
+        level = np.array(line["heat"][k], np.float64)
+        overlay_heat(heat, level, _heat_window(volume, recipe, factor))
+        probability = f"P({prompts['classes'][k]}) = {line['present'][k]:.2f}"
+        steps.append(Picture(data_uri(heat), f"2. where the model looks; {probability}"))
     boxed = heat.copy()
     draw_box(boxed, box, BOX)
     steps.append(Picture(data_uri(boxed), "3. box the model gives SAM"))
     steps.append(Picture(_picture(volume, pred, truth, d, recipe), "4. mask"))
     return Card(case, f"{case}: how the mask came about", tuple(steps))
+
+
+def _first_box(line: dict[str, Any]) -> int | None:
+    """The first class that was prompted in this slice; None if none was."""
+    for k, box in enumerate(line["boxes_raw"]):
+        if box is not None:
+            return k
+    return None
+
+
+def _fullest(labels: LabelMap) -> int:
+    """The slice with most of the structures."""
+    return int((labels.voxels > 0).sum((1, 2)).argmax())
 
 
 def _heat_window(
@@ -117,22 +123,19 @@ def _heat_window(
 def _slice(
     volume: Volume, d: int, recipe: Recipe
 ) -> tuple[UInt8[np.ndarray, "y x 3"], tuple[int, int]]:
-    sample: Sequence[int] = [d]
-    low, high = recipe.bounds(
-        volume.intensities(list(sample))
-        if recipe.modality == "mr"
-        else np.zeros((1, 1, 1), np.float32)
-    )
-    image = (volume.intensities([d])[0] - low) / max(high - low, 1e-6)
+    grey = volume.intensities([d])
+    low, high = recipe.bounds(grey)
+    image = (grey[0] - low) / max(high - low, 1e-6)
     size = scale_to(_WIDTH, volume.shape[1:], volume.spacing_mm[1:])
     return show_slice(image.astype(np.float32), size), size
 
 
 def _picture(volume: Volume, pred: LabelMap, truth: LabelMap | None, d: int, recipe: Recipe) -> str:
     picture, _ = _slice(volume, d, recipe)
-    for index in range(
-        1, int(max(pred.voxels[d].max(), 0 if truth is None else truth.voxels[d].max())) + 1
-    ):
+    classes = int(pred.voxels[d].max())
+    if truth is not None:
+        classes = max(classes, int(truth.voxels[d].max()))
+    for index in range(1, classes + 1):
         if truth is not None:
             outline(picture, truth.voxels[d] == index, TRUTH, "solid")
         outline(picture, pred.voxels[d] == index, PREDICTION, "dashed")

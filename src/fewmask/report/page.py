@@ -3,14 +3,15 @@
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fewmask.core.budget import Budget
-from fewmask.core.config import changed_settings, setting_words
+from fewmask.core.config import setting_words
 from fewmask.core.recipe import Recipe
+from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Interval, Summary, summarise
 from fewmask.evaluate.protocols import NOTES
@@ -18,16 +19,20 @@ from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import write_text
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import PRECISIONS, RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv
 from fewmask.io.text import read_json
-from fewmask.methods import config_class, config_from, stages
-from fewmask.methods._method import Stage
 from fewmask.report.cards import Card, make_card, make_story
-from fewmask.training import TrainRequest, draw_budget
-from fewmask.training.stages import CONFIDENCE, CONFIDENCE_COLUMNS
+from fewmask.report.changes import changes_of
 
-_STORIES, _WALL = 3, 24
+if TYPE_CHECKING:
+    from fewmask.methods._method import Stage
+else:
+    # Methods and training cost seconds to import; only runs of several trainings need them here.
+    Stage = Any
+
+_STORIES, _CARDS = 3, 24
+_NO_PICTURE = "no picture: text in its pixels may name a person"
 
 
 def write_report(
@@ -44,56 +49,26 @@ def write_report(
     Scans with text in their pixels, which may name a person, are shown without pictures unless
     `show_burned_in`.
     """
-    config, environment = run.read_config(), run.read_environment()
+    record, environment = run.read_record(), run.read_environment()
     recipe = Recipe.from_dict(run.read_recipe())
     automatic = [score for score in scores if score.prompts == "automatic"]
     summaries = summarise(scores, prepared.patients)
     order = _worst_first(run, automatic)
-    cards: list[Card] = []
-    stories: list[Card] = []
-    no_prompt: int | None = None
-    for case in order:
-        prompts_path = run.predictions / f"{case}.prompts.json"
-        prompts = read_json(prompts_path, max_bytes=256 * 2**20) if prompts_path.exists() else None
-        if prompts:
-            no_prompt = (no_prompt or 0) + sum(sum(line["no_prompt"]) for line in prompts["slices"])
-        if len(cards) >= _WALL:
-            continue
-        if case in prepared.cases and prepared.cases[case].burned_in and not show_burned_in:
-            cards.append(
-                Card(
-                    case,
-                    f"{_headline(case, automatic)}   no picture: text in its pixels may name a "
-                    "person",
-                    (),
-                )
-            )
-            continue
-        volume, pred, known = (
-            scan(case),
-            read_labels(run.predictions / f"{case}.nii.gz"),
-            truth(case),
-        )
-        cards.append(make_card(case, _headline(case, automatic), volume, pred, known, recipe))
-        if (
-            prompts
-            and len(stories) < _STORIES
-            and (story := make_story(case, prompts, volume, pred, known, recipe))
-        ):
-            stories.append(story)
+
+    drawing = _Drawing(run, prepared, recipe, automatic, scan, truth, show_burned_in)
+    shown = drawing.cases(order)
     page = _template().render(
-        title=_title(config),
-        sentence=_sentence(summaries, config, prepared, run),
-        cards=cards,
-        hidden=max(0, len(order) - len(cards)),
-        stories=stories,
+        title=_title(record),
+        sentence=_sentence(summaries, record, prepared, run),
+        cards=shown.cards,
+        hidden=max(0, len(order) - len(shown.cards)),
+        stories=shown.stories,
         summaries=summaries,
-        rows=sorted(
-            scores,
-            key=lambda score: (score.prompts, -1.0 if math.isnan(score.dice) else score.dice),
+        rows=_worst_rows_first(scores),
+        trust=_trust(
+            run, prepared, record, environment, _prompting(shown.no_prompt) if order else []
         ),
-        trust=_trust(run, prepared, config, environment, _prompting(no_prompt) if order else []),
-        command=_command(config, run, prepared),
+        command=_command(record, run),
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
         notes=_notes(prepared),
         show=_show,
@@ -105,6 +80,62 @@ def write_report(
     return out
 
 
+@dataclass
+class _Shown:
+    """The cases of a run as the page shows them."""
+
+    cards: list[Card] = field(default_factory=list)
+    stories: list[Card] = field(default_factory=list)
+    """How the first few masks came about."""
+    no_prompt: int | None = None
+    """Of all cases, shown or not: slices judged to hold a structure that gave no prompt; None if
+    the method makes no prompts.
+    """
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """Draws cases of a run."""
+
+    run: RunFolder
+    prepared: Prepared
+    recipe: Recipe
+    scores: Sequence[CaseScore]
+    """Of automatic masks."""
+    scan: Callable[[str], Volume]
+    truth: Callable[[str], LabelMap | None]
+    show_burned_in: bool
+
+    def cases(self, order: Sequence[str]) -> _Shown:
+        """The first cases."""
+        shown = _Shown()
+        for case in order:
+            path = self.run.predictions / f"{case}.prompts.json"
+            prompts = read_json(path, max_bytes=256 * 2**20) if path.exists() else None
+            if prompts:
+                missing = sum(sum(line["no_prompt"]) for line in prompts["slices"])
+                shown.no_prompt = (shown.no_prompt or 0) + missing
+            if len(shown.cards) < _CARDS:
+                card, story = self.case(case, prompts if len(shown.stories) < _STORIES else None)
+                shown.cards.append(card)
+                if story is not None:
+                    shown.stories.append(story)
+        return shown
+
+    def case(self, case: str, prompts: dict[str, Any] | None) -> tuple[Card, Card | None]:
+        """A card, and with prompts perhaps a story."""
+        headline = _headline(case, self.scores)
+        row = self.prepared.cases.get(case)
+        if row is not None and row.burned_in and not self.show_burned_in:
+            return Card(case, f"{headline}   {_NO_PICTURE}", ()), None
+        volume, truth = self.scan(case), self.truth(case)
+        pred = read_labels(self.run.predictions / f"{case}.nii.gz")
+        card = make_card(case, headline, volume, pred, truth, self.recipe)
+        if not prompts:
+            return card, None
+        return card, make_story(case, prompts, volume, pred, truth, self.recipe)
+
+
 def _template() -> Any:
     environment = Environment(
         loader=PackageLoader("fewmask.report"), autoescape=True, undefined=StrictUndefined
@@ -112,18 +143,18 @@ def _template() -> Any:
     return environment.get_template("page.html.j2")
 
 
-def _title(config: Mapping[str, Any]) -> str:
-    return f"{', '.join(config['task']['classes'])} by {config['method']}"
+def _title(record: RunRecord) -> str:
+    return f"{', '.join(record.task.classes)} by {record.method}"
 
 
 def _sentence(
-    summaries: Sequence[Summary], config: Mapping[str, Any], prepared: Prepared, run: RunFolder
+    summaries: Sequence[Summary], record: RunRecord, prepared: Prepared, run: RunFolder
 ) -> str:
     """The one sentence a reader takes away."""
-    provided = config["provided"]
+    provided = record.provided
     budget = run.read_budget()
     learned = f"learned from {_count(budget.masks, 'outlined ' + budget.kind)}"
-    tagged = provided["tagged_scans"]
+    tagged = provided.tagged_scans
     learned += (
         f" and the image tags of {_count(tagged, 'scans')}" if tagged else " and no image tags"
     )
@@ -152,58 +183,63 @@ def _dice_words(summary: Summary) -> str:
     return f"Dice {dice.mean:.2f} (95 % interval {dice.low:.2f} to {dice.high:.2f})"
 
 
+def _worst_rows_first(scores: Sequence[CaseScore]) -> list[CaseScore]:
+    """Automatic ones before the bound; those without a Dice first."""
+
+    def order(score: CaseScore) -> tuple[str, float]:
+        return score.prompts, -1.0 if math.isnan(score.dice) else score.dice
+
+    return sorted(scores, key=order)
+
+
 def _worst_first(run: RunFolder, scores: Sequence[CaseScore]) -> list[str]:
     """Cases with a mask on disk: scored ones by their worst Dice, then the others by name."""
     worst: dict[str, float] = {}
     for score in scores:
         value = 2.0 if math.isnan(score.dice) else score.dice
         worst[score.case] = min(worst.get(score.case, 2.0), value)
-    there = (
-        sorted(path.name.removesuffix(".nii.gz") for path in run.predictions.glob("*.nii.gz"))
-        if run.predictions.exists()
-        else []
-    )
-    scored = sorted((case for case in there if case in worst), key=lambda case: worst[case])
-    return scored or there
+    masks = run.predictions.glob("*.nii.gz") if run.predictions.exists() else ()
+    predicted = sorted(path.name.removesuffix(".nii.gz") for path in masks)
+    scored = sorted((case for case in predicted if case in worst), key=lambda case: worst[case])
+    return scored or predicted
 
 
 def _headline(case: str, scores: Sequence[CaseScore]) -> str:
-    found = [
-        f"{s.label} {s.dice:.2f}"
-        if s.status == "ok"
-        else f"{s.label}: {s.status.replace('_', ' ')}"
-        for s in scores
-        if s.case == case
-    ]
-    return f"{case}   " + ("Dice " + ", ".join(found) if found else "no truth")
+    words = []
+    for score in scores:
+        if score.case == case and score.status == "ok":
+            words.append(f"{score.label} {score.dice:.2f}")
+        elif score.case == case:
+            words.append(f"{score.label}: {score.status.replace('_', ' ')}")
+    return f"{case}   Dice {', '.join(words)}" if words else f"{case}   no truth"
 
 
 def _trust(
     run: RunFolder,
     prepared: Prepared,
-    config: Mapping[str, Any],
+    record: RunRecord,
     environment: Mapping[str, Any],
     prompting: list[tuple[str, str]],
 ) -> list[tuple[str, str]]:
     """What must be known to believe the numbers."""
-    budget, split, provided = run.read_budget(), run.read_split(), config["provided"]
+    budget, split, provided = run.read_budget(), run.read_split(), record.provided
     owners = {case for case, _ in budget.slices} | set(budget.volumes)
     tags = (
-        f"{provided['tagged_scans']} scans (two numbers per scan and class), "
-        f"{provided['tagged_slices']} slices"
+        f"{provided.tagged_scans} scans (two numbers per scan and class), "
+        f"{provided.tagged_slices} slices"
     )
-    plan = stages(config["method"], config_from(config["method"], config["config"]))
+    plan = _plan(record)
     return [
         (
             "Masks a person outlined",
             f"{_count(budget.masks, budget.kind)} of {_count(len(owners), 'scans')} (draw "
             f"{budget.draw})",
         ),
-        ("Image tags a person gave", tags if provided["tagged_scans"] else "none"),
+        ("Image tags a person gave", tags if provided.tagged_scans else "none"),
         ("Validation masks", "0: the last checkpoint is used, nothing was chosen by score"),
         (
             "Slices nobody said anything about",
-            f"{provided['unknown_slices']} of {provided['slices']}",
+            f"{provided.unknown_slices} of {provided.slices}",
         ),
         *_taught_by(run, plan),
         (
@@ -213,11 +249,11 @@ def _trust(
         ),
         *prompting,
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
-        ("SAM started from", _start(config, run)),
+        ("SAM started from", _start(record, run)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
         (
             "Training",
-            f"{_steps(run, plan, config)}, seed {config['seed']}, {PRECISIONS[config['bf16']]}",
+            f"{_steps(run, plan, record)}, seed {record.seed}, {PRECISIONS[record.bf16]}",
         ),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]
@@ -239,10 +275,23 @@ def _prompting(no_prompt: int | None) -> list[tuple[str, str]]:
     ]
 
 
+def _plan(record: RunRecord) -> Sequence[Stage]:
+    """The trainings of a method that has several, which has settings for them as parts; otherwise
+    none is named.
+    """
+    if not any(isinstance(part, dict) for part in record.config.values()):
+        return ()
+    from fewmask.methods import config_from, stages
+
+    return stages(record.method, config_from(record.method, record.config))
+
+
 def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
     """Masks that nobody drew: scans that an earlier stage labelled for a later one, by the
     confidence it gave itself.
     """
+    if not plan:
+        return []
     lines = []
     for stage in plan:
         table = run.path / stage.pseudo_labels_to / CONFIDENCE
@@ -262,25 +311,25 @@ def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
     return [("Labelled by a model, then learned from", "; ".join(lines))] if lines else []
 
 
-def _steps(run: RunFolder, plan: Sequence[Stage], config: Mapping[str, Any]) -> str:
+def _steps(run: RunFolder, plan: Sequence[Stage], record: RunRecord) -> str:
     """Steps of every stage, in their order."""
     earlier = [(stage.name, RunFolder(run.path / stage.name)) for stage in plan[:-1]]
     words = [
-        f"{name}: {_count(folder.read_config()['steps'], 'steps')}"
+        f"{name}: {_count(folder.read_record().steps, 'steps')}"
         for name, folder in earlier
         if folder.exists
     ]
-    return ", then ".join([*words, _count(config["steps"], "steps")])
+    return ", then ".join([*words, _count(record.steps, "steps")])
 
 
-def _start(config: Mapping[str, Any], run: RunFolder) -> str:
+def _start(record: RunRecord, run: RunFolder) -> str:
     """Foreign knowledge that entered by pretrained weights; of a method with stages, through the
     one that has the SAM.
     """
     stage = next(
         (
             name
-            for name, part in config["config"].items()
+            for name, part in record.config.items()
             if isinstance(part, dict) and "encoder" in part
         ),
         None,
@@ -288,14 +337,14 @@ def _start(config: Mapping[str, Any], run: RunFolder) -> str:
     if stage is not None:
         earlier = RunFolder(run.path / stage)
         return (
-            _start(earlier.read_config(), earlier)
+            _start(earlier.read_record(), earlier)
             if earlier.exists
             else f"not known: the run's folder {stage} is gone"
         )
-    found = config.get("pretrained")
+    found = record.pretrained
     if found is None:
-        return "random weights" if "encoder" in config["config"] else "the method has no SAM"
-    return f"pretrained weights {Path(found['name']).name} (SHA-256 {found['sha256'][:12]})"
+        return "random weights" if "encoder" in record.config else "the method has no SAM"
+    return f"pretrained weights {Path(found.name).name} (SHA-256 {found.sha256[:12]})"
 
 
 def _recipe(recipe: Recipe) -> str:
@@ -308,7 +357,7 @@ def _recipe(recipe: Recipe) -> str:
     return f"{recipe.name}: {grid}, {window}"
 
 
-def _command(config: Mapping[str, Any], run: RunFolder, prepared: Prepared) -> str:
+def _command(record: RunRecord, run: RunFolder) -> str:
     """The training command, without paths that would name a person's folders and without what is
     default.
     """
@@ -318,50 +367,35 @@ def _command(config: Mapping[str, Any], run: RunFolder, prepared: Prepared) -> s
         "train",
         "PREPARED",
         "--method",
-        config["method"],
+        record.method,
         f"--{budget.kind}",
         budget.masks,
         "--draw",
         budget.draw,
     ]
-    words += ["--in-order"] if _in_order(budget, run, prepared) else []
-    words += ["--seed", config["seed"], "--steps", config["steps"]]
-    for setting in _settings(config):
+    words += ["--in-order"] if record.in_order else []
+    words += ["--seed", record.seed, "--steps", record.steps]
+    for setting in _settings(record):
         words += ["--set", setting]
     words += ["--out", "RUN"]
     return " ".join(shlex.quote(str(word)) for word in words)
 
 
-def _in_order(budget: Budget, run: RunFolder, prepared: Prepared) -> bool:
-    """Were the volumes taken in the order of the list? The budget says which they are,
-    and not why.
-    """
-    if budget.kind == "slices" or prepared.digest != run.read_config()["data_digest"]:
-        return False
-    ways = [
-        TrainRequest(
-            prepared.folder, run.path, volumes=budget.masks, draw=budget.draw, in_order=way
-        )
-        for way in (True, False)
-    ]
-    ordered, drawn = (draw_budget(way, prepared) for way in ways)
-    return budget == ordered != drawn
-
-
-def _settings(config: Mapping[str, Any]) -> list[str]:
+def _settings(record: RunRecord) -> list[str]:
     """Settings of a run that are not the method's defaults; of files the name only."""
-    changed = changed_settings(config["config"], config_class(config["method"])())
     return setting_words(
         {
             name: Path(value).name if isinstance(value, str) else value
-            for name, value in changed.items()
+            for name, value in changes_of(record.method, record.config).items()
         }
     )
 
 
 def _notes(prepared: Prepared) -> list[str]:
     lines = [f"{line['case'] or 'folder'}: {line['what']} (refused)" for line in prepared.refused]
-    return lines + [f"{case}: {note}" for case, row in prepared.cases.items() for note in row.notes]
+    for case, row in prepared.cases.items():
+        lines += [f"{case}: {note}" for note in row.notes]
+    return lines
 
 
 def _show(interval: Interval, digits: int = 2) -> str:

@@ -26,10 +26,9 @@ def show_slice(
     image: Float[np.ndarray, "h w"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "y x 3"]:
     """A slice in [0, 1] as an RGB picture of `size` (width, height)."""
-    grey = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8)).resize(
-        size, Image.Resampling.BICUBIC
-    )
-    return np.repeat(np.asarray(grey)[:, :, None], 3, axis=2).copy()
+    grey = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
+    large = np.asarray(grey.resize(size, Image.Resampling.BICUBIC))
+    return np.repeat(large[:, :, None], 3, axis=2).copy()
 
 
 def outline(
@@ -42,12 +41,8 @@ def outline(
     if not mask.any():
         return
     size = (picture.shape[1], picture.shape[0])
-    large = (
-        np.asarray(
-            Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
-        )
-        > 127
-    )
+    grey = Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    large = np.asarray(grey) > 127
     edge = large & ~ndimage.binary_erosion(large, iterations=2)
     if style == "dashed":
         y, x = np.indices(edge.shape)
@@ -64,15 +59,13 @@ def overlay_heat(
     y1) in picture pixels.
     """
     x0, y0, x1, y1 = (round(v) for v in window)
-    grid = Image.fromarray((np.clip(heat, 0, 1) * 255).astype(np.uint8)).resize(
-        (max(1, x1 - x0), max(1, y1 - y0)), Image.Resampling.BILINEAR
-    )
+    size = (max(1, x1 - x0), max(1, y1 - y0))
+    grid = Image.fromarray((np.clip(heat, 0, 1) * 255).astype(np.uint8))
     full = Image.new("L", (picture.shape[1], picture.shape[0]), 0)
-    full.paste(grid, (x0, y0))
+    full.paste(grid.resize(size, Image.Resampling.BILINEAR), (x0, y0))
     level = np.asarray(full, float)[:, :, None] / 255
-    warm = np.concatenate(
-        [255 * np.ones_like(level), 210 * (1 - level) + 40, 30 * np.ones_like(level)], axis=2
-    )
+    red, blue = 255 * np.ones_like(level), 30 * np.ones_like(level)
+    warm = np.concatenate([red, 210 * (1 - level) + 40, blue], axis=2)
     picture[:] = (picture * (1 - 0.65 * level) + warm * 0.65 * level).astype(np.uint8)
 
 

@@ -3,14 +3,14 @@
 Each phantom is one "patient": an elliptic body with fat, muscle and spine, a liver-like organ with
 soft, irregular borders, lesions and vessels, and distractors that share its grey levels (spleen,
 stomach, kidneys, muscle). The scan is blurred, biased and noisy, its grid anisotropic and oblique,
-its axes in an order that differs from case to case, as in hospitals.
+its axes in directions that differ from case to case, as in hospitals.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Integer, Shaped, UInt8
 from scipy import ndimage
 
 from fewmask.core.randomness import rng
@@ -22,8 +22,7 @@ LABELS = {"liver": 1, "spleen": 2, "kidneys": 3, "stomach": 4}
 
 _SHAPE = (28, 96, 96)
 _SPACING_MM = (6.0, 3.6, 3.6)
-# (d, h, w) of the file orders that phantoms are stored in: axis order and flips of RAS, LPS, LAS,
-# PIR.
+# Directions of the file's axes against R, A, S: RAS, LPS, LAS, RPI.
 _FLIPS = ((1, 1, 1), (-1, -1, 1), (-1, 1, 1), (1, -1, -1))
 
 
@@ -57,11 +56,11 @@ def make_phantom(seed: int, index: int) -> tuple[Volume, LabelMap]:
     points = _body_frame(draw)
     hu, labels = _paint(points, draw)
     hu = _scan(hu, draw)
-    affine, order = _grid(draw)
+    affine, flips = _oblique_grid(draw)
     voxels = np.round(hu).astype(np.int16)
     return (
-        Volume.from_file_order(order(voxels), affine),
-        LabelMap.from_file_order(order(labels), affine),
+        Volume.from_file_order(_to_file_order(voxels, flips), affine),
+        LabelMap.from_file_order(_to_file_order(labels, flips), affine),
     )
 
 
@@ -95,7 +94,7 @@ def _body_frame(draw: np.random.Generator) -> Float[np.ndarray, "3 d h w"]:
 
 def _paint(
     points: Float[np.ndarray, "3 d h w"], draw: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float[np.ndarray, "d h w"], UInt8[np.ndarray, "d h w"]]:
     """HU without noise, and labels."""
     radius = np.hypot(points[1], points[2])
     hu = np.full(_SHAPE, -1000.0)
@@ -106,11 +105,10 @@ def _paint(
     spine = np.hypot(points[1] - 0.62, points[2] * 1.2) < 0.17
     hu[np.hypot(points[1] - 0.60, points[2] * 0.75) < 0.30] = draw.normal(58, 6)
     hu[spine] = draw.normal(190, 25)
-    lungs = (points[0] > 0.62 - 0.5 * (points[1] ** 2 + points[2] ** 2) + 0.1 * draw.normal()) & (
-        radius < wall - 0.12
-    )
-    labels = np.zeros(_SHAPE, np.uint8)
     inside = radius < wall - 0.12
+    diaphragm = 0.62 - 0.5 * (points[1] ** 2 + points[2] ** 2) + 0.1 * draw.normal()
+    lungs = (points[0] > diaphragm) & inside
+    labels = np.zeros(_SHAPE, np.uint8)
     for name in ("bowel", "stomach", "left kidney", "right kidney", "spleen", "liver"):
         organ = _ORGANS[name]
         where = _shape_of(organ, points, draw) & inside & ~spine
@@ -125,7 +123,11 @@ def _paint(
 
 def _largest(mask: Bool[np.ndarray, "d h w"]) -> Bool[np.ndarray, "d h w"]:
     pieces, count = ndimage.label(mask)
-    return pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:])) if count else mask
+    if not count:
+        return mask
+    sizes = np.bincount(pieces.ravel())[1:]
+    result: Bool[np.ndarray, "d h w"] = pieces == 1 + int(np.argmax(sizes))
+    return result
 
 
 def _shape_of(
@@ -169,18 +171,17 @@ def _scan(hu: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 def _smooth_noise(draw: np.random.Generator, voxels: float) -> np.ndarray:
     """Gaussian noise with this correlation length in plane, zero mean, unit deviation."""
-    noise = ndimage.gaussian_filter(
-        draw.normal(0, 1, _SHAPE),
-        (voxels * _SPACING_MM[1] / _SPACING_MM[0], voxels, voxels),
-        mode="wrap",
-    )
+    sigma = (voxels * _SPACING_MM[1] / _SPACING_MM[0], voxels, voxels)
+    noise = ndimage.gaussian_filter(draw.normal(0, 1, _SHAPE), sigma, mode="wrap")
     result: np.ndarray = (noise - noise.mean()) / noise.std()
     return result
 
 
-def _grid(draw: np.random.Generator):  # type: ignore[no-untyped-def]
-    """An oblique affine for a file order drawn at random, and the function that brings (d, h, w)
-    into that order.
+def _oblique_grid(
+    draw: np.random.Generator,
+) -> tuple[Float[np.ndarray, "4 4"], Integer[np.ndarray, "3"]]:
+    """An oblique affine in mm, and the directions (1 or -1) of the file's axes against R, A, S;
+    both drawn at random.
     """
     flips = np.array(_FLIPS[int(draw.integers(len(_FLIPS)))])
     tilt = np.deg2rad(draw.uniform(-8, 8, 3))
@@ -192,10 +193,15 @@ def _grid(draw: np.random.Generator):  # type: ignore[no-untyped-def]
     affine = np.eye(4)
     affine[:3, :3] = about_z @ about_y @ about_x @ np.diag(spacing * flips)
     affine[:3, 3] = -affine[:3, :3] @ (np.array(_SHAPE[::-1]) - 1) / 2 + draw.uniform(-60, 60, 3)
+    return affine, flips
 
-    def order(array: np.ndarray) -> np.ndarray:
-        # (d, h, w) = (S, P, L) -> (x, y, z) with + meaning R, A, S, then the file's own directions.
-        xyz = array.transpose(2, 1, 0)[::-1, ::-1, :]
-        return np.ascontiguousarray(xyz[tuple(slice(None, None, int(f)) for f in flips)])
 
-    return affine, order
+def _to_file_order(
+    array: Shaped[np.ndarray, "d h w"], flips: Integer[np.ndarray, "3"]
+) -> Shaped[np.ndarray, "i j k"]:
+    """(d, h, w), which run to S, P, L, along axes (x, y, z) that run to R, A, S; then in the file's
+    own directions.
+    """
+    xyz = array.transpose(2, 1, 0)[::-1, ::-1, :]
+    i, j, k = (slice(None, None, int(flip)) for flip in flips)
+    return np.ascontiguousarray(xyz[i, j, k])

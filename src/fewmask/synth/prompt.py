@@ -45,18 +45,21 @@ def ask(
     targets: Targets,
     mask_side: int,
     rng: torch.Generator,
-    luck: np.random.Generator,
+    numpy_rng: np.random.Generator,
 ) -> Questions:
     """One kind of prompt for the whole batch: a box (edges off by up to 25 %), a box with a coarse
     mask, or points.
+
+    `numpy_rng` draws on the CPU what holds for the whole batch, `rng` on the device what is drawn
+    per pixel.
     """
-    kind = luck.random()
+    kind = numpy_rng.random()
     boxes = coarse = points = None
     if kind < 0.85:
-        loose = float(luck.choice([0.0, 0.1, 0.1, 0.25]))
-        boxes = jitter(mask_boxes(targets.mask), scenes.image.shape[-1], loose, luck)
+        loose = float(numpy_rng.choice([0.0, 0.1, 0.1, 0.25]))
+        boxes = jitter(mask_boxes(targets.mask), scenes.image.shape[-1], loose, numpy_rng)
     else:
-        points = sample_points(targets.mask, int(luck.integers(1, 4)), rng)
+        points = sample_points(targets.mask, int(numpy_rng.integers(1, 4)), rng)
     if 0.65 < kind < 0.85 or kind > 0.95:
         coarse = blur_mask(targets.mask, mask_side, rng)
     return Questions(scenes.image, targets.rows, targets.mask, boxes, coarse, points)
@@ -70,23 +73,26 @@ def choose_targets(scenes: Scenes, per_image: int, least: float, rng: torch.Gene
     nothing.
     """
     count, side = len(scenes.image), scenes.image.shape[-1]
-    r = scenes.parents.shape[1]
-    area = torch.zeros(count, r, device=rng.device)
-    area.scatter_add_(
-        1, scenes.regions.flatten(1), torch.ones(count, side * side, device=rng.device)
-    )
+    n_regions = scenes.parents.shape[1]
+    flat = scenes.regions.flatten(1)
+    area = torch.zeros(count, n_regions, device=rng.device)
+    area.scatter_add_(1, flat, torch.ones(count, side * side, device=rng.device))
     share = area / side**2
     fits = (share >= max(least, 12 / side**2)) & (share <= 0.6)
     fits[:, 0] = False
-    luck = torch.rand(count, r, generator=rng, device=rng.device)
-    best = torch.where(fits, luck, -1.0).topk(min(per_image, r), dim=1)
-    rows, places = torch.nonzero(best.values >= 0, as_tuple=True)
-    number = best.indices[rows, places]
-    seen = scenes.regions[rows]
-    mask = seen == number[:, None, None]
-    parent = scenes.parents.gather(1, scenes.regions.flatten(1)).view_as(scenes.regions)[rows]
+    # A random choice without a loop over images: every region that fits gets a random number, all
+    # others -1, and the largest few of each image are taken. Images with fewer regions that fit
+    # bring fewer targets, so what follows has one entry per target, not per image.
+    order = torch.rand(count, n_regions, generator=rng, device=rng.device)
+    best = torch.where(fits, order, -1.0).topk(min(per_image, n_regions), dim=1)
+    rows, ranks = torch.nonzero(best.values >= 0, as_tuple=True)
+    number = best.indices[rows, ranks][:, None, None]
+    mask = scenes.regions[rows] == number
+    # `parent` holds at each pixel the region that the region seen there lies in: half of the
+    # targets take these in (an organ with its lesions), half are what is seen alone.
+    parent = scenes.parents.gather(1, flat).view_as(scenes.regions)[rows]
     whole = torch.rand(len(rows), generator=rng, device=rng.device) < 0.5
-    mask = mask | (whole[:, None, None] & (parent == number[:, None, None]))
+    mask = mask | (whole[:, None, None] & (parent == number))
     visible = contrast(scenes.image[rows, 0], mask) >= _VISIBLE
     return Targets(rows[visible], mask[visible])
 

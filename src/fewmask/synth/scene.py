@@ -48,9 +48,9 @@ def smooth_noise(
     count: int, channels: int, side: int, cells: float | int, rng: torch.Generator
 ) -> Float[Tensor, "b c s s"]:
     """Gaussian noise with about `cells` bumps along a side, deviation about 1."""
-    small = torch.randn(
-        count, channels, *(2 * (max(2, round(cells)) + 1,)), generator=rng, device=rng.device
-    )
+    coarse = max(2, round(cells)) + 1
+    small = torch.randn(count, channels, coarse, coarse, generator=rng, device=rng.device)
+    # Interpolation averages the noise; 1.4 brings the deviation back to about 1.
     return 1.4 * functional.interpolate(small, (side, side), mode="bicubic", align_corners=True)
 
 
@@ -59,9 +59,8 @@ def _uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> Tens
 
 
 def _log_uniform(rng: torch.Generator, low: float, high: float, *shape: int) -> Tensor:
-    return torch.exp(
-        _uniform(rng, torch.tensor(low).log().item(), torch.tensor(high).log().item(), *shape)
-    )
+    log_low, log_high = torch.tensor(low).log().item(), torch.tensor(high).log().item()
+    return torch.exp(_uniform(rng, log_low, log_high, *shape))
 
 
 def _chance(rng: torch.Generator, share: float, *shape: int) -> Bool[Tensor, " ..."]:
@@ -78,8 +77,11 @@ def _draw_regions(
     everywhere = _chance(rng, 0.3, count, 1, 1)  # a close view: no outside
     base = torch.where(everywhere, 2, (radius < 1).long() + (radius < wall).long())
     inside, centres = _draw_shapes(y, x, body, rng)
+    # Shapes are ordered from large to small, so where several overlap the highest number is the one
+    # painted last, on top.
     numbers = torch.arange(_FIRST, REGIONS, device=rng.device, dtype=torch.uint8)[:, None, None]
     painted = (inside * numbers).amax(1).long()
+    # Some images are a field of cells instead: each pixel belongs to the strongest of ten noises.
     organic = torch.nonzero(_chance(rng, 0.15, count))[:, 0]
     if len(organic):
         painted[organic] = _FIRST + smooth_noise(len(organic), 10, side, 5, rng).argmax(1)
@@ -114,38 +116,47 @@ def _draw_shapes(
     count, full, n = len(y), y.shape[-1], _SHAPES
     y, x = (functional.avg_pool2d(a[:, None], 2)[:, 0] for a in (y, x))
     side = y.shape[-1]
+    u, v, centres = _shape_coordinates(y, x, body, rng)
+    # The level of a shape is below 1 inside it: bent along one axis, a circle or a square in its
+    # own coordinates, and roughened by noise.
+    bend = torch.randn(count, n, generator=rng, device=rng.device) * 0.35
+    v = v + (bend * _chance(rng, 0.5, count, n))[..., None, None] * (u**2 - 0.4)
+    square = _chance(rng, 0.15, count, n)[..., None, None]
+    form = torch.where(square, torch.sqrt(u**4 + v**4), u**2 + v**2)
+    rough = _uniform(rng, 0.0, 0.45, count, n) * _chance(rng, 0.6, count, n)
+    # Each image uses every shape, or every second or third: some are crowded, some sparse.
+    every = _uniform(rng, 1.0, 4.0, count, 1).long().clamp_min(1)
+    used = torch.arange(n, device=rng.device) % every == 0
+    fields = torch.cat([smooth_noise(count, 3, side, cells, rng) for cells in (4, 8, 16)], 1)
+    field = fields[:, torch.randint(fields.shape[1], (n,), generator=rng, device=rng.device)]
+    level = form + rough[..., None, None] * field
+    level = functional.interpolate(level, (full, full), mode="bilinear")
+    return (level < 1) & used[..., None, None], centres
+
+
+def _shape_coordinates(
+    y: Float[Tensor, "b s s"],
+    x: Float[Tensor, "b s s"],
+    body: Float[Tensor, "b 2 1 1"],
+    rng: torch.Generator,
+) -> tuple[Float[Tensor, "b n s s"], Float[Tensor, "b n s s"], Float[Tensor, "b n 2"]]:
+    """Coordinates (u, v) of each pixel in the axes of each shape, in units of its half axes; and
+    the shapes' centres (y, x). Larger shapes come first.
+    """
+    count, n = len(y), _SHAPES
     size = _log_uniform(rng, 0.03, 0.55, count, n).sort(1, descending=True).values
     aspect = _log_uniform(rng, 0.5, 2.0, count, n)
     angle = _uniform(rng, 0.0, 3.1416, count, n)
     away = torch.sqrt(_uniform(rng, 0.0, 0.8, count, n))
     around = _uniform(rng, 0.0, 6.2832, count, n)
-    centres = (
-        torch.stack([away * torch.sin(around), away * torch.cos(around)], -1)
-        * body[:, None, :, 0, 0]
-    )
-    dy, dx = (
-        a[:, None] - c[..., None, None] for a, c in zip((y, x), centres.unbind(-1), strict=True)
-    )
+    in_body = torch.stack([away * torch.sin(around), away * torch.cos(around)], -1)
+    centres = in_body * body[:, None, :, 0, 0]
+    centre_y, centre_x = centres[..., None, None].unbind(2)
+    dy, dx = y[:, None] - centre_y, x[:, None] - centre_x
     cos, sin = torch.cos(angle)[..., None, None], torch.sin(angle)[..., None, None]
     u = (cos * dx + sin * dy) / (size * aspect)[..., None, None]
     v = (cos * dy - sin * dx) / (size / aspect)[..., None, None]
-    bent = (
-        torch.randn(count, n, generator=rng, device=rng.device) * 0.35 * _chance(rng, 0.5, count, n)
-    )
-    v = v + bent[..., None, None] * (u**2 - 0.4)
-    square = _chance(rng, 0.15, count, n)[..., None, None]
-    form = torch.where(square, torch.sqrt(u**4 + v**4), u**2 + v**2)
-    rough = _uniform(rng, 0.0, 0.45, count, n) * _chance(rng, 0.6, count, n)
-    used = (
-        torch.arange(n, device=rng.device) % _uniform(rng, 1.0, 4.0, count, 1).long().clamp_min(1)
-        == 0
-    )  # crowded or sparse
-    fields = torch.cat([smooth_noise(count, 3, side, cells, rng) for cells in (4, 8, 16)], 1)
-    field = fields[:, torch.randint(fields.shape[1], (n,), generator=rng, device=rng.device)]
-    level = functional.interpolate(
-        form + rough[..., None, None] * field, (full, full), mode="bilinear"
-    )
-    return (level < 1) & used[..., None, None], centres
+    return u, v, centres
 
 
 def _parents(
@@ -155,7 +166,9 @@ def _parents(
     count, n = inside.shape[:2]
     at = ((centres + 1) * side / 2).long().clamp(0, side - 1)
     flat = (at[..., 0] * side + at[..., 1])[:, None, :].expand(count, n, n)
-    covers = inside.flatten(2).gather(2, flat)  # [b, i, j]: shape i covers the centre of shape j
+    # [b, i, j]: shape i covers the centre of shape j. Only earlier shapes, which are larger, count
+    # (i < j), and of these the last, which is the smallest, has the highest number.
+    covers = inside.flatten(2).gather(2, flat)
     earlier = torch.triu(torch.ones(n, n, dtype=torch.bool, device=inside.device), 1)
     numbers = torch.arange(_FIRST, REGIONS, device=inside.device)[:, None]
     found = torch.where(covers & earlier, numbers, 0).amax(1)
@@ -169,17 +182,13 @@ def _paint(regions: Int[Tensor, "b s s"], rng: torch.Generator) -> Float[Tensor,
     count, side = len(regions), regions.shape[-1]
     tissues = _uniform(rng, 0.05, 0.95, count, 7)
     chosen = torch.randint(7, (count, REGIONS), generator=rng, device=rng.device)
-    level = tissues.gather(1, chosen) + 0.04 * torch.randn(
-        count, REGIONS, generator=rng, device=rng.device
-    )
+    own = torch.randn(count, REGIONS, generator=rng, device=rng.device)
+    level = tissues.gather(1, chosen) + 0.04 * own
     level[:, 0] = torch.where(_chance(rng, 0.7, count), 0.0, level[:, 0])
     rough = (0.05 * torch.randn(count, REGIONS, generator=rng, device=rng.device)).abs()
     rough[:, 0] *= 0.2
-    spots = (
-        0.12
-        * torch.randn(count, REGIONS, generator=rng, device=rng.device)
-        * _chance(rng, 0.35, count, REGIONS)
-    )
+    spots = 0.12 * torch.randn(count, REGIONS, generator=rng, device=rng.device)
+    spots = spots * _chance(rng, 0.35, count, REGIONS)
     spots[:, 0] = 0
     texture = smooth_noise(count, 1, side, side / 4, rng)[:, 0]
     patches = smooth_noise(count, 1, side, 10, rng)[:, 0]
@@ -196,9 +205,8 @@ def _scan(image: Float[Tensor, "b s s"], rng: torch.Generator) -> Float[Tensor, 
     Ends in [0, 1].
     """
     count, side = len(image), image.shape[-1]
-    image = image * torch.exp(
-        _uniform(rng, 0.0, 0.25, count, 1, 1) * smooth_noise(count, 1, side, 2, rng)[:, 0]
-    )
+    strength = _uniform(rng, 0.0, 0.25, count, 1, 1)
+    image = image * torch.exp(strength * smooth_noise(count, 1, side, 2, rng)[:, 0])
     image = _blur(image, _uniform(rng, 0.05, 1.3, count) * side / 224)
     image = torch.where(_chance(rng, 0.25, count, 1, 1), _lose_resolution(image, rng), image)
     white = torch.randn(image.shape, generator=rng, device=rng.device)
@@ -217,8 +225,8 @@ def _blur(image: Float[Tensor, "b s s"], sigma: Float[Tensor, " b"]) -> Float[Te
     kernel = torch.exp(-0.5 * (offsets / sigma.clamp_min(0.05)[:, None]) ** 2)
     kernel = (kernel / kernel.sum(1, keepdim=True))[:, None]
     padded = functional.pad(image[None], (4, 4, 4, 4), mode="replicate")
-    across = functional.conv2d(padded, kernel[:, :, None, :], groups=len(image))
-    return functional.conv2d(across, kernel[:, :, :, None], groups=len(image))[0]
+    along_x = functional.conv2d(padded, kernel[:, :, None, :], groups=len(image))
+    return functional.conv2d(along_x, kernel[:, :, :, None], groups=len(image))[0]
 
 
 def _lose_resolution(image: Float[Tensor, "b s s"], rng: torch.Generator) -> Float[Tensor, "b s s"]:
@@ -246,11 +254,8 @@ def _montage(scenes: Scenes, tiles: int) -> Scenes:
     shift = torch.arange(tiles**2, device=scenes.regions.device).repeat(count)[:, None] * REGIONS
 
     def tile(x: Tensor) -> Tensor:
-        return (
-            x.view(count, tiles, tiles, side, side)
-            .permute(0, 1, 3, 2, 4)
-            .reshape(count, tiles * side, tiles * side)
-        )
+        grid = x.view(count, tiles, tiles, side, side).permute(0, 1, 3, 2, 4)
+        return grid.reshape(count, tiles * side, tiles * side)
 
     moved = torch.where(scenes.regions > 0, scenes.regions + shift[:, :, None], 0)
     parents = torch.where(scenes.parents > 0, scenes.parents + shift, 0)

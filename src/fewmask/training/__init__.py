@@ -1,6 +1,7 @@
 """Batches and a method -> a run folder."""
 
-from fewmask.training.loop import draw_budget, train
-from fewmask.training.request import ProgressEvent, TrainRequest
+from fewmask.core.progress import OnProgress, ProgressEvent
+from fewmask.training.request import TrainRequest
+from fewmask.training.run import draw_budget, train
 
-__all__ = ["ProgressEvent", "TrainRequest", "draw_budget", "train"]
+__all__ = ["OnProgress", "ProgressEvent", "TrainRequest", "draw_budget", "train"]

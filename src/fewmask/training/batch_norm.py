@@ -17,17 +17,18 @@ def renew_norms(predictor: Predictor, scans: Iterable[Volume]) -> None:
     """
     norms = [part for part in predictor.method.modules() if isinstance(part, nn.BatchNorm3d)]
     before = [{name: value.clone() for name, value in norm.named_buffers()} for norm in norms]
-    momenta, stride = [norm.momentum for norm in norms], predictor.stride
-    predictor.stride = predictor.method.batch_spec.patch
+    momenta = [norm.momentum for norm in norms]
+    side_by_side = predictor.with_windows(stride=predictor.method.batch_spec.patch)
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean
         norm.train()
-    for scan in scans:
-        predictor.volume(scan)
-    predictor.stride = stride
-    for norm, old, momentum in zip(norms, before, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
-        if not norm.num_batches_tracked:
-            norm.load_state_dict(old, strict=False)
+    try:
+        for scan in scans:
+            side_by_side.volume(scan)
+    finally:
+        for norm, old, momentum in zip(norms, before, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+            if not norm.num_batches_tracked:
+                norm.load_state_dict(old, strict=False)

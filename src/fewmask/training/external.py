@@ -2,42 +2,39 @@
 ours.
 """
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from fewmask.core.budget import Budget
-from fewmask.core.errors import BadConfig, Interrupted
+from fewmask.core.errors import BadConfig
+from fewmask.core.progress import OnProgress, Pace
+from fewmask.core.run_record import RunRecord
 from fewmask.external import nnunet
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_tensors, save_tensors
-from fewmask.training.request import ProgressEvent, TrainRequest
+from fewmask.methods import config_from
+from fewmask.methods.nnunet import Config
+from fewmask.training.request import TrainRequest
 from fewmask.training.signals import listen
 
-OnProgress = Callable[[ProgressEvent], None]
 
-
-def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
+def plan_steps(config: Config, request: TrainRequest) -> int:
     """How many steps: whole epochs. Raises `BadConfig` for `--minutes`, and for steps that are no
     whole epochs.
     """
-    chosen = config["config"]
-    every = int(chosen["steps_per_epoch"])
+    every = config.steps_per_epoch
     if request.minutes is not None:
         raise BadConfig(
             f"{request.method} cannot be told how many minutes to train",
-            fix=f"use --steps, a multiple of {every}",
+            fix=f"use `steps`, a multiple of {every}",
             code="C02",
         )
-    steps = request.steps if request.steps is not None else every * int(chosen["epochs"])
+    steps = request.steps if request.steps is not None else every * config.epochs
     if steps % every:
         raise BadConfig(
             f"{request.method} trains whole epochs of {every} steps, and {steps} steps were "
             "asked for",
-            fix=f"--steps {max(1, round(steps / every)) * every}, or --set steps_per_epoch={steps}",
+            fix=f"use `steps={max(1, round(steps / every)) * every}`, or `steps_per_epoch={steps}`",
             code="C02",
         )
     return steps
@@ -45,49 +42,42 @@ def plan_steps(config: dict[str, Any], request: TrainRequest) -> int:
 
 def train_external(
     run: RunFolder,
-    config: dict[str, Any],
+    record: RunRecord,
     prepared: Prepared,
     budget: Budget,
     device: torch.device,
-    tell: Callable[[ProgressEvent], None],
+    on_progress: OnProgress,
 ) -> None:
     """Train, or go on from the last whole epoch; at the end the weights and what prediction needs
     are in the run folder.
+
+    Raises `Interrupted` after a signal, or when the callback asks to stop.
     """
     place = nnunet.Place(run.path / nnunet.FOLDER, str(device), torch.get_num_threads())
-    chosen, total = config["config"], int(config["steps"])
-    every = int(chosen["steps_per_epoch"])
+    config: Config = config_from(record.method, record.config)
+    total, every = record.steps, config.steps_per_epoch
     schedule = nnunet.Schedule(
-        chosen["configuration"], chosen["memory_gb"], total // every, every, int(config["seed"])
+        config.configuration, config.memory_gb, total // every, every, record.seed
     )
-    first, start = -1, time.monotonic()
-
-    def show(epoch: int, loss: float | None) -> None:
-        nonlocal first, start
-        if loss is None:  # training begins, or goes on
-            first, start = epoch, time.monotonic()
-            return
-        done = epoch * every
-        row = {"step": str(done - 1), "train_loss": repr(loss)}
-        run.write_losses(["train_loss"], [*run.read_losses(done - 1), row])
-        rate = (time.monotonic() - start) / ((epoch - first) * every)
-        tell(ProgressEvent(done, total, rate, rate * (total - done), {"train_loss": loss}, done))
-
-    tell(ProgressEvent(0, total, 0.0, 0.0, {}, 0, "nnU-Net plans and prepares"))
+    pace = Pace("step", total)
     with listen() as asked:
+
+        def show(epoch: int, loss: float | None) -> None:
+            nonlocal pace
+            done = epoch * every
+            if loss is None:  # training begins, or resumes
+                pace = Pace("step", total, done)
+                return
+            row = {"step": str(done - 1), "train_loss": repr(loss)}
+            run.write_losses(["train_loss"], [*run.read_losses(done - 1), row])
+            event = pace.event(done, losses={"train_loss": loss}, saved_step=done)
+            asked.by_caller |= bool(on_progress(event))
+
+        on_progress(pace.event(0, note="nnU-Net plans and prepares"))
         try:
-            weights = nnunet.fit(
-                prepared, budget, place, schedule, show, lambda: asked.signal is not None
-            )
+            weights = nnunet.fit(prepared, budget, place, schedule, show, lambda: asked.stop)
         except InterruptedError as error:
-            raise Interrupted(
-                "stopped by a signal",
-                where=str(run.path),
-                did="nnU-Net's last whole epoch is saved",
-                fix="the same command goes on from there",
-                exit_code=asked.exit_code,
-                code="F02",
-            ) from error
+            raise asked.interrupted("after nnU-Net's last whole epoch", run.path) from error
     save_tensors(run.weights, load_tensors(weights))
     nnunet.clean(place.folder)
 

@@ -13,30 +13,9 @@ from typing import Any, Literal
 
 import numpy
 import torch
+from torch import nn
 
-from fewmask.core.errors import BadConfig, NoRoom
 from fewmask.version import __version__
-
-
-def choose_device(wanted: str | None) -> torch.device:
-    """The asked-for device, or a GPU if there is one. Raises `NoRoom` if it is not there (F08)."""
-    try:
-        device = torch.device(wanted or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError as error:
-        raise BadConfig(
-            f"--device {wanted!r} is not known",
-            fix="use cpu or cuda",
-            code="C02",
-        ) from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise NoRoom(
-            "no usable GPU",
-            where=f"--device {wanted}",
-            did="nothing was started",
-            fix="use --device cpu",
-            code="F08",
-        )
-    return device
 
 
 def describe(device: torch.device) -> dict[str, Any]:
@@ -74,12 +53,15 @@ def choose_bf16(
     probed for about a second.
 
     Turn by turn, and the quickest of each counts: what else the machine does only ever adds time.
+    On a GPU too, unless it only emulates bfloat16: where kernels take longer to launch than to run,
+    its casts cost more than they save. There `step` must wait for the device.
     """
     if amp != "auto":
         return amp == "on"
     if device.type == "cuda":
-        result: bool = torch.cuda.is_bf16_supported()
-        return result
+        with torch.cuda.device(device):  # the one that is asked for
+            if not torch.cuda.is_bf16_supported(including_emulation=False):
+                return False
     step(False)
     step(True)
     quickest = {False: math.inf, True: math.inf}
@@ -91,6 +73,19 @@ def choose_bf16(
             quickest[bf16] = min(quickest[bf16], time.perf_counter() - start)
         rounds += 1
     return quickest[True] < 0.9 * quickest[False]
+
+
+_COMPILED = ("VNet", "UNet")
+"""Networks whose kernels torch.compile may write; MONAI, whose the second is, is slow to import."""
+
+
+def compile_networks(method: nn.Module, backend: str = "inductor") -> None:
+    """Let torch.compile write kernels for the method's V-Nets and U-Nets, for the shapes they see;
+    weights keep their names.
+    """
+    for part in method.modules():
+        if type(part).__name__ in _COMPILED:
+            part.compile(dynamic=False, backend=backend)
 
 
 def mean_step(step: Callable[[int], None], steps: int, places: int = 10) -> float:

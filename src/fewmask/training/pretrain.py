@@ -1,42 +1,20 @@
-"""Pre-train a promptable SAM on procedural images: any device, resumable, the same prompts for the
-same seed and step.
+"""Pre-training of a promptable SAM on procedural images: its settings, the images and prompts of a
+step (the same for the same seed and step), and what SAM is scored on.
 """
 
-import math
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from fewmask.blocks.losses import sam_mask_losses
 from fewmask.blocks.prompts import mask_boxes
-from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.core.batch import Step
-from fewmask.core.errors import BadConfig, Interrupted, TrainingFailed
+from fewmask.core.errors import BadConfig
 from fewmask.core.randomness import seed_of
-from fewmask.io.atomic import clean_parts
-from fewmask.io.ledger import locate
-from fewmask.io.lock import folder_lock
-from fewmask.io.run import States
-from fewmask.io.tables import append_csv
-from fewmask.io.text import read_json, write_json
-from fewmask.io.weights import (
-    fit_into,
-    flatten_optimiser,
-    load_tensors,
-    restore_optimiser,
-    save_tensors,
-)
 from fewmask.synth.prompt import Questions, ask, choose_targets
 from fewmask.synth.scene import draw_scenes
-from fewmask.training.hardware import choose_device, describe
-from fewmask.training.request import ProgressEvent
-from fewmask.training.signals import listen
 
 
 @dataclass(frozen=True)
@@ -50,7 +28,7 @@ class PretrainConfig:
     seed: int = 0
     """Initialisation, images and prompts."""
     start: str = "none"
-    """Weights to go on from, a name or file (the optimiser starts afresh); `none` = at random."""
+    """Weights to start from, a name or file (the optimiser starts afresh); `none` = at random."""
     pixels: int = 125_000
     """Pixels per step: as many images as fit, so that small images come in large batches."""
     targets: int = 14
@@ -91,181 +69,12 @@ SCORED = 224
 """Side of the held-out images."""
 
 
-def pretrain(
-    config: PretrainConfig,
-    out: Path,
-    *,
-    device: str | None = None,
-    amp: bool = True,
-    save_minutes: float = 2.0,
-    score_every: int = 1000,
-    progress: Callable[[ProgressEvent], None] = lambda state: None,
-) -> Path:
-    """Train, or go on with an unfinished run in `out`; returns `out/weights.safetensors` (half
-    precision).
-
-    `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps.
-    Raises `BadConfig` when `out` was made from another config, `Interrupted` after a signal,
-    `TrainingFailed` when a loss is not a number.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    place = choose_device(device)
-    with folder_lock(out, "pretrain"):
-        clean_parts(out)
-        _claim(out, config, place)
-        final = out / "weights.safetensors"
-        if not final.exists():
-            _Loop(config, States(out), place, amp, save_minutes, score_every, progress).go()
-    return final
-
-
-def _claim(out: Path, config: PretrainConfig, device: torch.device) -> None:
-    path, record = out / "config.json", asdict(config)
-    if not path.exists():
-        write_json(out / "environment.json", describe(device))
-        write_json(path, record)
-        return
-    before = read_json(path)
-    changed = [
-        f"{key}: {before.get(key)} -> {value}"
-        for key, value in record.items()
-        if before.get(key) != value
-    ]
-    if changed:
-        raise BadConfig(
-            "the folder was made from another request",
-            where=[str(out), *changed],
-            fix="use the first command again, or another --out",
-            code="C06",
-        )
-
-
-class _Loop:
-    """State of one pre-training while it runs."""
-
-    def __init__(
-        self,
-        config: PretrainConfig,
-        states: States,
-        device: torch.device,
-        amp: bool,
-        save_minutes: float,
-        score_every: int,
-        tell: Callable[[ProgressEvent], None],
-    ) -> None:
-        self.config, self.states, self.device, self.tell = config, states, device, tell
-        self.bf16, self.save_minutes, self.score_every = amp, save_minutes, score_every
-        torch.manual_seed(seed_of(config.seed, "init") % 2**63)
-        self.sam = build_sam(size_named(config.size)).to(device)
-        self.sam.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(
-            self.sam.parameters(), config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay
-        )
-        self.done = self.saved = 0
-
-    def go(self) -> None:
-        """Steps until the end or a signal."""
-        self._resume()
-        start = last_save = time.monotonic()
-        first = self.done
-        with listen() as asked:
-            while self.done < self.config.steps:
-                losses = self._step(self.done)
-                self.done += 1
-                if (
-                    time.monotonic() - last_save > 60 * self.save_minutes
-                    or asked.signal is not None
-                ):
-                    self._save()
-                    last_save = time.monotonic()
-                if asked.signal is not None:
-                    raise Interrupted(
-                        f"stopped by a signal after step {self.done} of {self.config.steps}",
-                        where=str(self.states.path),
-                        did="everything up to here is saved",
-                        fix="the same command goes on from here",
-                        exit_code=asked.exit_code,
-                        code="F02",
-                    )
-                if self.done % self.score_every == 0 or self.done == self.config.steps:
-                    self._write_scores(losses)
-                rate = (time.monotonic() - start) / (self.done - first)
-                self.tell(
-                    ProgressEvent(
-                        self.done,
-                        self.config.steps,
-                        rate,
-                        rate * (self.config.steps - self.done),
-                        losses,
-                        self.saved,
-                    )
-                )
-        self._save()
-        half = {name: tensor.half() for name, tensor in self.sam.state_dict().items()}
-        note = {f"pretrain.{key}": str(value) for key, value in asdict(self.config).items()}
-        save_tensors(self.states.path / "weights.safetensors", half, note)
-
-    def _step(self, index: int) -> dict[str, float]:
-        step = Step(index, self.config.steps, self.config.seed)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.config.lr * warm_cosine(step, self.config.warmup)
-        self.sam.train()
-        asked = draw_questions(self.config, step, self.device, self.sam.patch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            losses = answer_losses(self.sam, asked)
-        total = torch.stack([loss.float() for loss in losses.values()]).sum()
-        if not math.isfinite(float(total.detach())):
-            raise TrainingFailed(
-                f"the loss is not a number at step {index}",
-                where=str(self.states.path),
-                did=f"the last good state is of step {self.saved}",
-                fix="--set lr with half the value",
-                code="F17",
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(self.sam.parameters(), self.config.clip_norm)
-        self.optimiser.step()
-        return {name: float(loss.detach()) for name, loss in losses.items()}
-
-    def _save(self) -> None:
-        tensors = {f"model.{name}": tensor for name, tensor in self.sam.state_dict().items()}
-        tensors |= {
-            f"optim.{name}": tensor for name, tensor in flatten_optimiser(self.optimiser).items()
-        }
-        self.states.save(self.done, tensors)
-        self.saved = self.done
-
-    def _resume(self) -> None:
-        checkpoint = self.states.latest()
-        if checkpoint is None:
-            if self.config.start != "none":
-                path = locate(self.config.start)
-                fit_into(
-                    self.sam,
-                    {name: tensor.float() for name, tensor in load_tensors(path).items()},
-                    path,
-                )
-            return
-        fit_into(self.sam, _part(checkpoint.tensors, "model."), self.states.path)
-        restore_optimiser(self.optimiser, _part(checkpoint.tensors, "optim."))
-        self.done = self.saved = checkpoint.step
-
-    def _write_scores(self, losses: Mapping[str, float]) -> None:
-        scores = score_held_out(self.sam, self.device, self.bf16)
-        row: dict[str, Any] = {
-            "step": self.done,
-            **{k: f"{v:.4f}" for k, v in {**scores, **losses}.items()},
-        }
-        append_csv(self.states.path / "scores.csv", list(row), [row])
-
-
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+def fresh_sam(config: PretrainConfig) -> Sam:
+    """An untrained SAM of the config's size, the same for the same seed."""
+    torch.manual_seed(seed_of(config.seed, "init") % 2**63)
+    sam = build_sam(size_named(config.size))
+    sam.image_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return sam
 
 
 def draw_questions(

@@ -2,6 +2,7 @@
 computed again.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fewmask.blocks.sam import Sam
 from fewmask.blocks.sam.lora import lora_names
 from fewmask.blocks.sam.model import Encode, Recall
 from fewmask.core.errors import BadConfig
+from fewmask.core.run_record import Pretrained
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.ledger import BUNDLED, locate
 from fewmask.io.stream import sha256
 from fewmask.io.weights import fit_into, load_tensors
-from fewmask.methods._method import Method
+from fewmask.methods._method import HasSam, Method
 from fewmask.training.request import TrainRequest
 
 OWN = {"compact": BUNDLED, "vit-b": "sam-vit-b", "vit-l": "sam-vit-l", "vit-h": "sam-vit-h"}
@@ -26,30 +27,30 @@ random.
 """
 
 
-def find_weights(config: dict[str, Any]) -> dict[str, str] | None:
-    """The pretrained weights that a method's config asks for, by name and SHA-256; None for a
+def find_weights(settings: Mapping[str, Any]) -> Pretrained | None:
+    """The pretrained weights that a method's settings ask for, by name and SHA-256; None for a
     random start.
 
     Nothing is substituted: weights that are named or belong to the encoder and are not here raise
     `BadCheckpoint`.
     """
-    wanted, encoder = config.get("weights"), config.get("encoder")
+    wanted, encoder = settings.get("weights"), settings.get("encoder")
     if wanted is None or wanted == "none":
         return None
     name = OWN.get(str(encoder)) if wanted == "auto" else str(wanted)
     if name is None:
         return None
-    return {"name": name, "sha256": sha256(locate(name))}
+    return Pretrained(name, sha256(locate(name)))
 
 
-def load_pretrained(method: Method, wanted: dict[str, str]) -> None:
+def load_pretrained(method: Method, wanted: Pretrained) -> None:
     """Put pretrained weights into the method's SAM; adapters stay as they are. Raises
     `BadCheckpoint` if they do not fit.
     """
-    sam = getattr(method, "sam", None)
-    if not isinstance(sam, Sam):
+    if not isinstance(method, HasSam):
         raise BadConfig("the method has no SAM to load weights into", code="C02")
-    path: Path = locate(wanted["name"])
+    sam = method.sam
+    path: Path = locate(wanted.name)
     tensors = {
         lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()
     }
@@ -84,8 +85,8 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
     encoder learns, slices are augmented, or the method cuts random patches, `NoRoom` if the
     embeddings exceed the limit.
     """
-    sam = getattr(method, "sam", None)
-    frozen = isinstance(sam, Sam) and not any(
+    sam = method.sam if isinstance(method, HasSam) else None
+    frozen = sam is not None and not any(
         weight.requires_grad for weight in sam.image_encoder.parameters()
     )
     patches = method.batch_spec.patch is not None
@@ -94,12 +95,12 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
         raise BadConfig(
             "embeddings can be kept only of a wholly frozen encoder on whole slices without "
             "augmentation",
-            fix="no --embeddings"
+            fix="leave `embeddings` out"
             if patches
-            else "--set tune=decoder --set augment=false, or no --embeddings",
+            else "use `tune=decoder` with `augment=false`, or leave `embeddings` out",
             code="C02",
         )
-    if not fits or not isinstance(sam, Sam):
+    if not fits or sam is None:
         return ""
     limit = int(request.embeddings_gib * 2**30)
     says = (

@@ -1,9 +1,10 @@
-"""What is asked of a training run, and what it tells while it goes on."""
+"""What is asked of a training run."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fewmask.core.config import check_fields
 from fewmask.core.errors import BadConfig
 
 
@@ -38,6 +39,14 @@ class TrainRequest:
     threads: int | None = None
     amp: Literal["auto", "on", "off"] = "auto"
     """bfloat16: probed, on, off."""
+    compile: bool = False
+    """Let torch.compile write kernels for V-Nets and U-Nets: up to a minute before the first step,
+    shorter steps on a GPU.
+    """
+    workers: int | None = None
+    """Threads that make batches ahead; None = one on a CPU, up to four beside a GPU. No batch
+    depends on it.
+    """
     until: str | None = None
     """Stop after this stage of a method that has several; its run folder lies in the run's."""
     reuse_from: Path | None = None
@@ -54,22 +63,24 @@ class TrainRequest:
     """Save every so many steps, besides."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant."""
+        """Refuse what cannot be meant. Texts become paths and whole minutes a float."""
+        for name, value in check_fields(self, "training").items():
+            object.__setattr__(self, name, value)
         if (self.slices is None) == (self.volumes is None):
             raise BadConfig(
                 "say how many masks may be seen",
-                fix="use either --slices N or --volumes N",
+                fix="use either `slices=N` or `volumes=N`",
                 code="C02",
             )
         if self.in_order and self.volumes is None:
             raise BadConfig(
-                "--in-order is for volumes",
-                fix="use --volumes N",
+                "`in_order=True` is for volumes",
+                fix="use `volumes=N`",
                 code="C02",
             )
         if self.minutes is not None and self.steps is not None:
             raise BadConfig(
-                "--minutes and --steps exclude each other",
+                "`minutes` and `steps` exclude each other",
                 fix="leave one out",
                 code="C02",
             )
@@ -78,23 +89,6 @@ class TrainRequest:
         ):
             raise BadConfig(
                 "training must last at least one step",
-                fix="give --steps 1 or more",
+                fix="give `steps=1` or more",
                 code="C02",
             )
-
-
-@dataclass(frozen=True)
-class ProgressEvent:
-    """Where training stands after a step, or, without `losses`, how far the work is that `note`
-    names.
-    """
-
-    step: int
-    """Steps done, or scans."""
-    total: int
-    seconds_per_step: float
-    seconds_left: float
-    losses: dict[str, float]
-    saved_step: int
-    """The step up to which everything is on disk."""
-    note: str = ""

@@ -13,22 +13,29 @@ from fewmask.core.errors import Interrupted
 
 
 class StopRequest:
-    """Which signal came, if any."""
+    """Who asked for a stop, if anybody did."""
 
     signal: int | None = None
+    by_caller = False
+    """Did a callback ask for it?"""
+
+    @property
+    def stop(self) -> bool:
+        """Shall the work stop?"""
+        return self.by_caller or self.signal is not None
 
     @property
     def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM and SIGHUP."""
+        """130 for SIGINT and a callback, 143 for SIGTERM and SIGHUP."""
         return 128 + (signal.SIGINT if self.signal in (None, signal.SIGINT) else signal.SIGTERM)
 
     def interrupted(self, when: str, where: Path) -> Interrupted:
         """What to raise once everything is saved; `when` as in `after step 3 of 9`."""
         return Interrupted(
-            f"stopped by a signal {when}",
+            f"stopped by {'a signal' if self.signal else 'the program that called'} {when}",
             where=str(where),
             did="everything up to here is saved",
-            fix="the same command goes on from here",
+            fix="the same command resumes from here",
             exit_code=self.exit_code,
             code="F02",
         )
@@ -51,8 +58,9 @@ def listen() -> Iterator[StopRequest]:
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if (
-        hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
-    ):  # nohup ignores it: so do we
+        hasattr(signal, "SIGHUP")  # Windows has none
+        and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN  # nohup ignores it: so do we
+    ):
         numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, note) for number in numbers}
     try:

@@ -15,23 +15,22 @@ from fewmask.core.batch import IGNORE, Batch
 from fewmask.core.budget import Budget
 from fewmask.core.config import apply_settings
 from fewmask.core.errors import BadConfig, FewmaskError
+from fewmask.core.progress import OnProgress, Pace
+from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap
 from fewmask.io.atomic import writing
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.methods import config_class, stages, training_settings
 from fewmask.methods._method import Stage
 from fewmask.predict import Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.training.request import ProgressEvent, TrainRequest
+from fewmask.training.request import TrainRequest
 from fewmask.training.signals import listen
 
 Label = Callable[[Batch], Batch]
-CONFIDENCE = "confidence.csv"
-"""Written last: a folder of pseudo-labels with this table is whole."""
-CONFIDENCE_COLUMNS = ("case", "confidence", "labelled")
 
 
 def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
@@ -49,7 +48,7 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
     if request.until not in names:
         raise BadConfig(
             f"{request.method} has no stage {request.until!r}",
-            fix=f"use one of: {', '.join(names)}" if names else "leave --until out",
+            fix=f"use one of: {', '.join(names)}" if names else "leave `until` out",
             code="C02",
         )
     last = names.index(request.until)
@@ -58,14 +57,14 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
 
 
 def _encoder_of(method: str, config: Any) -> str:
-    """The setting that is meant by --encoder: the method's own, or that of its stage with a SAM."""
+    """The setting that is meant by `encoder`: the method's own, or that of its stage with a SAM."""
     if hasattr(config, "encoder"):
         return "encoder"
     parts = [f.name for f in fields(config) if hasattr(getattr(config, f.name), "encoder")]
     if not parts:
         raise BadConfig(
             f"{method} has no encoder to choose",
-            fix="leave --encoder out",
+            fix="leave `encoder` out",
             code="C02",
         )
     return f"{parts[0]}.encoder"
@@ -101,8 +100,8 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
             f"{plan[-1].method} learns from scans that SAM labels, and none is left to label",
             where=f"{budget.masks} labelled {budget.kind} lie in {count} of {count} training scans",
             fix=(
-                f"use fewer --{budget.kind}, or a method that learns from masks alone: --method "
-                "vnet or canvas_sam"
+                f"use fewer `{budget.kind}`, or a method that learns from masks alone: "
+                "`method=vnet` or `method=canvas_sam`"
             ),
             code="C02",
         )
@@ -116,26 +115,37 @@ def reuse_run(run: RunFolder, others: Path) -> Path | None:
     nothing is lost by it but time. Settings that matter only when a scan is predicted may differ
     (`methods.training_settings`).
     """
-    mine = _fingerprint(run)
     for weights in sorted(others.rglob(run.weights.name)):
         other = RunFolder(weights.parent)
         with suppress(FewmaskError):  # a folder that cannot be read is nobody's twin
-            if _fingerprint(other) == mine:
-                for path in (
-                    run.losses,
-                    run.weights,
-                ):  # weights last: they say that the run is finished
+            if _are_same(run, other):
+                # Weights last: they say that the run is finished.
+                for path in (run.losses, run.weights):
                     with writing(path) as temp:
                         shutil.copyfile(other.path / path.name, temp)
                 return other.path
     return None
 
 
-def _fingerprint(run: RunFolder) -> list[Any]:
-    """What a run was made of; where the prepared dataset lies does not matter, its digest does."""
-    config = {key: value for key, value in run.read_config().items() if key != "prepared"}
-    config["config"] = training_settings(config["method"], config["config"])
-    return [config, run.read_recipe(), run.read_split(), run.read_budget(), run.read_environment()]
+def _are_same(run: RunFolder, other: RunFolder) -> bool:
+    """Were both made of the same? Where the prepared dataset lies does not matter, its digest
+    does.
+    """
+    mine, theirs = (_for_training(folder.read_record()) for folder in (run, other))
+    return not mine.differences(theirs) and all(
+        read(run) == read(other)
+        for read in (
+            RunFolder.read_recipe,
+            RunFolder.read_split,
+            RunFolder.read_budget,
+            RunFolder.read_environment,
+        )
+    )
+
+
+def _for_training(record: RunRecord) -> RunRecord:
+    """The record without settings that matter only when a scan is predicted."""
+    return replace(record, config=training_settings(record.method, record.config))
 
 
 def label_scans(
@@ -144,13 +154,13 @@ def label_scans(
     prepared: Prepared,
     budget: Budget,
     device: torch.device,
-    tell: Callable[[ProgressEvent], None],
+    on_progress: OnProgress,
 ) -> None:
     """Label every training scan without a granted mask, once: `CASE.nii.gz`,
     `CASE.confidence.nii.gz` (0 to 255), and a table.
 
-    Goes on after the last scan that was labelled. Raises `Interrupted` on a signal, after the scan
-    at hand.
+    Goes on after the last scan that was labelled. Raises `Interrupted` on a signal or when the
+    callback asks to stop, after the scan at hand; `BadConfig` for a stage without confidence.
     """
     folder = root / stage.pseudo_labels_to
     if (folder / CONFIDENCE).exists():
@@ -162,6 +172,7 @@ def label_scans(
     predictor = Predictor.load(root / stage.name, str(device))
     predictor.with_confidence = True
     cases = untouched(prepared, budget)
+    pace = Pace("scan", len(cases))
     with listen() as asked:
         for done, case in enumerate(cases, 1):
             if case in labelled or (
@@ -170,61 +181,52 @@ def label_scans(
             ):
                 continue
             prediction = predictor.volume(load_prepared(prepared, case))
-            assert prediction.confidence is not None  # noqa: S101  asked for above
-            mean = float(prediction.confidence.mean()) / 255
-            if mean >= stage.min_confidence:
-                write_labels(
-                    folder / f"{case}.confidence.nii.gz",
-                    LabelMap(prediction.confidence, prediction.label_map.grid),
+            confidence = prediction.confidence
+            if confidence is None:
+                raise BadConfig(
+                    f"{stage.method} works in slices and gives no confidence, so that it cannot "
+                    "label scans for another training",
+                    did="no scan was labelled",
+                    code="C02",
                 )
+            mean = float(confidence.mean()) / 255
+            sure = mean >= stage.min_confidence
+            if sure:
+                grid = prediction.label_map.grid
+                write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(confidence, grid))
                 write_labels(folder / f"{case}.nii.gz", prediction.label_map)
-            rows.append(
-                {
-                    "case": case,
-                    "confidence": f"{mean:.4f}",
-                    "labelled": str(int(mean >= stage.min_confidence)),
-                }
-            )
+            line = {"case": case, "confidence": f"{mean:.4f}", "labelled": str(int(sure))}
+            rows.append(line)
             write_csv(begun, CONFIDENCE_COLUMNS, rows)
-            tell(
-                ProgressEvent(
-                    done,
-                    len(cases),
-                    0.0,
-                    0.0,
-                    {},
-                    done,
-                    f"{stage.name}: {done} of {len(cases)} scans labelled",
-                )
-            )
-            if asked.signal is not None:
+            note = f"{stage.name}: {done} of {len(cases)} scans labelled"
+            asked.by_caller |= bool(on_progress(pace.event(done, item=case, note=note)))
+            if asked.stop:
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
     write_csv(folder / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
     begun.unlink(missing_ok=True)
     if stage.min_confidence and rows:
-        sure = sum(int(row["labelled"]) for row in rows)
+        count = sum(int(row["labelled"]) for row in rows)
         least, most = f"{stage.min_confidence:g}", max(row["confidence"] for row in rows)
         note = (
-            f"{stage.name}: {sure} of {len(rows)} scans are sure enough to teach ({least}; the "
+            f"{stage.name}: {count} of {len(rows)} scans are sure enough to teach ({least}; the "
             f"surest has {most})"
         )
-        tell(ProgressEvent(len(cases), len(cases), 0.0, 0.0, {}, len(cases), note))
+        on_progress(pace.event(len(cases), note=note))
 
 
 def online_labels(root: Path, stage: Stage, device: torch.device) -> Label:
-    """A function that labels a batch's unlabelled patches by an earlier stage's network; beyond the
-    scan they stay `IGNORE`.
+    """A function that labels a batch's unlabelled patches, where it has any, by an earlier stage's
+    network; beyond the scan they stay `IGNORE`. Batches lie on `device`.
     """
     predictor = Predictor.load(root / stage.online_teacher, str(device))
 
     def label(batch: Batch) -> Batch:
         given = batch.unlabelled
-        assert given is not None and given.pseudo is not None  # noqa: S101  the method's loader has them
+        if given is None or given.pseudo is None:
+            return batch
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=predictor.bf16):
-            found = predictor.method.predict(given.image.to(device)).probs.argmax(1).cpu()
-        return replace(
-            batch,
-            unlabelled=replace(given, pseudo=torch.where(given.pseudo == IGNORE, IGNORE, found)),
-        )
+            found = predictor.method.predict(given.image).probs.argmax(1)
+        pseudo = torch.where(given.pseudo == IGNORE, IGNORE, found)
+        return replace(batch, unlabelled=replace(given, pseudo=pseudo))
 
     return label

@@ -1,5 +1,5 @@
 """ResNet-38: BasicBlocks [3, 4, 8, 3], stride 32, one-channel stem, global average pooling and k
-logits (decision D1).
+logits (A1).
 """
 
 from typing import cast

@@ -1,4 +1,4 @@
-"""What the slices of a patch say to each other, once SAM has seen each as a picture."""
+"""A small 3D network across the slices of a patch, after SAM has seen each as a picture."""
 
 import torch
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _WIDTH = 12
-_APART = (1, 2, 4)
+_DILATIONS = (1, 2, 4)
 """Voxels between the taps of the three convolutions: together they reach 7 slices up and down."""
 
 
@@ -23,11 +23,11 @@ class SliceContext3d(nn.Module):
         inputs = (classes + 1, _WIDTH, _WIDTH)
         self.layers = nn.ModuleList(
             nn.Sequential(
-                nn.Conv3d(n, _WIDTH, 3, padding=apart, dilation=apart),
+                nn.Conv3d(n, _WIDTH, 3, padding=dilation, dilation=dilation),
                 nn.GroupNorm(4, _WIDTH),
                 nn.GELU(),
             )
-            for n, apart in zip(inputs, _APART, strict=True)
+            for n, dilation in zip(inputs, _DILATIONS, strict=True)
         )
         self.out = nn.Conv3d(_WIDTH, classes, 1)
         for weight in self.out.parameters():
@@ -37,12 +37,11 @@ class SliceContext3d(nn.Module):
         self, logits: Float[Tensor, "b c d h w"], image: Float[Tensor, "b 1 d h w"]
     ) -> Float[Tensor, "b c d h w"]:
         """Corrected logits."""
-        x = functional.avg_pool3d(
-            torch.cat([logits, image.to(logits)], 1), (1, 2, 2), ceil_mode=True
-        )
+        seen = torch.cat([logits, image.to(logits)], 1)
+        x = functional.avg_pool3d(seen, (1, 2, 2), ceil_mode=True)
         x = self.layers[0](x)
         for layer in self.layers[1:]:
             x = x + layer(x)
-        return logits + functional.interpolate(
-            self.out(x), logits.shape[2:], mode="trilinear", align_corners=False
-        )
+        size = logits.shape[2:]
+        change = functional.interpolate(self.out(x), size, mode="trilinear", align_corners=False)
+        return logits + change

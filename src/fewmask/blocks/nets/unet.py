@@ -1,6 +1,5 @@
 """The 2D U-Net that baselines use: MONAI's residual U-Net, instance norm, about 3 M parameters."""
 
-from monai.networks.nets import UNet
 from torch import nn
 
 
@@ -8,6 +7,9 @@ def build_unet(outputs: int, channels: tuple[int, ...]) -> nn.Module:
     """One grey channel in, `outputs` logits out, one halving per entry of `channels` after the
     first.
     """
+    # Deferred: MONAI takes longer to import than torch, and other methods do without.
+    from monai.networks.nets import UNet
+
     result: nn.Module = UNet(
         spatial_dims=2,
         in_channels=1,

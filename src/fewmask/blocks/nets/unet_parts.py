@@ -1,11 +1,10 @@
 """A U-Net in two halves, so that something can stand between them: residual encoder, decoder with
-skips (MONAI's blocks).
+skips (MONAI's blocks, imported when one is built: that takes longer than torch).
 """
 
 from typing import cast
 
 from jaxtyping import Float
-from monai.networks.blocks import UnetResBlock, UnetrUpBlock
 from torch import Tensor, nn
 
 
@@ -16,6 +15,8 @@ class Encoder(nn.Module):
 
     def __init__(self, channels: tuple[int, ...], inputs: int = 1) -> None:
         """`inputs` channels in."""
+        from monai.networks.blocks import UnetResBlock
+
         super().__init__()
         before = (inputs, *channels[:-1])
         self.blocks = nn.ModuleList(
@@ -35,10 +36,12 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Up again, with the encoder's features beside it, to `outputs` logits per pixel."""
+    """Up again, with the encoder's features as skips, to `outputs` logits per pixel."""
 
     def __init__(self, channels: tuple[int, ...], outputs: int) -> None:
         """`channels` as in the encoder."""
+        from monai.networks.blocks import UnetrUpBlock
+
         super().__init__()
         self.blocks = nn.ModuleList(
             UnetrUpBlock(

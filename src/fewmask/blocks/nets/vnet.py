@@ -56,13 +56,8 @@ class _InstanceNorm3d(nn.InstanceNorm3d):
         """As `nn.InstanceNorm3d` without running statistics."""
         if input.device.type != "cpu" or input.dtype != torch.bfloat16:
             return super().forward(input)
-        ones = input.split(1)
-        return torch.cat(
-            [
-                functional.batch_norm(one, None, None, self.weight, self.bias, True, 0.0, self.eps)
-                for one in ones
-            ]
-        )
+        settings = (None, None, self.weight, self.bias, True, 0.0, self.eps)
+        return torch.cat([functional.batch_norm(patch, *settings) for patch in input.split(1)])
 
 
 def _convs(count: int, inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
@@ -89,9 +84,9 @@ def _up(inputs: int, norm: Norm) -> nn.Sequential:
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
-    return (
-        _InstanceNorm3d(channels, affine=True) if kind == "instance" else nn.BatchNorm3d(channels)
-    )
+    if kind == "instance":
+        return _InstanceNorm3d(channels, affine=True)
+    return nn.BatchNorm3d(channels)
 
 
 class VNet(nn.Module):

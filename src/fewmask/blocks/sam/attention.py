@@ -64,12 +64,9 @@ def _fold(
 ) -> tuple[Float[Tensor, "b n t c2"], Float[Tensor, "b n t c2"]]:
     b, n, t, c = q.shape
     grid = q.view(b, n, h, w, c)
-    by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, offsets(rel_h, h).to(q.dtype)).reshape(
-        b, n, t, h
-    )
-    by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, offsets(rel_w, w).to(q.dtype)).reshape(
-        b, n, t, w
-    )
+    row_offsets, column_offsets = offsets(rel_h, h).to(q.dtype), offsets(rel_w, w).to(q.dtype)
+    by_row = torch.einsum("bnhwc,hkc->bnhwk", grid, row_offsets).reshape(b, n, t, h)
+    by_column = torch.einsum("bnhwc,wkc->bnhwk", grid, column_offsets).reshape(b, n, t, w)
     rows = torch.eye(h, dtype=q.dtype, device=q.device).repeat_interleave(w, 0).expand(b, n, t, h)
     columns = torch.eye(w, dtype=q.dtype, device=q.device).repeat(h, 1).expand(b, n, t, w)
     return torch.cat([q * c**-0.5, by_row, by_column], -1), torch.cat([k, rows, columns], -1)
@@ -80,8 +77,8 @@ def offsets(rel_pos: Float[Tensor, "l c"], n: int) -> Float[Tensor, "n n c"]:
     interpolated linearly.
     """
     if rel_pos.shape[0] != 2 * n - 1:
-        rel_pos = functional.interpolate(rel_pos.T[None].float(), size=2 * n - 1, mode="linear")[
-            0
-        ].T.to(rel_pos.dtype)
+        table = rel_pos.T[None].float()
+        resized = functional.interpolate(table, size=2 * n - 1, mode="linear")[0].T
+        rel_pos = resized.to(rel_pos.dtype)
     index = torch.arange(n, device=rel_pos.device)
     return rel_pos[index[:, None] - index[None, :] + n - 1]

@@ -10,19 +10,13 @@ instead of SAM's 1 (boxes would be noise). Two parts are ours: tokens (any input
 from typing import Any, cast
 
 from torch import nn
-from transformers import (
-    SamConfig,
-    SamMaskDecoderConfig,
-    SamModel,
-    SamPromptEncoderConfig,
-    SamVisionConfig,
-)
 
 from fewmask.blocks.sam.attention import Attention
 from fewmask.blocks.sam.config import SamSize
-from fewmask.blocks.sam.conv_decoder import ConvDecoder, DetailEncoder
+from fewmask.blocks.sam.conv_decoder import ConvDecoder, DetailEncoder, RasterDecoder
 from fewmask.blocks.sam.model import Sam
 from fewmask.blocks.sam.patch_embed import PatchEmbed, conv_stem
+from fewmask.blocks.sam.two_way_decoder import TwoWayDecoder
 from fewmask.core.errors import BadConfig
 
 
@@ -40,6 +34,9 @@ def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
             fix=f"use a size that is a multiple of {size.patch}",
             code="C02",
         )
+    # Deferred: transformers takes longer to import than torch, and other methods do without.
+    from transformers import SamModel
+
     parts = SamModel(_config(size, masks))
     parts.shared_image_embedding.positional_embedding.data.normal_(0, 1)
     parts.prompt_encoder.shared_embedding = parts.shared_image_embedding
@@ -55,19 +52,11 @@ def build_sam(size: SamSize, image_size: int = 0, masks: int = 3) -> Sam:
         layer.attn = _attention(layer.attn)
     if size.decoder == "drawn":
         whole = DetailEncoder(early, early_channels, encoder, size.patch, size.out_channels)
-        return Sam(
-            whole, None, ConvDecoder(size.out_channels, masks), side, size.patch, size.out_channels
-        )
+        raster = RasterDecoder(ConvDecoder(size.out_channels, masks))
+        return Sam(whole, raster, side, size.patch, size.out_channels)
+    two_way = TwoWayDecoder(parts.prompt_encoder, parts.mask_decoder)
     official = size.stem == "patch"
-    return Sam(
-        encoder,
-        parts.prompt_encoder,
-        parts.mask_decoder,
-        side,
-        size.patch,
-        size.out_channels,
-        official=official,
-    )
+    return Sam(encoder, two_way, side, size.patch, size.out_channels, official=official)
 
 
 def _attention(old: Any) -> Attention:
@@ -77,7 +66,15 @@ def _attention(old: Any) -> Attention:
     )
 
 
-def _config(size: SamSize, masks: int = 3) -> SamConfig:
+def _config(size: SamSize, masks: int = 3) -> Any:
+    """The same sizes in the words of `transformers`."""
+    from transformers import (
+        SamConfig,
+        SamMaskDecoderConfig,
+        SamPromptEncoderConfig,
+        SamVisionConfig,
+    )
+
     vision = SamVisionConfig(
         hidden_size=size.width,
         output_channels=size.out_channels,

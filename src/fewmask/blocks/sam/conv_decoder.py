@@ -15,8 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-KINDS = 3
-"""Pictures of prompts: boxes, points, masks."""
+from fewmask.blocks.prompts import rasterise_boxes, rasterise_points
+from fewmask.blocks.sam.decoder import Prompts
+
+_PICTURES = 3
+"""Of prompts: boxes, points, masks."""
 
 
 @dataclass(frozen=True)
@@ -103,37 +106,37 @@ class ConvDecoder(nn.Module):
     ) -> None:
         """`channels` of the embedding; `width` of the features at the masks' side."""
         super().__init__()
-        self.prompt_coarse = nn.Conv2d(16 * KINDS, channels, 1)
+        self.prompt_coarse = nn.Conv2d(16 * _PICTURES, channels, 1)
         self.coarse = nn.Sequential(*(ConvNeXtBlock(channels) for _ in range(wide)))
         self.up = nn.Conv2d(channels, 16 * width, 1)
-        self.prompt_fine = nn.Conv2d(KINDS, width, 3, padding=1)
+        self.prompt_fine = nn.Conv2d(_PICTURES, width, 3, padding=1)
         self.fine = nn.Sequential(*(PreActBlock(width) for _ in range(fine)))
         self.masks = nn.Conv2d(width, masks, 3, padding=1)
         self.scores = nn.Sequential(
-            nn.Linear(2 * channels + 2 + 2 * KINDS, 128), nn.GELU(), nn.Linear(128, 1)
+            nn.Linear(2 * channels + 2 + 2 * _PICTURES, 128), nn.GELU(), nn.Linear(128, 1)
         )
-        # The first answer is the prior; the masks differ a little, so that each can become its own.
+        # Training starts from the prior; masks differ a little, so that each can become its own.
         nn.init.normal_(self.masks.weight, std=1e-3)
 
     def forward(
         self,
         embedding: Float[Tensor, "b c g g"],
-        drawn: Float[Tensor, "b 3 m m"],
+        pictures: Float[Tensor, "b 3 m m"],
         prior: Float[Tensor, "b 1 m m"] | None,
     ) -> tuple[Float[Tensor, "b k m m"], Float[Tensor, "b k"]]:
         """Logits, to which `prior` is added, and predicted IoUs."""
-        x = self.coarse(embedding + self.prompt_coarse(functional.pixel_unshuffle(drawn, 4)))
+        x = self.coarse(embedding + self.prompt_coarse(functional.pixel_unshuffle(pictures, 4)))
         logits = self.masks(
-            self.fine(functional.pixel_shuffle(self.up(x), 4) + self.prompt_fine(drawn))
+            self.fine(functional.pixel_shuffle(self.up(x), 4) + self.prompt_fine(pictures))
         )
         logits = logits if prior is None else logits + prior
-        return logits, self._scores(x.float(), logits.detach().float(), drawn.float())
+        return logits, self._scores(x.float(), logits.detach().float(), pictures.float())
 
     def _scores(
         self,
         x: Float[Tensor, "b c g g"],
         logits: Float[Tensor, "b k m m"],
-        drawn: Float[Tensor, "b 3 m m"],
+        pictures: Float[Tensor, "b 3 m m"],
     ) -> Float[Tensor, "b k"]:
         """From the features under each mask and everywhere, its size, its doubt, and how it and the
         prompts cover each other.
@@ -141,9 +144,11 @@ class ConvDecoder(nn.Module):
         probs = torch.sigmoid(logits)
         size = probs.mean((2, 3))
         unsure = (probs * (1 - probs)).mean((2, 3)) / (size + 1e-3)
-        both = torch.einsum("bkhw,bphw->bkp", probs, drawn)
+        both = torch.einsum("bkhw,bphw->bkp", probs, pictures)
         area = probs.sum((2, 3))[..., None]
-        shared = torch.cat([both / (area + 1), both / (drawn.abs().sum((2, 3))[:, None] + 1)], -1)
+        shared = torch.cat(
+            [both / (area + 1), both / (pictures.abs().sum((2, 3))[:, None] + 1)], -1
+        )
         share = functional.avg_pool2d(probs, 4)
         under = torch.einsum("bkhw,bchw->bkc", share / (share.sum((2, 3), keepdim=True) + 1e-3), x)
         everywhere = x.mean((2, 3))[:, None].expand_as(under)
@@ -151,6 +156,55 @@ class ConvDecoder(nn.Module):
             torch.cat([under, everywhere, size[..., None], unsure[..., None], shared], -1)
         )[..., 0]
         return result
+
+
+@dataclass(frozen=True)
+class RasterDecoder:
+    """A `ConvDecoder` as a `MaskDecoder`: prompts reach it as pictures, so there is no prompt
+    encoder with weights.
+    """
+
+    mask_decoder: ConvDecoder
+
+    @property
+    def parts(self) -> dict[str, nn.Module]:
+        """The network."""
+        return {"mask_decoder": self.mask_decoder}
+
+    @property
+    def class_head(self) -> tuple[str, ...]:
+        """The last layer of the masks; scores are computed for any number of them."""
+        return ("mask_decoder.masks.",)
+
+    def decode(
+        self, embedding: Float[Tensor, "b c g g"], prompts: Prompts
+    ) -> tuple[Float[Tensor, "b k m m"], Float[Tensor, "b k"]]:
+        """See `MaskDecoder`; logits start from an ellipse in the box."""
+        side = 4 * embedding.shape[-1]
+        pictures = rasterise_prompts(embedding, prompts)
+        prior = None
+        if prompts.boxes is not None:
+            prior = box_prior(prompts.boxes * (side / prompts.side), side)
+        result: tuple[Tensor, Tensor] = self.mask_decoder(embedding, pictures, prior)
+        return result
+
+
+def rasterise_prompts(
+    embedding: Float[Tensor, "b c g g"], prompts: Prompts
+) -> Float[Tensor, "b 3 m m"]:
+    """Boxes, points and masks as three pictures at the masks' side, m = 4 g; 0 for what is not
+    given.
+    """
+    side = 4 * embedding.shape[-1]
+    scale = side / prompts.side
+    boxes = points = masks = embedding.new_zeros(len(embedding), 1, side, side)
+    if prompts.boxes is not None:
+        boxes = rasterise_boxes(prompts.boxes * scale, side).to(boxes)
+    if prompts.points is not None and prompts.point_labels is not None:
+        points = rasterise_points(prompts.points * scale, prompts.point_labels, side).to(points)
+    if prompts.masks is not None:
+        masks = prompts.masks.to(masks)
+    return torch.cat([boxes, points, masks], 1)
 
 
 def box_prior(boxes: Float[Tensor, "b 4"], side: int) -> Float[Tensor, "b 1 side side"]:

@@ -1,5 +1,5 @@
 """Low-rank adapters on the queries and values of SAM's fused qkv layers (Hu et al.
-2022; spec 1.2).
+2022; A10).
 """
 
 import torch
@@ -29,9 +29,8 @@ class LoraQkv(nn.Module):
         """The fused projection with its low-rank change."""
         q = functional.linear(functional.linear(x, self.down_q), self.up_q)
         v = functional.linear(functional.linear(x, self.down_v), self.up_v)
-        result: Float[Tensor, "*n c3"] = self.qkv(x) + torch.cat(
-            [q, torch.zeros_like(q), v], dim=-1
-        )
+        change = torch.cat([q, torch.zeros_like(q), v], dim=-1)
+        result: Float[Tensor, "*n c3"] = self.qkv(x) + change
         return result
 
     def merged(self) -> nn.Linear:
@@ -39,13 +38,8 @@ class LoraQkv(nn.Module):
         plain = nn.Linear(
             self.qkv.in_features, self.qkv.out_features, bias=self.qkv.bias is not None
         )
-        change = torch.cat(
-            [
-                self.up_q @ self.down_q,
-                torch.zeros_like(self.up_q @ self.down_q),
-                self.up_v @ self.down_v,
-            ]
-        )
+        q, v = self.up_q @ self.down_q, self.up_v @ self.down_v
+        change = torch.cat([q, torch.zeros_like(q), v])
         plain.weight.data.copy_(self.qkv.weight + change)
         if self.qkv.bias is not None:
             plain.bias.data.copy_(self.qkv.bias)

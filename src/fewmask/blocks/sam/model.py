@@ -8,8 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.prompts import rasterise_boxes, rasterise_points
-from fewmask.blocks.sam.conv_decoder import ConvDecoder, box_prior
+from fewmask.blocks.sam.decoder import MaskDecoder, Prompts
 
 OFFICIAL_MEAN, OFFICIAL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's RGB in [0, 1] (SAM's pixel_mean and pixel_std over 255)."""
@@ -21,15 +20,14 @@ Recall = Callable[[Float[Tensor, "b 1 s s"], Encode], Float[Tensor, "b c g g"]]
 
 
 class Sam(nn.Module):
-    """Image encoder, prompt encoder and mask decoder; images come in [0, 1] at any square size and
-    are brought to SAM's own.
+    """Image encoder and mask decoder; images come in [0, 1] at any square size and are brought to
+    SAM's own.
     """
 
     def __init__(
         self,
         image_encoder: nn.Module,
-        prompt_encoder: nn.Module | None,
-        mask_decoder: nn.Module,
+        decoder: MaskDecoder,
         image_size: int,
         patch: int,
         channels: int,
@@ -39,13 +37,14 @@ class Sam(nn.Module):
         """`image_size`: side of SAM's input, may be changed later to any multiple of `patch`
         (positions are interpolated).
 
-        `prompt_encoder` is None with a `ConvDecoder`. `channels` of the embedding. `official`:
-        normalise as the official weights expect; otherwise to [-1, 1].
+        `channels` of the embedding. `official`: normalise as the official weights expect;
+        otherwise to [-1, 1].
         """
         super().__init__()
         self.image_encoder = image_encoder
-        self.prompt_encoder = prompt_encoder
-        self.mask_decoder = mask_decoder
+        self._decoder = decoder
+        for name, part in decoder.parts.items():
+            self.add_module(name, part)
         self.image_size = image_size
         self.patch = patch
         self.official = official
@@ -69,12 +68,7 @@ class Sam(nn.Module):
     @property
     def class_head(self) -> tuple[str, ...]:
         """Beginnings of the names of weights whose shape depends on the number of masks."""
-        if isinstance(self.mask_decoder, ConvDecoder):
-            return ("mask_decoder.masks.",)
-        return tuple(
-            f"mask_decoder.{part}."
-            for part in ("mask_tokens", "output_hypernetworks_mlps", "iou_prediction_head")
-        )
+        return self._decoder.class_head
 
     def encode(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c g g"]:
         """Embeddings of grey slices in [0, 1]: resized to SAM's side if need be, copied to three
@@ -88,9 +82,8 @@ class Sam(nn.Module):
 
     def _encode(self, image: Float[Tensor, "b 1 s s"]) -> Float[Tensor, "b c g g"]:
         mean, std = cast(Tensor, self.mean), cast(Tensor, self.std)
-        result: Float[Tensor, "b c g g"] = self.image_encoder(
-            (image.expand(-1, 3, -1, -1) - mean) / std
-        ).last_hidden_state
+        normalised = (image.expand(-1, 3, -1, -1) - mean) / std
+        result: Float[Tensor, "b c g g"] = self.image_encoder(normalised).last_hidden_state
         return result
 
     def decode(
@@ -112,83 +105,4 @@ class Sam(nn.Module):
         b, _, g, _ = embedding.shape
         if b == 0:  # folding an empty picture gives a wrong shape
             return embedding.new_zeros(0, 3, 4 * g, 4 * g), embedding.new_zeros(0, 3)
-        if isinstance(self.mask_decoder, ConvDecoder):
-            scale = 4 * g / side
-            placed = None if boxes is None else boxes * scale
-            drawn = self._drawn(
-                4 * g,
-                embedding,
-                placed,
-                None if points is None else points * scale,
-                point_labels,
-                masks,
-            )
-            result: tuple[Float[Tensor, "b k m m"], Float[Tensor, "b k"]] = self.mask_decoder(
-                embedding, drawn, None if placed is None else box_prior(placed, 4 * g)
-            )
-            return result
-        none = boxes is None and points is None
-        sparse = (
-            embedding.new_zeros(b, 1, 0, self.channels)
-            if none
-            else self._sparse(boxes, points, point_labels, side)
-        )
-        dense = self._dense(masks)
-        logits, scores = self.mask_decoder(
-            image_embeddings=embedding,
-            image_positional_embeddings=self._positions(embedding).expand(b, -1, -1, -1),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense.expand(b, -1, g, g),
-            multimask_output=True,
-        )[:2]
-        return logits[:, 0], scores[:, 0]
-
-    @property
-    def _tokens(self) -> nn.Module:
-        return cast(nn.Module, self.prompt_encoder)
-
-    def _sparse(
-        self, boxes: Tensor | None, points: Tensor | None, labels: Tensor | None, side: int
-    ) -> Float[Tensor, "b 1 n c"]:
-        # The prompt encoder adds half a pixel to move indices to centres; our edges are positions
-        # already.
-        scale = cast(int, self._tokens.input_image_size) / side
-        placed = None if points is None else (points * scale - 0.5)[:, None]
-        given = None if labels is None else labels[:, None]
-        frame = None if boxes is None else (boxes * scale - 0.5)[:, None]
-        result: Float[Tensor, "b 1 n c"] = self._tokens(placed, given, frame, None)[0]
-        return result
-
-    def _drawn(
-        self,
-        side: int,
-        like: Tensor,
-        boxes: Float[Tensor, "b 4"] | None,
-        points: Float[Tensor, "b n 2"] | None,
-        labels: Int[Tensor, "b n"] | None,
-        masks: Float[Tensor, "b 1 m m"] | None,
-    ) -> Float[Tensor, "b 3 m m"]:
-        """Boxes, points and masks as three pictures of `side` pixels, on whose scale boxes and
-        points are given.
-        """
-        nothing = like.new_zeros(len(like), 1, side, side)
-        box = nothing if boxes is None else rasterise_boxes(boxes, side)
-        point = (
-            nothing if points is None or labels is None else rasterise_points(points, labels, side)
-        )
-        return torch.cat(
-            [box.to(nothing), point.to(nothing), nothing if masks is None else masks.to(nothing)], 1
-        )
-
-    def _dense(self, masks: Float[Tensor, "b 1 m m"] | None) -> Float[Tensor, "b c g g"]:
-        if masks is None:
-            return cast(nn.Embedding, self._tokens.no_mask_embed).weight[:, :, None, None]
-        return cast(Tensor, cast(nn.Module, self._tokens.mask_embed)(masks))
-
-    def _positions(self, embedding: Tensor) -> Float[Tensor, "1 c g g"]:
-        """Fourier features of the token centres (SAM's dense positional encoding)."""
-        g = embedding.shape[-1]
-        centres = (torch.arange(g, device=embedding.device, dtype=torch.float32) + 0.5) / g
-        y, x = torch.meshgrid(centres, centres, indexing="ij")
-        embed = cast(nn.Module, self._tokens.shared_embedding)
-        return cast(Tensor, embed(torch.stack([x, y], dim=-1))).permute(2, 0, 1)[None]
+        return self._decoder.decode(embedding, Prompts(side, boxes, points, point_labels, masks))

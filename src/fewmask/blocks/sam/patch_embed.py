@@ -26,9 +26,8 @@ class PatchEmbed(nn.Module):
     def forward(self, pixel_values: Float[Tensor, "b c0 h w"]) -> Float[Tensor, "b gh gw c"]:
         """Tokens, channels last, as the layers of `transformers` take them."""
         tokens = cast(Tensor, self.patches(pixel_values)).permute(0, 2, 3, 1)
-        return tokens + resize_positions(self.positions, (tokens.shape[1], tokens.shape[2])).to(
-            tokens.dtype
-        )
+        positions = resize_positions(self.positions, (tokens.shape[1], tokens.shape[2]))
+        return tokens + positions.to(tokens.dtype)
 
 
 def resize_positions(

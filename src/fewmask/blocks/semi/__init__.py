@@ -1,16 +1,16 @@
-"""Ways to learn from unlabelled patches: terms that a 3D network is trained with, alone or in CFR's
-re-training.
+"""Ways to learn from unlabelled patches: objectives that a 3D network is trained with, alone or in
+CFR's re-training.
 """
 
 from fewmask.blocks.semi.bcp import CopyPaste
 from fewmask.blocks.semi.cps import CrossPseudo
 from fewmask.blocks.semi.magicnet import MagicCubes
 from fewmask.blocks.semi.mean_teacher import (
-    Choice,
     HighEntropyWeighting,
     LowEntropyWeighting,
     MeanTeacher,
     UniformWeighting,
+    VoxelWeighting,
 )
 from fewmask.blocks.semi.objective import ObjectiveOutput, SemiObjective, Supervised
 from fewmask.blocks.semi.self_training import SelfTraining
@@ -18,7 +18,6 @@ from fewmask.blocks.semi.self_training import SelfTraining
 __all__ = [
     "HighEntropyWeighting",
     "LowEntropyWeighting",
-    "Choice",
     "CopyPaste",
     "CrossPseudo",
     "UniformWeighting",
@@ -28,4 +27,5 @@ __all__ = [
     "SelfTraining",
     "Supervised",
     "SemiObjective",
+    "VoxelWeighting",
 ]

@@ -4,7 +4,7 @@ reverse.
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Integer
 from scipy import ndimage
 from torch import Tensor
 
@@ -47,9 +47,8 @@ class CopyPaste(SemiObjective):
         target = self._label(other)
         # One pass over both directions: unlabelled boxes in labelled patches, labelled boxes in
         # unlabelled patches.
-        logits = student(
-            torch.cat([torch.where(inside, other, image), torch.where(inside, image, other)])
-        )
+        inward, outward = torch.where(inside, other, image), torch.where(inside, image, other)
+        logits = student(torch.cat([inward, outward]))
         return ObjectiveOutput(
             {
                 "inward": self._mixed(logits[:count], mask, target, ~inside),
@@ -74,16 +73,16 @@ class CopyPaste(SemiObjective):
         """(cross-entropy + Dice) / 2 of the labelled voxels, plus that of the others with their
         weight.
         """
-        sure = masked_dice_ce(logits, torch.where(known, mask, IGNORE))
-        guess = masked_dice_ce(logits, torch.where(known, IGNORE, target))
-        return 0.5 * (sure["ce"] + sure["dice"] + self._weight * (guess["ce"] + guess["dice"]))
+        true = masked_dice_ce(logits, torch.where(known, mask, IGNORE))
+        pseudo = masked_dice_ce(logits, torch.where(known, IGNORE, target))
+        return 0.5 * (true["ce"] + true["dice"] + self._weight * (pseudo["ce"] + pseudo["dice"]))
 
     @torch.no_grad()
     def _label(self, image: Float[Tensor, "b 1 d h w"]) -> Int[Tensor, "b d h w"]:
-        """The teacher's answer, of every class its largest connected part."""
-        found = self.teacher(image).argmax(1)
-        kept = np.stack([largest_parts(one.numpy(force=True)) for one in found])
-        return torch.from_numpy(kept).to(image.device)
+        """The teacher's label maps, of every class its largest connected part."""
+        labels = self.teacher(image).argmax(1).to(torch.uint8)  # an eighth of the bytes to carry
+        kept = np.stack([largest_parts(patch) for patch in labels.numpy(force=True)])
+        return torch.from_numpy(kept).to(image.device).long()
 
 
 def paste_box(
@@ -93,19 +92,18 @@ def paste_box(
     inside = torch.zeros(tuple(shape), dtype=torch.bool)
     sizes = [max(1, round(side * n)) for n in shape]
     starts = [int(rng.integers(0, n - size + 1)) for n, size in zip(shape, sizes, strict=True)]
-    inside[tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))] = (
-        True
-    )
+    box = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+    inside[box] = True
     return inside
 
 
-def largest_parts(labels: Int[np.ndarray, "d h w"]) -> Int[np.ndarray, "d h w"]:
+def largest_parts(labels: Integer[np.ndarray, "d h w"]) -> Integer[np.ndarray, "d h w"]:
     """Of every class but the background its largest face-connected part; the rest becomes
     background.
     """
     kept = np.zeros_like(labels)
-    for index in np.unique(labels[labels > 0]):
-        parts, count = ndimage.label(labels == index)
-        if count:
-            kept[parts == 1 + np.bincount(parts.ravel())[1:].argmax()] = index
+    for index, box in enumerate(ndimage.find_objects(labels), 1):
+        if box is not None:
+            parts, _ = ndimage.label(labels[box] == index)
+            kept[box][parts == 1 + np.bincount(parts.ravel())[1:].argmax()] = index
     return kept

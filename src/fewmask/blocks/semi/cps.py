@@ -14,7 +14,7 @@ class CrossPseudo(SemiObjective):
     """The student and a second network that began elsewhere."""
 
     def __init__(self, second: VNet, weight: float, joint: bool) -> None:
-        """`second` has other random weights than the student; `joint`: see `answer`."""
+        """`second` has other random weights than the student; `joint`: see `forward_both`."""
         super().__init__()
         self.second = second
         self._weight, self._joint = weight, joint
@@ -25,16 +25,14 @@ class CrossPseudo(SemiObjective):
         """`supervised` of both, `cross`: cross-entropy of each against the other's argmax on
         unlabelled patches.
         """
-        known_one, free_one = forward_both(student, labelled.image, unlabelled.image, self._joint)
-        known_two, free_two = forward_both(
-            self.second, labelled.image, unlabelled.image, self._joint
-        )
-        one, two = free_one.float(), free_two.float()
-        cross = functional.cross_entropy(one, two.argmax(1)) + functional.cross_entropy(
-            two, one.argmax(1)
-        )
+        images = labelled.image, unlabelled.image
+        known, free = forward_both(student, *images, self._joint)
+        known_second, free_second = forward_both(self.second, *images, self._joint)
+        logits, logits_second = free.float(), free_second.float()
+        to_student = functional.cross_entropy(logits, logits_second.argmax(1))
+        to_second = functional.cross_entropy(logits_second, logits.argmax(1))
         losses = {
-            "supervised": supervised(known_one, labelled) + supervised(known_two, labelled),
-            "cross": self._weight * sigmoid_ramp(step) * cross,
+            "supervised": supervised(known, labelled) + supervised(known_second, labelled),
+            "cross": self._weight * sigmoid_ramp(step) * (to_student + to_second),
         }
-        return ObjectiveOutput(losses, free_one)
+        return ObjectiveOutput(losses, free)

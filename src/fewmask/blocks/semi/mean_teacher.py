@@ -1,4 +1,4 @@
-"""Mean teacher (Tarvainen and Valpola 2017) and two that choose where the student must agree: UA-MT
+"""Mean teacher (Tarvainen and Valpola 2017) and two that weigh where the student must agree: UA-MT
 and AC-MT.
 """
 
@@ -31,10 +31,10 @@ def entropy(probs: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b d h w"]:
 
 
 @runtime_checkable
-class Choice(Protocol):
+class VoxelWeighting(Protocol):
     """Where the consistency counts."""
 
-    def where(
+    def weights(
         self,
         teacher: VNet,
         image: Float[Tensor, "b 1 d h w"],
@@ -42,14 +42,14 @@ class Choice(Protocol):
         noise: float,
         step: Step,
     ) -> Float[Tensor, "b d h w"]:
-        """Weights in [0, 1], without gradient; `probs` is the student's answer."""
+        """Weights in [0, 1], without gradient; `probs` is the student's softmax."""
 
 
 @dataclass(frozen=True)
 class UniformWeighting:
     """Plain mean teacher."""
 
-    def where(
+    def weights(
         self, teacher: VNet, image: Tensor, probs: Tensor, noise: float, step: Step
     ) -> Tensor:
         """All voxels."""
@@ -58,8 +58,8 @@ class UniformWeighting:
 
 @dataclass(frozen=True)
 class LowEntropyWeighting:
-    """UA-MT (Yu and colleagues 2019): voxels of whose mean answer over several noisy passes the
-    teacher is sure.
+    """UA-MT (Yu and colleagues 2019): voxels where the mean of several noisy passes of the teacher
+    has a low entropy.
     """
 
     passes: int = 8
@@ -67,14 +67,14 @@ class LowEntropyWeighting:
     high: float = 1.0
     """Bounds of the threshold on the entropy, in bits; it rises from low to high."""
 
-    def where(
+    def weights(
         self, teacher: VNet, image: Tensor, probs: Tensor, noise: float, step: Step
     ) -> Tensor:
         """Entropy of the mean below the threshold."""
         mean = torch.zeros_like(probs)
         for _ in range(self.passes):
             mean += torch.softmax(teacher(disturb(image, noise)).float(), 1) / self.passes
-        return (entropy(mean) < self.low + (self.high - self.low) * sigmoid_ramp(step)).float()
+        return (entropy(mean) < _threshold(self.low, self.high, step)).float()
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,18 @@ class HighEntropyWeighting:
     high: float = 0.95
     """Bounds of the threshold on the entropy, in bits; it rises from low to high."""
 
-    def where(
+    def weights(
         self, teacher: VNet, image: Tensor, probs: Tensor, noise: float, step: Step
     ) -> Tensor:
-        """Entropy of the student's answer above the threshold. A step has no gradient: looking sure
-        is not rewarded.
+        """Entropy of the student's softmax above the threshold. A comparison has no gradient:
+        looking sure is not rewarded.
         """
-        return (entropy(probs) > self.low + (self.high - self.low) * sigmoid_ramp(step)).float()
+        return (entropy(probs) > _threshold(self.low, self.high, step)).float()
+
+
+def _threshold(low: float, high: float, step: Step) -> float:
+    """In bits; rises from low to high."""
+    return low + (high - low) * sigmoid_ramp(step)
 
 
 class MeanTeacher(SemiObjective):
@@ -102,7 +107,7 @@ class MeanTeacher(SemiObjective):
     def __init__(
         self,
         student: VNet,
-        choice: Choice,
+        weighting: VoxelWeighting,
         weight: float,
         decay: float,
         noise: float,
@@ -110,36 +115,32 @@ class MeanTeacher(SemiObjective):
         joint: bool,
     ) -> None:
         """`labelled_too`: the consistency also counts on labelled patches (as CFR was run);
-        `joint`: see `answer`.
+        `joint`: see `forward_both`.
         """
         super().__init__()
         self.teacher = teacher_of(student)
-        self._choice, self._weight, self._decay, self._noise = choice, weight, decay, noise
-        self._both, self._joint = labelled_too, joint
+        self._weighting = weighting
+        self._weight, self._decay, self._noise = weight, decay, noise
+        self._labelled_too, self._joint = labelled_too, joint
 
     def losses(
         self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step
     ) -> ObjectiveOutput:
-        """`supervised`, `consistency` (mean squared error of softmaxes over the chosen voxels)."""
+        """`supervised`, `consistency` (mean squared error of softmaxes, weighted per voxel)."""
         known, free = forward_both(student, labelled.image, unlabelled.image, self._joint)
-        passes = [(labelled.image, known), (unlabelled.image, free)][0 if self._both else 1 :]
+        images, logits = [unlabelled.image], [free]
+        if self._labelled_too:
+            images, logits = [labelled.image, *images], [known, *logits]
         if self._joint:
-            passes = [
-                (
-                    torch.cat([image for image, _ in passes]),
-                    torch.cat([logits for _, logits in passes]),
-                )
-            ]
-        errors, wheres = zip(
-            *(self._compare(image, logits, step) for image, logits in passes), strict=True
-        )
-        error, where = torch.cat(errors), torch.cat(wheres)
+            # One pass of the teacher as well: its batch norms mix the halves as the student's do.
+            images, logits = [torch.cat(images)], [torch.cat(logits)]
+        compared = [self._compare(*half, step) for half in zip(images, logits, strict=True)]
+        error = torch.cat([errors for errors, _ in compared])
+        weights = torch.cat([weights for _, weights in compared])
+        rising = self._weight * sigmoid_ramp(step)
         losses = {
             "supervised": supervised(known, labelled),
-            "consistency": self._weight
-            * sigmoid_ramp(step)
-            * (error * where).sum()
-            / where.sum().clamp_min(1),
+            "consistency": rising * (error * weights).sum() / weights.sum().clamp_min(1),
         }
         return ObjectiveOutput(losses, free)
 
@@ -156,5 +157,5 @@ class MeanTeacher(SemiObjective):
         probs = torch.softmax(logits.float(), 1)
         with torch.no_grad():
             target = torch.softmax(self.teacher(disturb(image, self._noise)).float(), 1)
-            where = self._choice.where(self.teacher, image, probs, self._noise, step)
-        return ((probs - target) ** 2).mean(1), where
+            weights = self._weighting.weights(self.teacher, image, probs, self._noise, step)
+        return ((probs - target) ** 2).mean(1), weights

@@ -1,4 +1,4 @@
-"""What a term is, the supervised loss that all share, and the moving-average teacher."""
+"""What an objective is, the supervised loss that all share, and the moving-average teacher."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from fewmask.core.batch import Labelled, Step, Unlabelled
 
 @dataclass(frozen=True)
 class ObjectiveOutput:
-    """What a term made of a batch."""
+    """Losses of a batch, and what was computed on the way."""
 
     losses: dict[str, Tensor]
     """Named, weighted."""
@@ -24,16 +24,16 @@ class ObjectiveOutput:
 
 
 class SemiObjective(nn.Module, ABC):
-    """All losses of a training step, given the student; whatever other networks it needs are its
-    own.
+    """All losses of a training step, given the student; other networks that it needs are its own
+    parts.
     """
 
     @abstractmethod
     def losses(
         self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step
     ) -> ObjectiveOutput:
-        """Losses of a batch, the supervised one included; `unlabelled` is empty where the feed has
-        none.
+        """Losses of a batch, the supervised one included; `unlabelled` has no patches where the
+        method asks for none.
         """
 
     def after_step(self, student: VNet, step: Step) -> None:
@@ -52,7 +52,7 @@ class Supervised(SemiObjective):
 
 
 def supervised(logits: Float[Tensor, "b c d h w"], labelled: Labelled) -> Float[Tensor, ""]:
-    """(cross-entropy + Dice) / 2 on reviewed voxels (spec CFR, section 4)."""
+    """(cross-entropy + Dice) / 2 on reviewed voxels (R9)."""
     losses = masked_dice_ce(logits, labelled.mask)
     return 0.5 * (losses["ce"] + losses["dice"])
 
@@ -87,13 +87,12 @@ def follow(teacher: VNet, student: VNet, step: Step, decay: float) -> None:
     decay) (Tarvainen 2017).
 
     Statistics of batch norm are copied: as released they are the teacher's own, from its noisy
-    inputs (spec CFR, section 4).
+    inputs (R9).
     """
     keep = min(1 - 1 / (step.index + 1), decay)
-    for mine, its in zip(teacher.parameters(), student.parameters(), strict=True):
-        mine.lerp_(its, 1 - keep)
-    for statistic, current in zip(teacher.buffers(), student.buffers(), strict=True):
-        statistic.copy_(current)
+    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - keep)
+    for copy_of, statistic in zip(teacher.buffers(), student.buffers(), strict=True):
+        copy_of.copy_(statistic)
 
 
 def disturb(image: Float[Tensor, "b 1 d h w"], std: float) -> Float[Tensor, "b 1 d h w"]:

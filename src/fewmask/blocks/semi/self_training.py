@@ -22,7 +22,7 @@ class SelfTraining(SemiObjective):
     """
 
     def __init__(self, student: VNet, rounds: int, weight: float, joint: bool) -> None:
-        """`rounds` of pseudo-labels: training has one part more; `joint`: see `answer`."""
+        """`rounds` of pseudo-labels: training has one part more; `joint`: see `forward_both`."""
         super().__init__()
         self.teacher = teacher_of(student)
         self._parts, self._weight, self._joint = rounds + 1, weight, joint

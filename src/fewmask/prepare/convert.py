@@ -49,7 +49,7 @@ def import_samix(path: Path, out: Path, spacing_mm: tuple[float, float, float] |
             "the case is there already",
             where=there,
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     found = read_samix(path)
@@ -79,7 +79,8 @@ def _affine(spacing_mm: tuple[float, float, float] | None, where: Path) -> Float
             where=str(where),
             did="nothing was written",
             fix=(
-                "say them: --spacing '0.8 0.8 5', or --spacing '1 1 1' to count distances in voxels"
+                "say them: `spacing_mm=(0.8,0.8,5)`, or `spacing_mm=(1,1,1)` to count distances in "
+                "voxels"
             ),
             code="C02",
         )
@@ -111,7 +112,7 @@ def import_volumes(
             where=str(folder),
             did="nothing was written",
             fix=(
-                "say it: --order dhw for slices first (ACDC of SSL4MIS), --order whd for slices "
+                "say it: `order=dhw` for slices first (ACDC of SSL4MIS), `order=whd` for slices "
                 "last"
             ),
             code="C02",
@@ -121,7 +122,7 @@ def import_volumes(
             "the folder holds other files",
             where=str(out),
             did="nothing was written",
-            fix="choose another --out",
+            fix="choose another folder with `out`",
             code="F11",
         )
     for part in ("images", "labels"):

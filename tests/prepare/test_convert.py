@@ -6,7 +6,7 @@ import pytest
 
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.io.nifti import read_grid, read_labels, read_volume
-from fewmask.prepare.exchange import cases_of, export_prepared, import_samix
+from fewmask.prepare.convert import cases_of, export_prepared, import_samix
 from tests.scans import prepare_scans
 
 

@@ -1,0 +1,3 @@
+"""What `benchmarks/gpu.py` measures: is it right (`check`), how fast (`speed`), how well it learns
+(`learn`).
+"""

@@ -1,0 +1,555 @@
+"""Train a model, open it again, and let it draw masks."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from torch import nn
+
+from fewmask.api.arguments import (
+    File,
+    Settings,
+    Spacing,
+    Trust,
+    checked,
+    path_or_none,
+    scan_options,
+    setting_lines,
+)
+from fewmask.api.mask import PredictedMask
+from fewmask.api.scans import as_volume
+from fewmask.core.errors import BadConfig
+from fewmask.core.progress import OnProgress, ignore_progress
+from fewmask.core.run_record import RunRecord
+from fewmask.core.volume import Volume
+from fewmask.evaluate.scores import COLUMNS, as_row, from_row
+from fewmask.io.run import RunFolder
+from fewmask.io.tables import read_csv
+from fewmask.predict import Predictor, Predicts, load_predictor
+from fewmask.predict import predict_folder as write_masks
+from fewmask.predict.folder import PredictSummary, is_prepared
+from fewmask.predict.predictor import Engine
+from fewmask.training import TrainRequest
+from fewmask.training import train as run_training
+
+Amp = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedRun(os.PathLike[str]):
+    """A run folder: can stand wherever a path can, and shows what came of the training."""
+
+    path: Path
+
+    @property
+    def record(self) -> RunRecord:
+        """What the run was made of: method, settings, data, steps (`config.json`)."""
+        return RunFolder.open(self.path).read_record()
+
+    @property
+    def history(self) -> list[dict[str, int | float]]:
+        """The losses of every logged step, for `pandas.DataFrame(run.history)`; `step` counts from
+        0.
+        """
+        run = RunFolder.open(self.path)
+        rows = read_csv(run.losses, ["step"]) if run.losses.exists() else []
+        return [
+            {"step": int(row.pop("step")), **{k: float(v) for k, v in row.items() if v}}
+            for row in rows
+        ]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """One record per scan, structure and kind of prompts, as `evaluate` left them; empty before
+        it.
+        """
+        run = RunFolder.open(self.path)
+        rows = read_csv(run.metrics, COLUMNS) if run.metrics.exists() else []
+        return [as_row(from_row(row)) for row in rows]
+
+    @checked
+    def load(self, device: str | None = None) -> "LoadedRun":
+        """The model, ready to predict; see `fewmask.load`."""
+        return load(self, device=device)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        """The path, as text."""
+        return str(self.path)
+
+    def __truediv__(self, name: str) -> Path:
+        """A file of the folder: `run / "losses.csv"`."""
+        return self.path / name
+
+    def __repr__(self) -> str:
+        """Path, method, budget and steps."""
+        return f"{type(self).__name__}({', '.join(self._parts())})"
+
+    def _parts(self) -> list[str]:
+        record, budget = self.record, RunFolder.open(self.path).read_budget()
+        return [
+            str(self.path),
+            record.method,
+            f"{budget.masks} {budget.kind}",
+            f"{record.steps} steps",
+            f"{len(self.metrics)} scores",
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class LoadedRun(TrainedRun):
+    """A trained run in memory, ready to predict."""
+
+    predictor: Predicts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes 1, 2, ..."""
+        return tuple(self.record.task.classes)
+
+    @property
+    def module(self) -> nn.Module:
+        """The trained network, in evaluation mode. Raises `BadConfig` for an outside program."""
+        return self._network.method
+
+    @property
+    def _network(self) -> Predictor:
+        if not isinstance(self.predictor, Predictor):
+            raise BadConfig(
+                f"{self.record.method} runs in a program of its own: there are no probabilities "
+                "and no module here",
+                did="",
+                code="C02",
+            )
+        return self.predictor
+
+    @checked
+    def predict(
+        self,
+        scan: Any,
+        *,
+        probabilities: bool = False,
+        affine: Any = None,
+        spacing_mm: Spacing | None = None,
+        trust: Trust | None = None,
+        assume_ras: bool = False,
+        volume: int | None = None,
+        fix_nonfinite: bool = False,
+        series: str | None = None,
+        keep_first: bool = False,
+        follow_links: bool = False,
+    ) -> PredictedMask:
+        """The mask of one scan; the parameters are those of `fewmask.predict`.
+
+        Parameters
+        ----------
+        scan
+            Path of a NIfTI file or DICOM folder, nibabel image, or array (i, j, k).
+        probabilities
+            Also keep the probabilities: float32, (1 + classes) times the scan in memory.
+        affine
+            Of an array: 4 x 4, from voxel (i, j, k, 1) to RAS millimetres.
+        spacing_mm
+            Of an array without `affine`, or instead of a header's: voxel size along i, j, k in mm.
+        trust
+            Which of two disagreeing geometries of a NIfTI file to take.
+        assume_ras
+            Take the axes of a file without orientation to run to the right, front and top.
+        volume
+            Which volume of a 4D file, from 0.
+        fix_nonfinite
+            Replace up to 0.1 % NaN or Inf voxels of a file by its smallest finite one.
+        series
+            DICOM series to take: its UID, number or description.
+        keep_first
+            Keep the first of DICOM slices at one position.
+        follow_links
+            Accept links that leave the folder.
+
+        Returns
+        -------
+        PredictedMask
+            On the grid of `scan`, and in its axis order through `numpy.asarray`.
+        """
+        options = scan_options(
+            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+        )
+        return self._predict(as_volume(scan, affine, options), probabilities)
+
+    def _predict(self, volume: Volume, with_probabilities: bool) -> PredictedMask:
+        probabilities = None
+        if with_probabilities:
+            # Made in the file's order and filled through a view in (d, h, w): there is no copy.
+            probabilities = np.zeros((len(self.classes) + 1, *volume.grid.shape), np.float32)
+            turned = volume.grid.orientation.apply(probabilities)
+            prediction = self._network.volume(volume, turned)
+        else:
+            prediction = self.predictor.volume(volume)
+        return PredictedMask(
+            prediction.label_map.voxels,
+            volume.grid,
+            (*volume.notes, *prediction.notes),
+            classes=self.classes,
+            prompts=prediction.prompts,
+            no_prompt=prediction.no_prompt,
+            probabilities=probabilities,
+        )
+
+    def _parts(self) -> list[str]:
+        device = [f"on {self.predictor.device}"] if isinstance(self.predictor, Predictor) else []
+        return [*super()._parts(), f"classes: {', '.join(self.classes)}", *device]
+
+
+@checked
+def train(
+    prepared: File,
+    out: File,
+    *,
+    method: str = "sam_mix",
+    slices: int | None = None,
+    volumes: int | None = None,
+    draw: int = 0,
+    in_order: bool = False,
+    seed: int = 0,
+    minutes: float | None = None,
+    steps: int | None = None,
+    encoder: str | None = None,
+    settings: Settings = (),
+    device: str | None = None,
+    threads: int | None = None,
+    amp: Amp = "auto",
+    compile: bool = False,
+    workers: int | None = None,
+    until: str | None = None,
+    reuse_from: File | None = None,
+    embeddings: File | None = None,
+    embeddings_gib: float = 4.0,
+    save_minutes: float = 2.0,
+    save_steps: int | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> TrainedRun:
+    """Train a method on a prepared dataset; the same call resumes an unfinished run.
+
+    Parameters
+    ----------
+    prepared
+        Folder that `prepare` wrote.
+    out
+        Run folder; a new one, or an unfinished one of the same call.
+    method
+        Name of a method; `fewmask info` lists them.
+    slices, volumes
+        How many outlined slices, or whole masks, training may see: exactly one of the two.
+    draw
+        Which masks are in this budget: another number, other masks.
+    in_order
+        Take volumes in the order of the training list instead of drawing them.
+    seed
+        Initialisation and order of the batches.
+    minutes, steps
+        How long to train, at most one of the two; by default 10 minutes. Of minutes a few steps are
+        timed, and the run then counts steps.
+    encoder
+        Size of SAM, for methods that have one: compact, small, tiny, vit-b, vit-l, vit-h.
+    settings
+        Changes of the method's settings, such as `{"lr": 1e-3}` or `["lr=0.001"]`;
+        `fewmask info METHOD` lists them.
+    device
+        `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one.
+    threads
+        CPU threads; None takes what torch finds.
+    amp
+        bfloat16: `auto` measures whether it pays.
+    compile
+        Let torch.compile write kernels for V-Nets and U-Nets: up to a minute before the first step,
+        shorter steps on a GPU.
+    workers
+        Threads that make batches; None takes one on a CPU, up to four beside a GPU.
+    until
+        Stop after this stage of a method that has several.
+    reuse_from
+        Folder of other runs: what one of them has trained in the very same way is taken from it.
+    embeddings
+        Folder in which embeddings of a frozen encoder are kept for later runs.
+    embeddings_gib
+        Most that may be kept there, in GiB.
+    save_minutes
+        Longest time between two saves.
+    save_steps
+        Also save every so many steps.
+    on_progress
+        Called with a `ProgressEvent` after every step (losses, time left, last save). Returning
+        True stops training: everything up to there is saved.
+
+    Returns
+    -------
+    TrainedRun
+        The run folder, with `history`, `metrics` and `load()`; usable as a path.
+
+    Raises
+    ------
+    BadConfig
+        The request cannot be met, or `out` was made by another one.
+    Interrupted
+        A signal asked to stop; the same call resumes from the last save.
+
+    Examples
+    --------
+    >>> run = fewmask.train(
+    ...     "prepared", "run", method="unet", slices=3, steps=2, settings={"channels": (4, 8)}
+    ... )
+    >>> run
+    TrainedRun(run, unet, 3 slices, 2 steps, 0 scores)
+    >>> [row["step"] for row in run.history]
+    [0, 1]
+    """
+    request = TrainRequest(
+        prepared=Path(prepared),
+        out=Path(out),
+        method=method,
+        slices=slices,
+        volumes=volumes,
+        draw=draw,
+        in_order=in_order,
+        seed=seed,
+        minutes=minutes,
+        steps=steps,
+        encoder=encoder,
+        settings=setting_lines(settings),
+        device=device,
+        threads=threads,
+        amp=amp,
+        compile=compile,
+        workers=workers,
+        until=until,
+        reuse_from=path_or_none(reuse_from),
+        embeddings=path_or_none(embeddings),
+        embeddings_gib=embeddings_gib,
+        save_minutes=save_minutes,
+        save_steps=save_steps,
+    )
+    return TrainedRun(run_training(request, on_progress))
+
+
+@checked
+def load(
+    run: File,
+    *,
+    device: str | None = None,
+    engine: Engine = "torch",
+    stride: tuple[int, int, int] | None = None,
+    gaussian: bool = False,
+    windows: int | None = None,
+) -> LoadedRun:
+    """Open a finished run, to predict many scans or to get at the network.
+
+    Parameters
+    ----------
+    run
+        Run folder of `train`.
+    device
+        `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one.
+    engine
+        `openvino` runs SAM's encoder faster on a CPU (extra `openvino`).
+    stride
+        3D methods: voxels (d, h, w) from one window to the next; None is half a window.
+    gaussian
+        3D methods: weigh the middle of a window more than its border.
+    windows
+        3D methods: windows at a time, 2 if None; a GPU has room for more.
+
+    Returns
+    -------
+    LoadedRun
+        With `predict(scan)`, `module` (the `torch.nn.Module`), `history`, `metrics`, `record`.
+
+    Raises
+    ------
+    BadCheckpoint
+        The folder is no run, or training has not come to its end.
+
+    Examples
+    --------
+    >>> model = fewmask.load("run", device="cpu")
+    >>> model
+    LoadedRun(run, unet, 3 slices, 2 steps, 0 scores, classes: liver, on cpu)
+    >>> type(model.module).__name__
+    'UNet2d'
+    """
+    path = Path(run)
+    predictor = load_predictor(path, device, engine)
+    if stride is not None or gaussian or windows is not None:
+        predictor = predictor.with_windows(stride, gaussian or None, windows)
+    return LoadedRun(path, predictor)
+
+
+@checked
+def predict(
+    run: File,
+    scan: Any,
+    *,
+    probabilities: bool = False,
+    affine: Any = None,
+    spacing_mm: Spacing | None = None,
+    trust: Trust | None = None,
+    assume_ras: bool = False,
+    volume: int | None = None,
+    fix_nonfinite: bool = False,
+    series: str | None = None,
+    keep_first: bool = False,
+    follow_links: bool = False,
+    device: str | None = None,
+) -> PredictedMask:
+    """The mask of one scan; nothing is written.
+
+    Parameters
+    ----------
+    run
+        Run folder, or what `train` or `load` returned; for many scans `load` it once.
+    scan
+        A path (NIfTI file, or folder of a DICOM series), a nibabel image, or an array (i, j, k)
+        with `affine` or `spacing_mm`, in Hounsfield units for CT.
+    probabilities
+        Also keep the probabilities: float32, so (1 + classes) times 4 bytes per voxel in memory.
+        Without it, memory stays at a few slices and the mask.
+    affine
+        Of an array: 4 x 4, from voxel (i, j, k, 1) to RAS millimetres, as nibabel's.
+    spacing_mm
+        Voxel size along the axes i, j, k in mm. Of an array it says that they run to the patient's
+        right, front and top; of a file it replaces the header's.
+    trust
+        Which geometry of a NIfTI file to take where its two disagree: `sform` or `qform`.
+    assume_ras
+        Take the axes of a NIfTI file without orientation to run to the right, front and top.
+    volume
+        Which volume of a 4D NIfTI file, from 0.
+    fix_nonfinite
+        Replace up to 0.1 % NaN or Inf voxels of a file by its smallest finite one.
+    series
+        DICOM series to take: its UID, number or description.
+    keep_first
+        Keep the first of DICOM slices at one position.
+    follow_links
+        Accept links that leave the folder.
+    device
+        `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
+
+    Returns
+    -------
+    PredictedMask
+        `voxels` in (d, h, w), from the feet, front and right on; `numpy.asarray(mask)`,
+        `to_nibabel()` and `probabilities` in the axis order of the scan; `volumes_ml`,
+        `save(path)`.
+
+    Raises
+    ------
+    BadScan
+        The scan cannot be read, or does not say where it lies.
+    BadConfig
+        A folder of several scans, or an array without voxel sizes.
+
+    Examples
+    --------
+    >>> fewmask.predict("run", "scans/images/phantom_00.nii.gz").shape
+    (28, 96, 96)
+    >>> array = np.random.default_rng(0).normal(0, 50, (40, 32, 12))
+    >>> mask = fewmask.predict("run", array, spacing_mm=(3, 3, 5), probabilities=True)
+    >>> mask.shape, np.asarray(mask).shape, mask.probabilities.shape
+    ((12, 32, 40), (40, 32, 12), (2, 40, 32, 12))
+    """
+    options = scan_options(
+        trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+    )
+    return _loaded(run, device)._predict(as_volume(scan, affine, options), probabilities)
+
+
+@checked
+def predict_folder(
+    run: File,
+    scans: File,
+    out: File | None = None,
+    *,
+    cases: list[str] | None = None,
+    spacing_mm: Spacing | None = None,
+    trust: Trust | None = None,
+    assume_ras: bool = False,
+    volume: int | None = None,
+    fix_nonfinite: bool = False,
+    series: str | None = None,
+    keep_first: bool = False,
+    follow_links: bool = False,
+    device: str | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> PredictSummary:
+    """Write a mask for every scan of a folder; a scan that cannot be read never stops the others.
+
+    Parameters
+    ----------
+    run
+        Run folder, or what `train` or `load` returned.
+    scans
+        A scan, a folder of scans, a DICOM folder, or a prepared dataset.
+    out
+        Folder for `CASE.nii.gz`; for a prepared dataset the run's own `predictions` if None.
+    cases
+        Of a prepared dataset only these; None is all.
+    spacing_mm
+        Voxel size along the axes i, j, k of every file in mm, instead of the header's.
+    trust
+        Which geometry of a NIfTI file to take where its two disagree: `sform` or `qform`.
+    assume_ras
+        Take the axes of NIfTI files without orientation to run to the right, front and top.
+    volume
+        Which volume of 4D NIfTI files, from 0.
+    fix_nonfinite
+        Replace up to 0.1 % NaN or Inf voxels of a file by its smallest finite one.
+    series
+        DICOM series to take: its UID, number or description.
+    keep_first
+        Keep the first of DICOM slices at one position.
+    follow_links
+        Accept links that leave the folder.
+    device
+        `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
+    on_progress
+        Called with a `ProgressEvent` after each scan (done, total, item, time left).
+
+    Returns
+    -------
+    PredictSummary
+        `written` case ids, `refused` with the reasons, `notes`.
+
+    Raises
+    ------
+    BadConfig
+        `out` lies in the input, or holds masks that no model drew or that a person corrected (F11).
+    BadScan, NoRoom
+        No mask could be made of any of the scans.
+
+    Examples
+    --------
+    >>> fewmask.predict_folder("run", "scans/images", "masks")
+    PredictSummary(4 written; 0 refused; 0 notes)
+    """
+    source, target = Path(scans), path_or_none(out)
+    if target is None and not is_prepared(source):
+        raise BadConfig("where should the masks go?", fix="give out=", code="C02")
+    options = scan_options(
+        trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+    )
+    return write_masks(
+        _loaded(run, device).predictor,
+        source,
+        target or RunFolder(Path(run)).predictions,
+        cases=cases,
+        options=options,
+        on_progress=on_progress,
+    )
+
+
+def _loaded(run: File, device: str | None) -> LoadedRun:
+    return run if isinstance(run, LoadedRun) else load(run, device=device)

@@ -1,0 +1,244 @@
+"""Score masks, compare runs, and write the page to look at."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fewmask.api.arguments import File, checked, path_or_none
+from fewmask.api.data import Labels
+from fewmask.api.runs import LoadedRun
+from fewmask.benchmark import compare as tables
+from fewmask.benchmark.rows import read_rows
+from fewmask.benchmark.score import protocol_lines, score_folders, score_run
+from fewmask.core.errors import BadConfig
+from fewmask.evaluate.intervals import Summary
+from fewmask.evaluate.protocols import Protocol
+from fewmask.evaluate.scores import as_row
+from fewmask.prepare.mapping import check_labels
+from fewmask.report.run import write_run_report
+
+_HEADS = [
+    "structure",
+    "prompts",
+    "n",
+    "Dice",
+    "95 % interval",
+    "NSD",
+    "HD95 mm",
+    "missed",
+    "spurious",
+]
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation:
+    """Scores of masks against truth; shown as a table of means over patients."""
+
+    summaries: list[Summary]
+    """Per structure and kind of prompts: `dice` and other means with intervals, counts."""
+    rows: list[dict[str, Any]]
+    """One record per scan, structure and kind of prompts, for `pandas.DataFrame(rows)`."""
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    """Pairs that could not be scored, with the reasons."""
+    unpredicted: tuple[str, ...] = ()
+    """Truths without a mask, which count for nothing."""
+    protocol_rows: list[dict[str, Any]] = field(default_factory=list)
+    """Numbers of a protocol of the literature, per scan and structure, if one was asked for."""
+
+    def __repr__(self) -> str:
+        """The table."""
+        lines = [_HEADS] + [_line(summary) for summary in self.summaries]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(word.ljust(wide) for word, wide in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        )
+
+
+def _line(summary: Summary) -> list[str]:
+    dice, mean = summary.dice, {name: found.mean for name, found in summary.metrics.items()}
+    return [
+        summary.label,
+        summary.prompts,
+        str(summary.n),
+        f"{dice.mean:.3f}",
+        f"{dice.low:.3f} to {dice.high:.3f}",
+        f"{mean['nsd']:.3f}",
+        f"{mean['hd95_mm']:.1f}",
+        str(summary.n_missed),
+        str(summary.n_spurious),
+    ]
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Runs side by side; shown as a table in Markdown."""
+
+    rows: list[dict[str, Any]]
+    """One record per run: its settings, and mean Dice and HD95 per domain and kind of prompts."""
+    markdown: str
+    """Means over draws and seeds with their spread, a line per method, settings and budget."""
+    differences: list[tables.Pair] = field(default_factory=list)
+    """Paired differences in Dice against one of the methods, if asked for."""
+
+    def __repr__(self) -> str:
+        """The table, and a line per difference."""
+        return self.markdown + "".join(f"\n- {pair}" for pair in self.differences)
+
+    def _repr_markdown_(self) -> str:
+        return repr(self)
+
+
+@checked
+def evaluate(
+    predicted: File,
+    truth: File | None = None,
+    *,
+    labels: Labels | None = None,
+    oracle_box: bool = False,
+    protocol: Protocol = "default",
+    out: File | None = None,
+    on_message: Callable[[str], Any] | None = None,
+) -> Evaluation:
+    """Score a run on the test scans it never saw, or a folder of masks against truth.
+
+    The unit is the scan; distances are in mm; scans without the structure are counted, not
+    averaged. Of a run, missing masks are predicted first, and `metrics.csv` is written.
+
+    Parameters
+    ----------
+    predicted
+        Run folder (or what `train` or `load` returned), or a folder of masks.
+    truth
+        Folder of true label maps under the same names; not for a run.
+    labels
+        Class name -> value or values in `truth`, in the order of the classes in the masks; None if
+        both hold the same values.
+    oracle_box
+        Of a run: add the bound, the same model prompted with the true boxes.
+    protocol
+        `sam-mix` or `la-2018` adds the numbers of that literature to `protocol_rows`.
+    out
+        CSV file for the scores of a folder; a run has its `metrics.csv`.
+    on_message
+        Called with a line of text while scans are predicted.
+
+    Returns
+    -------
+    Evaluation
+        `summaries`, `rows`, `refused`; its repr is the table.
+
+    Raises
+    ------
+    BadDataset
+        The run has no test scan with a complete mask, or no pair could be scored.
+
+    Examples
+    --------
+    >>> result = fewmask.evaluate("run")
+    >>> [(row["case"], row["class"], row["prompts"]) for row in result.rows]
+    [('phantom_00', 'liver', 'automatic')]
+    >>> fewmask.evaluate("scans/labels", "scans/labels", labels={"liver": 1}).summaries[0].dice.mean
+    1.0
+    """
+    known = check_labels(labels) if labels else None
+    pred, true = Path(predicted), path_or_none(truth)
+    if true is None:
+        summary = score_run(
+            pred,
+            oracle_box=oracle_box,
+            predictor=predicted.predictor if isinstance(predicted, LoadedRun) else None,
+            say=on_message or (lambda text: None),
+        )
+    elif oracle_box:
+        raise BadConfig("oracle_box needs the model", fix="give the run, without truth", code="C02")
+    else:
+        summary = score_folders(pred, true, known, path_or_none(out))
+    lines = []
+    if protocol != "default":
+        cases = {score.case for score in summary.scores}
+        lines = protocol_lines(pred, true, known, protocol, cases)
+    rows = [as_row(score) for score in summary.scores]
+    return Evaluation(summary.summaries, rows, summary.refused, summary.unpredicted, lines)
+
+
+@checked
+def report(run: File, *, show_burned_in: bool = False) -> Path:
+    """Write one HTML page about a run: the result in a sentence, every scan worst first.
+
+    Parameters
+    ----------
+    run
+        Run folder with masks of its prepared dataset (`predict_folder`, `evaluate`).
+    show_burned_in
+        Show scans with text in their pixels, which may name a person.
+
+    Returns
+    -------
+    pathlib.Path
+        The page; it needs nothing beside it.
+
+    Examples
+    --------
+    >>> fewmask.report("run").as_posix()
+    'run/report/index.html'
+    """
+    return write_run_report(Path(run), show_burned_in)
+
+
+@checked
+def compare(*runs: File, against: str | None = None, protocol: Protocol = "default") -> Comparison:
+    """Runs side by side: means over draws and seeds with their spread, and paired differences.
+
+    Parameters
+    ----------
+    *runs
+        Run folders that `evaluate` has scored, or CSV tables of a sweep.
+    against
+        Name of a method (with its settings, as the table names it) that every other is compared
+        with, patient by patient.
+    protocol
+        Which numbers: ours, or those of `sam-mix` or `la-2018`.
+
+    Returns
+    -------
+    Comparison
+        `rows` (a record per run), `markdown`, `differences`; its repr is the table.
+
+    Raises
+    ------
+    BadDataset
+        A run has no scores yet.
+    BadConfig
+        There is no such run or table, or no method is called `against`.
+
+    Examples
+    --------
+    >>> table = fewmask.compare("run")
+    >>> table.rows[0]["method"], table.rows[0]["slices"], table.rows[0]["steps"]
+    ('unet', 3, 2)
+    """
+    paths = [Path(run) for run in runs]
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        raise BadConfig("no such run or table", where=absent, fix="check the path", code="C05")
+    rows = [row for path in paths for row in read_rows(path)]
+    if not rows:
+        raise BadConfig("there is nothing to compare", fix="give runs or tables", code="C02")
+    records = [
+        {name: _number(name, text) for name, text in run.items()} for run in tables.per_run(rows)[1]
+    ]
+    pairs = tables.differences(rows, against, protocol) if against else []
+    return Comparison(records, tables.table(rows, protocol), pairs)
+
+
+def _number(name: str, text: str) -> Any:
+    """A cell as a number where it is one; None where it is empty."""
+    if name in ("method", "settings"):
+        return text
+    if not text:
+        return None
+    value = float(text)
+    return int(value) if math.isfinite(value) and value.is_integer() and "." not in text else value

@@ -1,0 +1,406 @@
+"""From a request to a finished run folder: plan the stages, claim or resume each folder, measure
+what only the machine can tell, hand over to the loop.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fewmask.blocks.device import choose_device
+from fewmask.blocks.memory import channels_last, memory_in_words
+from fewmask.core.batch import BatchSpec, Step, Task
+from fewmask.core.budget import Budget, draw_slices, draw_volumes
+from fewmask.core.errors import BadConfig
+from fewmask.core.progress import OnProgress, Pace, ProgressEvent, ignore_progress
+from fewmask.core.randomness import seed_of
+from fewmask.core.run_record import RunRecord, plain_settings
+from fewmask.core.volume import Volume
+from fewmask.data import open_loader
+from fewmask.data.loader import Ahead, Loader
+from fewmask.io.atomic import clean_parts, no_room
+from fewmask.io.ledger import locate
+from fewmask.io.lock import folder_lock
+from fewmask.io.prepared import Prepared
+from fewmask.io.run import RunFolder, States
+from fewmask.io.text import read_json, write_json
+from fewmask.io.weights import fit_into, load_into, load_tensors, save_tensors
+from fewmask.methods import build, config_from, is_external
+from fewmask.methods._method import Method, Stage
+from fewmask.predict import Predictor
+from fewmask.predict.folder import load_prepared
+from fewmask.training.batch_norm import renew_norms
+from fewmask.training.external import describe_external, plan_steps, train_external
+from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
+from fewmask.training.jobs import MethodJob, PretrainJob
+from fewmask.training.loop import Loop, SaveClock, take_step
+from fewmask.training.pretrain import PretrainConfig
+from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
+from fewmask.training.request import TrainRequest
+from fewmask.training.stages import (
+    check_plan,
+    folders_of,
+    label_scans,
+    online_labels,
+    plan_stages,
+    reuse_run,
+)
+
+_DEFAULT_MINUTES = 10.0
+_TRIAL = 1000
+"""Steps of the pretended run on which a step is timed."""
+_GPU_AHEAD = 4
+"""Most batches made ahead for a GPU, each in a thread."""
+
+
+def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> Path:
+    """Train, or resume an unfinished run in `request.out`; returns the run folder's path.
+
+    `on_progress` is called after each step (on a GPU: twice a second) and each scan; where it
+    returns True, training saves and stops with `Interrupted`, and the same request resumes later.
+
+    Raises `BadConfig` when the run folder was made from another request (C06) or lies in the
+    dataset (F11), `Interrupted` after a signal (everything is saved), `TrainingFailed` when a loss
+    is not a number (F17), `NoRoom` for the machine's limits.
+    """
+    prepared = Prepared.open(request.prepared)
+    if request.out.resolve().is_relative_to(request.prepared.resolve()):
+        raise BadConfig(
+            "the run folder lies inside the prepared dataset, which takes no other files",
+            where=str(request.out),
+            fix="choose another `out`",
+            code="F11",
+        )
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    device = choose_device(request.device)
+    budget = draw_budget(request, prepared)
+    plan = plan_stages(request)
+    check_plan(plan, prepared, budget)
+    session = Session(request, prepared, budget, device, plan, on_progress)
+    with memory_in_words(device, "the last save is whole", MethodJob.memory_advice):
+        if not RunFolder(request.out).weights.exists():
+            for stage in plan[:-1]:
+                session.train_stage(stage)
+        return session.train_stage(plan[-1])
+
+
+def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
+    """Draw the masks that may be seen from the training part."""
+    candidates = prepared.candidates(prepared.split.train)
+    if request.slices is not None:
+        return draw_slices(candidates, prepared.patients, request.slices, request.draw)
+    complete = [
+        case for case in prepared.split.train if prepared.cases[case].complete and candidates[case]
+    ]
+    return draw_volumes(
+        complete, prepared.patients, request.volumes or 0, request.draw, request.in_order
+    )
+
+
+def build_method(record: RunRecord) -> Method:
+    """A fresh method, the same for the same seed."""
+    torch.manual_seed(seed_of(record.seed, "init") % 2**63)
+    method = build(record.method, config_from(record.method, record.config), record.task)
+    return channels_last(method)
+
+
+@dataclass(frozen=True)
+class Session:
+    """What all trainings of one request share."""
+
+    request: TrainRequest
+    prepared: Prepared
+    budget: Budget
+    device: torch.device
+    plan: tuple[Stage, ...]
+    on_progress: OnProgress
+
+    def train_stage(self, stage: Stage) -> Path:
+        """One training of a method (most have no other), if it is not finished; its run folder."""
+        out = self.request.out / stage.name
+        run, record = RunFolder(out), self._record(stage)
+        self._check_masks(stage, record)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise no_room(error, out) from error
+        with folder_lock(out, "train"):
+            clean_parts(out)
+            settle = self._resume if run.exists else self._create
+            record = settle(run, stage, record)
+            if not run.weights.exists() and not self._is_reused(run, stage, record):
+                self._fit(run, stage, record)
+            if stage.pseudo_labels_to:
+                label_scans(
+                    self.request.out,
+                    stage,
+                    self.prepared,
+                    self.budget,
+                    self.device,
+                    self.on_progress,
+                )
+        return out
+
+    def _record(self, stage: Stage) -> RunRecord:
+        """Everything that is known before anything is measured on the machine."""
+        request, prepared = self.request, self.prepared
+        recipe = prepared.recipe
+        return RunRecord(
+            method=stage.method,
+            config=plain_settings(stage.config),
+            task=Task(prepared.classes, recipe.size, recipe.modality, recipe.spacing_mm),
+            seed=request.seed,
+            steps=request.steps or 0,
+            minutes=self._minutes(stage),
+            pretrained=find_weights(asdict(stage.config)),
+            prepared=str(request.prepared.resolve()),
+            data_digest=prepared.digest,
+            labels=prepared.options["labels"],
+            scans={case: row.voxels_sha256 for case, row in prepared.cases.items()},
+            in_order=request.in_order,
+        )
+
+    def _minutes(self, stage: Stage) -> float | None:
+        """What the stage gets of the run's minutes."""
+        return None if self.request.minutes is None else self.request.minutes * stage.share
+
+    def _check_masks(self, stage: Stage, record: RunRecord) -> None:
+        if self.budget.masks:
+            return
+        if is_external(stage.method) or build_method(record).batch_spec.labelled:
+            raise BadConfig(
+                f"{self.request.method} learns from outlined slices, and the budget grants none",
+                fix="use `slices=1` or more",
+                code="C02",
+            )
+
+    def _resume(self, run: RunFolder, stage: Stage, asked: RunRecord) -> RunRecord:
+        """The saved record, if the request asks for the same run; what it leaves to the machine may
+        be anything.
+        """
+        saved, request = run.read_record(), self.request
+        bf16 = {"on": True, "off": False}.get(request.amp, saved.bf16)
+        asked = replace(
+            asked,
+            steps=saved.steps if request.steps is None else request.steps,
+            minutes=saved.minutes if request.minutes is None else asked.minutes,
+            bf16=saved.bf16 if is_external(stage.method) else bf16,
+            provided=saved.provided,
+        )
+        differences = saved.differences(asked)
+        if run.read_budget() != self.budget:
+            differences.append("budget: other masks than before")
+        if differences:
+            raise BadConfig(
+                "the run folder was made from another request",
+                where=[str(run.path), *differences[:8]],
+                fix="use the first command again, or another `out`",
+                code="C06",
+            )
+        return saved
+
+    def _create(self, run: RunFolder, stage: Stage, asked: RunRecord) -> RunRecord:
+        """Settle the rest of the record, and write all that the run is made of."""
+        external = is_external(stage.method)
+        record = (self._settle_external if external else self._settle)(stage, asked)
+        run.create(
+            record,
+            self.prepared.recipe.as_dict(),
+            self.prepared.split,
+            self.budget,
+            describe(self.device) | (describe_external() if external else {}),
+            beside=folders_of(self.plan),
+        )
+        return record
+
+    def _settle_external(self, stage: Stage, record: RunRecord) -> RunRecord:
+        spec = BatchSpec(labelled=1)
+        with open_loader(self.prepared, self.budget, spec, record.seed) as loader:
+            return replace(
+                record, steps=plan_steps(stage.config, self.request), provided=loader.report()
+            )
+
+    def _settle(self, stage: Stage, record: RunRecord) -> RunRecord:
+        """Measure on a throw-away copy: does bf16 pay, how many steps fit. Also adds what the
+        budget cost a person.
+        """
+        method = build_method(record)
+        with self._open(stage, method.batch_spec) as loader:
+            job = self._job(stage, replace(record, steps=_TRIAL), method, loader)
+            job.rates = [0.0] * len(job.rates)
+            first = job.batch(0)
+
+            def try_first(bf16: bool) -> None:
+                job.bf16 = bf16
+                take_step(job, first, Step(0, _TRIAL))
+
+            def try_step(index: int) -> None:
+                take_step(job, job.batch(index), Step(index, _TRIAL))
+
+            bf16 = choose_bf16(self.request.amp, self.device, try_first)
+            job.bf16, steps = bf16, record.steps
+            if not steps:
+                minutes = record.minutes
+                if minutes is None:
+                    minutes = _DEFAULT_MINUTES * stage.share
+                steps = max(1, round(60 * minutes / mean_step(try_step, _TRIAL)))
+            return replace(record, steps=steps, bf16=bf16, provided=loader.report())
+
+    def _is_reused(self, run: RunFolder, stage: Stage, record: RunRecord) -> bool:
+        """Take weights from another run that was trained in the same way, if there is one.
+
+        Only of a first training: what a later one builds on is not all in its record.
+        """
+        others = self.request.reuse_from
+        if others is None or stage is not self.plan[0] or is_external(stage.method):
+            return False
+        found = reuse_run(run, others)
+        if found is None:
+            return False
+        what = f"{stage.name}: " if stage.name else ""
+        self.on_progress(
+            ProgressEvent(
+                "step",
+                record.steps,
+                record.steps,
+                saved_step=record.steps,
+                note=f"{what}trained already, taken from {found}",
+            )
+        )
+        return True
+
+    def _fit(self, run: RunFolder, stage: Stage, record: RunRecord) -> None:
+        """Train to the end, and write the weights."""
+        if is_external(stage.method):
+            train_external(run, record, self.prepared, self.budget, self.device, self.on_progress)
+            return
+        request, method = self.request, build_method(record)
+        with self._open(stage, method.batch_spec) as loader:
+            job = self._job(stage, record, method, loader)
+            clock = SaveClock(request.save_minutes, request.save_steps)
+            loop = Loop(job, run, clock, self.on_progress)
+            resumed = loop.resume()
+            if not resumed and record.pretrained is not None:
+                load_pretrained(method, record.pretrained)
+            if not resumed and stage.init_from:
+                load_into(method, request.out / stage.init_from / run.weights.name)
+            provided = record.provided
+            slices = provided.slices if method.batch_spec.unlabelled else provided.labelled_slices
+            kept = recall_embeddings(method, request, slices, record.bf16)
+            loop.run("; ".join(text for text in (resumed, kept, method.note) if text))
+        if method.renew_norms:
+            recipe, task = self.prepared.recipe, record.task
+            predictor = Predictor(method, recipe, task, self.device, record.bf16)
+            renew_norms(predictor, self._scans(record.steps))
+        save_tensors(run.weights, method.state_dict())
+
+    def _scans(self, saved_step: int) -> Iterator[Volume]:
+        """All scans of the training patients, told one by one."""
+        cases = self.prepared.split.train
+        pace = Pace("scan", len(cases))
+        for done, case in enumerate(cases, 1):
+            yield load_prepared(self.prepared, case)
+            note = f"batch norms: {done} of {len(cases)} scans seen"
+            self.on_progress(pace.event(done, item=case, saved_step=saved_step, note=note))
+
+    def _job(self, stage: Stage, record: RunRecord, method: Method, loader: Loader) -> MethodJob:
+        label = None
+        if stage.online_teacher:
+            label = online_labels(self.request.out, stage, self.device)
+        if self.request.compile:
+            compile_networks(method)
+        # Patches have one shape, so trying cuDNN's algorithms once pays. Which is quickest may
+        # differ from run to run, which must not be where the same bits are asked for.
+        exact = torch.are_deterministic_algorithms_enabled()
+        torch.backends.cudnn.benchmark = method.batch_spec.patch is not None and not exact
+        return MethodJob(
+            method, loader.batch, record.steps, record.seed, self.device, record.bf16, label
+        )
+
+    def _open(self, stage: Stage, spec: BatchSpec) -> Loader:
+        """The loader of a stage, with the pseudo-labels that an earlier one left. Raises
+        `BadConfig` if it wants some and none did.
+        """
+        if spec.pseudo != "off" and not (stage.pseudo_labels_from or stage.online_teacher):
+            raise BadConfig(
+                f"pseudo_weight wants labels that an earlier training left, and {stage.method} is "
+                "the first here",
+                did="nothing was trained",
+                fix="leave pseudo_weight out",
+                code="C02",
+            )
+        folder = self.request.out / stage.pseudo_labels_from if stage.pseudo_labels_from else None
+        trust = getattr(stage.config, "trust", 0.0)
+        seed, ahead = self.request.seed, _ahead(self.device, self.request.workers)
+        return open_loader(self.prepared, self.budget, spec, seed, folder, trust, ahead)
+
+
+def _ahead(device: torch.device, workers: int | None) -> Ahead:
+    """On a CPU one batch ahead, since training wants the cores; a GPU leaves them free."""
+    if device.type != "cuda":
+        return Ahead(workers or 1)
+    return Ahead(workers or max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1)), pin=True)
+
+
+def pretrain(
+    config: PretrainConfig,
+    out: Path,
+    *,
+    device: str | None = None,
+    amp: bool = True,
+    save_minutes: float = 2.0,
+    score_every: int = 1000,
+    on_progress: OnProgress = ignore_progress,
+) -> Path:
+    """Pre-train SAM, or resume an unfinished run in `out`; returns `out/weights.safetensors`
+    (half precision).
+
+    `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps.
+    Raises `BadConfig` when `out` was made from another config, `NoRoom` where memory does not
+    suffice (F07), and what `Loop.run` raises.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    final = out / "weights.safetensors"
+    place = choose_device(device)
+    no_memory = memory_in_words(place, "the last save is whole", PretrainJob.memory_advice)
+    with folder_lock(out, "pretrain"), no_memory:
+        clean_parts(out)
+        _claim_pretraining(out, config, place)
+        if final.exists():
+            return final
+        job = PretrainJob(config, place, amp, out / "scores.csv", score_every)
+        loop = Loop(job, States(out), SaveClock(save_minutes), on_progress)
+        resumed = loop.resume()
+        if not resumed and config.start != "none":
+            path = locate(config.start)
+            weights = {name: tensor.float() for name, tensor in load_tensors(path).items()}
+            fit_into(job.network, weights, path)
+        loop.run(resumed)
+        half = {name: tensor.half() for name, tensor in job.network.state_dict().items()}
+        note = {f"pretrain.{key}": str(value) for key, value in asdict(config).items()}
+        save_tensors(final, half, note)
+    return final
+
+
+def _claim_pretraining(out: Path, config: PretrainConfig, device: torch.device) -> None:
+    path, record = out / "config.json", asdict(config)
+    if not path.exists():
+        write_json(out / "environment.json", describe(device))
+        write_json(path, record)
+        return
+    before = read_json(path)
+    changed = [
+        f"{key}: {before.get(key)} -> {value}"
+        for key, value in record.items()
+        if before.get(key) != value
+    ]
+    if changed:
+        raise BadConfig(
+            "the folder was made from another request",
+            where=[str(out), *changed],
+            fix="use the first command again, or another `out`",
+            code="C06",
+        )

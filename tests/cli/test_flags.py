@@ -1,0 +1,87 @@
+"""One error, two doors: Python names the keyword, the program its flag."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from fewmask.cli import app
+from fewmask.cli.flags import in_flags
+from fewmask.core.errors import BadConfig
+from fewmask.training import TrainRequest
+
+SOURCE = Path(__file__).parents[2] / "src" / "fewmask"
+FLAG = re.compile(r"--[a-z]")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "flag"),
+    [
+        ("use `slices=5` or `volumes`", "use --slices 5 or --volumes"),
+        ("`in_order=True` is for volumes", "--in-order is for volumes"),
+        ("`embeddings_gib=6`", "--embeddings-gib 6"),
+        ("try `lr=0.001` and `finetune.lr=0.1`", "try --set lr=0.001 and --set finetune.lr=0.1"),
+        ("`patch=(80,112,112)`", "--set 'patch=(80,112,112)'"),
+        ("`spacing_mm=(0.8,0.8,5)`", "--spacing 0.8,0.8,5"),
+        ("`assume_ras=True`, `keep_first=True`", "--assume RAS, --keep first"),
+        ("ask for liver=6 with `labels`", "ask for liver=6 with --label"),
+        ("`settings` 'lr'", "--set 'lr'"),
+        ("`out=my masks`", "--out 'my masks'"),
+        ("run `git lfs pull`, no datasets `image` and `label`", None),
+        ("`fewmask check` with lr=3", None),
+    ],
+)
+def test_settings_become_flags_and_all_else_stays(keyword: str, flag: str | None) -> None:
+    assert in_flags(keyword) == (keyword if flag is None else flag)
+
+
+def test_the_same_error_in_python_and_in_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BadConfig) as caught:
+        TrainRequest(tmp_path, tmp_path / "run", slices=1, minutes=1.0, steps=1)
+    assert str(caught.value) == (
+        "error: `minutes` and `steps` exclude each other   [C02]\nnothing was started\n"
+        "fix: leave one out"
+    )
+    words = ["train", tmp_path, "--slices", 1, "--minutes", 1, "--steps", 1, "--out", tmp_path]
+    monkeypatch.setattr("sys.argv", ["fewmask", *map(str, words)])
+    with pytest.raises(SystemExit) as left:
+        app.main()
+    assert left.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: --minutes and --steps exclude each other   [C02]",
+        "nothing was started",
+        "fix: leave one out",
+    ]
+
+
+def messages(tree: ast.Module) -> list[tuple[int, str]]:
+    """Texts that may reach a person: all but docstrings and single words of a command."""
+    documents = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [
+        (node.lineno, node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documents
+        and not re.fullmatch(r"--[a-z-]+", node.value)
+    ]
+
+
+def test_no_message_below_the_command_line_holds_a_flag() -> None:
+    found = [
+        (path.relative_to(SOURCE).as_posix(), line, text)
+        for path in sorted(SOURCE.rglob("*.py"))
+        if "cli" not in path.parts
+        for line, text in messages(ast.parse(path.read_text(encoding="utf-8")))
+        if FLAG.search(text)
+    ]
+    assert found == []
+    planted = ast.parse('def f():\n    """--out."""\n    raise E("x", fix=f"use --out {a}")')
+    assert [FLAG.search(text) is not None for _, text in messages(planted)] == [False, True]

@@ -1,0 +1,85 @@
+"""Slice numbers of a person's file become d, whichever way the file runs; lines that do not fit are
+named.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from fewmask.core.errors import BadDataset
+from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
+from tests.prepare.test_splits import case_row, table
+
+ROWS = table(case_row("a", "a"), case_row("b", "b"))
+"""Eight slices each; the liver is outlined in d = 2 and 3."""
+UP = {"a": False, "b": False}
+
+
+def written(folder: Path, *lines: str, head: str = "case,first_slice,last_slice") -> Path:
+    path = folder / "tags.csv"
+    path.write_text("\n".join([head, *lines]) + "\n")
+    return path
+
+
+def test_slices_count_as_the_file_runs(tmp_path: Path) -> None:
+    """File slices 4..6 of 8, stored from head to feet, are d = 7 - 6 .. 7 - 4 = 1..3."""
+    path = written(tmp_path, "a,2,5", "b,4,6")
+    tags, notes = read_tags(path, ROWS, {"a": False, "b": True}, ("liver",))
+    assert tags == {"a": {"liver": (2, 5)}, "b": {"liver": (1, 3)}} and notes == []
+
+
+def test_empty_numbers_say_that_it_is_absent(tmp_path: Path) -> None:
+    path = written(tmp_path, "a,spleen,,", "a,liver,0,7", head="case,class,first_slice,last_slice")
+    tags, _ = read_tags(path, ROWS, UP, ("liver", "spleen"))
+    assert tags == {"a": {"spleen": None, "liver": (0, 7)}}
+
+
+def test_a_case_that_is_not_here_is_a_note(tmp_path: Path) -> None:
+    path = written(tmp_path, "other,0,1", "b,2,3")
+    assert read_tags(path, ROWS, UP, ("liver",)) == (
+        {"b": {"liver": (2, 3)}},
+        ["tags.csv: no case is called other"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("a,liver,0,8", "slices '0'..'8' are not within 0..7"),
+        ("a,liver,5,4", "slices '5'..'4' are not within 0..7, first before last"),
+        ("a,liver,-1,4", "slices '-1'..'4'"),
+        ("a,liver,2.0,4", "slices '2.0'..'4'"),
+        ("a,liver,,4", "slices ''..'4'"),
+        ("a,kidney,0,1", "no class is called 'kidney' (classes: liver, spleen)"),
+        ("a,,2,3", "no class is called ''"),
+        ("a,liver,3,6", "liver is outlined in slice 2 (d), outside its tag"),
+        ("a,liver,0,2", "liver is outlined in slice 3 (d), outside its tag"),
+        ("a,liver,,", "liver is outlined in slice 2 (d), outside its tag"),
+    ],
+)
+def test_a_line_that_does_not_fit_is_named(tmp_path: Path, line: str, said: str) -> None:
+    path = written(tmp_path, line, head="case,class,first_slice,last_slice")
+    with pytest.raises(BadDataset) as caught:
+        read_tags(path, ROWS, UP, ("liver", "spleen"))
+    assert said in str(caught.value) and caught.value.code == "S04"
+
+
+def test_all_lines_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(BadDataset, match=r"lines that are wrong: 2") as caught:
+        read_tags(written(tmp_path, "a,0,9", "b,9,9"), ROWS, UP, ("spleen",))
+    assert "a: slices" in str(caught.value) and "b: slices" in str(caught.value)
+
+
+def test_tags_of_masks_are_first_and_last_slice_of_complete_ones() -> None:
+    rows = table(case_row("a", "a"), case_row("b", "b", complete=False))
+    assert tags_from_masks(rows, ("liver", "spleen")) == {"a": {"liver": (2, 3), "spleen": None}}
+
+
+def test_reviewed_slices_add_up_and_run_as_the_file_does(tmp_path: Path) -> None:
+    """Two spans of one case; of the other, stored from head to feet, 0..1 are d = 6 and 7."""
+    path = written(tmp_path, "a,1,2", "a,5,5", "b,0,1", "other,0,0")
+    reviewed, notes = read_reviewed(path, ROWS, {"a": False, "b": True})
+    assert reviewed == {"a": {1, 2, 5}, "b": {6, 7}}
+    assert notes == ["tags.csv: no case is called other"]
+    with pytest.raises(BadDataset, match="does not fit the scans"):
+        read_reviewed(written(tmp_path, "a,0,8"), ROWS, UP)
