@@ -89,7 +89,8 @@ def keep_parts(mask: Bool[np.ndarray, "d h w"], rule: StructureRule) -> Bool[np.
         return mask
     parts, sizes = parts_of(mask)
     if rule.keep == "largest":
-        return parts == int(sizes.argmax()) + 1
+        largest: Bool[np.ndarray, "d h w"] = parts == int(sizes.argmax()) + 1
+        return largest
     kept = np.flatnonzero(sizes >= rule.share * sizes.max()) + 1
     return np.isin(parts, kept)
 

@@ -7,7 +7,6 @@ same function in half the passes over memory, and nothing that depends on the ba
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -49,11 +48,9 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Widen by 1 x 1, convolve each channel, narrow by 1 x 1; added to the input if shapes agree."""
+    """Widen by 1 x 1, convolve each channel, narrow by 1 x 1; added to an input of its shape."""
 
-    def __init__(
-        self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         wide = inputs * expansion
         self.expand = SameConv(inputs, wide, 1) if expansion > 1 else None
@@ -63,8 +60,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d i j"]:
         """The block's output."""
-        y = x if self.expand is None else functional.relu6(self.expand(x))
-        y = self.project(functional.relu6(self.depthwise(y)))
+        wide = x if self.expand is None else functional.relu6(self.expand(x))
+        y: Tensor = self.project(functional.relu6(self.depthwise(wide)))
         return x + y if self.adds else y
 
 
