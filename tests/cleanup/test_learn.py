@@ -49,8 +49,8 @@ def test_one_scan_in_which_it_is_in_two_pieces_is_enough() -> None:
 def test_three_slices_are_too_few() -> None:
     found = learn_structure([scan(slices=(1, 2, 3))])
     assert (found.keep, found.fill_holes) == ("all", False)
-    assert found.reason == "3 outlined slices: too few to learn a rule from (4)"
-    assert learn_structure([]).reason.startswith("0 outlined slices")
+    assert found.reason == "found in 3 outlined slices: too few to learn a rule from (4)"
+    assert learn_structure([]).reason.startswith("found in 0 outlined slices")
 
 
 def test_an_outline_with_a_hole_leaves_holes() -> None:
@@ -62,3 +62,10 @@ def test_an_outline_with_a_hole_leaves_holes() -> None:
 def test_each_structure_has_its_own_rule() -> None:
     rule = learn_rule({"liver": [scan()], "kidneys": [scan(second=(1, 2))]})
     assert [rule.structures[name].keep for name in ("liver", "kidneys")] == ["largest", "all"]
+
+
+def test_slices_that_the_network_missed_speak_for_nothing() -> None:
+    """Four outlines, all missed: no rule could lose anything there, and none is learned."""
+    given = scan()
+    given.predicted[:6] = False
+    assert learn_structure([given]).keep == "all"

@@ -5,8 +5,8 @@ A few outlined slices cannot tell that: parts far from them are unknown, not wro
 and tags can tell is whether a rule would have removed something that a person outlined or tagged,
 and whether the structure is one piece wherever it was seen. A rule is switched on only if
 
-- the structure was outlined in four slices or more, and in none of them (and in no slice tagged as
-  holding it) the rule takes away what is right, and
+- the network found the structure in four outlined slices or more, and in none of them (and in no
+  slice tagged as holding it) the rule takes away what is right, and
 - it does not lower the Dice over all voxels that outlines and tags decide.
 
 Structures in several pieces (both kidneys under one name, lesions) show it: an outlined slice has a
@@ -57,10 +57,10 @@ def learn_rule(evidence: dict[str, Sequence[Evidence]]) -> CleanupRule:
 
 def learn_structure(scans: Sequence[Evidence]) -> StructureRule:
     """The strongest rule that no labelled scan speaks against."""
-    seen = sum(int(mask.any()) for scan in scans for mask in scan.outlined)
+    seen = sum(_found_slices(scan) for scan in scans)
     if seen < LEAST_SLICES:
-        count = f"{seen} outlined slice{'s' if seen != 1 else ''}"
-        return StructureRule(reason=f"{count}: too few to learn a rule from (4)")
+        count = f"found in {seen} outlined slice{'s' if seen != 1 else ''}"
+        return StructureRule(reason=f"{count}: too few to learn a rule from ({LEAST_SLICES})")
     holes = _wants_no_holes(scans)
     before = _dice(scans, StructureRule())
     for rule in (StructureRule("largest"), *(StructureRule("above", share) for share in SHARES)):
@@ -71,7 +71,16 @@ def learn_structure(scans: Sequence[Evidence]) -> StructureRule:
                 return StructureRule(
                     rule.keep, rule.share, holes, f"{reason}{_gain(before, after)}"
                 )
-    return StructureRule(fill_holes=holes, reason="it comes in several parts where it was outlined")
+    return StructureRule(
+        fill_holes=holes, reason="every rule would remove what was outlined or tagged"
+    )
+
+
+def _found_slices(scan: Evidence) -> int:
+    """Outlined slices in which the network found some of the structure: a slice that it missed
+    cannot speak against a rule, so it does not speak for one either.
+    """
+    return int((scan.predicted[list(scan.slices)] & scan.outlined).any((1, 2)).sum())
 
 
 def _takes_what_is_right(scan: Evidence, rule: StructureRule) -> bool:
