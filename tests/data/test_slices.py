@@ -63,7 +63,7 @@ def test_three_threads_ahead_give_the_same_batches(prepared, monkeypatch) -> Non
     order = [*range(12), 3, 4, 40, 41]
     with (
         SliceLoader(prepared, budget_of(prepared), FEED, 7) as one,
-        SliceLoader(prepared, budget_of(prepared), FEED, 7, Ahead(3)) as three,
+        SliceLoader(prepared, budget_of(prepared), FEED, 7, ahead=Ahead(3)) as three,
     ):
         for index in order:
             first, again = one.batch(index), three.batch(index)

@@ -100,6 +100,10 @@ class Weak:
     present: Int[Tensor, "b k"]
     """1 yes, 0 no, -1 nobody said."""
     draws: tuple[Draw, ...] = ()
+    pseudo: Int[Tensor, "b h w"] | None = None
+    """What an earlier stage of the method made of them, when the loader asks for it: class index,
+    `IGNORE` where it is not sure; slices that a person outlined show the outline.
+    """
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def open_loader(
     Raises `BadConfig` if the budget grants nothing that the method needs.
     """
     return (
-        SliceLoader(prepared, budget, batch_spec, seed, ahead)
+        SliceLoader(prepared, budget, batch_spec, seed, pseudo, trust, ahead)
         if batch_spec.patch is None
         else PatchLoader(prepared, budget, batch_spec, seed, pseudo, trust, ahead)
     )

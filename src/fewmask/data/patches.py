@@ -20,7 +20,7 @@ from fewmask.core.run_record import Provided
 from fewmask.data.augment import apply_image, apply_mask, draw
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
-from fewmask.io.nifti import read_labels
+from fewmask.data.pseudo_labels import PseudoLabels
 from fewmask.io.prepared import Prepared
 
 Place = tuple[str, int | None]
@@ -152,12 +152,10 @@ class PatchLoader:
             [(case, None) for case in self._granted] if self._whole else list(slices)
         )
         rest = [case for case in prepared.split.train if case not in self._granted]
-        self._pseudo, self._trust = pseudo, trust
+        self._pseudo = PseudoLabels(pseudo, trust)
         pool = rest or prepared.split.train
         if loader.pseudo == "only":
-            pool = [
-                case for case in pool if pseudo is not None and (pseudo / f"{case}.nii.gz").exists()
-            ]
+            pool = [case for case in pool if case in self._pseudo.cases]
         self._unlabelled: list[Place] = [(case, None) for case in pool]
         self._placements = {
             case: VolumePlacement.of(row.shape, row.spacing_mm, prepared.recipe)
@@ -288,14 +286,14 @@ class PatchLoader:
         """The placed pseudo-label of an unlabelled scan; 0 where it is still to be made."""
         if case in self._labels_made:
             return self._labels_made[case]
-        path = None if self._pseudo is None else self._pseudo / f"{case}.nii.gz"
-        if path is None or not path.exists():
-            return torch.tensor(0 if path is None else IGNORE, dtype=torch.uint8).expand(
-                self._placements[case].shape
-            )
+        volume = self._pseudo.volume(case)
+        if volume is None:
+            missing = IGNORE if self._pseudo.given else 0
+            return torch.tensor(missing, dtype=torch.uint8).expand(self._placements[case].shape)
         with self._reading:
             if case not in self._labels_made:
-                return self._keep(self._labels_made, case, self._read_pseudo(case, path))
+                placed = torch.from_numpy(self._placements[case].place_mask(volume))
+                return self._keep(self._labels_made, case, placed)
             return self._labels_made[case]
 
     def _read_image(self, case: str) -> Float[Tensor, "d h w"]:
@@ -313,15 +311,6 @@ class PatchLoader:
         volume = np.full(self._prepared.cases[case].shape, IGNORE, np.uint8)
         volume[slices] = known
         return torch.from_numpy(placement.place_mask(volume))
-
-    def _read_pseudo(self, case: str, path: Path) -> UInt8[Tensor, "d h w"]:
-        volume = read_labels(path).voxels.astype(np.uint8)
-        if self._trust:
-            sure = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels >= round(
-                255 * self._trust
-            )
-            volume = np.where(sure, volume, IGNORE).astype(np.uint8)
-        return torch.from_numpy(self._placements[case].place_mask(volume))
 
     def _keep(
         self, store: dict[str, Tensor], case: str, placed: Shaped[Tensor, "d h w"]

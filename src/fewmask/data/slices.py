@@ -3,6 +3,7 @@ sees.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Lock
 from types import TracebackType
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fewmask.core.batch import UNKNOWN, Batch, BatchSpec, Draw, Labelled, Unlabelled, Weak
+from fewmask.core.batch import IGNORE, UNKNOWN, Batch, BatchSpec, Draw, Labelled, Unlabelled, Weak
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import Placement
@@ -20,6 +21,7 @@ from fewmask.core.run_record import Provided
 from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
+from fewmask.data.pseudo_labels import PseudoLabels
 from fewmask.io.case import CaseFile
 from fewmask.io.prepared import Prepared
 
@@ -39,9 +41,16 @@ class SliceLoader:
         budget: Budget,
         loader: BatchSpec,
         seed: int,
+        pseudo: Path | None = None,
+        trust: float = 0.0,
         ahead: Ahead = ONE_AHEAD,
     ) -> None:
-        """Raises `BadConfig` if the budget grants nothing."""
+        """Raises `BadConfig` if the budget grants nothing.
+
+        `pseudo` holds label maps `CASE.nii.gz` that an earlier stage made, with their confidence;
+        if the method wants them, all slices of these scans are in the weak stream, and pixels
+        below `trust` in [0, 1] are `IGNORE`.
+        """
         self._prepared, self._feed, self._seed = prepared, loader, seed
         self._gate = LabelGuard(prepared, budget)
         every = [
@@ -51,10 +60,14 @@ class SliceLoader:
         ]
         labelled = self._gate.granted()
         self._known = self._tags(every, labelled)
+        self._made = PseudoLabels(pseudo, trust)
+        made = self._made.cases if loader.pseudo != "off" else set()
         self._pools: Mapping[str, list[Item]] = {
             "labelled": labelled,
             "weak": [
-                item for item in every if any(value != UNKNOWN for value in self._known[item])
+                item
+                for item in every
+                if item[0] in made or any(value != UNKNOWN for value in self._known[item])
             ],
             "unlabelled": every,
         }
@@ -142,7 +155,13 @@ class SliceLoader:
 
     def _weak(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Weak:
         present = torch.tensor([self._known[item] for item in items])
-        return Weak(self._images(items, draws), present, tuple(draws))
+        pseudo = None
+        if self._feed.pseudo != "off":
+            placed = [self._pseudo(item) for item in items]
+            pseudo = torch.stack(
+                [apply_mask(mask, one) for mask, one in zip(placed, draws, strict=True)]
+            )
+        return Weak(self._images(items, draws), present, tuple(draws), pseudo)
 
     def _unlabelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Unlabelled:
         stronger = [
@@ -188,6 +207,16 @@ class SliceLoader:
             placed = self._placements[case].place_mask(self._gate.labels(case, [d]))[0]
             self._masks[item] = torch.from_numpy(placed.astype(np.uint8))
         return self._masks[item].long()
+
+    def _pseudo(self, item: Item) -> Int[Tensor, "h w"]:
+        """What an earlier stage made of a slice; `IGNORE` where it made nothing."""
+        case, d = item
+        found = self._made.slice(case, d)
+        side = self._prepared.recipe.size
+        if found is None:
+            return torch.full((side, side), IGNORE)
+        placed = self._placements[case].place_mask(found[None])[0]
+        return torch.from_numpy(placed.astype(np.int64))
 
     def _tags(self, every: Sequence[Item], labelled: Sequence[Item]) -> dict[Item, list[int]]:
         """Per slice and class: what the tags say, else what a granted mask shows, else unknown."""

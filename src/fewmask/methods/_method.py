@@ -3,7 +3,7 @@ can do, and what it may do besides (docs/design.md, "A method").
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -29,6 +29,8 @@ class Stage:
     config: Any
     share: float
     """Of the run's minutes."""
+    steps_share: float = 1.0
+    """Of the run's steps; 1 = each stage takes them all."""
     init_from: str = ""
     """Earlier stage whose weights it continues from."""
     pseudo_labels_from: str = ""
@@ -85,7 +87,8 @@ class Method(nn.Module, ABC):
     """A network (or several) with its losses and its prediction. Abstract or final: nobody
     subclasses a method. Parts come to the constructor ready-made.
 
-    What only some methods can do is a type of its own: `Promptable`, `PresenceAware`, `HasSam`.
+    What only some methods can do is a type of its own: `Promptable`, `PresenceAware`, `HasSam`,
+    `HasEncoder`.
     """
 
     batch_spec: BatchSpec
@@ -143,6 +146,14 @@ class PresenceAware(Protocol):
         self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
     ) -> Probabilities:
         """`predict`, with what each image holds given."""
+
+
+@runtime_checkable
+class HasEncoder(Protocol):
+    """A method whose encoder, not a SAM's, can start from published weights."""
+
+    def load_encoder(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put the publisher's tensors in; the rest of the method stays as it is."""
 
 
 class HasSam:

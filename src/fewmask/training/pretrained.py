@@ -17,11 +17,17 @@ from fewmask.core.run_record import Pretrained
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.ledger import BUNDLED, locate
 from fewmask.io.stream import sha256
-from fewmask.io.weights import fit_into, load_tensors
-from fewmask.methods._method import HasSam, Method
+from fewmask.io.weights import fit_into, load_foreign, load_tensors
+from fewmask.methods._method import HasEncoder, HasSam, Method
 from fewmask.training.request import TrainRequest
 
-OWN = {"compact": BUNDLED, "vit-b": "sam-vit-b", "vit-l": "sam-vit-l", "vit-h": "sam-vit-h"}
+OWN = {
+    "compact": BUNDLED,
+    "vit-b": "sam-vit-b",
+    "vit-l": "sam-vit-l",
+    "vit-h": "sam-vit-h",
+    "lite0": "imagenet-lite0",
+}
 """Encoder -> the weights it starts from when none are named; sizes that are not here start at
 random.
 """
@@ -44,13 +50,16 @@ def find_weights(settings: Mapping[str, Any]) -> Pretrained | None:
 
 
 def load_pretrained(method: Method, wanted: Pretrained) -> None:
-    """Put pretrained weights into the method's SAM; adapters stay as they are. Raises
-    `BadCheckpoint` if they do not fit.
+    """Put pretrained weights into the method's SAM or other encoder; adapters stay as they are.
+    Raises `BadCheckpoint` if they do not fit.
     """
-    if not isinstance(method, HasSam):
-        raise BadConfig("the method has no SAM to load weights into", code="C02")
-    sam = method.sam
     path: Path = locate(wanted.name)
+    if isinstance(method, HasEncoder):
+        method.load_encoder(load_foreign(path) if path.suffix == ".pth" else load_tensors(path))
+        return
+    if not isinstance(method, HasSam):
+        raise BadConfig("the method has no encoder to load weights into", code="C02")
+    sam = method.sam
     tensors = {
         lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()
     }

@@ -153,7 +153,7 @@ class Session:
             config=plain_settings(stage.config),
             task=Task(prepared.classes, recipe.size, recipe.modality, recipe.spacing_mm),
             seed=request.seed,
-            steps=request.steps or 0,
+            steps=self._steps(stage) or 0,
             minutes=self._minutes(stage),
             pretrained=find_weights(asdict(stage.config)),
             prepared=str(request.prepared.resolve()),
@@ -162,6 +162,11 @@ class Session:
             scans={case: row.voxels_sha256 for case, row in prepared.cases.items()},
             in_order=request.in_order,
         )
+
+    def _steps(self, stage: Stage) -> int | None:
+        """What the stage gets of the run's steps."""
+        steps = self.request.steps
+        return None if steps is None else max(1, round(steps * stage.steps_share))
 
     def _minutes(self, stage: Stage) -> float | None:
         """What the stage gets of the run's minutes."""
@@ -185,7 +190,7 @@ class Session:
         bf16 = {"on": True, "off": False}.get(request.amp, saved.bf16)
         asked = replace(
             asked,
-            steps=saved.steps if request.steps is None else request.steps,
+            steps=saved.steps if request.steps is None else asked.steps,
             minutes=saved.minutes if request.minutes is None else asked.minutes,
             bf16=saved.bf16 if is_external(stage.method) else bf16,
             provided=saved.provided,
