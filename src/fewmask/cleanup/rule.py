@@ -26,6 +26,16 @@ class StructureRule:
     reason: str = ""
     """Why, in words, for the report."""
 
+    @property
+    def words(self) -> str:
+        """`largest part, holes filled`; `nothing` where it leaves all as it is."""
+        kept = {"all": "", "largest": "largest part"}.get(
+            self.keep, f"parts from {self.share:.0%} of the largest on"
+        )
+        return ", ".join(word for word in (kept, self.fill_holes and "holes filled") if word) or (
+            "nothing"
+        )
+
 
 @dataclass(frozen=True)
 class CleanupRule:
@@ -58,6 +68,25 @@ class Cleaned:
     """Voxels of each structure that became background."""
     filled: Mapping[str, int]
     """Voxels of background that became the structure."""
+
+    def changes(self, voxel_ml: float) -> "dict[str, Change]":
+        """The same per structure, with millilitres."""
+        return {
+            name: Change(
+                removed, removed * voxel_ml, self.filled[name], self.filled[name] * voxel_ml
+            )
+            for name, removed in self.removed.items()
+        }
+
+
+@dataclass(frozen=True)
+class Change:
+    """What clean-up did to one structure of one scan."""
+
+    removed_voxels: int = 0
+    removed_ml: float = 0.0
+    filled_voxels: int = 0
+    filled_ml: float = 0.0
 
 
 def clean(
