@@ -15,8 +15,9 @@ Structures in several pieces (both kidneys under one name, lesions) show it: an 
 right part that is not the largest of the scan.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool
@@ -38,6 +39,12 @@ two kidneys under one name the largest part leaves more slices empty: one lies h
 """
 SHARES = (0.5, 0.2, 0.05)
 """Shares of the largest part that are tried where keeping the largest alone is wrong."""
+RULES = (
+    StructureRule(),
+    StructureRule("largest"),
+    *(StructureRule("above", share) for share in SHARES),
+)
+"""What is weighed: leaving all as it is, then the strongest rule first."""
 
 
 @dataclass(frozen=True)
@@ -56,80 +63,113 @@ class Evidence:
     """Other slices that do not hold it, by the tags."""
 
 
-def learn_rule(evidence: dict[str, Sequence[Evidence]]) -> CleanupRule:
+@dataclass(frozen=True)
+class Tally:
+    """What labelled scans say about every rule for one structure. Tallies add up, so that one
+    scan's masks need to be held at a time.
+    """
+
+    seen: int = 0
+    """Outlined slices in which the network found some of the structure: a slice that it missed
+    cannot speak against a rule, so it does not speak for one either.
+    """
+    hole: bool = False
+    """Did an outline leave a hole?"""
+    against: tuple[bool, ...] = (False,) * len(RULES)
+    """Of each rule: would it remove what is right in an outlined slice?"""
+    tagged: int = 0
+    """Slices tagged as holding the structure, with a mask, and ..."""
+    emptied: tuple[int, ...] = (0,) * len(RULES)
+    """... those of them that each rule leaves without one."""
+    both: tuple[int, ...] = (0,) * len(RULES)
+    """Of each rule: twice the voxels that the kept mask and the outlines share, and ..."""
+    sizes: tuple[int, ...] = (0,) * len(RULES)
+    """... those of both, over all voxels that labels decide. Their ratio is the Dice."""
+
+    def __add__(self, other: "Tally") -> "Tally":
+        """Of all scans of both."""
+        return Tally(
+            self.seen + other.seen,
+            self.hole or other.hole,
+            tuple(map(operator.or_, self.against, other.against)),
+            self.tagged + other.tagged,
+            tuple(map(operator.add, self.emptied, other.emptied)),
+            tuple(map(operator.add, self.both, other.both)),
+            tuple(map(operator.add, self.sizes, other.sizes)),
+        )
+
+    def dice(self, index: int) -> float:
+        """Under a rule; 1 where labels decide nothing."""
+        return self.both[index] / self.sizes[index] if self.sizes[index] else 1.0
+
+    def allows(self, index: int) -> bool:
+        """Does nothing speak against a rule?"""
+        few = self.emptied[index] <= EMPTIED * self.tagged
+        return few and not self.against[index] and self.dice(index) >= self.dice(0)
+
+
+def learn_rule(evidence: Mapping[str, Iterable[Evidence]]) -> CleanupRule:
     """The rule of every structure from its labelled scans. Without evidence nothing is removed."""
     return CleanupRule({name: learn_structure(scans) for name, scans in evidence.items()})
 
 
-def learn_structure(scans: Sequence[Evidence]) -> StructureRule:
-    """The strongest rule that no labelled scan speaks against."""
-    seen = sum(_found_slices(scan) for scan in scans)
-    if seen < LEAST_SLICES:
-        count = f"found in {seen} outlined slice{'s' if seen != 1 else ''}"
-        return StructureRule(reason=f"{count}: too few to learn a rule from ({LEAST_SLICES})")
-    holes = _wants_no_holes(scans)
-    before = _dice(scans, StructureRule())
-    for rule in (StructureRule("largest"), *(StructureRule("above", share) for share in SHARES)):
-        if not any(_takes_what_is_right(scan, rule) for scan in scans) and not _empties(
-            scans, rule
-        ):
-            after = _dice(scans, rule)
-            if after >= before:
-                reason = f"in {seen} of {seen} outlined slices nothing right is lost"
-                return StructureRule(
-                    rule.keep, rule.share, holes, f"{reason}{_gain(before, after)}"
-                )
+def learn_structure(scans: Iterable[Evidence]) -> StructureRule:
+    """The strongest rule that no labelled scan speaks against; scans are looked at one by one."""
+    return decide(sum(map(weigh, scans), Tally()))
+
+
+def weigh(scan: Evidence) -> Tally:
+    """What one labelled scan says."""
+    found = scan.predicted[list(scan.slices)]
+    tagged = scan.predicted[list(scan.present)].any((1, 2))
+    against, emptied, both, sizes = [], [], [], []
+    for rule in RULES:
+        kept = keep_parts(scan.predicted, rule)
+        shown = kept[list(scan.slices)]
+        against.append(_takes_what_is_right(scan, kept))
+        emptied.append(int((tagged & ~kept[list(scan.present)].any((1, 2))).sum()))
+        both.append(2 * int((shown & scan.outlined).sum()))
+        said_empty = int(kept[list(scan.absent)].sum())
+        sizes.append(int(shown.sum()) + int(scan.outlined.sum()) + said_empty)
+    return Tally(
+        seen=int((found & scan.outlined).any((1, 2)).sum()),
+        hole=bool(holes_of(scan.outlined).any()),
+        against=tuple(against),
+        tagged=int(tagged.sum()),
+        emptied=tuple(emptied),
+        both=tuple(both),
+        sizes=tuple(sizes),
+    )
+
+
+def decide(tally: Tally) -> StructureRule:
+    """The strongest rule that nothing speaks against, and why."""
+    if tally.seen < LEAST_SLICES:
+        return StructureRule(reason=f"found in {too_few(tally.seen)}")
+    holes, before = not tally.hole, tally.dice(0)
+    for index, rule in enumerate(RULES):
+        if index and tally.allows(index):
+            reason = f"in {tally.seen} of {tally.seen} outlined slices nothing right is lost"
+            reason += _gain(before, tally.dice(index))
+            return replace(rule, fill_holes=holes, reason=reason)
     return StructureRule(
         fill_holes=holes, reason="every rule would remove what was outlined or tagged"
     )
 
 
-def _found_slices(scan: Evidence) -> int:
-    """Outlined slices in which the network found some of the structure: a slice that it missed
-    cannot speak against a rule, so it does not speak for one either.
-    """
-    return int((scan.predicted[list(scan.slices)] & scan.outlined).any((1, 2)).sum())
+def too_few(slices: int) -> str:
+    """`3 outlined slices: too few to learn a rule from (4)`."""
+    count = f"{slices} outlined slice{'s' if slices != 1 else ''}"
+    return f"{count}: too few to learn a rule from ({LEAST_SLICES})"
 
 
-def _takes_what_is_right(scan: Evidence, rule: StructureRule) -> bool:
-    """Would the rule remove right voxels of an outlined slice?"""
-    kept = keep_parts(scan.predicted, rule)
+def _takes_what_is_right(scan: Evidence, kept: Bool[np.ndarray, "d h w"]) -> bool:
+    """Are right voxels of an outlined slice gone?"""
     for d, mask in zip(scan.slices, scan.outlined, strict=True):
         right = scan.predicted[d] & mask
         if (right & ~kept[d]).sum() > LOST * right.sum():
             return True
     return False
-
-
-def _empties(scans: Sequence[Evidence], rule: StructureRule) -> bool:
-    """Would the rule empty more than a few of the slices that are tagged as holding the
-    structure?
-    """
-    found = emptied = 0
-    for scan in scans:
-        tagged = list(scan.present)
-        before, after = (
-            mask[tagged].any((1, 2)) for mask in (scan.predicted, keep_parts(scan.predicted, rule))
-        )
-        found += int(before.sum())
-        emptied += int((before & ~after).sum())
-    return emptied > EMPTIED * found
-
-
-def _dice(scans: Sequence[Evidence], rule: StructureRule) -> float:
-    """Dice over all voxels that outlines and tags decide: outlined slices, and those without it."""
-    both = sizes = 0
-    for scan in scans:
-        kept = keep_parts(scan.predicted, rule)
-        found = kept[list(scan.slices)]
-        both += 2 * int((found & scan.outlined).sum())
-        sizes += int(found.sum()) + int(scan.outlined.sum()) + int(kept[list(scan.absent)].sum())
-    return both / sizes if sizes else 1.0
-
-
-def _wants_no_holes(scans: Sequence[Evidence]) -> bool:
-    """Did no outline leave a hole?"""
-    return not any(holes_of(scan.outlined).any() for scan in scans)
 
 
 def _gain(before: float, after: float) -> str:

@@ -26,6 +26,16 @@ class StructureRule:
     reason: str = ""
     """Why, in words, for the report."""
 
+    @property
+    def words(self) -> str:
+        """`largest part, holes filled`; `nothing` where it leaves all as it is."""
+        kept = {"all": "", "largest": "largest part"}.get(
+            self.keep, f"parts from {self.share:.0%} of the largest on"
+        )
+        return ", ".join(word for word in (kept, self.fill_holes and "holes filled") if word) or (
+            "nothing"
+        )
+
 
 @dataclass(frozen=True)
 class CleanupRule:
@@ -59,6 +69,25 @@ class Cleaned:
     filled: Mapping[str, int]
     """Voxels of background that became the structure."""
 
+    def changes(self, voxel_ml: float) -> "dict[str, Change]":
+        """The same per structure, with millilitres."""
+        return {
+            name: Change(
+                removed, removed * voxel_ml, self.filled[name], self.filled[name] * voxel_ml
+            )
+            for name, removed in self.removed.items()
+        }
+
+
+@dataclass(frozen=True)
+class Change:
+    """What clean-up did to one structure of one scan."""
+
+    removed_voxels: int = 0
+    removed_ml: float = 0.0
+    filled_voxels: int = 0
+    filled_ml: float = 0.0
+
 
 def clean(
     voxels: UInt8[np.ndarray, "d h w"], classes: tuple[str, ...], rule: CleanupRule
@@ -87,12 +116,14 @@ def keep_parts(mask: Bool[np.ndarray, "d h w"], rule: StructureRule) -> Bool[np.
     """The parts of a structure that a rule keeps. Of equally large parts the first one stays."""
     if rule.keep == "all" or not mask.any():
         return mask
-    parts, sizes = parts_of(mask)
+    box = ndimage.find_objects(mask.view(np.uint8))[0]  # the rest of a scan costs time only
+    parts, sizes = parts_of(mask[box])
+    stays = sizes >= rule.share * sizes.max()
     if rule.keep == "largest":
-        largest: Bool[np.ndarray, "d h w"] = parts == int(sizes.argmax()) + 1
-        return largest
-    kept = np.flatnonzero(sizes >= rule.share * sizes.max()) + 1
-    return np.isin(parts, kept)
+        stays = np.arange(len(sizes)) == sizes.argmax()
+    kept = np.zeros_like(mask)
+    kept[box] = np.insert(stays, 0, False)[parts]
+    return kept
 
 
 def parts_of(mask: Bool[np.ndarray, "d h w"]) -> tuple[np.ndarray, np.ndarray]:

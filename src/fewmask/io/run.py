@@ -156,6 +156,11 @@ class RunFolder(States):
         return self.path / "weights.safetensors"
 
     @property
+    def cleanup(self) -> Path:
+        """Rule by which masks of this run are cleaned; a run of an earlier version has none."""
+        return self.path / "cleanup.json"
+
+    @property
     def predictions(self) -> Path:
         """Masks of this run."""
         return self.path / "predictions"
@@ -247,6 +252,14 @@ class RunFolder(States):
     def read_recipe(self) -> dict[str, Any]:
         """The recipe's plain data."""
         return read_json(self.path / "recipe.json", kind=BadCheckpoint)
+
+    def read_cleanup(self) -> dict[str, Any] | None:
+        """The clean-up rule's plain data; None if the run has none."""
+        return read_json(self.cleanup, kind=BadCheckpoint) if self.cleanup.exists() else None
+
+    def write_cleanup(self, rule: Mapping[str, Any]) -> None:
+        """Write the clean-up rule's plain data."""
+        write_json(self.cleanup, rule)
 
     def read_budget(self) -> Budget:
         """The budget."""

@@ -2,6 +2,7 @@
 memory.
 """
 
+from pathlib import Path
 from typing import NoReturn
 
 import torch
@@ -21,12 +22,14 @@ class ExternalPredictor:
 
     promptable = False
 
-    def __init__(self, run: RunFolder, device: str | None = None) -> None:
-        """`run` is finished. Raises `BadConfig` where nnU-Net is not set up."""
+    def __init__(
+        self, run: RunFolder, device: str | None = None, weights: Path | None = None
+    ) -> None:
+        """`run` is finished, or these are its weights. Raises `BadConfig` where nnU-Net is not set up."""
         nnunet.require()
         place = choose_device(device)
         self._place = nnunet.Place(run.path / nnunet.FOLDER, str(place), torch.get_num_threads())
-        self._weights = run.weights
+        self._weights = weights or run.weights
         record = run.read_record()
         self._chosen = config_from(record.method, record.config)
 

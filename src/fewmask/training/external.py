@@ -2,6 +2,8 @@
 ours.
 """
 
+from collections.abc import Callable
+
 import torch
 
 from fewmask.core.budget import Budget
@@ -14,6 +16,8 @@ from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_tensors, save_tensors
 from fewmask.methods import config_from
 from fewmask.methods.nnunet import Config
+from fewmask.predict import Predicts
+from fewmask.predict.external import ExternalPredictor
 from fewmask.training.request import TrainRequest
 from fewmask.training.signals import listen
 
@@ -47,9 +51,10 @@ def train_external(
     budget: Budget,
     device: torch.device,
     on_progress: OnProgress,
+    before_done: Callable[[Predicts], None] = lambda predictor: None,
 ) -> None:
     """Train, or go on from the last whole epoch; at the end the weights and what prediction needs
-    are in the run folder.
+    are in the run folder. `before_done` gets what predicts before the weights are there.
 
     Raises `Interrupted` after a signal, or when the callback asks to stop.
     """
@@ -78,6 +83,7 @@ def train_external(
             weights = nnunet.fit(prepared, budget, place, schedule, show, lambda: asked.stop)
         except InterruptedError as error:
             raise asked.interrupted("after nnU-Net's last whole epoch", run.path) from error
+    before_done(ExternalPredictor(run, str(device), weights))
     save_tensors(run.weights, load_tensors(weights))
     nnunet.clean(place.folder)
 

@@ -29,9 +29,10 @@ from fewmask.io.text import read_json, write_json
 from fewmask.io.weights import fit_into, load_into, load_tensors, save_tensors
 from fewmask.methods import build, config_from, is_external
 from fewmask.methods._method import Method, Stage
-from fewmask.predict import Predictor
+from fewmask.predict import Predictor, Predicts, load_predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training.batch_norm import renew_norms
+from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.external import describe_external, plan_steps, train_external
 from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
@@ -41,11 +42,12 @@ from fewmask.training.pretrained import find_weights, load_pretrained, recall_em
 from fewmask.training.request import TrainRequest
 from fewmask.training.stages import (
     check_plan,
+    copy_training,
+    find_twin,
     folders_of,
     label_scans,
     online_labels,
     plan_stages,
-    reuse_run,
 )
 
 _DEFAULT_MINUTES = 10.0
@@ -131,8 +133,11 @@ class Session:
             clean_parts(out)
             settle = self._resume if run.exists else self._create
             record = settle(run, stage, record)
-            if not run.weights.exists() and not self._is_reused(run, stage, record):
-                self._fit(run, stage, record)
+            if not run.weights.exists():
+                if not self._is_reused(run, stage, record):
+                    self._fit(run, stage, record)
+            elif not stage.name and not run.cleanup.exists():  # a run of an earlier version
+                self._learn_cleanup(run, stage, load_predictor(out, str(self.device)))
             if stage.pseudo_labels_to:
                 label_scans(
                     self.request.out,
@@ -262,9 +267,14 @@ class Session:
         others = self.request.reuse_from
         if others is None or stage is not self.plan[0] or is_external(stage.method):
             return False
-        found = reuse_run(run, others)
+        found = find_twin(run, others)
         if found is None:
             return False
+        if not stage.name:  # settings that matter at prediction may differ: the rule is learned anew
+            method = build_method(record)
+            load_into(method, found.weights)
+            self._learn_cleanup(run, stage, self._predictor(method, record))
+        copy_training(found, run)
         what = f"{stage.name}: " if stage.name else ""
         self.on_progress(
             ProgressEvent(
@@ -272,7 +282,7 @@ class Session:
                 record.steps,
                 record.steps,
                 saved_step=record.steps,
-                note=f"{what}trained already, taken from {found}",
+                note=f"{what}trained already, taken from {found.path}",
             )
         )
         return True
@@ -280,7 +290,15 @@ class Session:
     def _fit(self, run: RunFolder, stage: Stage, record: RunRecord) -> None:
         """Train to the end, and write the weights."""
         if is_external(stage.method):
-            train_external(run, record, self.prepared, self.budget, self.device, self.on_progress)
+            train_external(
+                run,
+                record,
+                self.prepared,
+                self.budget,
+                self.device,
+                self.on_progress,
+                lambda predictor: self._learn_cleanup(run, stage, predictor),
+            )
             return
         request, method = self.request, build_method(record)
         with self._open(stage, method.batch_spec) as loader:
@@ -296,11 +314,21 @@ class Session:
             slices = provided.slices if method.batch_spec.unlabelled else provided.labelled_slices
             kept = recall_embeddings(method, request, slices, record.bf16)
             loop.run("; ".join(text for text in (resumed, kept, method.note) if text))
+        predictor = self._predictor(method, record)
         if method.renew_norms:
-            recipe, task = self.prepared.recipe, record.task
-            predictor = Predictor(method, recipe, task, self.device, record.bf16)
             renew_norms(predictor, self._scans(record.steps))
+        self._learn_cleanup(run, stage, predictor)
         save_tensors(run.weights, method.state_dict())
+
+    def _predictor(self, method: Method, record: RunRecord) -> Predictor:
+        return Predictor(method, self.prepared.recipe, record.task, self.device, record.bf16)
+
+    def _learn_cleanup(self, run: RunFolder, stage: Stage, predictor: Predicts) -> None:
+        """Write the run's clean-up rule; an earlier stage has none. Before the weights, which say
+        that the run is finished.
+        """
+        if not stage.name:
+            learn_cleanup(run, predictor, self.prepared, self.budget, self.on_progress)
 
     def _scans(self, saved_step: int) -> Iterator[Volume]:
         """All scans of the training patients, told one by one."""

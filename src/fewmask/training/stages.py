@@ -107,24 +107,26 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
         )
 
 
-def reuse_run(run: RunFolder, others: Path) -> Path | None:
-    """Copy losses and weights of a finished training below `others` that began as `run` did; says
-    which, if there is one.
+def find_twin(run: RunFolder, others: Path) -> RunFolder | None:
+    """A finished training below `others` that began as `run` did.
 
     The same config, masks, slices, split, code, versions and machine make the same weights, so
-    nothing is lost by it but time. Settings that matter only when a scan is predicted may differ
-    (`methods.training_settings`).
+    nothing is lost by taking them but time. Settings that matter only when a scan is predicted may
+    differ (`methods.training_settings`).
     """
     for weights in sorted(others.rglob(run.weights.name)):
         other = RunFolder(weights.parent)
         with suppress(FewmaskError):  # a folder that cannot be read is nobody's twin
             if _are_same(run, other):
-                # Weights last: they say that the run is finished.
-                for path in (run.losses, run.weights):
-                    with writing(path) as temp:
-                        shutil.copyfile(other.path / path.name, temp)
-                return other.path
+                return other
     return None
+
+
+def copy_training(twin: RunFolder, run: RunFolder) -> None:
+    """Copy losses, then weights: they say that the run is finished."""
+    for path in (run.losses, run.weights):
+        with writing(path) as temp:
+            shutil.copyfile(twin.path / path.name, temp)
 
 
 def _are_same(run: RunFolder, other: RunFolder) -> bool:
