@@ -23,7 +23,6 @@ from fewmask.core.batch import (
     UNKNOWN,
     Batch,
     BatchSpec,
-    Labelled,
     Probabilities,
     Step,
     Task,
@@ -185,9 +184,7 @@ def _presence_of(weak: Weak, made: Int[Tensor, "b h w"] | None) -> Int[Tensor, "
     return torch.where(weak.present == UNKNOWN, shown, weak.present)
 
 
-def _background(
-    logits: Float[Tensor, "b c h w"], empty: Bool[Tensor, " b"]
-) -> Float[Tensor, ""]:
+def _background(logits: Float[Tensor, "b c h w"], empty: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
     """Cross-entropy of "all background" over the empty slices; 0 if there is none."""
     entropy = -functional.log_softmax(logits.float(), 1)[:, 0].mean((1, 2))
     return (entropy * empty).sum() / empty.sum().clamp_min(1)

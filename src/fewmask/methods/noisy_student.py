@@ -14,7 +14,7 @@ from fewmask.core.batch import Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods import lite_unet
 from fewmask.methods._method import MethodSpec, Stage
-from fewmask.methods._pyramid import Pyramid, PseudoTerm, PyramidSettings, build_pyramid
+from fewmask.methods._pyramid import PseudoTerm, Pyramid, PyramidSettings, build_pyramid
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Predictor:
         self.windows = None if patch is None else Windows(patch)
         """How a 3D method cuts a scan; None for methods that work on slices."""
         self.with_confidence = False
-        """3D methods also give the confidence of every voxel."""
+        """Also give the confidence of every voxel."""
 
     @classmethod
     def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
@@ -194,6 +194,7 @@ class Predictor:
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         restorer = SliceRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
+        confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
         records: dict[int, dict[str, Any]] = {}
         present = np.zeros((volume.shape[0], self.task.k), np.float32)
 
@@ -205,6 +206,8 @@ class Predictor:
                 labels[slices] = classes_of(restored, 1)
                 if probabilities is not None:
                     probabilities[:, slices] = restored.swapaxes(0, 1).numpy(force=True)
+                if confidence is not None:
+                    confidence[slices] = confidence_of(restored.swapaxes(0, 1))
                 if probs.present is not None:
                     present[slices] = probs.present.float().cpu().numpy()
                 records.update(_prompt_records(probs, slices, placement))
@@ -229,7 +232,7 @@ class Predictor:
             notes = (
                 f"{beyond:.0%} of each slice lies beyond the network's grid and is background",
             )
-        return Prediction(LabelMap(labels, volume.grid), prompts, missing, notes=notes)
+        return Prediction(LabelMap(labels, volume.grid), prompts, missing, confidence, notes)
 
     def _run_windows(
         self,

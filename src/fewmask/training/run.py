@@ -36,6 +36,7 @@ from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.external import describe_external, plan_steps, train_external
 from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
+from fewmask.training.labelling import label_scans
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.pretrain import PretrainConfig
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
@@ -45,7 +46,6 @@ from fewmask.training.stages import (
     copy_training,
     find_twin,
     folders_of,
-    label_scans,
     online_labels,
     plan_stages,
 )
@@ -270,7 +270,9 @@ class Session:
         found = find_twin(run, others)
         if found is None:
             return False
-        if not stage.name:  # settings that matter at prediction may differ: the rule is learned anew
+        if (
+            not stage.name
+        ):  # settings that matter at prediction may differ: the rule is learned anew
             method = build_method(record)
             load_into(method, found.weights)
             self._learn_cleanup(run, stage, self._predictor(method, record))

@@ -15,20 +15,14 @@ from fewmask.core.batch import IGNORE, Batch
 from fewmask.core.budget import Budget
 from fewmask.core.config import apply_settings
 from fewmask.core.errors import BadConfig, FewmaskError
-from fewmask.core.progress import OnProgress, Pace
 from fewmask.core.run_record import RunRecord
-from fewmask.core.volume import LabelMap
 from fewmask.io.atomic import writing
-from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, RunFolder
-from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.run import RunFolder
 from fewmask.methods import config_class, stages, training_settings
 from fewmask.methods._method import Stage
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
 from fewmask.training.request import TrainRequest
-from fewmask.training.signals import listen
 
 Label = Callable[[Batch], Batch]
 
@@ -148,72 +142,6 @@ def _are_same(run: RunFolder, other: RunFolder) -> bool:
 def _for_training(record: RunRecord) -> RunRecord:
     """The record without settings that matter only when a scan is predicted."""
     return replace(record, config=training_settings(record.method, record.config))
-
-
-def label_scans(
-    root: Path,
-    stage: Stage,
-    prepared: Prepared,
-    budget: Budget,
-    device: torch.device,
-    on_progress: OnProgress,
-) -> None:
-    """Label every training scan without a granted mask, once: `CASE.nii.gz`,
-    `CASE.confidence.nii.gz` (0 to 255), and a table.
-
-    Goes on after the last scan that was labelled. Raises `Interrupted` on a signal or when the
-    callback asks to stop, after the scan at hand; `BadConfig` for a stage without confidence.
-    """
-    folder = root / stage.pseudo_labels_to
-    if (folder / CONFIDENCE).exists():
-        return
-    folder.mkdir(exist_ok=True)
-    begun = folder / "begun.csv"
-    rows = read_csv(begun, CONFIDENCE_COLUMNS) if begun.exists() else []
-    labelled = {row["case"] for row in rows}
-    predictor = Predictor.load(root / stage.name, str(device))
-    predictor.with_confidence = True
-    cases = untouched(prepared, budget)
-    pace = Pace("scan", len(cases))
-    with listen() as asked:
-        for done, case in enumerate(cases, 1):
-            if case in labelled or (
-                stage.skip_labelled_in
-                and (root / stage.skip_labelled_in / f"{case}.nii.gz").exists()
-            ):
-                continue
-            prediction = predictor.volume(load_prepared(prepared, case))
-            confidence = prediction.confidence
-            if confidence is None:
-                raise BadConfig(
-                    f"{stage.method} works in slices and gives no confidence, so that it cannot "
-                    "label scans for another training",
-                    did="no scan was labelled",
-                    code="C02",
-                )
-            mean = float(confidence.mean()) / 255
-            sure = mean >= stage.min_confidence
-            if sure:
-                grid = prediction.label_map.grid
-                write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(confidence, grid))
-                write_labels(folder / f"{case}.nii.gz", prediction.label_map)
-            line = {"case": case, "confidence": f"{mean:.4f}", "labelled": str(int(sure))}
-            rows.append(line)
-            write_csv(begun, CONFIDENCE_COLUMNS, rows)
-            note = f"{stage.name}: {done} of {len(cases)} scans labelled"
-            asked.by_caller |= bool(on_progress(pace.event(done, item=case, note=note)))
-            if asked.stop:
-                raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
-    write_csv(folder / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
-    begun.unlink(missing_ok=True)
-    if stage.min_confidence and rows:
-        count = sum(int(row["labelled"]) for row in rows)
-        least, most = f"{stage.min_confidence:g}", max(row["confidence"] for row in rows)
-        note = (
-            f"{stage.name}: {count} of {len(rows)} scans are sure enough to teach ({least}; the "
-            f"surest has {most})"
-        )
-        on_progress(pace.event(len(cases), note=note))
 
 
 def online_labels(root: Path, stage: Stage, device: torch.device) -> Label:
