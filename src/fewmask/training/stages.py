@@ -16,6 +16,7 @@ from fewmask.core.budget import Budget
 from fewmask.core.config import apply_settings
 from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.progress import OnProgress, Pace
+from fewmask.core.renamed import todays_words
 from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap
 from fewmask.io.atomic import writing
@@ -38,7 +39,7 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
     method does not have.
     """
     config = config_class(request.method)()
-    settings = request.settings
+    settings = todays_words(request.method, request.settings)
     if request.encoder is not None:
         settings = (f"{_encoder_of(request.method, config)}={request.encoder}", *settings)
     plan = stages(request.method, apply_settings(config, settings, request.method))
