@@ -13,7 +13,7 @@ at least 16 x 32 x 32 voxels. Choose settings that make it small: a check trains
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from jaxtyping import Float, Int
@@ -179,7 +179,10 @@ def check_inference_only(name: str, settings: Mapping[str, Any] | None = None) -
     """Settings that are said to matter only when a scan is predicted change no gradient."""
     plain = dict(settings or {})
     usual = config_from(name, plain)
-    changed = {key: _another(getattr(usual, key)) for key in find_method(name).inference_only}
+    hints = get_type_hints(type(usual))
+    changed = {
+        key: _another(getattr(usual, key), hints[key]) for key in find_method(name).inference_only
+    }
     if not changed:
         return
     slopes = []
@@ -245,10 +248,12 @@ def phantom_batch(method: Method) -> Batch:
         unlabelled = Unlabelled(other, pseudo=None if spec.pseudo == "off" else pseudo)
         return Batch(labelled, None, unlabelled)
     weak = phantom_tagged(spec.weak) if spec.weak else None
+    empty = phantom_empty(spec.empty) if spec.empty else None
     if not spec.unlabelled:
-        return Batch(labelled, weak)
+        return Batch(labelled, weak, empty=empty)
     other, _ = phantom_slices(spec.unlabelled, 2)
-    return Batch(labelled, weak, Unlabelled(other, 0.8 * other + 0.1 if spec.strong else None))
+    unlabelled = Unlabelled(other, 0.8 * other + 0.1 if spec.strong else None)
+    return Batch(labelled, weak, unlabelled, empty)
 
 
 def phantom_labelled(method: Method) -> Labelled:
@@ -304,6 +309,12 @@ def phantom_tagged(count: int) -> Weak:
     return Weak(image, tags)
 
 
+def phantom_empty(count: int) -> Weak:
+    """Noise without squares, tagged as such."""
+    nothing = torch.zeros(count, TASK.size, TASK.size, dtype=torch.long)
+    return Weak(_shaded(nothing, 3), torch.zeros(count, TASK.k, dtype=torch.long))
+
+
 def _shaded(mask: Int[Tensor, " b *space"], seed: int) -> Float[Tensor, "b 1 *space"]:
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(len(mask), 1, *mask.shape[1:], generator=generator)
@@ -311,13 +322,18 @@ def _shaded(mask: Int[Tensor, " b *space"], seed: int) -> Float[Tensor, "b 1 *sp
     return image.float()
 
 
-def _another(value: object) -> object:
-    """Another value of a setting: a switch is turned, a number gets larger."""
+def _another(value: object, hint: object) -> object:
+    """Another value of a setting: a switch is turned, a number gets larger, a word becomes another
+    of those allowed.
+    """
+    words = [word for word in get_args(hint) if word != value]
+    if isinstance(value, str) and words:
+        return words[0]
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):
         return value + 1
-    raise ContractBroken(f"inference_only: {value!r} is neither a switch nor a number")
+    raise ContractBroken(f"inference_only: {value!r} is no switch, number or choice of words")
 
 
 def _check_probabilities(output: Probabilities, image: Float[Tensor, "b 1 *space"]) -> None:

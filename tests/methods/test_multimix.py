@@ -148,7 +148,7 @@ def test_pseudo_labels_count_from_their_confidence_on(monkeypatch: pytest.Monkey
 
 def test_without_both_terms_no_slice_is_asked_for() -> None:
     assert make(replace(SMALL, pseudo_weight=0.0, consistency_weight=0.0)).batch_spec == BatchSpec(
-        labelled=4, weak=4
+        labelled=4, weak=4, presence=True
     )
 
 

@@ -105,11 +105,31 @@ def dice_ce(
 ) -> dict[str, Float[Tensor, ""]]:
     """`ce` and `dice` (mean over images and structures, background left out) of a softmax over
     classes.
+
+    Where an image does not hold a structure, its Dice is nearly 1 whatever is drawn: nothing is
+    learned from it. `batch_dice_ce` is for batches with such images.
     """
     logits = logits.float()
     one_hot = functional.one_hot(mask, logits.shape[1]).movedim(-1, 1)
     dice = soft_dice(torch.softmax(logits, 1)[:, 1:], one_hot[:, 1:].float()).mean()
     return {"ce": functional.cross_entropy(logits, mask), "dice": dice}
+
+
+def batch_dice_ce(
+    logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"], smooth: float = 1.0
+) -> dict[str, Float[Tensor, ""]]:
+    """`ce` and `dice` over all reviewed pixels of the batch (not `IGNORE`), so that what is drawn
+    on an image without the structure counts; 0 if none is reviewed.
+
+    Dice is 1 - (2 sum(p m) + smooth) / (sum p + sum m + smooth) per structure, then averaged over
+    those that the batch shows; the others are left to the cross-entropy, 0 if it shows none.
+    """
+    entropy, probs, one_hot = _reviewed(logits, mask)
+    axes = (0, 2, 3)
+    overlap, drawn, outlined = ((probs * one_hot).sum(axes), probs.sum(axes), one_hot.sum(axes))
+    dice = 1 - (2 * overlap + smooth) / (drawn + outlined + smooth)
+    shown = (outlined > 0)[1:]
+    return {"ce": entropy, "dice": (dice[1:] * shown).sum() / shown.sum().clamp_min(1)}
 
 
 def masked_dice_ce(
@@ -122,17 +142,24 @@ def masked_dice_ce(
     averaged (CFR; there ignored voxels enter the denominator, here they do not:
     R4).
     """
+    entropy, probs, one_hot = _reviewed(logits, mask)
+    axes = (0, *range(2, logits.ndim))
+    overlap, total = (probs * one_hot).sum(axes), (probs**2).sum(axes) + one_hot.sum(axes)
+    dice = (1 - 2 * overlap / total.clamp_min(1e-6)).mean() * (mask != IGNORE).any()
+    return {"ce": entropy, "dice": dice}
+
+
+def _reviewed(
+    logits: Float[Tensor, "b c *space"], mask: Int[Tensor, " b *space"]
+) -> tuple[Float[Tensor, ""], Float[Tensor, "b c *space"], Int[Tensor, "b c *space"]]:
+    """Over reviewed voxels: mean cross-entropy, probabilities and truth, both 0 elsewhere."""
     known = mask != IGNORE
     logits = logits.float()
     target = torch.where(known, mask, 0)
     per_voxel = functional.cross_entropy(logits, target, reduction="none")
     entropy = (per_voxel * known).sum() / known.sum().clamp_min(1)
     one_hot = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
-    probs = torch.softmax(logits, 1) * known[:, None]
-    axes = (0, *range(2, logits.ndim))
-    overlap, total = (probs * one_hot).sum(axes), (probs**2).sum(axes) + one_hot.sum(axes)
-    dice = (1 - 2 * overlap / total.clamp_min(1e-6)).mean() * known.any()
-    return {"ce": entropy, "dice": dice}
+    return entropy, torch.softmax(logits, 1) * known[:, None], one_hot
 
 
 def attention_guide(

@@ -128,6 +128,8 @@ class Batch:
     labelled: Labelled | None = None
     weak: Weak | None = None
     unlabelled: Unlabelled | None = None
+    empty: Weak | None = None
+    """Slices known to hold none of the structures."""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Per stream the `case:d` of each item, for messages."""
 
@@ -144,6 +146,7 @@ class Batch:
             _changed(self.labelled, change),
             _changed(self.weak, change),
             _changed(self.unlabelled, change),
+            _changed(self.empty, change),
             self.names,
         )
 
@@ -173,6 +176,12 @@ class BatchSpec:
     """Part of labelled patches whose middle lies in a structure."""
     labelled: int = 4
     weak: int = 0
+    empty: int = 0
+    """Slices known to hold none of the structures; a data set without any is an error."""
+    presence: bool = False
+    """Which slices hold a structure is learned, and decides about masks: a data set in which no
+    structure has slices known to hold it and slices known not to is an error.
+    """
     unlabelled: int = 0
     strong: bool = False
     """Also give the strong view of unlabelled slices."""

@@ -142,10 +142,10 @@ def _set(config: Any, path: list[str], text: str, place: str) -> Any:
             raise BadConfig(f"{place}.{name} has no parts", code="C01")
         return replace(config, **{name: _set(inner, path[1:], text, f"{place}.{name}")})
     hint = typing.get_type_hints(type(config))[name]
-    return replace(config, **{name: _read(text, hint, f"{place}.{name}")})
+    return replace(config, **{name: read_value(text, hint, f"{place}.{name}")})
 
 
-def _read(text: str, hint: Any, place: str) -> Any:
+def read_value(text: str, hint: Any, place: str) -> Any:
     """What was written, as a value of this type; `none` is a word where a word is wanted
     (`weights=none`).
     """

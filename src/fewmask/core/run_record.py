@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from fewmask.core.config import parse
 from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.core.renamed import todays_config
 from fewmask.core.task import Task
 
 
@@ -69,11 +70,11 @@ class RunRecord:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], where: str = "config.json") -> "RunRecord":
-        """The record of a file, older ones included. Raises `BadCheckpoint` (W06) for what is none
-        or is of a later version.
+        """The record of a file, older ones included, with settings by today's names. Raises
+        `BadCheckpoint` (W06) for what is none or is of a later version.
         """
         try:
-            return parse(cls, record, where)
+            read = parse(cls, record, where)
         except BadConfig as error:
             raise BadCheckpoint(
                 f"the run's record cannot be read: {error.what}",
@@ -81,6 +82,7 @@ class RunRecord:
                 fix="use the version of fewmask that made the run (environment.json names it)",
                 code="W06",
             ) from error
+        return replace(read, config=todays_config(read.method, read.config))
 
     def as_dict(self) -> dict[str, Any]:
         """The record as JSON has it; the inverse of `from_dict`."""

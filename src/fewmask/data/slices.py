@@ -33,7 +33,7 @@ _OPEN_FILES = 64
 
 
 class SliceLoader:
-    """Labelled, weak and unlabelled streams over the training part of a prepared dataset."""
+    """Labelled, weak, unlabelled and empty streams over the training part of a prepared dataset."""
 
     def __init__(
         self,
@@ -45,7 +45,8 @@ class SliceLoader:
         trust: float = 0.0,
         ahead: Ahead = ONE_AHEAD,
     ) -> None:
-        """Raises `BadConfig` if the budget grants nothing.
+        """Raises `BadConfig` if the budget grants nothing, and if the method learns from what is
+        known of slices and nothing that teaches is.
 
         `pseudo` holds label maps `CASE.nii.gz` that an earlier stage made, with their confidence;
         if the method wants them, all slices of these scans are in the weak stream, and pixels
@@ -70,6 +71,7 @@ class SliceLoader:
                 if item[0] in made or any(value != UNKNOWN for value in self._known[item])
             ],
             "unlabelled": every,
+            "empty": [item for item in every if not any(self._known[item])],
         }
         if loader.labelled and not labelled:
             raise BadConfig(
@@ -83,6 +85,7 @@ class SliceLoader:
                 fix="prepare again with `tags=tags.csv`",
                 code="C02",
             )
+        self._check_known()
         self._files: dict[str, CaseFile] = {}
         self._placements = {
             case: Placement.of(row.shape, row.spacing_mm, prepared.recipe)
@@ -95,7 +98,9 @@ class SliceLoader:
 
     def report(self) -> Provided:
         """What a person provided."""
-        return count_provided(self._prepared, self._pools["labelled"], bool(self._feed.weak))
+        return count_provided(
+            self._prepared, self._pools["labelled"], bool(self._feed.weak or self._feed.empty)
+        )
 
     def batch(self, index: int) -> Batch:
         """The batch of step `index`; the next ones are made in the background meanwhile."""
@@ -121,6 +126,27 @@ class SliceLoader:
         """Close it."""
         self.close()
 
+    def _check_known(self) -> None:
+        """Raise `BadConfig` where the method would learn nothing from what is known of slices."""
+        known = np.array([self._known[item] for item in self._pools["weak"]], int)
+        known = known.reshape(-1, len(self._prepared.classes))
+        both = ((known == 1).any(0) & (known == 0).any(0)).any()
+        if self._feed.presence and not both:
+            raise BadConfig(
+                "which slices hold a structure cannot be learned: there are no slices known to "
+                "hold one and others known not to",
+                where=f"{len(known)} slices are tagged or outlined",
+                fix="prepare again with `tags=tags.csv` (first and last slice per scan), or use "
+                "`presence=none`",
+                code="C02",
+            )
+        if self._feed.empty and not self._pools["empty"]:
+            raise BadConfig(
+                "no slice is known to hold none of the structures",
+                fix="prepare again with `tags=tags.csv`, or use `tags_as_empty=false`",
+                code="C02",
+            )
+
     def _make(self, index: int) -> Batch:
         names: dict[str, tuple[str, ...]] = {}
         parts: dict[str, Labelled | Weak | Unlabelled] = {}
@@ -128,6 +154,7 @@ class SliceLoader:
             ("labelled", self._labelled),
             ("weak", self._weak),
             ("unlabelled", self._unlabelled),
+            ("empty", self._weak),
         ):
             items = sample_indices(
                 self._pools[stream], getattr(self._feed, stream), self._seed, stream, index

@@ -17,6 +17,7 @@ from typing import Any
 from fewmask.core.batch import Task
 from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig
+from fewmask.core.renamed import todays_config
 from fewmask.methods._method import (
     HasEncoder,
     HasSam,
@@ -120,8 +121,10 @@ def config_class(name: str) -> type:
 
 
 def config_from(name: str, record: Mapping[str, Any]) -> Any:
-    """The method's config from plain data, strictly."""
-    return parse(config_class(name), record, name)
+    """The method's config from plain data, strictly; settings by names of an earlier version are
+    today's.
+    """
+    return parse(config_class(name), todays_config(name, record), name)
 
 
 def training_settings(name: str, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class PresenceAware(Protocol):
 
     neighbours: float
     """In log-odds, what every change between "holds it" and "does not" along a scan must be worth;
-    0: slices are judged alone.
+    0: slices are judged alone, or not at all.
     """
 
     def predict_present(

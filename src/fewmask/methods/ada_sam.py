@@ -25,12 +25,14 @@ from fewmask.blocks.masks import (
     resize,
     training_boxes,
 )
+from fewmask.blocks.presence import judge, scan_cost
 from fewmask.blocks.prompts import Rule, has_box, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import HasSam, Method, MethodSpec, grouped
+from fewmask.methods._presence import PresenceSettings
 from fewmask.methods._sam import SamSettings, build_tuned
 
 _SHARPNESS = 10.0
@@ -38,7 +40,7 @@ _SHARPNESS = 10.0
 
 
 @dataclass(frozen=True)
-class Config(SamSettings):
+class Config(PresenceSettings, SamSettings):
     """Settings of `ada_sam`. D-numbers are decisions where the paper is silent;
     docs/methods/ada_sam.md says why.
     """
@@ -96,14 +98,6 @@ class Config(SamSettings):
     """Part of the activation's peak that is kept, on the embedding's grid (notebook)."""
     component: Rule = "union"
     """Which part of the cut map gives the box: all of it (notebook), or its largest component."""
-    gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22)."""
-    neighbours: float = 0.0
-    """In log-odds, what a structure's every begin and end along the scan must be worth; 0 = each
-    slice by itself (the paper).
-
-    `sam_mix` takes 2.
-    """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
     (A13).
@@ -160,7 +154,7 @@ def build(config: Config, task: Task) -> "AdaSam":
     return AdaSam(sam, head, feedback, class_embeddings, config)
 
 
-METHOD = MethodSpec(Config, build, inference_only=("gate", "neighbours"))
+METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"))
 
 
 class Feedback(nn.Module):
@@ -253,8 +247,10 @@ class AdaSam(Method, HasSam):
         self.feedback = feedback
         self.kinds = class_embeddings  # under this name it lies in weight files
         self.config = config
-        self.neighbours = config.neighbours if config.gate else 0.0
-        self.batch_spec = BatchSpec(labelled=config.labelled, weak=config.weak)
+        self.neighbours = scan_cost(config.presence, config.presence_cost)
+        self.batch_spec = BatchSpec(
+            labelled=config.labelled, weak=config.weak, presence=config.presence != "none"
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`classify`, `classify_first` on tags; `guide`, `dice`, `ce`, `score` on
@@ -300,9 +296,7 @@ class AdaSam(Method, HasSam):
         embedding, output = self._corrected(image)
         present = torch.sigmoid(output.logits)
         if wanted is None:
-            wanted = present >= 0.5
-            if not self.config.gate:
-                wanted = torch.ones_like(wanted)
+            wanted = judge(present, self.config.presence)
         prompted = has_box(output.boxes)
         selected = wanted & prompted
         probs = self._decode(embedding, output.boxes, selected, image.shape[-1])

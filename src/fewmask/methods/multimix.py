@@ -11,19 +11,21 @@ identically zero; here it is the divergence between the two views' label maps, w
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fewmask.blocks.losses import dice_ce, tag_entropy
 from fewmask.blocks.nets.unet_parts import Decoder, Encoder
+from fewmask.blocks.presence import gate, judge, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import Method, MethodSpec
+from fewmask.methods._presence import PresenceSettings
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PresenceSettings):
     """Settings of `multimix`; weights are those of the released code unless said."""
 
     channels: tuple[int, ...] = (16, 32, 64, 128, 192)
@@ -50,9 +52,6 @@ class Config:
     """Weight of the agreement of masks between weak and strong views (released: 0.01, without
     effect).
     """
-    gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22); off = as released.
-    """
     lr: float = 1e-3
     """Peak learning rate of AdamW; ours."""
     weight_decay: float = 0.01
@@ -75,7 +74,7 @@ def build(config: Config, task: Task) -> "MultiMix":
     )
 
 
-METHOD = MethodSpec(Config, build, inference_only=("gate",))
+METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"))
 
 
 class MultiMix(Method):
@@ -98,9 +97,14 @@ class MultiMix(Method):
         self.join = join
         self.decoder = decoder
         self.config = config
+        self.neighbours = scan_cost(config.presence, config.presence_cost)
         extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
         self.batch_spec = BatchSpec(
-            labelled=config.labelled, weak=config.weak, unlabelled=extra, strong=bool(extra)
+            labelled=config.labelled,
+            weak=config.weak,
+            presence=config.presence != "none",
+            unlabelled=extra,
+            strong=bool(extra),
         )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -127,14 +131,23 @@ class MultiMix(Method):
         """Softmax of the logits; what a class would get where the classifier says no goes to the
         background.
         """
+        return self._predict(image, None)
+
+    def predict_present(
+        self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
+    ) -> Probabilities:
+        """The same with what each slice holds given, judged together with its neighbours."""
+        return self._predict(image, present)
+
+    def _predict(
+        self, image: Float[Tensor, "b 1 h w"], held: Bool[Tensor, "b k"] | None
+    ) -> Probabilities:
         levels, tags = self._encode(image)
         probs = torch.softmax(self._decode(image, levels).float(), 1)
         present = torch.sigmoid(tags.float())
-        if self.config.gate:
-            denied = probs[:, 1:] * (present < 0.5)[..., None, None]
-            background = probs[:, :1] + denied.sum(1, keepdim=True)
-            probs = torch.cat([background, probs[:, 1:] - denied], 1)
-        return Probabilities(probs, present)
+        if held is None:
+            held = judge(present, self.config.presence)
+        return Probabilities(gate(probs, held), present)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on everything."""

@@ -26,20 +26,29 @@ from fewmask.blocks.losses import (
 )
 from fewmask.blocks.masks import best_mask, decode_classes, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
+from fewmask.blocks.presence import Presence, enlarge, judge, scan_cost
 from fewmask.blocks.prompts import Rule, centre_box, has_box, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task, Unlabelled
 from fewmask.methods._method import HasSam, Method, MethodSpec
+from fewmask.methods._presence import PresenceSettings
 from fewmask.methods._sam import SamSettings, build_tuned
 
 
 @dataclass(frozen=True)
-class Config(SamSettings):
+class Config(PresenceSettings, SamSettings):
     """Settings of `sam_mix`. A-numbers (docs/decisions.md) are decisions where the paper is silent;
     docs/methods/sam_mix.md says why.
     """
 
+    presence: Presence = "scan"
+    """Which slices get a mask: `none` = all with a prompt (the paper scores positive slices only);
+    `slice` = those judged to hold the structure, P(present) >= 0.5 (A22); `scan` = the same, judged
+    with their neighbours.
+
+    One slice alone is silent or called now and then: docs/results.md.
+    """
     classifier_width: int = 32
     """Channels in the first stage of ResNet-38; the standard 64 (A1) costs four times as much."""
     classifier_side: int = 256
@@ -56,6 +65,10 @@ class Config(SamSettings):
     """
     weak: int = 8
     """Tagged slices per step, for the classifier only."""
+    outlined_as_tags: bool = True
+    """Outlined slices, which hold the structure, also count as tagged; off = how common it is, only
+    tagged slices say, which are drawn from all. With `pool=attention` they never count.
+    """
     tag_loss: Literal["entropy", "focal"] = "entropy"
     """What tags cost: plain cross-entropy (ours), or the focal loss (the paper), which stays silent
     too often.
@@ -89,17 +102,6 @@ class Config(SamSettings):
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook
     (A7).
-    """
-    gate: bool = True
-    """Slices judged not to hold it, P(present) < 0.5, get an empty mask (A22); off scores the
-    paper's positive slices only.
-    """
-    neighbours: float = 2.0
-    """In log-odds, what a structure's every begin and end along the scan must be worth: slices are
-    judged with their neighbours.
-
-    0 = each slice by itself (the paper). One slice alone is silent or called now and then:
-    docs/results.md.
     """
     warmup_prompts: float = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
@@ -149,7 +151,7 @@ def build(config: Config, task: Task) -> "SamMix":
     return SamMix(classifier, value_head, sam, config)
 
 
-METHOD = MethodSpec(Config, build, inference_only=("gate", "neighbours"))
+METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"))
 
 
 @dataclass(frozen=True)
@@ -177,11 +179,12 @@ class SamMix(Method, HasSam):
         self.finds = value_head  # under this name it lies in weight files
         self.sam = sam
         self.config = config
-        self.neighbours = config.neighbours if config.gate else 0.0
+        self.neighbours = scan_cost(config.presence, config.presence_cost)
         extra = config.unlabelled if config.pseudo_weight or config.consistency_weight else 0
         self.batch_spec = BatchSpec(
             labelled=config.labelled,
             weak=config.weak,
+            presence=config.presence != "none",
             unlabelled=extra,
             strong=bool(extra),
             augment=config.augment,
@@ -196,9 +199,8 @@ class SamMix(Method, HasSam):
         if batch.weak is not None:
             images = torch.cat([images, batch.weak.image])
             tags = torch.cat([tags, batch.weak.present])
-            # Outlined slices hold the structure; how common it is, only tagged slices say, which
-            # are drawn from all.
-            first_tagged = 0 if self.finds is None else len(batch.labelled.image)
+            if self.finds is not None or not self.config.outlined_as_tags:
+                first_tagged = len(batch.labelled.image)
         features, logits = self.classify(images)
         losses = {"classify": self._tag_loss(logits[first_tagged:], tags[first_tagged:])}
         outlined = features[: len(batch.labelled.image)]
@@ -225,9 +227,7 @@ class SamMix(Method, HasSam):
         prompts = self._prompts(features, image.shape[-1])
         present = torch.sigmoid(logits.float())
         if wanted is None:
-            wanted = present >= 0.5
-            if not self.config.gate:
-                wanted = torch.ones_like(wanted)
+            wanted = judge(present, self.config.presence)
         boxes = prompts.boxes
         if self.config.missing_prompt == "centre":
             boxes = torch.where(boxes.isnan(), centre_box(image.shape[-1]).to(boxes), boxes)
@@ -263,10 +263,7 @@ class SamMix(Method, HasSam):
         self, image: Float[Tensor, "b 1 h w"]
     ) -> tuple[Float[Tensor, "b c gh gw"], Float[Tensor, "b k"]]:
         """Features of the classifier and logits of the tags."""
-        side = min(self.config.classifier_side, 2 * image.shape[-1])
-        if image.shape[-1] < side:
-            image = functional.interpolate(image, (side, side), mode="bilinear")
-        features, logits = self.classifier(image)
+        features, logits = self.classifier(enlarge(image, self.config.classifier_side))
         if self.finds is not None:
             attention = torch.einsum("bchw,kc->bkhw", features, self.classifier.head.weight)
             value = self.finds(features.movedim(1, -1)).movedim(-1, 1)

@@ -20,6 +20,7 @@ from fewmask.blocks.losses import Choose, dice_ce, focal, sam_mask_losses
 from fewmask.blocks.masks import decode_classes, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.nets.unet import build_unet
+from fewmask.blocks.presence import Presence, TagClassifier, judge, scan_cost
 from fewmask.blocks.prompts import Rule, has_box, main_component, mask_boxes
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
@@ -35,6 +36,18 @@ class Config:
     coarse: Literal["unet", "cam"] = "unet"
     """Where the coarse mask comes from: a U-Net on the outlined slices, or the activation of a
     tag-trained classifier (N = 0).
+    """
+    presence: Literal[Presence, "auto"] = "auto"
+    """Which slices get a mask: `none` = those with a coarse mask; `slice` = those that a classifier
+    judges to hold the structure, P(present) >= 0.5; `scan` = the same, judged with their
+    neighbours.
+
+    `auto` = `slice` with `coarse=cam`, whose classifier is there anyway, and `none` with the U-Net,
+    which gets one beside it, trained from image tags, for the other two.
+    """
+    presence_cost: float = 2.0
+    """In log-odds, what a structure's every begin and end along the scan must be worth
+    (`presence=scan`); 0 = `slice`.
     """
     encoder: str = "compact"
     """SAM's size."""
@@ -55,11 +68,11 @@ class Config:
     channels: tuple[int, ...] = (16, 32, 64, 128, 192)
     """Channels of the coarse U-Net; ours."""
     classifier_width: int = 32
-    """Channels in the first stage of the classifier (`coarse=cam`)."""
+    """Channels in the first stage of the classifier, if there is one."""
     labelled: int = 4
     """Outlined slices per step."""
     weak: int = 8
-    """Tagged slices per step (`coarse=cam`)."""
+    """Tagged slices per step, for the classifier, if there is one."""
     cam_cut: float = 0.7
     """Part of the activation's peak kept (`coarse=cam`). At `sam_mix`'s 50/255 its few large cells
     cover the whole body.
@@ -85,31 +98,51 @@ def build(config: Config, task: Task) -> "SamPP":
         sam.requires_grad_(False)
     else:
         tune(sam, config.tune, config.lora_rank, config.weights)
-    if config.coarse == "unet":
-        return SamPP(build_unet(task.k + 1, config.channels), sam, config)
-    return SamPP(ResNet(width=config.classifier_width, outputs=task.k), sam, config)
+    if config.coarse == "cam":
+        return SamPP(ResNet(width=config.classifier_width, outputs=task.k), sam, None, config)
+    coarse, classifier = build_unet(task.k + 1, config.channels), None
+    if presence_of(config) != "none":
+        classifier = TagClassifier(task.k, config.classifier_width)
+    return SamPP(coarse, sam, classifier, config)
 
 
-METHOD = MethodSpec(Config, build)
+def presence_of(config: Config) -> Presence:
+    """`presence`, where `auto` is settled."""
+    if config.presence != "auto":
+        return config.presence
+    return "slice" if config.coarse == "cam" else "none"
+
+
+# `presence` decides whether the U-Net gets a classifier, so it matters in training too.
+METHOD = MethodSpec(Config, build, inference_only=("presence_cost",))
 
 
 class SamPP(Method, HasSam):
     """A coarse mask, its box, SAM."""
 
-    def __init__(self, coarse: nn.Module, sam: Sam, config: Config) -> None:
-        """`coarse` is a U-Net, or a `ResNet` for `coarse=cam`."""
+    def __init__(
+        self, coarse: nn.Module, sam: Sam, classifier: TagClassifier | None, config: Config
+    ) -> None:
+        """`coarse` is a U-Net, or a `ResNet` for `coarse=cam`; `classifier` stands beside a U-Net
+        if it is to be told which slices hold a structure.
+        """
         super().__init__()
         self.coarse = coarse
         self.sam = sam
+        self.classifier = classifier
         self.config = config
-        if config.coarse == "unet":
-            self.batch_spec = BatchSpec(labelled=config.labelled)
-        else:
-            self.batch_spec = BatchSpec(labelled=0, weak=config.weak)
+        self.presence = presence_of(config)
+        self.neighbours = scan_cost(self.presence, config.presence_cost)
+        cam = config.coarse == "cam"
+        self.batch_spec = BatchSpec(
+            labelled=0 if cam else config.labelled,
+            weak=config.weak if cam or classifier else 0,
+            presence=self.presence != "none",
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`coarse_ce`, `coarse_dice`, and SAM's `dice`, `ce`, `score`; with `coarse=cam` only
-        `classify`.
+        """`coarse_ce`, `coarse_dice`, and SAM's `dice`, `ce`, `score`, with a classifier also
+        `classify`; with `coarse=cam` only `classify`.
         """
         if self.config.coarse == "cam":
             assert batch.weak is not None
@@ -119,12 +152,29 @@ class SamPP(Method, HasSam):
         losses = {f"coarse_{name}": loss for name, loss in coarse.items()}
         if self.config.tune != "none":
             losses |= self._mask_losses(batch.labelled, step)
+        if self.classifier is not None and batch.weak is not None:
+            losses |= self.classifier.losses(batch.weak)
         return losses
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
         """SAM's masks in the boxes of the coarse masks."""
+        return self._predict(image, None)
+
+    def predict_present(
+        self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
+    ) -> Probabilities:
+        """The same with what each slice holds given, judged together with its neighbours."""
+        return self._predict(image, present)
+
+    def _predict(
+        self, image: Float[Tensor, "b 1 h w"], wanted: Bool[Tensor, "b k"] | None
+    ) -> Probabilities:
         boxes, present, heat = self._coarse(image)
-        wanted, prompted = present >= 0.5, has_box(boxes)
+        if wanted is None:
+            # Without a classifier `present` is the coarse mask's own word, part of how it is drawn.
+            own = self.config.coarse == "unet" and self.classifier is None
+            wanted = judge(present, "slice" if own else self.presence)
+        prompted = has_box(boxes)
         selected = wanted & prompted
         probs = self._segment(image, boxes, selected)
         boxes = torch.where(selected[..., None], boxes, torch.nan)
@@ -164,6 +214,8 @@ class SamPP(Method, HasSam):
             masks = probs.argmax(1)[:, None] == classes[:, None, None]
             present = probs[:, 1:].amax((2, 3))
             heat = functional.adaptive_avg_pool2d(probs[:, 1:], max(1, side // 16))
+        if self.classifier is not None:
+            present = torch.sigmoid(self.classifier(image))
         hot = functional.interpolate(heat, (side, side), mode="bilinear")
         part = main_component(masks.flatten(0, 1), hot.flatten(0, 1), self.config.component)
         return mask_boxes(part).view(*masks.shape[:2], 4), present, heat

@@ -8,19 +8,21 @@ that trains in minutes on a CPU; the paper has ResNet-50 and ViT-B with ImageNet
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fewmask.blocks.losses import dice_ce
+from fewmask.blocks.losses import batch_dice_ce
 from fewmask.blocks.nets.unet_parts import Decoder, Encoder
+from fewmask.blocks.presence import TagClassifier, answer, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import Method, MethodSpec
+from fewmask.methods._presence import ClassifierSettings, build_classifier
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ClassifierSettings):
     """Settings of `trans_unet`."""
 
     channels: tuple[int, ...] = (16, 32, 64, 128, 192)
@@ -57,10 +59,12 @@ def build(config: Config, task: Task) -> "TransUNet":
     bottom = Transformer(
         config.channels[-1], (task.size // stride) ** 2, config.width, config.layers, config.heads
     )
-    return TransUNet(Encoder(config.channels), bottom, Decoder(config.channels, task.k + 1), config)
+    encoder, decoder = Encoder(config.channels), Decoder(config.channels, task.k + 1)
+    return TransUNet(encoder, bottom, decoder, build_classifier(config, task), config)
 
 
-METHOD = MethodSpec(Config, build)
+# `presence` decides whether there is a classifier, so it matters in training too.
+METHOD = MethodSpec(Config, build, inference_only=("presence_cost",))
 
 
 class Transformer(nn.Module):
@@ -92,24 +96,49 @@ class TransUNet(Method):
     """Cross-entropy plus Dice on outlined slices."""
 
     def __init__(
-        self, encoder: Encoder, bottom: Transformer, decoder: Decoder, config: Config
+        self,
+        encoder: Encoder,
+        bottom: Transformer,
+        decoder: Decoder,
+        classifier: TagClassifier | None,
+        config: Config,
     ) -> None:
         """Parts come ready-made; `config` holds the numbers of this file only."""
         super().__init__()
         self.encoder = encoder
         self.bottom = bottom
         self.decoder = decoder
+        self.classifier = classifier
         self.config = config
-        self.batch_spec = BatchSpec(labelled=config.labelled)
+        self.neighbours = scan_cost(config.presence, config.presence_cost)
+        self.batch_spec = BatchSpec(
+            labelled=config.labelled,
+            weak=config.weak if classifier else 0,
+            presence=classifier is not None,
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
-        """`ce` and `dice`."""
+        """`ce` and `dice` on outlined slices; with `presence` also `classify` on tagged ones."""
         assert batch.labelled is not None
-        return dice_ce(self._logits(batch.labelled.image), batch.labelled.mask)
+        losses = batch_dice_ce(self._logits(batch.labelled.image), batch.labelled.mask)
+        if self.classifier is not None and batch.weak is not None:
+            losses |= self.classifier.losses(batch.weak)
+        return losses
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
-        """Softmax of the logits."""
-        return Probabilities(torch.softmax(self._logits(image).float(), 1))
+        """Softmax of the logits, on slices that hold the structure (`presence`)."""
+        return self._predict(image, None)
+
+    def predict_present(
+        self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
+    ) -> Probabilities:
+        """The same with what each slice holds given, judged together with its neighbours."""
+        return self._predict(image, present)
+
+    def _predict(
+        self, image: Float[Tensor, "b 1 h w"], held: Bool[Tensor, "b k"] | None
+    ) -> Probabilities:
+        return answer(torch.softmax(self._logits(image).float(), 1), image, self.classifier, held)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on everything."""

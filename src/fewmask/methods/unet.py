@@ -1,23 +1,27 @@
 """`unet`: a residual U-Net that learns from the outlined slices alone; the baseline every other
 method must beat.
+
+With `presence`, a classifier that learns from image tags beside it says which slices get a mask.
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.losses import dice_ce
+from fewmask.blocks.losses import batch_dice_ce
 from fewmask.blocks.nets.unet import build_unet
+from fewmask.blocks.presence import TagClassifier, answer, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.methods._method import Method, MethodSpec
+from fewmask.methods._presence import ClassifierSettings, build_classifier
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(ClassifierSettings):
     """Settings of `unet`; nothing here comes from the paper, which names the baseline only."""
 
     channels: tuple[int, ...] = (24, 48, 96, 192, 256)
@@ -37,49 +41,67 @@ class Config:
 
 
 def build(config: Config, task: Task) -> "UNet2d":
-    """A fresh U-Net for `task`."""
+    """A fresh U-Net for `task`, with a classifier if one is asked for."""
     net = build_unet(task.k + 1, config.channels)
-    weak = config.labelled if config.tags_as_empty else 0
-    batch_spec = BatchSpec(labelled=config.labelled, weak=weak)
-    return UNet2d(net, batch_spec, config.lr, config.weight_decay, config.warmup)
+    return UNet2d(net, build_classifier(config, task), config)
 
 
-METHOD = MethodSpec(Config, build)
+# `slice` and `scan` differ only in prediction, `none` has no classifier: `presence` is no setting
+# for prediction alone.
+METHOD = MethodSpec(Config, build, inference_only=("presence_cost",))
 
 
 class UNet2d(Method):
     """Cross-entropy plus Dice on outlined slices."""
 
-    def __init__(
-        self, net: nn.Module, batch_spec: BatchSpec, lr: float, weight_decay: float, warmup: int
-    ) -> None:
+    def __init__(self, net: nn.Module, classifier: TagClassifier | None, config: Config) -> None:
         """`net` maps (b, 1, h, w) to (b, k + 1, h, w) logits."""
         super().__init__()
         self.net = net
-        self.batch_spec = batch_spec
-        self._lr, self._weight_decay, self._warmup = lr, weight_decay, warmup
+        self.classifier = classifier
+        self.config = config
+        self.neighbours = scan_cost(config.presence, config.presence_cost)
+        self.batch_spec = BatchSpec(
+            labelled=config.labelled,
+            weak=config.weak if classifier else 0,
+            presence=classifier is not None,
+            empty=config.labelled if config.tags_as_empty else 0,
+        )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
         """`ce` and `dice` on outlined slices; with `tags_as_empty` also `empty` on slices tagged as
-        containing nothing.
+        containing nothing, with `presence` `classify` on tagged slices.
         """
         assert batch.labelled is not None
-        losses = dice_ce(self.net(batch.labelled.image), batch.labelled.mask)
-        if batch.weak is not None:
-            nothing = (batch.weak.present == 0).all(1)
-            logits = self.net(batch.weak.image).float()
-            background = functional.log_softmax(logits, 1)[:, 0].mean((1, 2))
-            losses["empty"] = -(background * nothing).sum() / nothing.sum().clamp_min(1)
+        losses = batch_dice_ce(self.net(batch.labelled.image), batch.labelled.mask)
+        if batch.empty is not None:
+            logits = self.net(batch.empty.image).float()
+            losses["empty"] = -functional.log_softmax(logits, 1)[:, 0].mean()
+        if self.classifier is not None and batch.weak is not None:
+            losses |= self.classifier.losses(batch.weak)
         return losses
 
     def predict(self, image: Float[Tensor, "b 1 h w"]) -> Probabilities:
-        """Softmax of the logits."""
-        return Probabilities(torch.softmax(self.net(image).float(), 1))
+        """Softmax of the logits, on slices that hold the structure (`presence`)."""
+        return self._predict(image, None)
+
+    def predict_present(
+        self, image: Float[Tensor, "b 1 h w"], present: Bool[Tensor, "b k"]
+    ) -> Probabilities:
+        """The same with what each slice holds given, judged together with its neighbours."""
+        return self._predict(image, present)
+
+    def _predict(
+        self, image: Float[Tensor, "b 1 h w"], held: Bool[Tensor, "b k"] | None
+    ) -> Probabilities:
+        return answer(torch.softmax(self.net(image).float(), 1), image, self.classifier, held)
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW on everything."""
-        return torch.optim.AdamW(self.parameters(), self._lr, weight_decay=self._weight_decay)
+        return torch.optim.AdamW(
+            self.parameters(), self.config.lr, weight_decay=self.config.weight_decay
+        )
 
     def schedule(self, step: Step) -> float:
         """Warm-up, then cosine."""
-        return warm_cosine(step, self._warmup)
+        return warm_cosine(step, self.config.warmup)

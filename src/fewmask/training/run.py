@@ -16,6 +16,7 @@ from fewmask.core.budget import Budget, draw_slices, draw_volumes
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, Pace, ProgressEvent, ignore_progress
 from fewmask.core.randomness import seed_of
+from fewmask.core.renamed import renaming_note
 from fewmask.core.run_record import RunRecord, plain_settings
 from fewmask.core.volume import Volume
 from fewmask.data import open_loader
@@ -315,7 +316,8 @@ class Session:
             provided = record.provided
             slices = provided.slices if method.batch_spec.unlabelled else provided.labelled_slices
             kept = recall_embeddings(method, request, slices, record.bf16)
-            loop.run("; ".join(text for text in (resumed, kept, method.note) if text))
+            renamed = renaming_note(request.method, request.settings)
+            loop.run("; ".join(text for text in (resumed, renamed, kept, method.note) if text))
         predictor = self._predictor(method, record)
         if method.renew_norms:
             renew_norms(predictor, self._scans(record.steps))

@@ -15,6 +15,7 @@ from fewmask.core.batch import IGNORE, Batch
 from fewmask.core.budget import Budget
 from fewmask.core.config import apply_settings
 from fewmask.core.errors import BadConfig, FewmaskError
+from fewmask.core.renamed import todays_words
 from fewmask.core.run_record import RunRecord
 from fewmask.io.atomic import writing
 from fewmask.io.prepared import Prepared
@@ -32,7 +33,7 @@ def plan_stages(request: TrainRequest) -> tuple[Stage, ...]:
     method does not have.
     """
     config = config_class(request.method)()
-    settings = request.settings
+    settings = todays_words(request.method, request.settings)
     if request.encoder is not None:
         settings = (f"{_encoder_of(request.method, config)}={request.encoder}", *settings)
     plan = stages(request.method, apply_settings(config, settings, request.method))
