@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
-from fewmask.benchmark.compare import differences, group, spread, structures, table
+from fewmask.benchmark.compare import CLEANED_BY, differences, group, spread, structures, table
 from fewmask.benchmark.rows import ORACLE, RunRow, read_rows
 from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
@@ -50,6 +50,7 @@ def measured(tables: dict[str, list[RunRow]], method: str) -> list[list[str]]:
                 dice = spread(scored, "dice")
                 link = f"[{sweep}](../../experiments/{sweep}.toml)"
                 settings = f"`{setting.written}`" if setting.written else ""
+                settings = f"{settings}{CLEANED_BY[setting.cleanup]}".removeprefix(" ")
                 numbers = [dice.text(3), spread(scored, "hd95_mm").text(1)]
                 lines.append(
                     [link, settings, setting.budget, setting.time, str(dice.runs), domain, *numbers]

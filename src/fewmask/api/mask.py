@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from fewmask.api.arguments import File, checked
+from fewmask.cleanup.rule import Change
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.io.nifti import write_labels
@@ -30,6 +31,11 @@ class PredictedMask(LabelMap):
     """
     probabilities: Float[np.ndarray, "c i j k"] | None = field(default=None)
     """Probability of background and of each class; if it was asked for."""
+
+    cleaned: dict[str, Change] | None = None
+    """Class name -> what clean-up removed and filled, in voxels and mL; None where it was not
+    asked for. `prompts` and `probabilities` stay the network's.
+    """
 
     @property
     def volumes_ml(self) -> dict[str, float]:

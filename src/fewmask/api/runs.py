@@ -1,7 +1,7 @@
 """Train a model, open it again, and let it draw masks."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,8 +27,9 @@ from fewmask.core.volume import Volume
 from fewmask.evaluate.scores import COLUMNS, as_row, from_row
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
-from fewmask.predict import Predictor, Predicts, load_predictor
+from fewmask.predict import Cleanup, Predictor, Predicts, load_predictor, open_cleanup
 from fewmask.predict import predict_folder as write_masks
+from fewmask.predict.cleanup import NOTHING
 from fewmask.predict.folder import PredictSummary, is_prepared
 from fewmask.predict.predictor import Engine
 from fewmask.training import TrainRequest
@@ -70,9 +71,9 @@ class TrainedRun(os.PathLike[str]):
         return [as_row(from_row(row)) for row in rows]
 
     @checked
-    def load(self, device: str | None = None) -> "LoadedRun":
+    def load(self, device: str | None = None, cleanup: File = "auto") -> "LoadedRun":
         """The model, ready to predict; see `fewmask.load`."""
-        return load(self, device=device)
+        return load(self, device=device, cleanup=cleanup)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -105,6 +106,8 @@ class LoadedRun(TrainedRun):
     """A trained run in memory, ready to predict."""
 
     predictor: Predicts
+    cleanup: Cleanup = NOTHING
+    """How its masks are cleaned."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -189,14 +192,16 @@ class LoadedRun(TrainedRun):
             prediction = self._network.volume(volume, turned)
         else:
             prediction = self.predictor.volume(volume)
+        prediction = self.cleanup.apply(prediction)
         return PredictedMask(
             prediction.label_map.voxels,
             volume.grid,
-            (*volume.notes, *prediction.notes),
+            (*volume.notes, *prediction.notes, *filter(None, [self.cleanup.note])),
             classes=self.classes,
             prompts=prediction.prompts,
             no_prompt=prediction.no_prompt,
             probabilities=probabilities,
+            cleaned=None if prediction.cleaned is None else prediction.cleaned.structures,
         )
 
     def _parts(self) -> list[str]:
@@ -339,6 +344,7 @@ def train(
 def load(
     run: File,
     *,
+    cleanup: File = "auto",
     device: str | None = None,
     engine: Engine = "torch",
     stride: tuple[int, int, int] | None = None,
@@ -351,6 +357,9 @@ def load(
     ----------
     run
         Run folder of `train`.
+    cleanup
+        `auto` cleans masks by the rule that the run learned from its labelled scans, `none` leaves
+        them as the network draws them; or a JSON file like the run's `cleanup.json`.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one.
     engine
@@ -384,7 +393,7 @@ def load(
     predictor = load_predictor(path, device, engine)
     if stride is not None or gaussian or windows is not None:
         predictor = predictor.with_windows(stride, gaussian or None, windows)
-    return LoadedRun(path, predictor)
+    return LoadedRun(path, predictor, open_cleanup(path, os.fspath(cleanup)))
 
 
 @checked
@@ -402,6 +411,7 @@ def predict(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    cleanup: File | None = None,
     device: str | None = None,
 ) -> PredictedMask:
     """The mask of one scan; nothing is written.
@@ -435,6 +445,8 @@ def predict(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    cleanup
+        As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
 
@@ -464,7 +476,7 @@ def predict(
     options = scan_options(
         trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
     )
-    return _loaded(run, device)._predict(as_volume(scan, affine, options), probabilities)
+    return _loaded(run, device, cleanup)._predict(as_volume(scan, affine, options), probabilities)
 
 
 @checked
@@ -482,6 +494,7 @@ def predict_folder(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    cleanup: File | None = None,
     device: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
@@ -513,6 +526,8 @@ def predict_folder(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    cleanup
+        As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
     on_progress
@@ -541,15 +556,21 @@ def predict_folder(
     options = scan_options(
         trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
     )
+    loaded = _loaded(run, device, cleanup)
     return write_masks(
-        _loaded(run, device).predictor,
+        loaded.predictor,
         source,
         target or RunFolder(Path(run)).predictions,
         cases=cases,
         options=options,
+        cleanup=loaded.cleanup,
         on_progress=on_progress,
     )
 
 
-def _loaded(run: File, device: str | None) -> LoadedRun:
-    return run if isinstance(run, LoadedRun) else load(run, device=device)
+def _loaded(run: File, device: str | None, cleanup: File | None) -> LoadedRun:
+    if not isinstance(run, LoadedRun):
+        return load(run, device=device, cleanup="auto" if cleanup is None else cleanup)
+    if cleanup is None:
+        return run
+    return replace(run, cleanup=open_cleanup(run.path, os.fspath(cleanup)))

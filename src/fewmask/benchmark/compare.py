@@ -10,13 +10,25 @@ from typing import TypeVar
 import numpy as np
 
 from fewmask.benchmark.published import SOURCES, published
-from fewmask.benchmark.rows import METRICS, ORACLE, UNLIKE, RunKey, RunRow, to_texts
+from fewmask.benchmark.rows import (
+    GIVEN,
+    LEARNED,
+    METRICS,
+    ORACLE,
+    RAW,
+    UNLIKE,
+    RunKey,
+    RunRow,
+    to_texts,
+)
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.intervals import Difference, compare
 from fewmask.evaluate.protocols import NOTES, Protocol
 
 _T = TypeVar("_T")
 _EMPTY = "empty"
+CLEANED_BY = {RAW: "", LEARNED: " + clean-up", GIVEN: " + clean-up by another rule"}
+"""What stands behind a setting's name."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +44,13 @@ class Setting:
     """`10 min`, `400 steps`."""
     written: str = ""
     """Settings as the rows have them."""
+    cleanup: str = RAW
+    """What masks were cleaned by, as in `RunRow`."""
 
     @property
     def name(self) -> str:
-        """Method and settings."""
-        return f"{self.method} {self.settings}".strip()
+        """Method, settings and clean-up: `unet lr=0.01 + clean-up`."""
+        return f"{self.method} {self.settings}".strip() + CLEANED_BY[self.cleanup]
 
 
 @dataclass(frozen=True)
@@ -252,15 +266,17 @@ def values(rows: Sequence[RunRow]) -> str:
 
 
 def per_run(rows: Sequence[RunRow]) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and one line per run: mean Dice and HD95 per domain and kind of prompts."""
+    """Columns and one line per run, as drawn and cleaned: mean Dice and HD95 per domain and kind of
+    prompts.
+    """
     runs: dict[tuple[str, ...], list[RunRow]] = {}
+    columns = [*RunKey._fields, "cleanup"]
     for row in rows:
         texts = to_texts(row)
-        runs.setdefault(tuple(texts[name] for name in RunKey._fields), []).append(row)
+        runs.setdefault(tuple(texts[name] for name in columns), []).append(row)
     lines: list[dict[str, str]] = []
-    columns = list(RunKey._fields)
     for key, own in runs.items():
-        line = dict(zip(RunKey._fields, key, strict=True))
+        line = dict(zip([*RunKey._fields, "cleanup"], key, strict=True))
         for domain, prompts in _distinct((row.domain, row.prompts) for row in own):
             scored = [row for row in own if (row.domain, row.prompts) == (domain, prompts)]
             for metric in METRICS["default"]:
@@ -278,7 +294,7 @@ def _setting(row: RunRow, common: Mapping[str, tuple[str, ...]]) -> Setting:
         budget = f"{row.volumes} volumes" if row.volumes != 1 else "1 volume"
     time = f"{row.steps} steps" if row.minutes is None else f"{row.minutes:g} min"
     own = [word for word in row.settings.split() if word not in common[row.method]]
-    return Setting(row.method, " ".join(own), budget, time, row.settings)
+    return Setting(row.method, " ".join(own), budget, time, row.settings, row.cleanup)
 
 
 def _pair(
@@ -339,10 +355,12 @@ def _table_line(
 
 
 def _published_cells(settings: Iterable[Setting], protocol: Protocol) -> list[str]:
-    """Each published number beside the first setting it belongs to."""
+    """Each published number beside the first setting it belongs to, as it is drawn."""
     cells: list[str] = []
     for setting in settings:
-        cell = published(protocol, setting.method, setting.written, setting.budget)
+        cell = ""
+        if setting.cleanup == RAW:
+            cell = published(protocol, setting.method, setting.written, setting.budget)
         cells.append("" if cell in cells else cell)
     return cells
 

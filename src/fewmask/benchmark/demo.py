@@ -11,7 +11,7 @@ from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.io.prepared import write_split
-from fewmask.predict import load_predictor, predict_folder
+from fewmask.predict import load_predictor, open_cleanup, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.report.run import write_run_report
 from fewmask.synth.phantom import LABELS, write_phantoms
@@ -71,7 +71,13 @@ def run_demo(
     )
     run = train(request, on_progress=progress)
     say_done(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans")
-    predict_folder(load_predictor(run, device), out / "prepared", run / "predictions", cases=cases)
+    predict_folder(
+        load_predictor(run, device),
+        out / "prepared",
+        run / "predictions",
+        cases=cases,
+        cleanup=open_cleanup(run),
+    )
     dice = score_run(run).summaries[0].dice
     report = write_run_report(run)
     say_done(f"{len(cases)} masks in {run / 'predictions'}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
+from fewmask.cleanup.beside import read_cleaning
 from fewmask.core.config import settings_text
 from fewmask.core.errors import BadDataset
 from fewmask.core.run_record import RunRecord
@@ -21,6 +22,10 @@ from fewmask.report.changes import changes_of
 
 ORACLE = "oracle-box"
 """Kind of prompts, and folder of a run: the same model prompted with true boxes."""
+
+
+RAW, LEARNED, GIVEN = "none", "learned", "given"
+"""What a run's masks were cleaned by."""
 
 
 class RunKey(NamedTuple):
@@ -85,6 +90,8 @@ class RunRow(FinishedRun):
     """Class name; the column is called `class`."""
     prompts: str
     """`automatic`, or `oracle-box` for the upper bound."""
+    cleanup: str = RAW
+    """`none`; `learned` where masks were cleaned by the run's own rule, `given` by another."""
     status: Status
     dice: float
     """This and the next five as in `CaseScore`: NaN where a number has no meaning."""
@@ -162,7 +169,7 @@ _SCORES = (
 )
 _NEEDED = (*RunKey._fields, "domain", "patient", *_SCORES)
 _LITERATURE = (*METRICS["sam-mix"], *METRICS["la-2018"])
-COLUMNS = (*_NEEDED, *UNLIKE, *(metric.column for metric in _LITERATURE))
+COLUMNS = (*_NEEDED, *UNLIKE, "cleanup", *(metric.column for metric in _LITERATURE))
 """Of a table, in their order. Older tables lack some after those that are needed."""
 _FIELDS = {("label" if column == "class" else column): column for column in COLUMNS}
 """Field of `RunRow` -> column."""
@@ -195,9 +202,10 @@ def as_rows(
     scores: Sequence[CaseScore],
     paper: Sequence[Mapping[str, Any]],
     patients: Mapping[str, str],
+    cleanup: str = RAW,
 ) -> list[RunRow]:
     """Rows of one run in one domain. `paper` holds lines of a protocol of the literature
-    (`score.protocol_lines`), or none.
+    (`score.protocol_lines`), or none; `cleanup` is as in `RunRow`.
     """
     of_paper = {(line["case"], line["class"], line["prompts"]): line for line in paper}
     rows = []
@@ -214,6 +222,7 @@ def as_rows(
                 case=score.case,
                 label=score.label,
                 prompts=score.prompts,
+                cleanup=cleanup,
                 status=score.status,
                 dice=score.dice,
                 nsd=score.nsd,
@@ -274,8 +283,8 @@ def read_rows(path: Path) -> list[RunRow]:
 
 
 def add_rows(path: Path, rows: Sequence[RunRow]) -> None:
-    """Add rows, all or none, in place of any of the same runs and domains; several processes may do
-    so at once.
+    """Add rows, all or none, in place of any of the same runs, clean-up and domains; several
+    processes may do so at once.
 
     A table of an earlier version gets the columns it lacks.
     """
@@ -283,15 +292,20 @@ def add_rows(path: Path, rows: Sequence[RunRow]) -> None:
     with waiting_lock(path.parent, f"add to {path.name}"):
         # Written anew: of a run whose rows were appended by halves, the missing ones would never be
         # made.
-        replaced = {(row.key, row.domain) for row in rows}
-        kept = [row for row in read_rows(path) if (row.key, row.domain) not in replaced]
+        replaced = {(row.key, row.cleanup, row.domain) for row in rows}
+        kept = [
+            row for row in read_rows(path) if (row.key, row.cleanup, row.domain) not in replaced
+        ]
         others = list(kept[0].others) if kept else []
         write_csv(path, [*COLUMNS, *others], [to_texts(row) for row in [*kept, *rows]])
 
 
 def domains_done(rows: Iterable[RunRow], key: RunKey, stride: str) -> set[str]:
-    """Domains in which the run of this key has been scored, with windows as far apart."""
-    return {row.domain for row in rows if row.key == key and row.stride == stride}
+    """Domains in which the run of this key has been scored, with windows as far apart: as drawn,
+    and after clean-up.
+    """
+    done = {(row.cleanup, row.domain) for row in rows if row.key == key and row.stride == stride}
+    return {domain for _, domain in done if {(RAW, domain), (LEARNED, domain)} <= done}
 
 
 def _rows_of_run(path: Path) -> list[RunRow]:
@@ -306,7 +320,14 @@ def _rows_of_run(path: Path) -> list[RunRow]:
         )
     prepared = run.open_prepared()
     scores = [from_row(line) for line in read_csv(run.metrics, SCORE_COLUMNS)]
-    return as_rows(finished_run(path), "test", scores, [], prepared.patients)
+    finished, rows = finished_run(path), []
+    for score in scores:
+        cleaned = None
+        if score.prompts != ORACLE:
+            cleaned = read_cleaning(run.predictions, score.case)
+        by = RAW if cleaned is None else LEARNED if cleaned.learned else GIVEN
+        rows += as_rows(finished, "test", [score], [], prepared.patients, by)
+    return rows
 
 
 def _int_or_none(text: str) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from fewmask.benchmark.rows import ORACLE
+from fewmask.cleanup.beside import cleaning_path
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.placement import Placement
 from fewmask.core.progress import OnMessage
@@ -22,8 +23,14 @@ from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import write_csv
-from fewmask.predict import Predicts, load_predictor
-from fewmask.predict.folder import load_prepared, open_scans, predict_folder, write_prediction
+from fewmask.predict import Cleanup, Predicts, load_predictor, open_cleanup
+from fewmask.predict.folder import (
+    clean_folder,
+    load_prepared,
+    open_scans,
+    predict_folder,
+    write_prediction,
+)
 from fewmask.prepare.mapping import map_labels
 from fewmask.report.run import read_truth
 
@@ -44,19 +51,27 @@ def score_run(
     *,
     oracle_box: bool = False,
     predictor: Predicts | None = None,
+    raw: bool = False,
     say: OnMessage = lambda text: None,
 ) -> ScoreSummary:
     """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted
-    first.
+    first, and cleaned by the run's rule.
 
-    By `predictor`, or by one that is opened where one is needed. With `oracle_box` the bound is
-    added: the same model, prompted with each slice's true box; its masks go to the run's folder
-    `oracle-box`. Raises `BadDataset` if there is no test case with a complete mask.
+    With `raw` no mask is cleaned, and one that was is predicted again; else masks that are there
+    are scored as they are. By `predictor`, or by one that is opened where one is needed. With
+    `oracle_box` the bound is added: the same model, prompted with each slice's true box; its masks
+    go to the run's folder `oracle-box`. Raises `BadDataset` if there is no test case with a complete
+    mask.
     """
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
     cases = _test_cases(run, prepared)
-    missing = [case for case in cases if not (run.predictions / f"{case}.nii.gz").exists()]
+    missing = [
+        case
+        for case in cases
+        if not (run.predictions / f"{case}.nii.gz").exists()
+        or (raw and cleaning_path(run.predictions, case).exists())
+    ]
     if missing or oracle_box:
         predictor = predictor or load_predictor(run_path)
     if missing and predictor:
@@ -65,11 +80,12 @@ def score_run(
             prepared.folder,
             run.predictions,
             cases=missing,
+            cleanup=open_cleanup(run_path, "none" if raw else "auto"),
             on_progress=lambda event: say(f"predicted {event.item}"),
         )
     scores: list[CaseScore] = []
     for case in cases:
-        scores += _score_prepared(run, prepared, case)
+        scores += _score_prepared(run.predictions, prepared, case)
     if oracle_box and predictor:
         for case in cases:
             say(f"oracle boxes for {case}")
@@ -84,6 +100,20 @@ def score_run(
             )
     write_csv(run.metrics, COLUMNS, [as_row(score) for score in scores])
     return ScoreSummary(summarise(scores, prepared.patients), scores, [])
+
+
+def score_cleaned(run_path: Path, cleanup: Cleanup, out: Path) -> list[CaseScore]:
+    """Scores of the run's test part after clean-up of its masks as they are; cleaned ones go to
+    `out`.
+    """
+    run = RunFolder.open(run_path)
+    prepared = run.open_prepared()
+    cases = _test_cases(run, prepared)
+    clean_folder(run.predictions, cases, cleanup, out)
+    scores: list[CaseScore] = []
+    for case in cases:
+        scores += _score_prepared(out, prepared, case)
+    return scores
 
 
 def score_folders(
@@ -155,14 +185,18 @@ def protocol_lines(
     labels: Mapping[str, tuple[int | str, ...]] | None,
     protocol: str,
     cases: Collection[str],
+    cleaned: Path | None = None,
 ) -> list[dict[str, Any]]:
     """For each of `cases` and each class the numbers of a named protocol of the literature; without
-    `truth`, `pred` is a run.
+    `truth`, `pred` is a run, whose masks may also lie in `cleaned`.
 
     `sam-mix` scores on the paper's grid: every slice stretched to 256 x 256, nearest neighbour. Of
     a run its oracle-box masks are scored too, if there are any, and `prompts` says which is which.
     """
-    pairs = _run_pairs(pred, cases) if truth is None else _folder_pairs(pred, truth, labels, cases)
+    if truth is None:
+        pairs = _run_pairs(pred, cases, cleaned)
+    else:
+        pairs = _folder_pairs(pred, truth, labels, cases)
     lines: list[dict[str, Any]] = []
     for case, prompts, prediction, reference, classes in pairs:
         line = {"case": case, "prompts": prompts, "protocol": protocol}
@@ -196,11 +230,14 @@ _Pairs = Iterator[tuple[str, str, LabelMap, np.ndarray, tuple[str, ...]]]
 """(case, prompts, prediction, truth, classes), truth in class indices."""
 
 
-def _run_pairs(run_path: Path, cases: Collection[str]) -> _Pairs:
-    """These test cases of a run."""
+def _run_pairs(run_path: Path, cases: Collection[str], cleaned: Path | None) -> _Pairs:
+    """These test cases of a run; of cleaned masks there is no bound."""
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
-    for prompts, folder in (("automatic", run.predictions), (ORACLE, run.path / ORACLE)):
+    folders = {"automatic": run.predictions, ORACLE: run.path / ORACLE}
+    if cleaned is not None:
+        folders = {"automatic": cleaned}
+    for prompts, folder in folders.items():
         for case in sorted(cases):
             if (folder / f"{case}.nii.gz").exists():
                 prediction, truth = _prepared_pair(folder, prepared, case)
@@ -244,8 +281,8 @@ def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMa
     return prediction, truth
 
 
-def _score_prepared(run: RunFolder, prepared: Prepared, case: str) -> list[CaseScore]:
-    prediction, truth = _prepared_pair(run.predictions, prepared, case)
+def _score_prepared(folder: Path, prepared: Prepared, case: str) -> list[CaseScore]:
+    prediction, truth = _prepared_pair(folder, prepared, case)
     return score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
 
 

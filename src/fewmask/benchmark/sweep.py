@@ -1,11 +1,12 @@
 """A table of runs from one file: methods x budgets x draws x seeds, trained, predicted and scored
 in domain and elsewhere.
 
-Every finished run appends its rows to one table. Rows that are there are not made again, a killed
-run is resumed, a run that another process holds is left to it: so a sweep continues over days, and
-several processes or machines may share it. A training that runs share is done once: where methods
-begin with the same one (`canvas_sam`, and `cfr` with any term), and where settings differ that
-matter only when a scan is predicted (`gate`).
+Every finished run appends its rows to one table: of its masks as drawn, and of the same masks after
+the run's own clean-up. Rows that are there are not made again, a killed run is resumed, a run that
+another process holds is left to it: so a sweep continues over days, and several processes or
+machines may share it. A training that runs share is done once: where methods begin with the same
+one (`canvas_sam`, and `cfr` with any term), and where settings differ that matter only when a scan
+is predicted (`gate`).
 """
 
 import itertools
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.benchmark.rows import (
+    LEARNED,
     ORACLE,
+    RAW,
     FinishedRun,
     RunKey,
     RunRow,
@@ -26,7 +29,13 @@ from fewmask.benchmark.rows import (
     outcome,
     read_rows,
 )
-from fewmask.benchmark.score import protocol_lines, score_bound, score_folders, score_run
+from fewmask.benchmark.score import (
+    protocol_lines,
+    score_bound,
+    score_cleaned,
+    score_folders,
+    score_run,
+)
 from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
@@ -36,7 +45,8 @@ from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json, read_toml, write_json
-from fewmask.predict import Predicts, load_predictor, predict_folder
+from fewmask.predict import Predicts, load_predictor, open_cleanup, predict_folder
+from fewmask.predict.folder import clean_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
@@ -44,6 +54,11 @@ from fewmask.training import TrainRequest, train
 
 HOME = "test"
 """The domain of the prepared data's own test cases."""
+CLEANED = "cleaned"
+"""Folder of a run's masks after clean-up, as `predictions` has them as drawn."""
+Scored = dict[str, tuple[list[CaseScore], list[dict[str, Any]]]]
+"""Clean-up -> scores, and lines of the protocol."""
+Labels = dict[str, tuple[int | str, ...]]
 
 
 @dataclass(frozen=True)
@@ -239,22 +254,22 @@ class _Sweep:
             return True
 
     def score(self, run: Run, path: Path) -> list[RunRow]:
-        """Predict and score the run folder `path` in every domain; the rows."""
+        """Predict and score the run folder `path` in every domain, as drawn and after clean-up; the
+        rows.
+        """
         plan, predictor = self.plan, load_predictor(path)
         if plan.stride is not None:
             predictor = predictor.with_windows(plan.stride)
         _forget_others(plan, path)
-        home = score_run(path, oracle_box=predictor.promptable, predictor=predictor)
-        cases = {score.case for score in home.scores}
-        paper = protocol_lines(path, None, None, plan.protocol, cases)
         settled = outcome(RunFolder.open(path).read_record())
         finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
-        rows = as_rows(finished, HOME, home.scores, paper, self.prepared.patients)
+        rows: list[RunRow] = []
+        for by, (scores, paper) in _score_home(predictor, path, plan.protocol).items():
+            rows += as_rows(finished, HOME, scores, paper, self.prepared.patients, by)
         for other in plan.elsewhere:
-            scores, paper = _score_elsewhere(
-                predictor, other, self.data, path.parent, plan.protocol
-            )
-            rows += as_rows(finished, other.name, scores, paper, {})
+            found = _score_elsewhere(predictor, other, self.data, path, plan.protocol)
+            for by, (scores, paper) in found.items():
+                rows += as_rows(finished, other.name, scores, paper, {}, by)
         return rows
 
 
@@ -308,31 +323,53 @@ def _forget_others(plan: Plan, path: Path) -> None:
     write_json(note, {"stride": stride})
 
 
+def _score_home(predictor: Predicts, path: Path, protocol: str) -> Scored:
+    """Of the prepared data's test cases. They are predicted once: the drawn masks are cleaned."""
+    home = score_run(path, oracle_box=predictor.promptable, predictor=predictor, raw=True)
+    cases = {score.case for score in home.scores}
+    drawn = (home.scores, protocol_lines(path, None, None, protocol, cases))
+    out = path / CLEANED
+    cleaned = score_cleaned(path, open_cleanup(path), out)
+    return {RAW: drawn, LEARNED: (cleaned, protocol_lines(path, None, None, protocol, cases, out))}
+
+
 def _score_elsewhere(
-    predictor: Predicts, other: Elsewhere, data: Path, folder: Path, protocol: str
-) -> tuple[list[CaseScore], list[dict[str, Any]]]:
-    """Scores of other scans and lines of the protocol, with the bound where there is one; masks go
-    into `folder`.
-    """
+    predictor: Predicts, other: Elsewhere, data: Path, path: Path, protocol: str
+) -> Scored:
+    """Of other scans, with the bound where there is one; masks go beside the run folder `path`."""
     images, truth = data / other.images, data / other.truth
-    out, labels = folder / other.name, parse_labels(other.label)
-    refused = predict_folder(predictor, images, out).refused
-    if refused:
+    folder, labels = path.parent, parse_labels(other.label)
+    out, cleaned = folder / other.name, folder / f"{other.name}-{CLEANED}"
+    summary = predict_folder(predictor, images, out)
+    if summary.refused:
+        refused = summary.refused[0]
         raise BadDataset(
-            f"{other.name}: {refused[0]['case'] or 'folder'}: {refused[0]['what']}",
+            f"{other.name}: {refused['case'] or 'folder'}: {refused['what']}",
             where=str(images),
             did="no row was written",
             fix=f"fewmask check {images}",
             code="M15",
         )
-    scored = score_folders(out, truth, labels)
-    if scored.refused:
-        raise BadDataset(f"{other.name}: {scored.refused[0]['what']}", where=str(out), code="M15")
-    scores = list(scored.scores)
-    lines = protocol_lines(out, truth, labels, protocol, {score.case for score in scores})
+    clean_folder(out, summary.written, open_cleanup(path), cleaned)
+    drawn, lines = _score_masks(other.name, out, truth, labels, protocol)
     if predictor.promptable:
         bound = folder / f"{other.name}-{ORACLE}"
-        scores += score_bound(predictor, images, truth, labels, bound)
-        of_bound = protocol_lines(bound, truth, labels, protocol, {score.case for score in scores})
-        lines += [{**line, "prompts": ORACLE} for line in of_bound]
-    return scores, lines
+        of_bound = score_bound(predictor, images, truth, labels, bound)
+        cases = {score.case for score in of_bound}
+        marked = protocol_lines(bound, truth, labels, protocol, cases)
+        drawn, lines = drawn + of_bound, lines + [{**line, "prompts": ORACLE} for line in marked]
+    return {
+        RAW: (drawn, lines),
+        LEARNED: _score_masks(other.name, cleaned, truth, labels, protocol),
+    }
+
+
+def _score_masks(
+    name: str, masks: Path, truth: Path, labels: Labels, protocol: str
+) -> tuple[list[CaseScore], list[dict[str, Any]]]:
+    """Scores of a folder of masks and lines of the protocol."""
+    scored = score_folders(masks, truth, labels)
+    if scored.refused:
+        raise BadDataset(f"{name}: {scored.refused[0]['what']}", where=str(masks), code="M15")
+    cases = {score.case for score in scored.scores}
+    return scored.scores, protocol_lines(masks, truth, labels, protocol, cases)

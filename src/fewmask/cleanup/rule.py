@@ -41,7 +41,7 @@ class StructureRule:
 class CleanupRule:
     """The rules of all structures, by name; a structure without one is left as it is."""
 
-    structures: Mapping[str, StructureRule] = field(default_factory=dict)
+    structures: dict[str, StructureRule] = field(default_factory=dict)
 
     @property
     def changes_nothing(self) -> bool:
@@ -55,8 +55,7 @@ class CleanupRule:
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "CleanupRule":
         """From plain data. Raises `BadConfig` for unknown keys or values."""
-        rules = record.get("structures", {})
-        return cls({name: parse(StructureRule, rule, name) for name, rule in rules.items()})
+        return parse(cls, record, "clean-up")
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,11 @@ class Cleaned:
 
     def changes(self, voxel_ml: float) -> "dict[str, Change]":
         """The same per structure, with millilitres."""
-        return {
-            name: Change(
-                removed, removed * voxel_ml, self.filled[name], self.filled[name] * voxel_ml
-            )
-            for name, removed in self.removed.items()
-        }
+        changes = {}
+        for name, removed in self.removed.items():
+            filled = self.filled[name]
+            changes[name] = Change(removed, removed * voxel_ml, filled, filled * voxel_ml)
+        return changes
 
 
 @dataclass(frozen=True)
@@ -87,6 +85,24 @@ class Change:
     removed_ml: float = 0.0
     filled_voxels: int = 0
     filled_ml: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What clean-up did to one scan; stands beside its mask as `CASE.cleanup.json`."""
+
+    structures: dict[str, Change]
+    learned: bool = True
+    """By the run's own rule? Else by one that was given."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Cleaning":
+        """From plain data. Raises `BadConfig` for unknown keys or values."""
+        return parse(cls, record, "clean-up")
 
 
 def clean(

@@ -22,6 +22,10 @@ def predict(
     out: Path | None = typer.Option(
         None, help="Folder for the masks; for a prepared dataset the run's own predictions folder."
     ),
+    cleanup: str = typer.Option(
+        "auto",
+        help="auto: the rule that the run learned; none; or a JSON file like its cleanup.json.",
+    ),
     device: str | None = options.DEVICE,
     engine: str = typer.Option(
         "torch",
@@ -52,7 +56,7 @@ def predict(
     follow_links: bool = options.LINKS,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import load_predictor, predict_folder
+    from fewmask.predict import load_predictor, open_cleanup, predict_folder
 
     console: Console = context.obj
     options.existing(source, "file or folder")
@@ -65,6 +69,9 @@ def predict(
                 code="C02",
             )
         out = run / "predictions"
+    if cleanup not in ("auto", "none"):
+        options.existing(Path(cleanup), "clean-up file")
+    rule = open_cleanup(run, cleanup)
     predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
     if stride is not None or gaussian or windows is not None:
         steps = options.three_whole_numbers("--stride", stride)
@@ -76,6 +83,7 @@ def predict(
         options=options.scan_options(
             trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
         ),
+        cleanup=rule,
         on_progress=console.count_items("scans predicted"),
     )
     for note in summary.notes:
@@ -87,6 +95,8 @@ def predict(
             f"{count(summary.no_prompt, 'slice')} judged to hold a structure gave no prompt: "
             "the mask is empty there"
         )
+    for name, total in summary.cleanup.items():
+        console.say(f"{name}: clean-up ({total.rule}): {total}")
     console.say(f"{count(len(summary.written), 'mask')} in {out}")
     console.result({"out": out, **vars(summary)})
     options.partly(

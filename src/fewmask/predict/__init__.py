@@ -6,16 +6,19 @@ from pathlib import Path
 
 from fewmask.core.errors import BadConfig
 from fewmask.methods import is_external
+from fewmask.predict.cleanup import Cleanup, open_cleanup
 from fewmask.predict.external import ExternalPredictor
 from fewmask.predict.folder import PredictSummary, predict_folder
 from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, open_finished
 
 __all__ = [
+    "Cleanup",
     "PredictSummary",
     "Prediction",
     "Predictor",
     "Predicts",
     "load_predictor",
+    "open_cleanup",
     "predict_folder",
 ]
 

@@ -25,7 +25,9 @@ class ExternalPredictor:
     def __init__(
         self, run: RunFolder, device: str | None = None, weights: Path | None = None
     ) -> None:
-        """`run` is finished, or these are its weights. Raises `BadConfig` where nnU-Net is not set up."""
+        """`run` is finished, or these are its weights. Raises `BadConfig` where nnU-Net is not set
+        up.
+        """
         nnunet.require()
         place = choose_device(device)
         self._place = nnunet.Place(run.path / nnunet.FOLDER, str(place), torch.get_num_threads())

@@ -2,18 +2,21 @@
 the others.
 """
 
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fewmask.cleanup.beside import Total, write_cleaning
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
-from fewmask.io.nifti import case_id_of, is_prediction, write_labels
+from fewmask.io.nifti import case_id_of, is_prediction, read_labels, write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.text import write_json
+from fewmask.predict.cleanup import NOTHING, Cleanup
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
@@ -43,6 +46,8 @@ class PredictSummary:
     refused: list[dict[str, Any]] = field(default_factory=list)
     no_prompt: int = 0
     notes: list[str] = field(default_factory=list)
+    cleanup: dict[str, Total] = field(default_factory=dict)
+    """Per structure what clean-up did; empty where none was asked for, or the run has no rule."""
 
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `refused` and `notes`."""
@@ -59,9 +64,12 @@ def predict_folder(
     *,
     cases: list[str] | None = None,
     options: ScanOptions | None = None,
+    cleanup: Cleanup = NOTHING,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
-    """Write `out/<case>.nii.gz` (and `.prompts.json`) for every scan of `source`.
+    """Write `out/<case>.nii.gz` (and `.prompts.json`, `.cleanup.json`) for every scan of `source`.
+
+    Masks are as the network draws them, unless there is a `cleanup` (`open_cleanup`).
 
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared
     dataset; `cases` limits the last one, and `options` say how the others are read. Refused scans
@@ -73,14 +81,15 @@ def predict_folder(
     _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(
-        notes=[*scans.notes, *clean_parts(out)],
+        notes=[*scans.notes, *clean_parts(out), *filter(None, [cleanup.note])],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
     pace = Pace("scan", len(scans.found))
+    cleaned = []
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
             volume = load()
-            prediction = predictor.volume(volume)
+            prediction = cleanup.apply(predictor.volume(volume))
         except FewmaskError as error:
             if not spoils_one_case(error) or (len(scans.found) == 1 and not scans.problems):
                 raise
@@ -89,6 +98,8 @@ def predict_folder(
             write_prediction(out, case, prediction)
             summary.written.append(case)
             summary.no_prompt += prediction.no_prompt
+            if prediction.cleaned is not None:
+                cleaned.append(prediction.cleaned)
             summary.notes += [f"{case}: {note}" for note in (*volume.notes, *prediction.notes)]
         on_progress(pace.event(done, item=case))
     if not summary.written:
@@ -99,14 +110,27 @@ def predict_folder(
             did="no mask was written",
             fix=str(summary.refused[0]["fix"]) if machine else f"fewmask check {source}",
         )
+    summary.cleanup = cleanup.add_up(cleaned)
     return summary
 
 
 def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
-    """Prompts first, then the mask: a mask that exists is complete with all that belongs to it."""
+    """All else first, then the mask: a mask that exists is complete with all that belongs to it."""
     if prediction.prompts is not None:
         write_json(out / f"{case}.prompts.json", prediction.prompts)
+    write_cleaning(out, case, prediction.cleaned)
     write_labels(out / f"{case}.nii.gz", prediction.label_map, predicted=True)
+
+
+def clean_folder(folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path) -> None:
+    """Clean masks of `folder` that are as they were drawn, and write them to `out`, which is
+    emptied first.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    for case in cases:
+        drawn = Prediction(read_labels(folder / f"{case}.nii.gz"), None, 0)
+        write_prediction(out, case, cleanup.apply(drawn))
 
 
 def open_scans(

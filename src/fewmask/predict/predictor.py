@@ -17,6 +17,7 @@ from torch import Tensor
 from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.blocks.sam.engine import use_openvino
+from fewmask.cleanup.rule import Cleaning
 from fewmask.core.batch import Probabilities, Task
 from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.placement import Placement, VolumePlacement
@@ -56,6 +57,8 @@ class Prediction:
     confidence: UInt8[np.ndarray, "d h w"] | None = None
     """Probability of the voxel's class, 0 to 255; if it was asked for."""
     notes: tuple[str, ...] = ()
+    cleaned: Cleaning | None = None
+    """What clean-up did to the mask; None: it is as the network drew it (`predict/cleanup.py`)."""
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ from fewmask.io.tables import read_csv
 from fewmask.io.text import read_json
 from fewmask.report.cards import Card, make_card, make_story
 from fewmask.report.changes import changes_of
+from fewmask.report.cleanup import make_cleanup
 
 if TYPE_CHECKING:
     from fewmask.methods._method import Stage
@@ -65,6 +66,7 @@ def write_report(
         stories=shown.stories,
         summaries=summaries,
         rows=_worst_rows_first(scores),
+        cleanup=make_cleanup(run, record.task.classes, order),
         trust=_trust(
             run, prepared, record, environment, _prompting(shown.no_prompt) if order else []
         ),

@@ -271,9 +271,7 @@ class Session:
         found = find_twin(run, others)
         if found is None:
             return False
-        if (
-            not stage.name
-        ):  # settings that matter at prediction may differ: the rule is learned anew
+        if not stage.name:  # anew: settings that matter when a scan is predicted may differ
             method = build_method(record)
             load_into(method, found.weights)
             self._learn_cleanup(run, stage, self._predictor(method, record))
