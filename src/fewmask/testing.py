@@ -206,7 +206,8 @@ def check_learns(name: str, settings: Mapping[str, Any] | None = None, steps: in
     batch, labelled = phantom_batch(method), phantom_labelled(method)
     if batch.weak is not None:
         # As in a data set, the outlined slices are among the tagged ones.
-        batch = replace(batch, weak=Weak(labelled.image, labelled.present))
+        pseudo = None if batch.weak.pseudo is None else labelled.mask
+        batch = replace(batch, weak=Weak(labelled.image, labelled.present, pseudo=pseudo))
     take_steps(method, steps, batch)
     found = run_predict(method, labelled.image).probs.argmax(1)
     known = labelled.mask != IGNORE
@@ -248,6 +249,8 @@ def phantom_batch(method: Method) -> Batch:
         unlabelled = Unlabelled(other, pseudo=None if spec.pseudo == "off" else pseudo)
         return Batch(labelled, None, unlabelled)
     weak = phantom_tagged(spec.weak) if spec.weak else None
+    if weak is not None and spec.pseudo != "off":
+        weak = replace(weak, pseudo=phantom_slices(spec.weak, 1)[1])
     empty = phantom_empty(spec.empty) if spec.empty else None
     if not spec.unlabelled:
         return Batch(labelled, weak, empty=empty)

@@ -17,7 +17,7 @@ from fewmask.core.run_record import Pretrained
 from fewmask.io.embeddings import EmbeddingStore, check_size, weights_key
 from fewmask.io.ledger import BUNDLED, locate
 from fewmask.io.stream import sha256
-from fewmask.io.weights import fit_into, load_foreign, load_tensors
+from fewmask.io.weights import fit_into, load_known, load_tensors
 from fewmask.methods._method import HasEncoder, HasSam, Method
 from fewmask.training.request import TrainRequest
 
@@ -55,7 +55,7 @@ def load_pretrained(method: Method, wanted: Pretrained) -> None:
     """
     path: Path = locate(wanted.name)
     if isinstance(method, HasEncoder):
-        method.load_encoder(load_foreign(path) if path.suffix == ".pth" else load_tensors(path))
+        method.load_encoder(load_known(path) if path.suffix == ".pth" else load_tensors(path))
         return
     if not isinstance(method, HasSam):
         raise BadConfig("the method has no encoder to load weights into", code="C02")
