@@ -88,8 +88,8 @@ def check_losses(make: Make) -> None:
 
 
 def check_frozen(make: Make) -> None:
-    """Steps change weights that learn and no others; networks called `teacher` follow and may
-    move.
+    """Steps change weights that learn and no others; networks called `teacher` or `averaged`
+    follow and may move.
     """
     method = make()
     before = {name: weight.clone() for name, weight in method.named_parameters()}
@@ -98,7 +98,7 @@ def check_frozen(make: Make) -> None:
     for name, weight in method.named_parameters():
         same = torch.equal(weight, before[name])
         moved = moved or (weight.requires_grad and not same)
-        follows = ".teacher." in f".{name}"
+        follows = any(part in ("teacher", "averaged") for part in name.split("."))
         _require(weight.requires_grad or follows or same, f"the frozen weight {name} changed")
     _require(moved, "two steps of training changed no weight")
 
