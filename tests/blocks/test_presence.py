@@ -32,7 +32,7 @@ def test_what_a_slice_does_not_hold_is_background() -> None:
 def test_half_is_enough_to_be_held_and_nobody_asks_with_none() -> None:
     present = torch.tensor([[0.5, 0.49]])
     for presence in ("slice", "scan"):
-        assert judge(present, presence).tolist() == [[True, False]]  # type: ignore[arg-type]
+        assert judge(present, presence).tolist() == [[True, False]]
     assert judge(present, "none").tolist() == [[True, True]]
 
 
