@@ -70,6 +70,6 @@ def test_words_keep_their_place_and_gate_outranks_neighbours() -> None:
 
 def test_the_note_names_the_new_setting() -> None:
     note = renaming_note("sam_mix", ["lr=1", "neighbours=0", "gate=false"])
-    assert note.startswith("`neighbours=0` and `gate=false` goes in the next version")
+    assert note.startswith("`neighbours=0` and `gate=false` go in the next version")
     assert note.endswith("use `presence=none`")
     assert renaming_note("sam_mix", ["lr=1"]) == "" == renaming_note("unet", ["gate=1"])

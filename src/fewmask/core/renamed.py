@@ -66,7 +66,8 @@ def renaming_note(method: str, words: Iterable[str]) -> str:
     if not old:
         return ""
     old, new = ([f"`{word}`" for word in part] for part in (old, new))
-    return f"{' and '.join(old)} goes in the next version: use {' and '.join(new)}"
+    go = "goes" if len(old) == 1 else "go"
+    return f"{' and '.join(old)} {go} in the next version: use {' and '.join(new)}"
 
 
 def _todays(former: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
