@@ -256,7 +256,7 @@ def phantom_batch(method: Method) -> Batch:
         return Batch(labelled, weak, empty=empty)
     other, _ = phantom_slices(spec.unlabelled, 2)
     unlabelled = Unlabelled(other, 0.8 * other + 0.1 if spec.strong else None)
-    return Batch(labelled, weak, unlabelled, empty)
+    return Batch(labelled, weak, unlabelled, empty=empty)
 
 
 def phantom_labelled(method: Method) -> Labelled:

@@ -305,13 +305,14 @@ def test_an_ablation_alone_has_no_published_cell() -> None:
         published("la-2018", "canvas_sam", "patch=[48,64,64] levels=recipe", "1 volume") == "0.748"
     )
     assert published("la-2018", "canvas_sam", "patch=[48,64,64] montage=false", "1 volume") == ""
-    paper = "tag_loss=focal guide_weight=0.0 dense_prompt=true neighbours=0.0"
+    paper = "tag_loss=focal guide_weight=0.0 dense_prompt=true presence=slice"
     assert (
         published("sam-mix", "sam_mix", paper, "50 slices")
         == published("sam-mix", "sam_mix", "", "50 slices")
         != ""
     )
     assert published("sam-mix", "sam_mix", "pool=attention", "50 slices") == ""
+    assert published("sam-mix", "unet", "presence=slice", "12 volumes") == ""
 
 
 def test_a_protocol_that_was_not_scored_is_refused() -> None:

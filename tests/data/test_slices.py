@@ -1,7 +1,7 @@
 """Batches are pure functions of (seed, step), and no mask outside the budget can reach them."""
 
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import h5py
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from fewmask.core.batch import BatchSpec, Unlabelled, Weak
 from fewmask.core.budget import Budget, draw_slices
-from fewmask.core.errors import LabelWithheld
+from fewmask.core.errors import BadConfig, LabelWithheld
 from fewmask.core.run_record import Provided
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import Ahead
@@ -173,3 +173,41 @@ def test_a_budget_of_volumes_feeds_every_slice_of_it(prepared) -> None:
         for name, mask in zip(batch.names["labelled"], required(batch.labelled).mask, strict=True)
     }
     assert shown == {d: 2 <= d <= 5 for d in range(8)}
+
+
+def test_empty_slices_are_those_known_to_hold_nothing(prepared) -> None:
+    """The blob fills slices 2..5 of 8, so each of three scans has four empty slices; the other
+    streams do not notice.
+    """
+    budget = budget_of(prepared)
+    with (
+        SliceLoader(prepared, budget, FEED, 7) as plain,
+        SliceLoader(prepared, budget, replace(FEED, empty=4), 7) as more,
+    ):
+        batches = [more.batch(index) for index in range(3)]
+        assert all(
+            torch.equal(x, y)
+            for index, batch in enumerate(batches)
+            for x, y in zip(tensors(plain.batch(index)), tensors(batch), strict=True)
+        )
+    drawn = [name for batch in batches for name in batch.names["empty"]]
+    assert len(drawn) == len(set(drawn)) == 12
+    assert all(int(name.split(":")[1]) in (0, 1, 6, 7) for name in drawn)
+    assert not any(required(batch.empty).present.any() for batch in batches)
+
+
+def test_what_cannot_be_learned_is_refused(tmp_path, prepared) -> None:
+    """Outlined slices all hold the blob. With tags, or the mask of a whole scan, some are known not
+    to.
+    """
+    untagged = prepare_scans(tmp_path, tags=None)
+    asked = BatchSpec(labelled=1, weak=2, presence=True)
+    with pytest.raises(BadConfig, match="which slices hold a structure") as caught:
+        SliceLoader(untagged, budget_of(untagged), asked, 0)
+    assert "`presence=none`" in caught.value.fix and "tags" in caught.value.fix
+    with pytest.raises(BadConfig, match="hold none of the structures"):
+        SliceLoader(untagged, budget_of(untagged), BatchSpec(labelled=1, empty=2), 0)
+    whole = Budget("volumes", 0, volumes=(untagged.split.train[0],))
+    for data, budget in ((untagged, whole), (prepared, budget_of(prepared))):
+        with SliceLoader(data, budget, replace(asked, empty=1), 0) as loader:
+            assert required(loader.batch(0).empty).present.tolist() == [[0]]

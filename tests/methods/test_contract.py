@@ -23,8 +23,15 @@ SMALL = {
     },
     "multimix": {"channels": [8, 16, 16], "lr": 5e-3, "pseudo_confidence": 0.0},
     "sam_pp": {"encoder": "tiny", "channels": [8, 16, 16], "classifier_width": 8, "lr": 2e-3},
-    "trans_unet": {"channels": [8, 16, 16], "width": 16, "layers": 2, "heads": 2, "lr": 5e-3},
-    "unet": {"channels": [8, 16, 16], "lr": 5e-3},
+    "trans_unet": {
+        "channels": [8, 16, 16],
+        "width": 16,
+        "layers": 2,
+        "heads": 2,
+        "classifier_width": 8,
+        "lr": 5e-3,
+    },
+    "unet": {"channels": [8, 16, 16], "classifier_width": 8, "lr": 5e-3},
     **dict.fromkeys(("vnet", "mean_teacher", "ac_mt", "cps", "self_training", "bcp"), VOLUMES),
     "ua_mt": {
         **VOLUMES,
@@ -63,7 +70,9 @@ VARIANTS = [
     ("ada_sam", {"head": "pooled", "guide_weight": 0.0}),
     ("sam_pp", {"coarse": "cam"}),
     ("sam_pp", {"tune": "lora"}),
-    ("unet", {"tags_as_empty": True}),
+    ("sam_pp", {"presence": "slice"}),
+    ("trans_unet", {"presence": "slice"}),
+    ("unet", {"tags_as_empty": True, "presence": "scan"}),
     ("vnet", {"optimiser": "sgd", "lr": 0.05}),
     ("vnet", {"norm": "batch"}),
     ("mean_teacher", {"labelled_too": False}),
@@ -106,6 +115,8 @@ def test_it_overfits_one_phantom(name: str) -> None:
 def test_what_is_said_to_matter_only_when_a_scan_is_predicted_teaches_nothing(name: str) -> None:
     known = {field.name for field in fields(config_class(name))}
     late = find_method(name).inference_only
-    assert set(late) == known & {"gate", "neighbours"}
+    own_classifier = {"sam_mix", "ada_sam", "multimix"}
+    asked = {"presence", "presence_cost"} if name in own_classifier else {"presence_cost"}
+    assert set(late) == known & asked
     assert set(training_settings(name, dict.fromkeys(known))) == known - set(late)
     check_inference_only(name, SMALL.get(name, {}))

@@ -163,7 +163,7 @@ def test_a_class_that_the_classifier_denies_goes_to_the_background() -> None:
     image = phantom_slices(2)[0]
     with torch.no_grad():
         gated = method.predict(image)
-        method.config = replace(method.config, gate=False)
+        method.config = replace(method.config, presence="none")
         plain = method.predict(image)
     present = required(gated.present)
     assert torch.equal(present, required(plain.present)) and present[:, 0].tolist() == [0.5, 0.5]

@@ -183,14 +183,15 @@ def test_a_run_that_another_one_has_trained_but_for_what_matters_in_prediction_i
     asked = request(
         prepared,
         tmp_path / "two",
-        **base | {"settings": (*small, "gate=false"), "reuse_from": tmp_path},
+        **base | {"settings": (*small, "presence=none"), "reuse_from": tmp_path},
     )
     run = RunFolder.open(train(asked, seen.append))
     assert seen[0].note == f"trained already, taken from {one.path}" and not seen[0].losses
     assert run.weights.read_bytes() == one.weights.read_bytes() and run.read_losses(
         3
     ) == one.read_losses(3)
-    assert not run.read_record().config["gate"] and one.read_record().config["gate"]
+    presence = [folder.read_record().config["presence"] for folder in (run, one)]
+    assert presence == ["none", "slice"]
     train(
         request(
             prepared,

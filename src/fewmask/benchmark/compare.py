@@ -22,6 +22,7 @@ from fewmask.benchmark.rows import (
     to_texts,
 )
 from fewmask.core.errors import BadConfig
+from fewmask.core.renamed import todays_name
 from fewmask.evaluate.intervals import Difference, compare
 from fewmask.evaluate.protocols import NOTES, Protocol
 
@@ -161,6 +162,7 @@ def differences(rows: Sequence[RunRow], against: str, protocol: Protocol = "defa
     setting has that name.
     """
     groups = group([row for row in rows if row.prompts != ORACLE])
+    against = todays_name(against)
     references = [
         setting
         for setting in groups

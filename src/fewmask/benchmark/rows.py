@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, get_type_hints
 from fewmask.cleanup.beside import read_cleaning
 from fewmask.core.config import settings_text
 from fewmask.core.errors import BadDataset
+from fewmask.core.renamed import todays_words
 from fewmask.core.run_record import RunRecord
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
@@ -246,14 +247,15 @@ def to_texts(row: RunRow) -> dict[str, str]:
 
 
 def from_texts(texts: Mapping[str, str]) -> RunRow:
-    """The inverse of `to_texts`; what a table may lack keeps its default. Raises `ValueError` for
-    what is no number.
+    """The inverse of `to_texts`; what a table may lack keeps its default, and settings by an
+    earlier version's names are today's. Raises `ValueError` for what is no number.
     """
     values: dict[str, Any] = {}
     for name, column in _FIELDS.items():
         if column in texts:
             values[name] = _READ_AS[name](texts[column])
     others = {column: text for column, text in texts.items() if column not in COLUMNS}
+    values["settings"] = " ".join(todays_words(values["method"], values["settings"].split()))
     return RunRow(**values, others=others)
 
 

@@ -6,7 +6,7 @@ the run's own clean-up. Rows that are there are not made again, a killed run is 
 another process holds is left to it: so a sweep continues over days, and several processes or
 machines may share it. A training that runs share is done once: where methods begin with the same
 one (`canvas_sam`, and `cfr` with any term), and where settings differ that matter only when a scan
-is predicted (`gate`).
+is predicted (`presence` of `sam_mix`).
 """
 
 import itertools
@@ -40,6 +40,7 @@ from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
+from fewmask.core.renamed import todays_words
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
@@ -276,10 +277,11 @@ class _Sweep:
 def _combine(grid: RunGrid) -> Iterator[Run]:
     budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices]
     budgets += [(None, n) for n in grid.volumes]
-    settings = tuple(settings_text(grid.set).split())
+    words = settings_text(grid.set).split()
     for method, (slices, volumes), draw, seed in itertools.product(
         grid.method, budgets, grid.draw, grid.seed
     ):
+        settings = todays_words(method, words)
         yield Run(method, slices, volumes, draw, seed, grid.minutes, grid.steps, settings)
 
 

@@ -128,10 +128,10 @@ class Batch:
     labelled: Labelled | None = None
     weak: Weak | None = None
     unlabelled: Unlabelled | None = None
-    empty: Weak | None = None
-    """Slices known to hold none of the structures."""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Per stream the `case:d` of each item, for messages."""
+    empty: Weak | None = None
+    """Slices known to hold none of the structures."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device; a GPU's copy from pinned memory is not waited for."""
@@ -146,8 +146,8 @@ class Batch:
             _changed(self.labelled, change),
             _changed(self.weak, change),
             _changed(self.unlabelled, change),
-            _changed(self.empty, change),
             self.names,
+            _changed(self.empty, change),
         )
 
 

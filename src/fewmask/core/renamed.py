@@ -51,6 +51,13 @@ def todays_words(method: str, words: Iterable[str]) -> tuple[str, ...]:
     return (*kept[:place], *setting_words(new), *kept[place:])
 
 
+def todays_name(name: str) -> str:
+    """The same for what a table calls a run: `sam_mix neighbours=0.0, 400 steps`."""
+    run, comma, time = name.partition(", ")
+    method, _, settings = run.partition(" ")
+    return " ".join([method, *todays_words(method, settings.split())]) + comma + time
+
+
 def renaming_note(method: str, words: Iterable[str]) -> str:
     """What to say about old names among settings; empty if there are none."""
     words = tuple(words)
@@ -59,7 +66,8 @@ def renaming_note(method: str, words: Iterable[str]) -> str:
     if not old:
         return ""
     old, new = ([f"`{word}`" for word in part] for part in (old, new))
-    return f"{' and '.join(old)} goes in the next version: use {' and '.join(new)}"
+    go = "goes" if len(old) == 1 else "go"
+    return f"{' and '.join(old)} {go} in the next version: use {' and '.join(new)}"
 
 
 def _todays(former: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:

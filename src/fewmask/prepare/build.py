@@ -433,8 +433,8 @@ def _advice(
             )
     if options.tags is None:
         yield (
-            "no image tags: a classifier learns from outlined slices only; first and last slice "
-            "per scan (`tags`) help it much"
+            "no image tags: which slices hold a structure can be learned from whole masks only, "
+            "otherwise use `presence=none`; first and last slice per scan (`tags`) help much"
         )
 
 

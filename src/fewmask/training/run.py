@@ -201,7 +201,9 @@ class Session:
             bf16=saved.bf16 if is_external(stage.method) else bf16,
             provided=saved.provided,
         )
-        differences = saved.differences(asked)
+        # Settings that came later are what they were without them: their defaults.
+        config = plain_settings(config_from(saved.method, saved.config))
+        differences = replace(saved, config=config).differences(asked)
         if run.read_budget() != self.budget:
             differences.append("budget: other masks than before")
         if differences:
