@@ -36,6 +36,10 @@ BESIDE = {"tags_as_empty=true"}
 """Settings that make a method another one, which stands beside it: the U-Net that is given the
 tags.
 """
+ASIDE = {"nnunet"}
+"""Methods that stand in no table of all methods: 100 of nnU-Net's 250,000 steps say nothing about
+it, which a note says.
+"""
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 
 
@@ -82,7 +86,7 @@ def markdown(heads: list[str], body: list[list[str]]) -> str:
 
 def paired(rows: list[RunRow], protocol: Protocol, against: str) -> str:
     """A line per setting, budget and time: difference in Dice to `against`, 95 % interval, patients
-    in which it is higher.
+    in which it is higher, p among all differences of this table, and what that decides.
 
     Times stand in a column of their own where not all are the same. The last column, if it is
     needed, names precisions, or strides of windows, that are not the same.
@@ -119,7 +123,7 @@ def chosen(rows: list[RunRow], part: str | None) -> list[RunRow]:
         return rows
     if part != "methods":
         return [row for row in rows if row.method == part]
-    groups = group(rows)
+    groups = group([row for row in rows if row.method not in ASIDE])
     plain = {(setting.method, setting.budget) for setting in groups if not setting.settings}
     own = {
         setting: runs
