@@ -12,7 +12,8 @@ from fewmask.evaluate.scores import CaseScore
 
 SCORE = CaseScore(
     case="a", label="liver", prompts="automatic", status="ok", dice=0.99, nsd=1.0,
-    nsd_tolerance_mm=2.0, hd95_mm=1.0, hd_mm=2.0, assd_mm=1.0, volume_error_ml=1.0, pred_ml=10.0, truth_ml=9.0,
+    nsd_tolerance_mm=2.0, hd95_mm=1.0, hd_mm=2.0, assd_mm=1.0, volume_error_ml=1.0,
+    pred_ml=10.0, truth_ml=9.0,
 )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ class Difference:
         """Is a winner called? Where six patients or more and two draws or more were compared, and
         the interval excludes zero after Holm's correction.
 
-        One draw never decides: what one choice of labels gives, another may take.
+        One draw never decides: what one choice of labels gives, another may take (R19).
         """
         enough = self.n >= _PATIENTS and self.draws >= _DRAWS
         return enough and self.p_in_table < _CHANCE
