@@ -8,10 +8,10 @@ that of ct-liver-dev.toml, where both are training patients of the results. The 
 average of the embedding; or answers at every place and is averaged; or looks at places and answers
 from there, where OUTLINED slices teach the looking. Steps, tagged slices per step and schedule are
 those of `ada_sam` in sam-mix-table.toml. Prints the area under the ROC curve, and how many slices
-with and without the structure are called present, over five seeds.
+with and without the structure are called present, over five seeds. `--rows FILE.csv` adds a line
+per head, learning rate, seed and scan.
 """
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from quantities import add, arguments
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -45,6 +46,8 @@ class Slices:
     present: Tensor
     share: Tensor
     """Part of each place that the structure covers (n, g, g)."""
+    cases: tuple[str, ...]
+    """Scan of each slice."""
 
 
 def average(head: nn.Module, embedding: Tensor) -> tuple[Tensor, None]:
@@ -88,9 +91,11 @@ def embed(prepared: Prepared, cases: tuple[str, ...]) -> Slices:
         batch=BATCH,
     )
     embeddings, shares = [], []
+    scans: list[str] = []
     for case in cases:
         volume = load_prepared(prepared, case)
         slices = range(0, volume.shape[0], EVERY)
+        scans += [case] * len(slices)
         placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
         with prepared.case(case) as file:
             mask = placement.place(
@@ -104,7 +109,8 @@ def embed(prepared: Prepared, cases: tuple[str, ...]) -> Slices:
             functional.adaptive_avg_pool2d(torch.from_numpy(mask), embeddings[0].shape[-1])
         )
     share = torch.cat(shares)
-    return Slices(torch.cat(embeddings), share.flatten(1).any(1).float(), share)
+    present = share.flatten(1).any(1).float()
+    return Slices(torch.cat(embeddings), present, share, tuple(scans))
 
 
 def area(scores: Tensor, present: Tensor) -> float:
@@ -150,7 +156,28 @@ def learn(
     return head.eval()
 
 
-def main(path: Path) -> None:
+def by_scan(asked: Slices, scores: Tensor) -> list[dict[str, object]]:
+    """Columns of each scan: its slices, those called present, and the area (NaN where all of its
+    slices are of one kind).
+    """
+    lines: list[dict[str, object]] = []
+    for case in dict.fromkeys(asked.cases):
+        own = torch.tensor([other == case for other in asked.cases])
+        score, held = scores[own], asked.present[own] == 1
+        lines.append(
+            {
+                "case": case,
+                "with_it": int(held.sum()),
+                "without_it": int((~held).sum()),
+                "called_with": int((score[held] > 0).sum()),
+                "called_without": int((score[~held] > 0).sum()),
+                "auc": area(score, asked.present[own]),
+            }
+        )
+    return lines
+
+
+def main(path: Path, rows: Path | None = None) -> None:
     """Print a line per head and learning rate."""
     prepared = Prepared.open(path)
     known, asked = embed(prepared, prepared.split.train), embed(prepared, prepared.split.test)
@@ -165,6 +192,9 @@ def main(path: Path) -> None:
                     float((scores[asked.present == there] > 0).float().mean()) for there in (1, 0)
                 ]
                 figures.append([area(scores, asked.present), *called])
+                run = {"head": see.__name__, "lr": lr, "seed": seed, "steps": STEPS}
+                lines = [run | line for line in by_scan(asked, scores)]
+                add(rows, [*run, "case"], lines)
             mean, spread = np.mean(figures, 0), np.std(figures, 0, ddof=1)
             auc, found, false = (f"{m:.3f} ± {s:.3f}" for m, s in zip(mean, spread, strict=True))
             print(
@@ -175,4 +205,6 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    folders, file = arguments(__doc__, "PREPARED")
+    for folder in folders:
+        main(folder, file)

@@ -84,11 +84,20 @@ MUTANTS = (
     ),
     _mutant(
         "interval-of-90-percent", "evaluate/intervals.py",
-        "(2.5, 97.5)", "(5, 95)", "evaluate/test_scores.py",
+        "_UPPER = 0.975", "_UPPER = 0.95", "evaluate/test_intervals.py",
     ),
     _mutant(
-        "winner-of-two-patients", "evaluate/intervals.py",
-        "self.n >= _DECIDING and", "self.n >= 2 and", "evaluate/test_scores.py",
+        "winner-of-two-patients", "evaluate/differences.py",
+        "self.n >= _PATIENTS and", "self.n >= 2 and", "evaluate/test_differences.py",
+    ),
+    _mutant(
+        "winner-of-one-draw", "evaluate/differences.py",
+        "and self.draws >= _DRAWS", "and self.draws >= 1", "evaluate/test_differences.py",
+    ),
+    _mutant(
+        "many-looks-not-paid-for", "evaluate/differences.py",
+        "times = np.arange(ps.shape[-1], 0, -1)", "times = 1",
+        "evaluate/test_differences.py",
     ),
     _mutant(
         "jaccard", "evaluate/protocols.py",

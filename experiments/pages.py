@@ -7,7 +7,7 @@ Mean over runs (each the mean over its scans) ± standard deviation over them. I
 tables stand between two marks: `<!-- table SWEEP PROTOCOL -->`, `<!-- structures SWEEP PROTOCOL
 -->` (a line per structure) or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`.
 `SWEEP[methods]` is each method as it is, `SWEEP[sam_mix]` one method with all its changes. Below a
-table stands what a reader must know about its scans (`NOTES`).
+table stands what a reader must know about its scans (`NOTES`), and which SAM is meant.
 """
 
 import re
@@ -20,6 +20,7 @@ from fewmask.benchmark.rows import ORACLE, RunRow, read_rows
 from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
 from fewmask.io.text import read_text, read_toml
+from fewmask.methods import config_from
 
 HERE = Path(__file__).parent
 PAGES = HERE.parent / "docs" / "methods"
@@ -32,9 +33,14 @@ MARKED = re.compile(
 MARK = "<!-- from here on written by experiments/pages.py -->\n"
 NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
 """Data of a sweep -> what to know about its scans."""
+COMPACT = "SAM in this table is the compact SAM (ours)."
 BESIDE = {"tags_as_empty=true"}
 """Settings that make a method another one, which stands beside it: the U-Net that is given the
 tags.
+"""
+ASIDE = {"nnunet"}
+"""Methods that stand in no table of all methods: 100 of nnU-Net's 250,000 steps say nothing about
+it, which a note says.
 """
 HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
 
@@ -83,7 +89,7 @@ def markdown(heads: list[str], body: list[list[str]]) -> str:
 
 def paired(rows: list[RunRow], protocol: Protocol, against: str) -> str:
     """A line per setting, budget and time: difference in Dice to `against`, 95 % interval, patients
-    in which it is higher.
+    in which it is higher, p among all differences of this table, and what that decides.
 
     Times stand in a column of their own where not all are the same. The last column, if it is
     needed, names precisions, or strides of windows, that are not the same.
@@ -109,6 +115,12 @@ def paired(rows: list[RunRow], protocol: Protocol, against: str) -> str:
     return markdown([*keys[:shown], *columns], body)
 
 
+def compact(row: RunRow) -> bool:
+    """Is there a SAM in this run, and is it the small one of our own?"""
+    config = vars(config_from(row.method, {}))
+    return ("encoder" in config or "finetune" in config) and "encoder=" not in row.settings
+
+
 def chosen(rows: list[RunRow], part: str | None) -> list[RunRow]:
     """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or
     those of one method.
@@ -120,7 +132,7 @@ def chosen(rows: list[RunRow], part: str | None) -> list[RunRow]:
         return rows
     if part != "methods":
         return [row for row in rows if row.method == part]
-    groups = group(rows)
+    groups = group([row for row in rows if row.method not in ASIDE])
     plain = {(setting.method, setting.budget) for setting in groups if not setting.settings}
     own = {
         setting: runs
@@ -149,6 +161,8 @@ def results(text: str) -> str:
         named = cast(Protocol, protocol)
         kinds = {"table": table, "structures": structures}
         new = f"{kinds[kind](rows, named)}\n" if kind in kinds else paired(rows, named, against)
+        if kind == "table" and any(compact(row) for row in rows):
+            new += f"\n{COMPACT}\n"
         return f"{start}\n{noted(new, [sweep])}\n{end}"
 
     return MARKED.sub(exchange, text)

@@ -22,7 +22,7 @@ import torch
 from fewmask.blocks.prompts import box_mask, mask_boxes
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.core.placement import Placement
-from fewmask.evaluate.intervals import bootstrap
+from fewmask.evaluate.intervals import t_interval
 from fewmask.io.ledger import locate
 from fewmask.io.prepared import Prepared
 from fewmask.io.tables import append_csv
@@ -206,8 +206,8 @@ def table() -> None:
                 for row in mine
                 if (row["weights"], row["side"]) == name
             }
-            mean = bootstrap(np.array(list(values.values()))) if values else None
-            cells.append(f"{mean.mean:.2f} ({mean.low:.2f} to {mean.high:.2f})" if mean else "-")
+            mean = t_interval(np.array(list(values.values())), 0, 1) if values else None
+            cells.append(f"{mean.mean:.2f} ({mean.ends(2)})" if mean else "-")
         print(f"| {kind} | {structure} | {len(first)} | " + " | ".join(cells) + " |")
 
 

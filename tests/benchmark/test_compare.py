@@ -69,7 +69,27 @@ def test_differences_are_per_patient_over_draws() -> None:
         pair.difference.n,
         pair.difference.n_higher,
     ) == (2, 1)
-    assert "not decided" in str(pair)
+    assert pair.difference.draws == 2 and str(pair).endswith("not decided (2 patients)")
+
+
+def test_a_winner_needs_two_draws_and_pays_for_every_line_of_its_table() -> None:
+    """b is behind by 0.10 to 0.15 in six patients in both draws (p 0.00001), the seven others by
+    what averages out: p is counted eight times among eight lines.
+    """
+    patients = [(f"p{i}", 0.01 * i) for i in range(6)]
+    ahead = [row("a", p, 0.7, draw) for p, _ in patients for draw in (0, 1)]
+    behind = [row("b", p, 0.6 - more, draw) for p, more in patients for draw in (0, 1)]
+    (alone,) = differences([*ahead, *behind], "a")
+    assert alone.difference.decided and str(alone).endswith("decided (2 draws)")
+    equal = [
+        row("b", p, 0.7 + (0.01 if more > 0.02 else -0.01), settings=f"x={n}")
+        for p, more in patients
+        for n in range(7)
+    ]
+    (among,) = (pair for pair in differences([*ahead, *behind, *equal], "a") if not pair.a.settings)
+    assert among.difference.p_in_table == pytest.approx(8 * among.difference.p)
+    (once,) = differences([*ahead[::2], *behind[::2]], "a")
+    assert not once.difference.decided and str(once).endswith("not decided (1 draw)")
 
 
 def test_a_time_can_be_named_where_a_setting_has_several() -> None:
@@ -120,9 +140,11 @@ def test_pairs_of_two_precisions_say_so() -> None:
     theirs = [row("b", "p", 0.5, precision="float32"), row("b", "p", 0.5, 1, precision="bfloat16")]
     (pair,) = differences([*ours, *theirs], "b")
     assert pair.unlike == "float32 against bfloat16, float32"
-    assert str(pair).endswith("higher in 1 of 1, not decided (float32 against bfloat16, float32)")
+    assert str(pair).endswith(
+        "higher in 1 of 1, not decided (1 patient) (float32 against bfloat16, float32)"
+    )
     (pair,) = differences([*ours, theirs[0]], "b")
-    assert not pair.unlike and str(pair).endswith("not decided")
+    assert not pair.unlike and str(pair).endswith("not decided (1 patient)")
     (pair,) = differences([ours[0], row("b", "p", 0.5)], "b")
     assert pair.unlike == "float32 against not said"
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewmask.core.errors import BadScan
-from fewmask.evaluate.intervals import bootstrap, compare, summarise
+from fewmask.evaluate.intervals import summarise
 from fewmask.evaluate.protocols import score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import CaseScore, as_row, from_row, score_case
 from fewmask.evaluate.surfaces import box_edges, surface_distances
@@ -142,45 +142,6 @@ def test_shapes_must_agree() -> None:
 def test_rows_come_back() -> None:
     score = one(volume((0, 1, 1)), volume((0, 2, 1)))
     assert from_row({key: str(value) for key, value in as_row(score).items()}) == score
-
-
-def test_bootstrap_of_equal_values_has_no_width() -> None:
-    interval = bootstrap(np.full(6, 0.8))
-    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.8, 0.8, 0.8))
-
-
-def test_bootstrap_of_two_values_spans_them() -> None:
-    """Of 2 resampled from {0, 1} a quarter of means is 0 and a quarter is 1, so the 95 % interval
-    is [0, 1].
-    """
-    interval = bootstrap(np.array([0.0, 1.0]))
-    assert (interval.mean, interval.low, interval.high) == (0.5, 0.0, 1.0)
-
-
-def test_bootstrap_leaves_two_and_a_half_percent_on_either_side() -> None:
-    """Fifty 0s and fifty 1s: the mean of a resample has a deviation of 0.05, of which 1.96 to
-    either side hold 95 % (1.64 would hold 90 %, 0.418 to 0.582).
-    """
-    interval = bootstrap(np.repeat([0.0, 1.0], 50))
-    assert (interval.low, interval.high) == pytest.approx((0.402, 0.598), abs=0.008)
-
-
-def test_paired_difference_calls_no_winner_too_early() -> None:
-    close = compare(list(zip("abcdef", [-0.05, 0.1, -0.02, -0.1, 0.05, 0.01], strict=True)))
-    clear = compare([(patient, 0.1) for patient in "abcdef"])
-    assert not close.decided and (close.n, close.n_higher, close.n_lower) == (6, 3, 3)
-    assert clear.decided and str(clear) == "+0.100 (+0.100 to +0.100), higher in 6 of 6"
-    few = compare([(patient, 0.1) for patient in "abcde"])
-    assert not few.decided and str(few).endswith("higher in 5 of 5, not decided"), (
-        "five agree by chance one time in sixteen"
-    )
-
-
-def test_a_patient_s_scans_are_one_value() -> None:
-    """a: (0.3 - 0.1) / 2 = 0.1; b: -0.2."""
-    both = compare([("a", 0.3), ("b", -0.2), ("a", -0.1)])
-    assert (both.n, both.n_higher) == (2, 1) and both.interval.mean == pytest.approx(-0.05)
-    assert compare([]).n == 0 and not compare([]).decided
 
 
 def test_sam_mix_protocol_scores_positive_slices_in_pixels() -> None:

@@ -226,7 +226,9 @@ def test_numbers_on_the_page_are_the_scores(finished) -> None:
     ).read_text()
     # truth 4 * 256 = 1024, prediction 1024 - 256 - 16 = 752, overlap 752: 2 * 752 / 1776 = 0.847;
     # the other is missed: mean 0.42
-    assert "Liver: Dice 0.42 (95 % interval" in page and "1 missed, 0 spurious" in page
+    assert (
+        "Liver: Dice 0.42 (95 % interval 0.00 to 1.00)" in page and "1 missed, 0 spurious" in page
+    )
     assert "<td>0.847</td>" in page and "<td>0.000</td>" in page
     wall = re.findall(r"<h3>(case_0\d)", page)
     assert wall[:2] == ["case_04", "case_03"], "worst first"

@@ -64,7 +64,7 @@ def _line(summary: Summary) -> list[str]:
         summary.prompts,
         str(summary.n),
         f"{dice.mean:.3f}",
-        f"{dice.low:.3f} to {dice.high:.3f}",
+        dice.ends(3),
         f"{mean['nsd']:.3f}",
         f"{mean['hd95_mm']:.1f}",
         str(summary.n_missed),

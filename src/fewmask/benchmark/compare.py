@@ -4,7 +4,7 @@ between methods.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -23,7 +23,7 @@ from fewmask.benchmark.rows import (
 )
 from fewmask.core.errors import BadConfig
 from fewmask.core.renamed import todays_name
-from fewmask.evaluate.intervals import Difference, compare
+from fewmask.evaluate.differences import Difference, compare, correct
 from fewmask.evaluate.protocols import NOTES, Protocol
 
 _T = TypeVar("_T")
@@ -158,8 +158,8 @@ def differences(rows: Sequence[RunRow], against: str, protocol: Protocol = "defa
     too where that is there.
 
     Methods whose steps cost differently are compared at different numbers of steps, and the
-    sentence says so. `vnet, 2000 steps` names one of several times. Raises `BadConfig` if no
-    setting has that name.
+    sentence says so. `vnet, 2000 steps` names one of several times. All of them are one table:
+    what is decided is decided among them. Raises `BadConfig` if no setting has that name.
     """
     groups = group([row for row in rows if row.prompts != ORACLE])
     against = todays_name(against)
@@ -186,7 +186,11 @@ def differences(rows: Sequence[RunRow], against: str, protocol: Protocol = "defa
         for b in at_time or at_budget:
             for domain in _domains(rows_a):
                 pairs.append(_pair(a, b, domain, rows_a, groups[b], dice))
-    return pairs
+    corrected = correct([pair.difference for pair in pairs])
+    return [
+        replace(pair, difference=difference)
+        for pair, difference in zip(pairs, corrected, strict=True)
+    ]
 
 
 def table(rows: Sequence[RunRow], protocol: Protocol = "default") -> str:
@@ -322,7 +326,8 @@ def _pair(
         of_b = [getattr(row, name) for _, row in pairs]
         if of_a != of_b:
             unlike.append(f"{_joined(of_a) or unsaid} against {_joined(of_b) or unsaid}")
-    return Pair(a, b, domain, compare(by_patient), "; ".join(unlike))
+    draws = len({row.draw for row, _ in pairs})
+    return Pair(a, b, domain, compare(by_patient, draws), "; ".join(unlike))
 
 
 def _scored(

@@ -34,8 +34,8 @@ def evaluate(
     ),
     device: str | None = options.DEVICE,
 ) -> None:
-    """Score masks against truth: per volume, in millimetres, empties counted, with
-    patient-bootstrap intervals.
+    """Score masks against truth: per volume, in millimetres, empties counted, with t intervals
+    over patients.
     """
     from fewmask.benchmark.score import protocol_lines, score_folders, score_run
     from fewmask.evaluate.protocols import NOTES, PROTOCOLS
@@ -107,9 +107,11 @@ def _show(console: Console, summary: "ScoreSummary") -> None:
     for s in summary.summaries:
         d = s.dice
         console.say(
-            f"{s.label} ({s.prompts}): Dice {d.mean:.3f} ({d.low:.3f} to {d.high:.3f}), n {s.n}, "
+            f"{s.label} ({s.prompts}): Dice {d.mean:.3f} ({d.ends(3)}), n {s.n}, "
             f"missed {s.n_missed}, spurious {s.n_spurious}, both empty {s.n_both_empty}"
         )
+    if any(math.isnan(s.dice.low) and s.n for s in summary.summaries):
+        console.hint("note: one patient has no interval (-): it takes two")
     if summary.unpredicted:
         names = ", ".join(summary.unpredicted[:5])
         more = " ..." if len(summary.unpredicted) > 5 else ""

@@ -1,4 +1,4 @@
-"""Means with patient-bootstrap intervals, and paired differences."""
+"""Means over patients with t intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,22 +6,39 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import stdtrit
 
-from fewmask.core.randomness import rng
 from fewmask.evaluate.scores import CaseScore
 
-_RESAMPLES = 10_000
-_DECIDING = 6  # patients
-METRICS = ("dice", "nsd", "hd95_mm", "hd_mm", "assd_mm", "volume_error_ml")
+_UPPER = 0.975  # so that 95 % lie between
+_RANGES = {
+    "dice": (0.0, 1.0),
+    "nsd": (0.0, 1.0),
+    "hd95_mm": (0.0, math.inf),
+    "hd_mm": (0.0, math.inf),
+    "assd_mm": (0.0, math.inf),
+    "volume_error_ml": (-math.inf, math.inf),
+}
+"""Metric -> what it can be."""
+METRICS = tuple(_RANGES)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over patients with its 95 % bootstrap interval; NaN without patients."""
+    """A mean over patients with its 95 % t interval.
+
+    Without patients all three are NaN; of one patient there is a mean, and no interval.
+    """
 
     mean: float
     low: float
     high: float
+
+    def ends(self, digits: int, sign: str = "", to: str = " to ") -> str:
+        """`0.82 to 0.88`, with signs `+0.02 to +0.08`; a dash where there is no interval."""
+        if math.isnan(self.low):
+            return "-"
+        return f"{self.low:{sign}.{digits}f}{to}{self.high:{sign}.{digits}f}"
 
 
 @dataclass(frozen=True)
@@ -43,37 +60,6 @@ class Summary:
         return self.metrics["dice"]
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Paired difference of a metric, a minus b, over the patients both have."""
-
-    interval: Interval
-    n: int
-    n_higher: int
-    """Patients in which a is larger."""
-    n_lower: int
-
-    @property
-    def decided(self) -> bool:
-        """Does the interval exclude zero, over at least six patients? If not, no winner is called.
-
-        All of five agree by chance one time in sixteen (two-sided sign test), of six one in 32; the
-        bootstrap of two values is only their range, and would call that a winner.
-        """
-        return self.n >= _DECIDING and (self.interval.low > 0 or self.interval.high < 0)
-
-    def __str__(self) -> str:
-        """Mean difference, 95 % interval, patients in which it is higher, and whether that is
-        enough.
-        """
-        i = self.interval
-        decided = "" if self.decided else ", not decided"
-        return (
-            f"{i.mean:+.3f} ({i.low:+.3f} to {i.high:+.3f}), higher in {self.n_higher} of "
-            f"{self.n}{decided}"
-        )
-
-
 def summarise(
     scores: Sequence[CaseScore], patients: Mapping[str, str] | None = None
 ) -> list[Summary]:
@@ -89,23 +75,39 @@ def summarise(
     ]
 
 
-def compare(differences: Sequence[tuple[str, float]]) -> Difference:
-    """Paired difference from (patient, a minus b) of every scan, averaged within patients first."""
-    values = _by_patient(differences, {})
-    return Difference(
-        bootstrap(values), len(values), int((values > 0).sum()), int((values < 0).sum())
-    )
+def t_interval(
+    values: Float[np.ndarray, " n"], least: float = -math.inf, most: float = math.inf
+) -> Interval:
+    """Mean of a value per patient and its 95 % interval by Student's t, n - 1 degrees of freedom.
 
-
-def bootstrap(values: Float[np.ndarray, " n"]) -> Interval:
-    """Mean and percentile interval from 10,000 resamples with replacement, keyed, so that it is the
-    same every time.
+    An interval of a few skewed values may reach past what the number can be (`least`, `most`, such
+    as Dice 1); it is cut there. One value has a mean and no interval, none has neither: NaN.
     """
     if len(values) == 0:
         return Interval(math.nan, math.nan, math.nan)
-    picks = rng(0, "bootstrap", len(values)).integers(0, len(values), (_RESAMPLES, len(values)))
-    low, high = np.percentile(values[picks].mean(1), (2.5, 97.5))
-    return Interval(float(values.mean()), float(low), float(high))
+    mean = float(values.mean())
+    if len(values) == 1:
+        return Interval(mean, math.nan, math.nan)
+    half = float(half_width(values))
+    return Interval(mean, max(mean - half, least), min(mean + half, most))
+
+
+def half_width(values: Float[np.ndarray, "*tables n"]) -> Float[np.ndarray, "*tables"]:
+    """Of the 95 % interval of each row's mean; rows hold two values or more."""
+    n = values.shape[-1]
+    return np.asarray(stdtrit(n - 1, _UPPER) * values.std(-1, ddof=1) / math.sqrt(n))
+
+
+def by_patient(
+    values: Sequence[tuple[str, float]], patients: Mapping[str, str]
+) -> Float[np.ndarray, " n"]:
+    """A mean per patient, in order of appearance, from (case, value). `patients` maps case to
+    patient (default: itself).
+    """
+    groups: dict[str, list[float]] = {}
+    for case, value in values:
+        groups.setdefault(patients.get(case, case), []).append(value)
+    return np.array([np.mean(group) for group in groups.values()], float)
 
 
 def _summary(
@@ -119,7 +121,7 @@ def _summary(
     metrics: dict[str, Interval] = {}
     for name in METRICS:
         values = [(score.case, float(getattr(score, name))) for score in averaged]
-        metrics[name] = bootstrap(_by_patient(values, patients))
+        metrics[name] = t_interval(by_patient(values, patients), *_RANGES[name])
     return Summary(
         label,
         prompts,
@@ -129,12 +131,3 @@ def _summary(
         n_both_empty=counts["both_empty"],
         metrics=metrics,
     )
-
-
-def _by_patient(
-    values: Sequence[tuple[str, float]], patients: Mapping[str, str]
-) -> Float[np.ndarray, " n"]:
-    groups: dict[str, list[float]] = {}
-    for case, value in values:
-        groups.setdefault(patients.get(case, case), []).append(value)
-    return np.array([np.mean(group) for group in groups.values()], float)

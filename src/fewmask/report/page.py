@@ -182,7 +182,9 @@ def _count(n: int, things: str) -> str:
 
 def _dice_words(summary: Summary) -> str:
     dice = summary.dice
-    return f"Dice {dice.mean:.2f} (95 % interval {dice.low:.2f} to {dice.high:.2f})"
+    if math.isnan(dice.low):
+        return f"Dice {_number(dice.mean)} (no interval: it takes two patients)"
+    return f"Dice {dice.mean:.2f} (95 % interval {dice.ends(2)})"
 
 
 def _worst_rows_first(scores: Sequence[CaseScore]) -> list[CaseScore]:
@@ -404,10 +406,8 @@ def _show(interval: Interval, digits: int = 2) -> str:
     """Mean with its interval, which no line break parts."""
     if math.isnan(interval.mean):
         return "-"
-    return (
-        f"{interval.mean:.{digits}f} "
-        f"({interval.low:.{digits}f}\u00a0to\u00a0{interval.high:.{digits}f})"
-    )
+    ends = interval.ends(digits, to="\u00a0to\u00a0")
+    return f"{interval.mean:.{digits}f} ({ends})"
 
 
 def _number(value: float, digits: int = 2) -> str:
