@@ -60,7 +60,7 @@ def test_tables_between_marks_are_made_anew() -> None:
     assert "old" not in text
     assert (
         "| `sam_mix` | 5 slices | 470 steps against 1830 steps | +0.199 (+0.147 to +0.252), "
-        "higher in 6 of 6, p 0.002, decided (3 draws) |" in text
+        "higher in 6 of 6, p below 0.001, decided (3 draws) |" in text
     )
     assert text.endswith("\n\n<!-- end -->\nafter\n") and SCRIPT["results"](text) == text
     both = SCRIPT["results"](

@@ -82,12 +82,16 @@ def test_a_winner_needs_two_draws_and_pays_for_every_line_of_its_table() -> None
     (alone,) = differences([*ahead, *behind], "a")
     assert alone.difference.decided and str(alone).endswith("decided (2 draws)")
     equal = [
-        row("b", p, 0.7 + (0.01 if more > 0.02 else -0.01), settings=f"x={n}")
+        row("b", p, 0.7 + (0.01 if more > 0.02 else -0.01), draw, settings=f"x={n}")
         for p, more in patients
         for n in range(7)
+        for draw in (0, 1)
     ]
     (among,) = (pair for pair in differences([*ahead, *behind, *equal], "a") if not pair.a.settings)
     assert among.difference.p_in_table == pytest.approx(8 * among.difference.p)
+    undecidable = [row("b", p, 0.7, settings="y=0") for p, _ in patients]
+    lines = differences([*ahead, *behind, *equal, *undecidable], "a")
+    assert next(pair for pair in lines if not pair.a.settings).difference == among.difference
     (once,) = differences([*ahead[::2], *behind[::2]], "a")
     assert not once.difference.decided and str(once).endswith("not decided (1 draw)")
 

@@ -256,6 +256,7 @@ def from_texts(texts: Mapping[str, str]) -> RunRow:
             values[name] = _READ_AS[name](texts[column])
     others = {column: text for column, text in texts.items() if column not in COLUMNS}
     values["settings"] = " ".join(todays_words(values["method"], values["settings"].split()))
+    values["cleanup"] = values.get("cleanup") or RAW
     return RunRow(**values, others=others)
 
 

@@ -31,7 +31,7 @@ class Difference:
     p: float
     """Of a paired t test, two-sided; NaN below two patients."""
     p_in_table: float = math.nan
-    """`p` after Holm's correction; NaN before it, and below two patients."""
+    """`p` after Holm's correction; NaN before it, and where nothing can be decided."""
 
     @property
     def decided(self) -> bool:
@@ -40,8 +40,12 @@ class Difference:
 
         One draw never decides: what one choice of labels gives, another may take (R19).
         """
-        enough = self.n >= _PATIENTS and self.draws >= _DRAWS
-        return enough and self.p_in_table < _CHANCE
+        return self.decidable and self.p_in_table < _CHANCE
+
+    @property
+    def decidable(self) -> bool:
+        """Are there patients and draws enough, whatever they say?"""
+        return self.n >= _PATIENTS and self.draws >= _DRAWS
 
     def __str__(self) -> str:
         """Mean difference, its 95 % interval, the patients that agree, p after Holm's correction,
@@ -79,12 +83,17 @@ def compare(differences: Sequence[tuple[str, float]], draws: int) -> Difference:
 
 
 def correct(differences: Sequence[Difference]) -> list[Difference]:
-    """All differences of one table with their p among each other (`holm`)."""
-    corrected = holm(np.array([difference.p for difference in differences], float))
-    return [
-        replace(difference, p_in_table=float(p))
-        for difference, p in zip(differences, corrected, strict=True)
-    ]
+    """All differences of one table with their p among each other (`holm`).
+
+    Those that could not be decided by any p take no part: nothing is called from them, so they
+    are no look at chance.
+    """
+    places = [place for place, one in enumerate(differences) if one.decidable]
+    corrected = holm(np.array([differences[place].p for place in places], float))
+    result = list(differences)
+    for place, p in zip(places, corrected, strict=True):
+        result[place] = replace(result[place], p_in_table=float(p))
+    return result
 
 
 def chance(values: Float[np.ndarray, "*tables n"]) -> Float[np.ndarray, "*tables"]:
