@@ -118,7 +118,12 @@ def test_info_of_a_method_explains_settings_and_losses(folder) -> None:
     assert "warmup = 50 Steps of linear warm-up before the cosine." in text
     assert "smaller is better" in text
     assert "dice loss 1 minus the (soft) Dice of the mask with the outline." in text
-    assert set(json.loads(told("--json", "info", "unet"))["losses"]) == {"ce", "dice", "empty"}
+    assert set(json.loads(told("--json", "info", "unet"))["losses"]) == {
+        "ce",
+        "dice",
+        "empty",
+        "classify",
+    }
 
 
 def test_every_method_of_ours_explains_its_losses_and_none_is_left_over() -> None:
