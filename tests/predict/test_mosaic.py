@@ -21,7 +21,7 @@ def flat(level: float) -> torch.Tensor:
 
 def answer(level: float, box: list[float], present: float, silent: int) -> Probabilities:
     heat = torch.ones(1, 1, 2, 2)
-    boxes = torch.tensor([[box]])
+    boxes = torch.tensor([[box]], dtype=torch.float32)
     return Probabilities(
         flat(level), torch.tensor([[present]]), boxes, heat, torch.tensor([[silent]])
     )

@@ -87,6 +87,12 @@ class SliceLoader:
         """What a person provided."""
         return count_provided(self._prepared, self._pools["labelled"], bool(self._feed.weak))
 
+    def views(self, stream: str) -> int:
+        """How many images the slices of a stream ("labelled", "weak", "unlabelled") can be: one
+        each, but of a wide scan as many as it has windows.
+        """
+        return sum(len(self._placements[case].windows) for case, _ in self._pools[stream])
+
     def batch(self, index: int) -> Batch:
         """The batch of step `index`; the next ones are made in the background meanwhile."""
         return self._batches.batch(index)

@@ -19,7 +19,7 @@ from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.core.batch import Probabilities, Task
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.core.placement import Placement, VolumePlacement
+from fewmask.core.placement import Placement, VolumePlacement, Window
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.run import RunFolder
@@ -300,14 +300,14 @@ class Predictor:
 
     def images(
         self, volume: Volume, wanted: Sequence[int]
-    ) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:
-        """The scan's `wanted` slices as the network sees them, a few at a time; once per window if
-        the scan is wider than the network's grid.
+    ) -> Iterator[tuple[list[int], Window, Float[Tensor, "b 1 h w"]]]:
+        """The scan's `wanted` slices as the network sees them, a few at a time, through every
+        window of the placement.
         """
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         for slices, placed in self._place(volume, wanted, placement):
             for window in placement.windows:
-                yield slices, placed[window.part]
+                yield slices, window, placed[window.part]
 
     def _place(
         self, volume: Volume, wanted: Sequence[int], placement: Placement
