@@ -74,7 +74,7 @@ def test_probabilities_sum_to_one_everywhere(
     assert back.min() >= -1e-6
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 100), st.integers(1, 100), st.integers(4, 24), STEP)
 def test_windows_miss_no_voxel(h: int, w: int, size: int, step: float) -> None:
     """Every voxel takes its answer from pixels that some window shows."""

@@ -212,6 +212,17 @@ def test_a_scan_that_fits_is_seen_whole(prepared) -> None:
             assert torch.equal(image, apply_image(placed(prepared, name)[1], one))
 
 
+def test_every_window_is_an_image_to_remember(prepared) -> None:
+    """Three outlined slices and 24 in all; four windows each before a smaller network."""
+    for size, each in ((64, 1), (20, 4)):
+        scans = on_grid(prepared, size)
+        with SliceLoader(scans, budget_of(scans), FEED, 0) as loader:
+            assert [loader.views(name) for name in ("labelled", "unlabelled")] == [
+                3 * each,
+                24 * each,
+            ]
+
+
 STILL = BatchSpec(labelled=2, weak=3, unlabelled=2, augment=False)
 
 

@@ -189,6 +189,18 @@ def test_a_scan_wider_than_the_grid_is_segmented_whole(shape) -> None:
     assert found.notes == () if count == 1 else f" {count} overlapping windows" in found.notes[0]
 
 
+def test_a_3d_method_leaves_no_part_of_a_wide_long_fine_scan_out() -> None:
+    """Patches of 8 on a scan of 2 mm pixels before a recipe of 1 mm: 50 x 66 of the network's, all
+    of one level.
+    """
+    volume = Volume.from_file_order(
+        np.full((33, 25, 19), 100, np.int16), np.diag([-2.0, -2.0, 1.0, 1.0])
+    )
+    task = Task(tuple(f"organ {number}" for number in range(1, 14)), 16)
+    levels = Predictor(Levels((8, 8, 8)), RECIPE, task, torch.device("cpu"), bf16=False)
+    assert (levels.volume(volume).label_map.voxels == 13).all()
+
+
 def test_oracle_boxes_are_cut_by_windows() -> None:
     """Columns 10 to 20 are asked for, of 28 under windows at 0 and 12: whatever each sees of them
     comes, and the box is told whole.
