@@ -34,7 +34,7 @@ def main(path: Path) -> None:
     sizes, others, tags, overlaps = [], [], [], []
     for case in run.read_split().test:
         volume = load_prepared(prepared, case)
-        for _, image in predictor.images(volume, range(0, volume.shape[0], EVERY)):
+        for *_, image in predictor.images(volume, range(0, volume.shape[0], EVERY)):
             side = image.shape[-1]
             with torch.no_grad():
                 features = method.sam.encode(image).float()

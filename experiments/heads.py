@@ -98,16 +98,13 @@ def embed(prepared: Prepared, cases: tuple[str, ...]) -> Slices:
         scans += [case] * len(slices)
         placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
         with prepared.case(case) as file:
-            mask = placement.place(
-                (file.labels(range(volume.shape[0]))[slices] == 1).astype(np.float32)
-            )
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            embeddings += [
-                method.sam.encode(image).float() for _, image in predictor.images(volume, slices)
-            ]
-        shares.append(
-            functional.adaptive_avg_pool2d(torch.from_numpy(mask), embeddings[0].shape[-1])
-        )
+            outlines = (file.labels(range(volume.shape[0]))[slices] == 1).astype(np.float32)
+        mask = torch.from_numpy(placement.place(outlines))
+        for some, window, image in predictor.images(volume, slices):
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                embeddings.append(method.sam.encode(image).float())
+            shown = mask[[slices.index(d) for d in some]][window.part]
+            shares.append(functional.adaptive_avg_pool2d(shown, embeddings[-1].shape[-1]))
     share = torch.cat(shares)
     present = share.flatten(1).any(1).float()
     return Slices(torch.cat(embeddings), present, share, tuple(scans))

@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewmask.core.placement import Axis, Placement
+from fewmask.core.placement import Axis, Placement, Window
 from fewmask.core.recipe import Recipe
 
 SIDE = st.integers(1, 40)
@@ -38,23 +40,23 @@ def test_equal_spacing_is_undone_to_the_bit(h: int, w: int, more: int, seed: int
 def test_odd_slices_on_an_even_grid_by_hand() -> None:
     axis = Axis(5, 4, 1.0)
     np.testing.assert_array_equal(axis.forward, np.eye(5)[:4])
-    np.testing.assert_array_equal(axis.backward, np.eye(5)[:, :4])
+    # The fifth pixel lies beyond: it takes the answer of the last one.
+    np.testing.assert_array_equal(axis.backward, np.eye(4)[[0, 1, 2, 3, 3]])
     np.testing.assert_array_equal(Axis(3, 4, 1.0).forward, np.eye(4)[:, 1:])
 
 
 @settings(max_examples=100, deadline=None)
 @given(SIDE, SIDE, st.integers(1, 40), st.integers(0, 2**32 - 1))
-def test_any_parity_is_undone_to_the_bit_where_covered(
-    h: int, w: int, size: int, seed: int
-) -> None:
+def test_any_parity_is_undone_to_the_bit(h: int, w: int, size: int, seed: int) -> None:
+    """Whether the slice is larger or smaller than the grid; one pixel too many takes its
+    neighbour's answer.
+    """
     image = np.random.default_rng(seed).normal(size=(1, h, w)).astype(np.float32)
     placement = _placement(h, w, size)
-    probs = np.stack([np.zeros((1, size, size), np.float32), placement.place(image)], axis=1)
-    back = placement.restore(probs)[0, 1]
-    rows, columns = (axis.backward.any(1) for axis in (placement.rows, placement.columns))
-    assert rows.sum() == min(h, size)
-    assert columns.sum() == min(w, size)
-    np.testing.assert_array_equal(back, np.where(np.outer(rows, columns), image[0], 0))
+    placed = placement.place(image)
+    back = placement.restore(np.stack([np.zeros_like(placed), placed], axis=1))[0, 1]
+    y, x = (np.arange(n).clip(0, size - 1 if n == size + 1 else n) for n in (h, w))
+    np.testing.assert_array_equal(back, image[0][y][:, x])
 
 
 @settings(max_examples=100, deadline=None)
@@ -62,20 +64,84 @@ def test_any_parity_is_undone_to_the_bit_where_covered(
 def test_probabilities_sum_to_one_everywhere(
     h: int, w: int, size: int, step: float, seed: int
 ) -> None:
-    probs = np.random.default_rng(seed).random((1, 3, size, size)).astype(np.float32)
+    placement = _placement(h, w, size, step)
+    shape = (1, 3, placement.rows.target, placement.columns.target)
+    probs = np.random.default_rng(seed).random(shape).astype(np.float32)
     probs /= probs.sum(1, keepdims=True)
-    back = _placement(h, w, size, step).restore(probs)
+    back = placement.restore(probs)
     assert back.shape == (1, 3, h, w)
     np.testing.assert_allclose(back.sum(1), 1, atol=1e-5)
     assert back.min() >= -1e-6
 
 
-def test_outside_the_network_grid_is_background() -> None:
-    probs = np.zeros((1, 2, 2, 2), np.float32)
-    probs[:, 1] = 1
-    back = _placement(4, 6, 2).restore(probs)
-    np.testing.assert_array_equal(back[0, 1], np.pad(np.ones((2, 2)), ((1, 1), (2, 2))))
-    np.testing.assert_array_equal(back[0, 0], 1 - back[0, 1])
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 100), st.integers(1, 100), st.integers(4, 24), STEP)
+def test_windows_miss_no_voxel(h: int, w: int, size: int, step: float) -> None:
+    """Every voxel takes its answer from pixels that some window shows."""
+    placement = _placement(h, w, size, step)
+    for axis in (placement.rows, placement.columns):
+        assert (abs(axis.backward.sum(1) - 1) < 1e-5).all()
+    shown = np.zeros((placement.rows.target, placement.columns.target), int)
+    for window in placement.windows:
+        assert shown[window.part].shape == (size, size)
+        shown[window.part] += 1
+    assert shown.all() and np.array_equal(shown, shown[::-1, ::-1]), "all, and mirrored"
+    begins = sorted({window.left for window in placement.windows})
+    assert all(b - a <= 0.75 * size for a, b in itertools.pairwise(begins))
+    fewer = size + 2 * (3 * size // 8) * (len(begins) - 2)
+    assert len(begins) == 1 or placement.columns.target > fewer, "one window less would not do"
+
+
+def test_windows_by_hand() -> None:
+    """28 pixels under windows of 16: steps of at most 12, so two; 44 need three, 12 and 16 apart
+    would be too far.
+    """
+    begins = {
+        w: [window.left for window in _placement(16, w, 16).windows]
+        for w in (8, 16, 17, 18, 28, 29, 40, 44)
+    }
+    assert begins == {
+        8: [0],
+        16: [0],
+        17: [0],
+        18: [0, 2],
+        28: [0, 12],
+        29: [0, 7, 14],
+        40: [0, 12, 24],
+        44: [0, 9, 19, 28],
+    }
+    assert len(_placement(28, 28, 16).windows) == 4
+    assert _placement(28, 18, 16).middle == Window(6, 1, 16)
+
+
+@settings(max_examples=100, deadline=None)
+@given(SIDE, SIDE, st.integers(40, 64), STEP.filter(lambda step: step >= 1), st.booleans())
+def test_a_scan_that_fits_has_the_window_it_always_had(
+    h: int, w: int, size: int, step: float, stretch: bool
+) -> None:
+    recipe = Recipe(modality="ct", size=size, spacing_mm=step, stretch=stretch)
+    placement = Placement.of((1, h, w), (5.0, 1.0, 1.0), recipe)
+    assert placement.windows == (Window(0, 0, size),) == (placement.middle,)
+    assert (placement.rows.target, placement.columns.target) == (size, size)
+
+
+@pytest.mark.parametrize("step", [1.0, 1.5])
+def test_the_middle_window_of_a_wide_scan_shows_what_a_lone_one_did(step: float) -> None:
+    """The middle of a wide slice, on the pixels of a grid that it does not fit."""
+    image = np.random.default_rng(0).normal(size=(1, 61, 70)).astype(np.float32)
+    placement = _placement(61, 70, 32, step)
+    alone = Placement(Axis(61, 32, step), Axis(70, 32, step), 32)
+    shown = placement.place(image)[placement.middle.part]
+    np.testing.assert_allclose(shown, alone.place(image), atol=1e-6)
+
+
+def test_boxes_are_cut_at_the_edge_of_a_window() -> None:
+    window = Window(10, 20, 16)
+    boxes = np.array([[22.0, 4, 30, 12], [0, 0, 20, 40], [30, 20, 50, 50], [np.nan] * 4])
+    seen = window.clip_box(boxes)
+    np.testing.assert_array_equal(seen[0], [2, 0, 10, 2])
+    assert np.isnan(seen[[1, 3]]).all(), "it ends where the window begins"
+    np.testing.assert_array_equal(seen[2], [10, 10, 16, 16])
 
 
 @settings(max_examples=100, deadline=None)
@@ -126,14 +192,17 @@ def test_boxes_go_there_and_back(
 
 
 def test_box_by_hand() -> None:
-    # 10 x 20 slice of 1 mm on 8 x 8 pixels of 2 mm: centres (10, 5) and (4, 4) coincide, edges
+    # 10 x 18 slice of 1 mm on 8 x 8 pixels of 2 mm: centres (9, 5) and (4, 4) coincide, edges
     # shrink by two.
-    placement = _placement(10, 20, 8, 2.0)
-    np.testing.assert_allclose(placement.box_to_target(np.array([10.0, 5, 14, 9])), [4, 4, 6, 6])
+    placement = _placement(10, 18, 8, 2.0)
+    np.testing.assert_allclose(placement.box_to_target(np.array([9.0, 5, 13, 9])), [4, 4, 6, 6])
     np.testing.assert_allclose(
-        placement.box_to_source(np.array([[0.0, 0, 8, 8]])), [[2, -3, 18, 13]]
+        placement.box_to_source(np.array([[0.0, 0, 8, 8]])), [[1, -3, 17, 13]]
     )
     assert np.isnan(placement.box_to_source(np.full((1, 4), np.nan))).all()
+    # 20 pixels are 10 of the network's: placed whole, one more column on each side.
+    wide = _placement(10, 20, 8, 2.0)
+    np.testing.assert_allclose(wide.box_to_target(np.array([10.0, 5, 14, 9])), [5, 4, 7, 6])
 
 
 def test_box_of_a_mask_moves_with_the_mask() -> None:

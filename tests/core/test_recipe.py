@@ -73,6 +73,22 @@ def test_settle_by_hand() -> None:
     )
 
 
+@given(st.integers(64, 1024), st.floats(0.3, 2.0), st.sampled_from([0, 96, 160, 256]))
+def test_the_limit_covers_what_it_was_chosen_for(pixels: int, mm: float, size: int) -> None:
+    """Rounded down, the spacing of half of all data sets left 256 pixels too few, and 288 came."""
+    extent = pixels * mm
+    settled = Recipe(size=size).resolve(modality="ct", extent_mm=[extent], spacing_mm=[mm])
+    assert settled.size <= 256
+    assert settled.size * settled.spacing_mm >= extent - 1e-4
+    assert settled.spacing_mm == round(settled.spacing_mm, 4)
+
+
+def test_the_slip_by_hand() -> None:
+    """393.53 mm on 256 px are 1.53723 mm: 1.5372 is too little."""
+    settled = Recipe().resolve(modality="ct", extent_mm=[393.53], spacing_mm=[0.7686])
+    assert (settled.spacing_mm, settled.size) == (1.5373, 256)
+
+
 def test_a_smaller_grid_covers_the_same_slices() -> None:
     # 320 mm on 160 px: pixels of 2 mm, whatever pixel size the recipe would have had.
     smaller = (

@@ -1,6 +1,7 @@
 """Batches are pure functions of (seed, step), and no mask outside the budget can reach them."""
 
 import shutil
+from collections import Counter
 from dataclasses import fields, replace
 
 import h5py
@@ -11,7 +12,10 @@ import torch
 from fewmask.core.batch import BatchSpec, Unlabelled, Weak
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig, LabelWithheld
+from fewmask.core.placement import Placement
+from fewmask.core.randomness import rng
 from fewmask.core.run_record import Provided
+from fewmask.data.augment import apply_image, draw
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import Ahead
 from fewmask.data.slices import SliceLoader
@@ -25,6 +29,24 @@ FEED = BatchSpec(labelled=2, weak=3, unlabelled=2, strong=True)
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Prepared:
     return prepare_scans(tmp_path_factory.mktemp("feed"))
+
+
+def on_grid(prepared: Prepared, size: int) -> Prepared:
+    """The same scans, 32 x 32 pixels of 3 mm, before a network of another size: 20 makes four
+    windows of each slice, at 0 and 12.
+    """
+    return replace(prepared, recipe=replace(prepared.recipe, size=size))
+
+
+def placed(prepared: Prepared, name: str) -> tuple[Placement, torch.Tensor]:
+    """Where a slice `case:d` lies, and what all of it looks like."""
+    case, d = name.split(":")
+    row = prepared.cases[case]
+    placement = Placement.of(row.shape, row.spacing_mm, prepared.recipe)
+    with prepared.case(case) as file:
+        grey = file.intensities([int(d)])
+    scaled = prepared.recipe.scale(grey, prepared.bounds(case))
+    return placement, torch.from_numpy(placement.place(scaled))
 
 
 def budget_of(prepared: Prepared, n: int = 3) -> Budget:
@@ -41,7 +63,9 @@ def tensors(batch) -> list[torch.Tensor]:
     ]
 
 
-def test_a_batch_does_not_depend_on_what_came_before(prepared) -> None:
+@pytest.mark.parametrize("size", [64, 20])
+def test_a_batch_does_not_depend_on_what_came_before(prepared, size) -> None:
+    prepared = on_grid(prepared, size)
     with (
         SliceLoader(prepared, budget_of(prepared), FEED, 7) as a,
         SliceLoader(prepared, budget_of(prepared), FEED, 7) as b,
@@ -78,10 +102,12 @@ def test_every_item_comes_once_per_epoch(prepared) -> None:
     assert len(weak) == 24 == 3 * 8 and len(set(weak)) == 24
 
 
-def test_masks_outside_the_budget_cannot_matter(prepared, tmp_path) -> None:
+@pytest.mark.parametrize("size", [64, 20])
+def test_masks_outside_the_budget_cannot_matter(prepared, tmp_path, size) -> None:
     """Blank every mask the budget does not grant, in the files themselves: batches stay
-    the same.
+    the same, whether scans fit or are seen through windows.
     """
+    prepared = on_grid(prepared, size)
     budget = budget_of(prepared)
     shutil.copytree(prepared.folder, tmp_path / "copy")
     for case in prepared.cases:
@@ -91,7 +117,7 @@ def test_masks_outside_the_budget_cannot_matter(prepared, tmp_path) -> None:
                     file["label"][d] = 1 - file["label"][d]
     with (
         SliceLoader(prepared, budget, FEED, 0) as a,
-        SliceLoader(Prepared.open(tmp_path / "copy"), budget, FEED, 0) as b,
+        SliceLoader(on_grid(Prepared.open(tmp_path / "copy"), size), budget, FEED, 0) as b,
     ):
         for index in range(4):
             assert all(
@@ -211,3 +237,86 @@ def test_what_cannot_be_learned_is_refused(tmp_path, prepared) -> None:
     for data, budget in ((untagged, whole), (prepared, budget_of(prepared))):
         with SliceLoader(data, budget, replace(asked, empty=1), 0) as loader:
             assert required(loader.batch(0).empty).present.tolist() == [[0]]
+def test_a_scan_that_fits_is_seen_whole(prepared) -> None:
+    """To the bit: the placed slice under the draw of its place in the batch, and nothing else."""
+    with SliceLoader(prepared, budget_of(prepared), FEED, 7) as loader:
+        batch = loader.batch(3)
+    for stream in ("labelled", "weak", "unlabelled"):
+        for place, name in enumerate(batch.names[stream]):
+            one = draw(rng(7, "augment", stream, 3, place), FEED.ranges)
+            image = required(getattr(batch, stream)).image[place]
+            assert torch.equal(image, apply_image(placed(prepared, name)[1], one))
+
+
+def test_every_window_is_an_image_to_remember(prepared) -> None:
+    """Three outlined slices and 24 in all; four windows each before a smaller network."""
+    for size, each in ((64, 1), (20, 4)):
+        scans = on_grid(prepared, size)
+        with SliceLoader(scans, budget_of(scans), FEED, 0) as loader:
+            assert [loader.views(name) for name in ("labelled", "unlabelled")] == [
+                3 * each,
+                24 * each,
+            ]
+
+
+STILL = BatchSpec(labelled=2, weak=3, unlabelled=2, augment=False)
+
+
+def test_all_of_a_wide_scan_is_learnt_from(prepared) -> None:
+    """Each item is one of the four windows, and all come; of labelled slices, those that hold some
+    of the outline in at least half of the draws.
+    """
+    wide, seen = on_grid(prepared, 20), {"labelled": Counter[int](), "unlabelled": Counter[int]()}
+    holding = items = 0
+    with SliceLoader(wide, budget_of(wide), STILL, 0) as loader:
+        for index in range(40):
+            batch = loader.batch(index)
+            for stream, counts in seen.items():
+                for place, name in enumerate(batch.names[stream]):
+                    placement, whole = placed(wide, name)
+                    image = required(getattr(batch, stream)).image[place]
+                    counts[
+                        next(
+                            number
+                            for number, window in enumerate(placement.windows)
+                            if torch.equal(whole[window.part], image)
+                        )
+                    ] += 1
+            labelled = required(batch.labelled)
+            held = (labelled.mask == 1).flatten(1).any(1)
+            assert labelled.present[:, 0].tolist() == held.long().tolist()
+            holding, items = holding + int(held.sum()), items + len(held)
+    assert all(set(counts) == {0, 1, 2, 3} for counts in seen.values())
+    assert items == 80 and holding >= 40
+
+
+def test_outline_and_image_of_a_window_lie_on_each_other(prepared) -> None:
+    """The structure is 120 brighter than what is around it, in every window."""
+    wide = on_grid(prepared, 20)
+    with SliceLoader(wide, budget_of(wide), replace(STILL, labelled=12), 0) as loader:
+        labelled = required(loader.batch(0).labelled)
+    inside = labelled.mask == 1
+    assert inside.any() and labelled.image[:, 0][inside].min() > 0.45
+    assert labelled.image[:, 0][~inside].max() < 0.6
+
+
+def test_a_positive_tag_holds_for_the_middle_and_absence_everywhere(prepared) -> None:
+    wide, windows = on_grid(prepared, 20), set()
+    with SliceLoader(wide, budget_of(wide), STILL, 0) as loader:
+        for index in range(24):
+            batch = loader.batch(index)
+            weak = required(batch.weak)
+            for name, image, present in zip(
+                batch.names["weak"], weak.image, weak.present[:, 0].tolist(), strict=True
+            ):
+                placement, whole = placed(wide, name)
+                assert present == (2 <= int(name.split(":")[1]) <= 5)
+                if present:
+                    assert torch.equal(whole[placement.middle.part], image)
+                else:
+                    windows |= {
+                        window
+                        for window in placement.windows
+                        if torch.equal(whole[window.part], image)
+                    }
+    assert len(windows) == 4

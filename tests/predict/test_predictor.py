@@ -56,6 +56,8 @@ class Bright(Method):
         )
 
 
+UPRIGHT = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Rows and columns of the file are those of the patient."""
 SHAPE = (5, 12, 16)
 RECIPE = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=16)
 
@@ -172,6 +174,48 @@ def test_thirteen_organs_keep_their_numbers(patch, tmp_path) -> None:
     assert np.array_equal(back.grid.orientation.undo(back.voxels), upside_down)
 
 
+@pytest.mark.parametrize("shape", [(10, 28, 20), (3, 40, 28), (2, 17, 33), (1, 16, 16)])
+def test_a_scan_wider_than_the_grid_is_segmented_whole(shape) -> None:
+    """Thirteen levels in random pixels, windows of 16: no pixel is left out, and none is moved."""
+    levels = np.random.default_rng(0).integers(0, 14, shape).astype(np.uint8)
+    grey = np.round(levels * (100 / 13)).astype(np.int16)
+    volume = Volume.from_file_order(grey.transpose(2, 1, 0), UPRIGHT)
+    task = Task(tuple(f"organ {number}" for number in range(1, 14)), 16)
+    found = Predictor(Levels(None), RECIPE, task, torch.device("cpu"), bf16=False).volume(volume)
+    if 17 in shape:  # one row more than the grid: no window for it, it takes its neighbour's answer
+        levels[:, 16] = levels[:, 15]
+    assert np.array_equal(found.label_map.voxels, levels)
+    count = {(28, 20): 4, (40, 28): 6, (17, 33): 3, (16, 16): 1}[shape[1:]]
+    assert found.notes == () if count == 1 else f" {count} overlapping windows" in found.notes[0]
+
+
+def test_a_3d_method_leaves_no_part_of_a_wide_long_fine_scan_out() -> None:
+    """Patches of 8 on a scan of 2 mm pixels before a recipe of 1 mm: 50 x 66 of the network's, all
+    of one level.
+    """
+    volume = Volume.from_file_order(
+        np.full((33, 25, 19), 100, np.int16), np.diag([-2.0, -2.0, 1.0, 1.0])
+    )
+    task = Task(tuple(f"organ {number}" for number in range(1, 14)), 16)
+    levels = Predictor(Levels((8, 8, 8)), RECIPE, task, torch.device("cpu"), bf16=False)
+    assert (levels.volume(volume).label_map.voxels == 13).all()
+
+
+def test_oracle_boxes_are_cut_by_windows() -> None:
+    """Columns 10 to 20 are asked for, of 28 under windows at 0 and 12: whatever each sees of them
+    comes, and the box is told whole.
+    """
+    grey = np.full((1, 16, 28), 100, np.int16)
+    boxes = np.array([[[10.0, 0, 20, 16]]])
+    found = predictor().volume_with_boxes(
+        Volume.from_file_order(grey.transpose(2, 1, 0), UPRIGHT), boxes
+    )
+    columns = np.flatnonzero(found.label_map.voxels[0].all(0))
+    line = required(found.prompts)["slices"][0]
+    assert columns.tolist() == list(range(10, 20))
+    assert (line["boxes_raw"], line["windows"]) == ([[10.0, 0.0, 20.0, 16.0]], 2)
+
+
 class Doubtful(Bright):
     """Answers for the whole slice if it judges it present: the slice's mean grey level is its
     P(present).
@@ -227,6 +271,26 @@ def test_neighbours_overrule_a_slice_and_only_that_is_asked_again(
         bool(n) for n in expected
     ]
     assert [line["d"] for line in found.prompts["slices"]] == list(range(9))
+
+
+@pytest.mark.parametrize(("side", "columns"), [(90, 28), (0, 14)])
+def test_a_slice_that_is_overruled_holds_it_in_its_surest_window(side, columns) -> None:
+    """28 columns under windows at 0 and 12. Slice 1 is silent in both (0.40 and 0.30) between two
+    that are not: its left window alone is made to answer, and has more weight than the right one in
+    columns 12 and 13. Whatever its neighbours' right windows say (0.90, or 0) stays.
+    """
+    voxels = np.full((3, 16, 28), 90, np.int16)
+    voxels[1, :, :16], voxels[1, :, 16:] = 40, 27
+    voxels[[0, 2], :, 12:] = side
+    recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, size=16)
+    method = Doubtful()
+    asking = Predictor(
+        method, recipe, Task(("organ",), 16), torch.device("cpu"), bf16=False, batch=2
+    )
+    found = asking.volume(Volume.from_file_order(voxels.transpose(2, 1, 0), UPRIGHT))
+    shown = [np.flatnonzero(mask.all(0)).tolist() for mask in found.label_map.voxels]
+    assert shown == [list(range(n)) for n in (columns, 14, columns)]
+    assert method.asked == 2 * (3 + 1)
 
 
 class Blocks(Bright):

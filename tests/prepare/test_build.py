@@ -494,18 +494,16 @@ def test_a_scan_that_may_not_be_read_or_is_too_large_leaves_the_others_alone(
         prepare(tmp_path / "scans", tmp_path / "new", options())
 
 
-def test_what_lies_beyond_the_grid_is_said(tmp_path) -> None:
-    """392 mm of grid reach 6.5 pixels of 30 mm to each side of the middle, columns 10 to 21: the
-    liver begins at 6 and at 7.
-    """
+def test_scans_wider_than_the_grid_are_named_and_lose_nothing(tmp_path) -> None:
+    """32 pixels of 30 mm are 549 of the grid's 224: three windows per axis."""
     write_scans(tmp_path / "scans", 2)
     wide = options(recipe="ct-liver", scans=ScanOptions(ReadOptions(spacing_mm=(30.0, 30.0, 5.0))))
     notes = prepare(tmp_path / "scans", tmp_path / "out", wide).notes
-    assert any("of what is outlined lies beyond the network's grid" in note for note in notes)
-    assert not any(
-        "lies beyond" in note
-        for note in prepare(tmp_path / "scans", tmp_path / "whole", options()).notes
-    )
+    [note] = [note for note in notes if "wider than the network's grid" in note]
+    assert "up to 9 windows" in note and "case_00, case_01; `recipe=ct`" in note
+    assert Prepared.open(tmp_path / "out").cases["case_00"].present == {"liver": [2, 3, 4, 5]}
+    fits = prepare(tmp_path / "scans", tmp_path / "whole", options()).notes
+    assert not any("windows" in note for note in fits)
 
 
 def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:

@@ -109,15 +109,19 @@ def test_no_prompt_no_story(tmp_path) -> None:
     prompts = {"classes": ["liver"], "slices": [line]}
     recipe = _recipe(tmp_path)
     assert make_story("a", prompts, volume, pred, truth, recipe) is None
-    prompts["slices"] = [
-        {**line, "boxes_raw": [[8.0, 8.0, 24.0, 24.0]], "heat": [[[0.1, 0.9], [0.2, 0.3]]]}
-    ]
+    line |= {"boxes_raw": [[8.0, 8.0, 24.0, 24.0]], "heat": [[[0.1, 0.9], [0.2, 0.3]]]}
+    prompts["slices"] = [line]
     story = make_story("a", prompts, volume, pred, truth, recipe)
     assert (
         story is not None
         and len(story.pictures) == 4
         and "P(liver) = 0.20" in story.pictures[1].caption
+        and story.pictures[2].caption == "3. box the model gives SAM"
     )
+    prompts["slices"] = [{**line, "windows": 4}]
+    story = make_story("a", prompts, volume, pred, truth, recipe)
+    assert story is not None
+    assert story.pictures[2].caption == "3. around its boxes in 4 windows"
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,21 @@
 """From the scanner's slices to the network's square grid and back.
 
 Every axis is resampled on its own, so a placement is two small matrices: placed = rows @ slice @
-columns.T. With equal spacing they only select and pad, and `restore(place(x))` is x to the bit
-wherever the grid covers the slice. When pixels grow, the matrices average (a triangle as wide as
-the new pixel), so nothing aliases.
+columns.T. With equal spacing they only select and pad, and `restore(place(x))` is x to the bit.
+When pixels grow, the matrices average (a triangle as wide as the new pixel), so nothing aliases.
+
+A slice that is larger than the grid is placed whole, and a network sees it through several windows
+of exactly the grid's size: position embeddings and prompts are made for that size and no other.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import EllipsisType
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import Recipe
@@ -59,12 +62,13 @@ class Axis:
 
     @cached_property
     def backward(self) -> Float[np.ndarray, "source target"]:
-        """Weights of network pixels in each source pixel; rows of pixels the network does not cover
-        are zero.
+        """Weights of network pixels in each source pixel; a pixel beyond the last network pixel
+        takes that one's answer.
         """
-        return _weights(
-            self.to_target(np.arange(self.source, dtype=float)), self.target, 1 / self.step
-        )
+        at = self.to_target(np.arange(self.source, dtype=float))
+        # Only an edge of half a network pixel, or one source pixel, can lie beyond (`_cover`).
+        at = at.clip(-0.5 - 1e-9, self.target - 0.5 + 1e-9)
+        return _weights(at, self.target, 1 / self.step)
 
     def nearest(self) -> tuple[Integer[np.ndarray, " target"], np.ndarray]:
         """For each network pixel the nearest source pixel, and whether it lies inside
@@ -76,11 +80,40 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Window:
+    """A square of the network's size in a placed slice."""
+
+    top: int
+    left: int
+    size: int
+
+    @property
+    def part(self) -> tuple[EllipsisType, slice, slice]:
+        """`placed[window.part]` is what the window shows of placed slices (..., a, b)."""
+        rows, columns = (slice(begin, begin + self.size) for begin in (self.top, self.left))
+        return ..., rows, columns
+
+    def clip_box(self, box: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
+        """Boxes (x0, y0, x1, y1) of the placed slice as the window sees them; NaN where nothing of
+        a box lies in it.
+        """
+        corner = np.array([self.left, self.top, self.left, self.top])
+        clipped = (box - corner).clip(0, self.size)
+        empty = (clipped[..., 2:] <= clipped[..., :2]).any(-1, keepdims=True)
+        return np.where(empty, np.nan, clipped)
+
+
+@dataclass(frozen=True)
 class Placement:
-    """Slices (h, w) of one scan <-> network grid (size, size); one value per scan."""
+    """Slices (h, w) of one scan <-> placed slices (a, b); one value per scan.
+
+    (a, b) is the network's (size, size), or larger along an axis where the scan is: then the
+    network sees the slice through several `windows`.
+    """
 
     rows: Axis
     columns: Axis
+    size: int
 
     @classmethod
     def of(
@@ -90,43 +123,52 @@ class Placement:
         recipe; centres coincide.
         """
         _, h, w = shape
+        size = recipe.size
         if recipe.stretch:
-            return cls(Axis(h, recipe.size, h / recipe.size), Axis(w, recipe.size, w / recipe.size))
+            return cls(Axis(h, size, h / size), Axis(w, size, w / size), size)
         step_h, step_w = (_snap(recipe.spacing_mm / side) for side in spacing_mm[1:])
-        return cls(Axis(h, recipe.size, step_h), Axis(w, recipe.size, step_w))
+        rows = Axis(h, _cover(h / step_h, size), step_h)
+        return cls(rows, Axis(w, _cover(w / step_w, size), step_w), size)
+
+    @cached_property
+    def windows(self) -> tuple[Window, ...]:
+        """What the network looks through: one window for a scan that fits; else, per axis, as few
+        as cover it with overlaps of at least a quarter of `size`, evenly spread.
+        """
+        tops, lefts = (_spread(axis.target, self.size) for axis in (self.rows, self.columns))
+        return tuple(Window(top, left, self.size) for top in tops for left in lefts)
 
     @property
-    def covered(self) -> Bool[np.ndarray, "h w"]:
-        """Pixels of the scanner's slice that the network's grid reaches."""
-        return np.outer(self.rows.backward.sum(1) > 0, self.columns.backward.sum(1) > 0)
+    def middle(self) -> Window:
+        """The window whose centre is the slice's: the only one of a scan that fits."""
+        top, left = ((axis.target - self.size) // 2 for axis in (self.rows, self.columns))
+        return Window(top, left, self.size)
 
     def place(
         self, image: Float[np.ndarray, "n h w"], fill: float = 0.0
-    ) -> Float[np.ndarray, "n size size"]:
-        """Images onto the network grid; `fill` where the scan does not reach."""
+    ) -> Float[np.ndarray, "n a b"]:
+        """Images onto the network's pixels; `fill` where the scan does not reach."""
         resampled_rows = np.matmul(self.rows.forward, image.astype(np.float32))
         placed = np.matmul(resampled_rows, self.columns.forward.T)
         if fill:
             reached = np.outer(self.rows.forward.sum(1), self.columns.forward.sum(1))
             placed += np.float32(fill) * (1 - reached)
-        result: Float[np.ndarray, "n size size"] = placed.astype(np.float32)
+        result: Float[np.ndarray, "n a b"] = placed.astype(np.float32)
         return result
 
-    def place_mask(self, mask: Integer[np.ndarray, "n h w"]) -> Integer[np.ndarray, "n size size"]:
-        """Labels onto the network grid, nearest neighbour; 0 where the scan does not reach."""
+    def place_mask(self, mask: Integer[np.ndarray, "n h w"]) -> Integer[np.ndarray, "n a b"]:
+        """Labels onto the network's pixels, nearest neighbour; 0 where the scan does not reach."""
         (y, inside_y), (x, inside_x) = self.rows.nearest(), self.columns.nearest()
         inside = inside_y[:, None] & inside_x[None, :]
-        result: Integer[np.ndarray, "n size size"] = mask[:, y][:, :, x] * inside.astype(mask.dtype)
+        result: Integer[np.ndarray, "n a b"] = mask[:, y][:, :, x] * inside.astype(mask.dtype)
         return result
 
-    def restore(self, probs: Float[np.ndarray, "n k size size"]) -> Float[np.ndarray, "n k h w"]:
-        """Probabilities back to the scanner's slices; background (k = 0) is 1 where the network
-        grid does not reach.
-        """
+    def restore(self, probs: Float[np.ndarray, "n k a b"]) -> Float[np.ndarray, "n k h w"]:
+        """Probabilities back to the scanner's slices."""
         restored_rows = np.matmul(self.rows.backward, probs.astype(np.float32))
         back = np.matmul(restored_rows, self.columns.backward.T)
-        reached = np.outer(self.rows.backward.sum(1), self.columns.backward.sum(1))
-        back[:, 0] += 1 - reached
+        # Weights sum up to 1 but for rounding; what is left is background.
+        back[:, 0] += 1 - np.outer(self.rows.backward.sum(1), self.columns.backward.sum(1))
         result: Float[np.ndarray, "n k h w"] = back
         return result
 
@@ -228,6 +270,28 @@ class VolumePlacement:
         part = np.einsum("md,kdhw->kmhw", rows, probs.astype(np.float32))
         result: Float[np.ndarray, "k m h w"] = np.matmul(np.matmul(h, part), w.T)
         return result
+
+
+def _cover(extent: float, size: int) -> int:
+    """Pixels of a placed axis for a scan of `extent` network pixels: `size` if it fits but for a
+    pixel, else as many as cover it, rounded up so that they lie on the pixels of the middle window.
+    """
+    if extent <= size + 1 + 1e-6:
+        return size
+    needed = math.ceil(extent - 1e-6)
+    return needed + (needed - size) % 2
+
+
+def _spread(length: int, size: int) -> list[int]:
+    """Where windows of `size` begin on `length` pixels: mirrored about the middle, in steps of
+    three quarters of `size` or less.
+    """
+    spare = length - size
+    gaps = math.ceil(spare / max(1, 2 * (3 * size // 8)))
+    if not gaps:
+        return [0]
+    first = [math.floor(gap * spare / gaps + 0.5) for gap in range(gaps // 2 + 1)]
+    return first + [spare - begin for begin in reversed(first[: (gaps + 1) // 2])]
 
 
 def _snap(step: float) -> float:

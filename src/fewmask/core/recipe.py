@@ -116,10 +116,10 @@ class Recipe:
         chosen = replace(self, modality=modality if self.modality == "auto" else self.modality)
         cover = float(np.percentile(extent_mm, 95))
         if chosen.spacing_mm == 0 and not chosen.stretch:
-            limit = chosen.size or 256
-            chosen = replace(
-                chosen, spacing_mm=round(max(float(np.median(spacing_mm)), cover / limit), 4)
-            )
+            # Rounded up where it has to cover: rounded down, `limit` pixels would not.
+            coarse_enough = math.ceil(cover / (chosen.size or 256) * 1e4 - 1e-6) / 1e4
+            usual = round(float(np.median(spacing_mm)), 4)
+            chosen = replace(chosen, spacing_mm=max(usual, coarse_enough))
         if chosen.size == 0:
             pixels = (
                 256

@@ -15,7 +15,7 @@ from torch import Tensor
 from fewmask.core.batch import IGNORE, UNKNOWN, Batch, BatchSpec, Draw, Labelled, Unlabelled, Weak
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
-from fewmask.core.placement import Placement
+from fewmask.core.placement import Placement, Window
 from fewmask.core.randomness import rng
 from fewmask.core.run_record import Provided
 from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
@@ -27,6 +27,8 @@ from fewmask.io.prepared import Prepared
 
 Item = tuple[str, int]
 """(case, d)."""
+View = tuple[Item, Window]
+"""A slice, and what the network sees of it."""
 _CACHE_BYTES = 2 * 2**30
 _OPEN_FILES = 64
 """Cases kept open at a time: systems allow about a thousand files."""
@@ -92,6 +94,7 @@ class SliceLoader:
             for case, row in prepared.cases.items()
         }
         self._cache: dict[Item, Tensor] = {}
+        self._cached_bytes = 0
         self._masks: dict[Item, Tensor] = {}
         self._reading = Lock()
         self._batches = Prefetcher(self._make, ahead)
@@ -101,6 +104,12 @@ class SliceLoader:
         return count_provided(
             self._prepared, self._pools["labelled"], bool(self._feed.weak or self._feed.empty)
         )
+
+    def views(self, stream: str) -> int:
+        """How many images the slices of a stream ("labelled", "weak", "unlabelled") can be: one
+        each, but of a wide scan as many as it has windows.
+        """
+        return sum(len(self._placements[case].windows) for case, _ in self._pools[stream])
 
     def batch(self, index: int) -> Batch:
         """The batch of step `index`; the next ones are made in the background meanwhile."""
@@ -161,7 +170,11 @@ class SliceLoader:
             )
             if items:
                 draws = [self._draw(stream, index, place) for place in range(len(items))]
-                parts[stream] = make(items, draws, index)
+                views = [
+                    (item, self._window(stream, index, place, item))
+                    for place, item in enumerate(items)
+                ]
+                parts[stream] = make(views, draws, index)
                 names[stream] = tuple(f"{case}:{d}" for case, d in items)
         return Batch(**parts, names=names)  # type: ignore[arg-type]
 
@@ -172,42 +185,66 @@ class SliceLoader:
             else Draw()
         )
 
-    def _labelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Labelled:
+    def _window(self, stream: str, index: int, place: int, item: Item) -> Window:
+        """What the network sees of a slice: all of it, or one of the windows of a wide scan."""
+        placement = self._placements[item[0]]
+        windows = placement.windows
+        if len(windows) == 1:
+            return windows[0]
+        # A tag speaks of the slice. That a structure is absent holds for every part of it; that it
+        # is there, only the middle is trusted to show.
+        if stream == "weak" and 1 in self._known[item]:
+            return placement.middle
+        generator = rng(self._seed, "window", stream, index, place)
+        if stream == "labelled" and generator.random() < 0.5:
+            mask = self._mask(item)
+            windows = tuple(w for w in windows if mask[w.part].any()) or windows
+        return windows[int(generator.integers(len(windows)))]
+
+    def _labelled(self, views: Sequence[View], draws: Sequence[Draw], index: int) -> Labelled:
         masks = torch.stack(
-            [apply_mask(self._mask(item), one) for item, one in zip(items, draws, strict=True)]
+            [
+                apply_mask(self._mask(item)[window.part], one)
+                for (item, window), one in zip(views, draws, strict=True)
+            ]
         )
         classes = torch.arange(1, len(self._prepared.classes) + 1)
         present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
-        return Labelled(self._images(items, draws), masks, present, tuple(draws))
+        return Labelled(self._images(views, draws), masks, present, tuple(draws))
 
-    def _weak(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Weak:
-        present = torch.tensor([self._known[item] for item in items])
+    def _weak(self, views: Sequence[View], draws: Sequence[Draw], index: int) -> Weak:
+        present = torch.tensor([self._known[item] for item, _ in views])
         pseudo = None
         if self._feed.pseudo != "off":
-            placed = [self._pseudo(item) for item in items]
             pseudo = torch.stack(
-                [apply_mask(mask, one) for mask, one in zip(placed, draws, strict=True)]
+                [
+                    apply_mask(self._pseudo(item)[window.part], one)
+                    for (item, window), one in zip(views, draws, strict=True)
+                ]
             )
-        return Weak(self._images(items, draws), present, tuple(draws), pseudo)
+        return Weak(self._images(views, draws), present, tuple(draws), pseudo)
 
-    def _unlabelled(self, items: Sequence[Item], draws: Sequence[Draw], index: int) -> Unlabelled:
+    def _unlabelled(self, views: Sequence[View], draws: Sequence[Draw], index: int) -> Unlabelled:
         stronger = [
             strengthen(one, rng(self._seed, "strong", "unlabelled", index, i), self._feed.ranges)
             for i, one in enumerate(draws)
         ]
         return Unlabelled(
-            self._images(items, draws),
-            self._images(items, stronger) if self._feed.strong else None,
+            self._images(views, draws),
+            self._images(views, stronger) if self._feed.strong else None,
             tuple(draws),
         )
 
-    def _images(self, items: Sequence[Item], draws: Sequence[Draw]) -> Float[Tensor, "b 1 h w"]:
+    def _images(self, views: Sequence[View], draws: Sequence[Draw]) -> Float[Tensor, "b 1 h w"]:
         return torch.stack(
-            [apply_image(self._image(item), one) for item, one in zip(items, draws, strict=True)]
+            [
+                apply_image(self._image(item)[window.part], one)
+                for (item, window), one in zip(views, draws, strict=True)
+            ]
         )
 
-    def _image(self, item: Item) -> Float[Tensor, "1 h w"]:
-        """A placed slice; kept in memory as long as there is room, which changes
+    def _image(self, item: Item) -> Float[Tensor, "1 a b"]:
+        """A placed slice, whole; kept in memory as long as there is room, which changes
         nothing but time.
         """
         if item in self._cache:
@@ -217,7 +254,8 @@ class SliceLoader:
             intensities = self._file(case).intensities([d])
         scaled = self._prepared.recipe.scale(intensities, self._prepared.bounds(case))
         placed = torch.from_numpy(self._placements[case].place(scaled))
-        if len(self._cache) * placed.nbytes < _CACHE_BYTES:
+        if self._cached_bytes < _CACHE_BYTES:
+            self._cached_bytes += placed.nbytes
             self._cache[item] = placed
         return placed
 
@@ -228,21 +266,20 @@ class SliceLoader:
             self._files[case] = self._prepared.case(case)
         return self._files[case]
 
-    def _mask(self, item: Item) -> Int[Tensor, "h w"]:
+    def _mask(self, item: Item) -> Int[Tensor, "a b"]:
         if item not in self._masks:
             case, d = item
             placed = self._placements[case].place_mask(self._gate.labels(case, [d]))[0]
             self._masks[item] = torch.from_numpy(placed.astype(np.uint8))
         return self._masks[item].long()
 
-    def _pseudo(self, item: Item) -> Int[Tensor, "h w"]:
+    def _pseudo(self, item: Item) -> Int[Tensor, "a b"]:
         """What an earlier stage made of a slice; `IGNORE` where it made nothing."""
         case, d = item
-        found = self._made.slice(case, d)
-        side = self._prepared.recipe.size
+        found, placement = self._made.slice(case, d), self._placements[case]
         if found is None:
-            return torch.full((side, side), IGNORE)
-        placed = self._placements[case].place_mask(found[None])[0]
+            return torch.full((placement.rows.target, placement.columns.target), IGNORE)
+        placed = placement.place_mask(found[None])[0]
         return torch.from_numpy(placed.astype(np.int64))
 
     def _tags(self, every: Sequence[Item], labelled: Sequence[Item]) -> dict[Item, list[int]]:

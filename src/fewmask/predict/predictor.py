@@ -20,13 +20,14 @@ from fewmask.blocks.sam.engine import use_openvino
 from fewmask.cleanup.rule import Cleaning
 from fewmask.core.batch import Probabilities, Task
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.core.placement import Placement, VolumePlacement
+from fewmask.core.placement import Placement, VolumePlacement, Window
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
 from fewmask.methods._method import HasSam, Method, PresenceAware, Promptable
+from fewmask.predict.mosaic import join
 from fewmask.predict.presence import smooth_presence
 from fewmask.predict.restore import (
     SliceRestorer,
@@ -37,8 +38,10 @@ from fewmask.predict.restore import (
 from fewmask.predict.windows import Windows, slide
 
 Engine = Literal["torch", "openvino"]
-PredictSlices = Callable[[Float[Tensor, "b 1 h w"], list[int]], Probabilities]
-"""From a batch of placed slices and their d to probabilities."""
+PredictSlices = Callable[[Float[Tensor, "b 1 h w"], list[int], int], Probabilities]
+"""From a batch of slices seen through a window, their d, and the window's number, to
+probabilities.
+"""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class Predictor:
             if self.windows is not None:
                 return self._run_windows(volume, self.windows, probabilities)
             own = self.method.predict
-            return self._run(volume, lambda image, _: own(image), True, probabilities)
+            return self._run(volume, lambda image, *_: own(image), True, probabilities)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
@@ -152,11 +155,13 @@ class Predictor:
         method = self.method
         if not isinstance(method, Promptable):
             raise no_bound()
-        placed = Placement.of(volume.shape, volume.spacing_mm, self.recipe).box_to_target(boxes)
-        boxes_t = torch.from_numpy(placed.astype(np.float32))
+        placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        placed, windows = placement.box_to_target(boxes), placement.windows
+        seen = [placed] if len(windows) == 1 else [one.clip_box(placed) for one in windows]
+        boxes_t = torch.from_numpy(np.stack(seen).astype(np.float32))
 
-        def answer(image: Tensor, slices: list[int]) -> Probabilities:
-            return method.segment(image, boxes_t[slices].to(image.device))
+        def answer(image: Tensor, slices: list[int], window: int) -> Probabilities:
+            return method.segment(image, boxes_t[window, slices].to(image.device))
 
         with self._memory_in_words():
             return self._run(volume, answer)
@@ -199,41 +204,47 @@ class Predictor:
         labels = np.zeros(volume.shape, np.uint8)
         confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
         records: dict[int, dict[str, Any]] = {}
-        present = np.zeros((volume.shape[0], self.task.k), np.float32)
+        windows = placement.windows
+        present = np.zeros((len(windows), volume.shape[0], self.task.k), np.float32)
 
         def fill(predict: PredictSlices, wanted: Sequence[int]) -> None:
-            for slices, image in self.images(volume, wanted):
-                with self._inference():
-                    probs = predict(image.to(self.device), slices)
+            for slices, placed in self._place(volume, wanted, placement):
+                answers = []
+                for number, window in enumerate(windows):
+                    with self._inference():
+                        answer = predict(placed[window.part].to(self.device), slices, number)
+                    if answer.present is not None:
+                        present[number, slices] = answer.present.float().cpu().numpy()
+                    answers.append(answer)
+                probs = join(answers, placement)
                 restored = restorer.restore(probs.probs)
                 labels[slices] = classes_of(restored, 1)
                 if probabilities is not None:
                     probabilities[:, slices] = restored.swapaxes(0, 1).numpy(force=True)
                 if confidence is not None:
                     confidence[slices] = confidence_of(restored.swapaxes(0, 1))
-                if probs.present is not None:
-                    present[slices] = probs.present.float().cpu().numpy()
                 records.update(_prompt_records(probs, slices, placement))
 
         fill(predict, range(volume.shape[0]))
         method = self.method
         if smooth and isinstance(method, PresenceAware) and method.neighbours:
-            settled = smooth_presence(present, method.neighbours)
-            overruled = (settled != (present >= 0.5)).any(1).nonzero()[0].tolist()
-            judged = torch.from_numpy(settled)
+            surest = present.max(0)
+            settled = smooth_presence(surest, method.neighbours)
+            overruled = (settled != (surest >= 0.5)).any(1).nonzero()[0].tolist()
+            # Of a slice that holds it, each window that says so does, and in any case the surest.
+            judged = torch.from_numpy(settled & ((present >= 0.5) | (present == surest)))
 
-            def overrule(image: Tensor, slices: list[int]) -> Probabilities:
-                return method.predict_present(image, judged[slices].to(image.device))
+            def overrule(image: Tensor, slices: list[int], window: int) -> Probabilities:
+                return method.predict_present(image, judged[window, slices].to(image.device))
 
             fill(overrule, overruled)
         lines = [records[d] for d in sorted(records)]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
-        beyond = 1 - placement.covered.mean()
         notes: tuple[str, ...] = ()
-        if beyond >= 0.005:
+        if len(windows) > 1:
             notes = (
-                f"{beyond:.0%} of each slice lies beyond the network's grid and is background",
+                f"wider than the network's grid: seen through {len(windows)} overlapping windows",
             )
         return Prediction(LabelMap(labels, volume.grid), prompts, missing, confidence, notes)
 
@@ -295,9 +306,19 @@ class Predictor:
 
     def images(
         self, volume: Volume, wanted: Sequence[int]
-    ) -> Iterator[tuple[list[int], Float[Tensor, "b 1 h w"]]]:
-        """The scan's `wanted` slices as the network sees them, a few at a time."""
+    ) -> Iterator[tuple[list[int], Window, Float[Tensor, "b 1 h w"]]]:
+        """The scan's `wanted` slices as the network sees them, a few at a time, through every
+        window of the placement.
+        """
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        for slices, placed in self._place(volume, wanted, placement):
+            for window in placement.windows:
+                yield slices, window, placed[window.part]
+
+    def _place(
+        self, volume: Volume, wanted: Sequence[int], placement: Placement
+    ) -> Iterator[tuple[list[int], Float[Tensor, "n 1 a b"]]]:
+        """The `wanted` slices scaled and placed, a few at a time."""
         bounds = self.bounds(volume)
         for start in range(0, len(wanted), self.batch):
             slices = list(wanted[start : start + self.batch])
@@ -358,6 +379,8 @@ def _prompt_records(
             "heat": None if heat is None else np.round(heat[row], 3).astype(float).tolist(),
             "no_prompt": [int(n) for n in probs.no_prompt[row]],
         }
+        if len(placement.windows) > 1:  # then a box is the smallest around those of the windows
+            records[d]["windows"] = len(placement.windows)
     return records
 
 

@@ -18,10 +18,8 @@ class SliceRestorer:
         self._placement = placement
         self._rows, self._columns = _matrices((placement.rows, placement.columns), device)
 
-    def restore(self, probs: Float[Tensor, "n c size size"]) -> Float[Tensor, "n c h w"]:
-        """Probabilities of the scanner's slices, float32; background is 1 where the network grid
-        does not reach. See `Placement.restore`.
-        """
+    def restore(self, probs: Float[Tensor, "n c a b"]) -> Float[Tensor, "n c h w"]:
+        """Probabilities of the scanner's slices, float32. See `Placement.restore`."""
         if probs.device.type == "cpu":
             return torch.from_numpy(self._placement.restore(probs.float().numpy()))
         back = self._rows @ probs.float() @ self._columns.T

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
@@ -164,9 +162,9 @@ def _collect_tables(work: _Preparation) -> Prepared:
     recipe = resolve_recipe(options.wanted_recipe, work.cases.values())
     patients = patients_of(sorted(work.cases), options.patients)
     classes = tuple(options.labels)
-    rows, cut = {}, {}
+    rows = {}
     for name, case in sorted(work.cases.items()):
-        present, cut[name] = _present_slices(out, case.row, recipe, classes)
+        present = _present_slices(out, case.row, recipe, classes)
         rows[name] = replace(case.row, patient=patients[name], present=present)
     reviewed = _reviewed_slices(work, rows)
     tags = _tags(work, rows)
@@ -177,7 +175,7 @@ def _collect_tables(work: _Preparation) -> Prepared:
         error.where = (*error.where, *lines)
         raise
     work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
-    work.notes += _advice(rows, cut, options)
+    work.notes += _advice(rows, recipe, options)
     mark = {**options.mark, "recipe": options.recipe, "size": options.size}
     return Prepared(out, recipe, classes, rows, tags, reviewed, split, tuple(work.refused), mark)
 
@@ -376,12 +374,10 @@ def _prepare_case(
 
 def _present_slices(
     out: Path, row: CaseRow, recipe: Recipe, classes: tuple[str, ...]
-) -> tuple[dict[str, list[int]], float]:
-    """Per class the slices d that still hold it on the network's grid, and the share of outlined
-    pixels that lie beyond that grid.
-    """
+) -> dict[str, list[int]]:
+    """Per class the slices d that still hold it on the network's grid."""
     if not row.outlined:
-        return {}, 0.0
+        return {}
     # The case is opened again, after it was read and written: the network's grid follows from the
     # sizes of all scans, and a structure of few pixels can vanish on it. Image-level labels must
     # say what a network can see (M13).
@@ -393,14 +389,30 @@ def _present_slices(
     for index, name in enumerate(classes, 1):
         held = (placed == index).any(axis=(1, 2))
         present[name] = [d for d, holds in zip(row.outlined, held, strict=True) if holds]
-    beyond = np.count_nonzero(masks[:, ~placement.covered]) / np.count_nonzero(masks)
-    return present, beyond
+    return present
 
 
-def _advice(
-    rows: Mapping[str, CaseRow], cut: Mapping[str, float], options: PrepareOptions
-) -> Iterator[str]:
-    """What a person should know about what their masks will be taken for."""
+def _wide(rows: Mapping[str, CaseRow], recipe: Recipe, fixed: bool) -> Iterator[str]:
+    """One line on scans that 2D methods see in parts."""
+    counts = {
+        name: len(Placement.of(row.shape, row.spacing_mm, recipe).windows)
+        for name, row in rows.items()
+    }
+    wide = [name for name, count in counts.items() if count > 1]
+    if wide:
+        some = ", ".join(wide[:5]) + (", ..." if len(wide) > 5 else "")
+        advice = "; `recipe=ct` or `recipe=mr` take a grid that covers most scans" if fixed else ""
+        yield (
+            f"wider than the network's grid, so 2D methods see them through up to "
+            f"{max(counts.values())} windows, which takes that many times longer: {some}{advice}"
+        )
+
+
+def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions) -> Iterator[str]:
+    """What a person should know about what their masks will be taken for, and which scans take
+    longer.
+    """
+    yield from _wide(rows, recipe, RECIPES[options.recipe].resolved)
     for name, row in rows.items():
         outlined = row.outlined
         lost = [d for d in outlined if not any(d in slices for slices in row.present.values())]
@@ -408,15 +420,6 @@ def _advice(
             yield (
                 f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; "
                 "these slices count as empty"
-            )
-        if cut[name] >= 0.0005:
-            share = f"{cut[name]:.1%} of what is outlined"
-            advice = ", which covers most scans: this one is wider than the others"
-            if RECIPES[options.recipe].resolved:
-                advice = ": try `recipe=ct` or `recipe=mr`"
-            yield (
-                f"{name}: M13: {share} lies beyond the network's grid, where 2D methods paint "
-                f"nothing{advice}"
             )
         if row.mask and not outlined and not row.complete:
             yield (

@@ -93,7 +93,9 @@ def make_story(
         steps.append(Picture(data_uri(heat), f"2. where the model looks; {probability}"))
     boxed = heat.copy()
     draw_box(boxed, box, BOX)
-    steps.append(Picture(data_uri(boxed), "3. box the model gives SAM"))
+    count = line.get("windows", 1)
+    given = "box the model gives SAM" if count == 1 else f"around its boxes in {count} windows"
+    steps.append(Picture(data_uri(boxed), f"3. {given}"))
     steps.append(Picture(_picture(volume, pred, truth, d, recipe), "4. mask"))
     return Card(case, f"{case}: how the mask came about", tuple(steps))
 
@@ -114,9 +116,10 @@ def _fullest(labels: LabelMap) -> int:
 def _heat_window(
     volume: Volume, recipe: Recipe, factor: tuple[float, float]
 ) -> tuple[float, float, float, float]:
-    """The network's grid in picture pixels."""
+    """The placed slice in picture pixels."""
     placement = Placement.of(volume.shape, volume.spacing_mm, recipe)
-    x0, y0, x1, y1 = placement.box_to_source(np.array([0.0, 0.0, recipe.size, recipe.size]))
+    corner = (placement.columns.target, placement.rows.target)
+    x0, y0, x1, y1 = placement.box_to_source(np.array([0.0, 0.0, *corner]))
     return x0 * factor[0], y0 * factor[1], x1 * factor[0], y1 * factor[1]
 
 

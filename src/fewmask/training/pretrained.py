@@ -86,9 +86,9 @@ def load_pretrained(method: Method, wanted: Pretrained) -> None:
     )
 
 
-def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: bool) -> str:
+def recall_embeddings(method: Method, request: TrainRequest, images: int, bf16: bool) -> str:
     """Let a wholly frozen encoder that sees unaugmented slices remember its embeddings; says what
-    will be kept, or nothing.
+    will be kept of so many `images`, or nothing.
 
     In memory, or in `request.embeddings`. Raises `BadConfig` if a folder is asked for and the
     encoder learns, slices are augmented, or the method cuts random patches, `NoRoom` if the
@@ -113,7 +113,7 @@ def recall_embeddings(method: Method, request: TrainRequest, slices: int, bf16: 
         return ""
     limit = int(request.embeddings_gib * 2**30)
     says = (
-        check_size(slices, 2 * sam.channels * sam.grid**2, limit)
+        check_size(images, 2 * sam.channels * sam.grid**2, limit)
         if request.embeddings is not None
         else ""
     )

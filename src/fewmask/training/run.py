@@ -21,6 +21,7 @@ from fewmask.core.run_record import RunRecord, plain_settings
 from fewmask.core.volume import Volume
 from fewmask.data import open_loader
 from fewmask.data.loader import Ahead, Loader
+from fewmask.data.slices import SliceLoader
 from fewmask.io.atomic import clean_parts, no_room
 from fewmask.io.ledger import locate
 from fewmask.io.lock import folder_lock
@@ -313,9 +314,9 @@ class Session:
                 load_pretrained(method, record.pretrained)
             if not resumed and stage.init_from:
                 load_into(method, request.out / stage.init_from / run.weights.name)
-            provided = record.provided
-            slices = provided.slices if method.batch_spec.unlabelled else provided.labelled_slices
-            kept = recall_embeddings(method, request, slices, record.bf16)
+            stream = "unlabelled" if method.batch_spec.unlabelled else "labelled"
+            images = loader.views(stream) if isinstance(loader, SliceLoader) else 0
+            kept = recall_embeddings(method, request, images, record.bf16)
             renamed = renaming_note(request.method, request.settings)
             loop.run("; ".join(text for text in (resumed, renamed, kept, method.note) if text))
         predictor = self._predictor(method, record)
