@@ -237,6 +237,8 @@ def test_what_cannot_be_learned_is_refused(tmp_path, prepared) -> None:
     for data, budget in ((untagged, whole), (prepared, budget_of(prepared))):
         with SliceLoader(data, budget, replace(asked, empty=1), 0) as loader:
             assert required(loader.batch(0).empty).present.tolist() == [[0]]
+
+
 def test_a_scan_that_fits_is_seen_whole(prepared) -> None:
     """To the bit: the placed slice under the draw of its place in the batch, and nothing else."""
     with SliceLoader(prepared, budget_of(prepared), FEED, 7) as loader:

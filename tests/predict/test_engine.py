@@ -38,14 +38,14 @@ def test_the_same_numbers_for_any_batch() -> None:
 
 
 def test_without_the_package_the_way_to_it_is_told(monkeypatch) -> None:
-    real = builtins.__import__
+    real, sam = builtins.__import__, build_sam(SIZES["tiny"])
 
-    def without(name: str, *rest: Any) -> object:
+    def without(name: str, *rest: Any, **named: Any) -> object:
         if name == "openvino":
             raise ImportError(name)
-        return real(name, *rest)
+        return real(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(BadConfig) as caught:
-        use_openvino(build_sam(SIZES["tiny"]), bf16=False)
+        use_openvino(sam, bf16=False)
     assert "fewmask[openvino]" in caught.value.fix
