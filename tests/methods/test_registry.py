@@ -211,18 +211,14 @@ def test_what_never_learns_is_found_out() -> None:
 PACKAGE = """
 from dataclasses import dataclass
 from fewmask.methods import MethodSpec
-from fewmask.methods.unet import build
+from fewmask.methods import unet
 
 @dataclass(frozen=True)
-class Config:
+class Config(unet.Config):
     channels: tuple[int, ...] = (4, 4)
     labelled: int = 2
-    tags_as_empty: bool = False
-    lr: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: int = 50
 
-SPEC = MethodSpec(Config, build)
+SPEC = MethodSpec(Config, unet.build)
 SCRAP = "no spec"
 """
 ASK = """
