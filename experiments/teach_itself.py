@@ -58,15 +58,16 @@ class Scan:
 
 
 def read_scan(prepared: Prepared, case: str) -> Scan:
-    """A scan on the network's grid; one structure."""
+    """A scan on the network's grid, of a wide one the middle; one structure."""
     row = prepared.cases[case]
     placement = Placement.of(row.shape, row.spacing_mm, prepared.recipe)
     slices = list(range(row.shape[0]))
     with prepared.case(case) as file:
         scaled = prepared.recipe.scale(file.intensities(slices), prepared.bounds(case))
-        truth = placement.place_mask(file.labels(slices)).astype(np.uint8)
+        truth = placement.place_mask(file.labels(slices))[placement.middle.part].astype(np.uint8)
     present = row.present[prepared.classes[0]]
-    image = torch.from_numpy(np.ascontiguousarray(placement.place(scaled))).half()
+    placed = placement.place(scaled)[placement.middle.part]
+    image = torch.from_numpy(np.ascontiguousarray(placed)).half()
     return Scan(image, truth, present[0], present[-1])
 
 
