@@ -32,6 +32,7 @@ SMALL = {
         "lr": 5e-3,
     },
     "unet": {"channels": [8, 16, 16], "classifier_width": 8, "lr": 5e-3},
+    **dict.fromkeys(("lite_unet", "noisy_student"), {"labelled": 2, "weak": 4, "lr": 4e-3}),
     **dict.fromkeys(("vnet", "mean_teacher", "ac_mt", "cps", "self_training", "bcp"), VOLUMES),
     "ua_mt": {
         **VOLUMES,
@@ -89,7 +90,7 @@ VARIANTS = [
 ]
 SLOW = {"ua_mt", "cps", "bcp", "magicnet", "sfr_plus"}
 """More than five seconds to overfit."""
-STEPS = {"bcp": 130}
+STEPS = {"bcp": 130, "lite_unet": 50, "noisy_student": 50}
 """It sees pasted boxes only, and is asked about whole patches."""
 
 
@@ -115,8 +116,8 @@ def test_it_overfits_one_phantom(name: str) -> None:
 def test_what_is_said_to_matter_only_when_a_scan_is_predicted_teaches_nothing(name: str) -> None:
     known = {field.name for field in fields(config_class(name))}
     late = find_method(name).inference_only
-    own_classifier = {"sam_mix", "ada_sam", "multimix"}
-    asked = {"presence", "presence_cost"} if name in own_classifier else {"presence_cost"}
+    own_classifier = {"sam_mix", "ada_sam", "multimix", "lite_unet", "noisy_student"}
+    asked = {"presence_cost", "views"} | ({"presence"} if name in own_classifier else set())
     assert set(late) == known & asked
     assert set(training_settings(name, dict.fromkeys(known))) == known - set(late)
     check_inference_only(name, SMALL.get(name, {}))
