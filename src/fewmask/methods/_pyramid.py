@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fewmask.blocks.losses import dice_ce, tag_entropy
+from fewmask.blocks.losses import batch_dice_ce, tag_entropy
 from fewmask.blocks.nets.efficientnet import fold_imagenet
 from fewmask.blocks.nets.pyramid_unet import PyramidUNet
 from fewmask.blocks.presence import Presence, gate, judge, scan_cost
@@ -112,15 +112,15 @@ class Pyramid(Method):
         assert batch.labelled is not None
         count, weak = len(batch.labelled.image), batch.weak
         if weak is None:
-            return dice_ce(self.net(batch.labelled.image)[0], batch.labelled.mask)
+            return batch_dice_ce(self.net(batch.labelled.image)[0], batch.labelled.mask)
         logits, judged = self.net(torch.cat([batch.labelled.image, weak.image]))
-        losses = dice_ce(logits[:count], batch.labelled.mask)
+        losses = batch_dice_ce(logits[:count], batch.labelled.mask)
         made = weak.pseudo if self.pseudo and step.fraction < 1 - self.pseudo.pure else None
         present = _presence_of(weak, made)
         self._note(present)
         losses["classify"] = tag_entropy(judged[count:], present)
         if made is not None and self.pseudo is not None:
-            losses["pseudo"] = self.pseudo.weight * sum(dice_ce(logits[count:], made).values())
+            losses["pseudo"] = self.pseudo.weight * sum(batch_dice_ce(logits[count:], made).values())
         else:
             losses["empty"] = _background(logits[count:], (present == 0).all(1))
         return losses
