@@ -36,7 +36,9 @@ class Stage:
     pseudo_labels_from: str = ""
     """Folder of pseudo-labels it learns from."""
     pseudo_labels_to: str = ""
-    """Folder into which it labels the unlabelled scans when it is done."""
+    """Folder into which it labels scans when it is done: those without a granted mask."""
+    labels_all: bool = False
+    """It labels every training scan; what outlines and tags say is put in, and the rest cleaned."""
     online_teacher: str = ""
     """Earlier stage whose network labels every unlabelled patch in every step."""
     min_confidence: float = 0.0

@@ -49,7 +49,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
     for number in range(1, config.rounds + 1):
         before = plan[-1]
         labels = f"labels{number}"
-        plan[-1] = replace(before, pseudo_labels_to=labels)
+        plan[-1] = replace(before, pseudo_labels_to=labels, labels_all=True)
         name = f"student{number}" if number < config.rounds else ""
         share = (1 - config.teacher_share) / config.rounds
         plan.append(

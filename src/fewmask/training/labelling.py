@@ -35,8 +35,8 @@ def label_scans(
 ) -> None:
     """Label training scans, once: `CASE.nii.gz`, `CASE.confidence.nii.gz` (0 to 255), and a table.
 
-    A network of patches labels the scans without a granted mask. A network of slices labels all:
-    what tags and outlines say is put in, and the rest is cleaned by the rule they speak for.
+    Those without a granted mask, or all (`Stage.labels_all`): then what tags and outlines say is
+    put in, and the rest is cleaned by the rule that they speak for.
 
     Goes on after the last scan that was labelled. Raises `Interrupted` on a signal or when the
     callback asks to stop, after the scan at hand.
@@ -51,7 +51,7 @@ def label_scans(
     predictor = Predictor.load(root / stage.name, str(device))
     predictor.with_confidence = True
     cases, finish = untouched(prepared, budget), None
-    if predictor.windows is None:
+    if stage.labels_all:
         cases = list(prepared.split.train)
         finish = _Finish(RunFolder(root / stage.name), predictor, prepared, budget, on_progress)
     pace = Pace("scan", len(cases))
@@ -92,7 +92,7 @@ def label_scans(
 
 
 class _Finish:
-    """What is done to a mask that a network of slices made, before another learns from it."""
+    """What is done to a mask before another network learns from it."""
 
     def __init__(
         self,

@@ -86,7 +86,8 @@ def check_plan(plan: tuple[Stage, ...], prepared: Prepared, budget: Budget) -> N
     slices, so that they want another scan only where whole masks are granted.
     """
     wanted = any(
-        stage.pseudo_labels_from or (stage.online_teacher and budget.kind == "volumes")
+        (stage.pseudo_labels_to and not stage.labels_all)
+        or (stage.online_teacher and budget.kind == "volumes")
         for stage in plan
     )
     if wanted and not untouched(prepared, budget):

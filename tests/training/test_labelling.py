@@ -1,0 +1,82 @@
+"""A network of slices labels all scans: what a person said is in its labels, and it goes on after a
+stop.
+"""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from fewmask.core.errors import Interrupted
+from fewmask.data.label_guard import LabelGuard
+from fewmask.io.nifti import read_labels
+from fewmask.io.run import RunFolder
+from fewmask.io.weights import load_tensors
+from fewmask.predict import Predictor
+from fewmask.training import TrainRequest, train
+from tests.scans import prepare_scans
+
+SMALL = ("weights=none", "labelled=1", "weak=2", "rounds=1")
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    return prepare_scans(tmp_path_factory.mktemp("scans"), 4)
+
+
+def request(prepared, out, **changes) -> TrainRequest:
+    base = {
+        "method": "noisy_student",
+        "slices": 2,
+        "steps": 5,
+        "device": "cpu",
+        "amp": "off",
+        "settings": SMALL,
+        "out": out,
+    }
+    return TrainRequest(prepared=prepared.folder, **{**base, **changes})
+
+
+@pytest.fixture(scope="module")
+def run(prepared, tmp_path_factory) -> RunFolder:
+    return RunFolder.open(train(request(prepared, tmp_path_factory.mktemp("run") / "run")))
+
+
+def test_labels_of_all_scans_end_at_tags_and_keep_outlines(prepared, run) -> None:
+    """The blob lies in slices 2 to 5 of 8. An untrained network draws at random."""
+    assert {path.name for path in (run.path / "labels1").glob("*.nii.gz")} == {
+        f"{case}{kind}.nii.gz" for case in prepared.split.train for kind in ("", ".confidence")
+    }
+    budget = run.read_budget()
+    guard = LabelGuard(prepared, budget)
+    for case in prepared.split.train:
+        voxels = read_labels(run.path / "labels1" / f"{case}.nii.gz").voxels
+        sure = read_labels(run.path / "labels1" / f"{case}.confidence.nii.gz").voxels
+        outlined = [d for name, d in budget.slices if name == case]
+        assert not voxels[[0, 1, 6, 7]].any() and (sure[[0, 1, 6, 7]] == 255).all()
+        if outlined:
+            assert np.array_equal(voxels[outlined], guard.labels(case, outlined))
+        assert (sure[outlined] == 255).all()
+
+
+def test_stages_share_the_steps_and_the_student_starts_from_the_teacher(prepared, run) -> None:
+    """Five steps: one for the teacher, four for the student."""
+    teacher = RunFolder.open(run.path / "teacher")
+    assert (teacher.read_record().steps, run.read_record().steps) == (1, 4)
+    names = set(load_tensors(run.weights))
+    assert names == set(load_tensors(teacher.weights))
+    assert run.cleanup.exists() and isinstance(Predictor.load(run.path), Predictor)
+
+
+def test_stopped_while_labelling_it_goes_on_to_the_same_weights(prepared, run, tmp_path) -> None:
+    def stop(event) -> None:
+        if event.note.startswith("teacher: 1 of"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="labelling 1 of 2 scans"):
+        train(request(prepared, tmp_path / "run"), stop)
+    again = RunFolder.open(train(request(prepared, tmp_path / "run")))
+    whole, resumed = load_tensors(run.weights), load_tensors(again.weights)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
