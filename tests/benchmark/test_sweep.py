@@ -24,6 +24,7 @@ from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import Cleanup, Predictor, load_predictor, predict_folder
 from fewmask.predict.predictor import Prediction
+from fewmask.training import train
 from tests.cli.test_commands import fewmask
 from tests.narrow import Settings, watched
 from tests.scans import write_scans
@@ -192,17 +193,16 @@ class Speck:
 
 
 def test_the_same_masks_are_scored_as_drawn_and_after_clean_up(tmp_path, monkeypatch) -> None:
-    """The organ has 12 x 12 x 4 = 576 voxels: 2 * 576 / (576 + 601) = 0.979, and 1 without the
-    speck. Each scan is asked for once, though its cleaned mask lay there.
+    """The organ has 12 x 12 x 4 = 576 voxels: 2 * 576 / (576 + 601) = 0.979 (one voxel of noise is
+    another 0.001), and 1 without the speck. Each scan is asked for once, though one lay cleaned.
     """
     plan, network = read_plan(plan_file(tmp_path)), Speck()
     rule = CleanupRule({"liver": StructureRule("largest")})
     monkeypatch.setattr(sweep, "load_predictor", lambda path: network)
     monkeypatch.setattr(sweep, "open_cleanup", lambda path: Cleanup(("liver",), rule, True))
-    train_as_it_is = sweep.train
 
     def train_and_predict(*arguments) -> Path:
-        path = train_as_it_is(*arguments)
+        path = train(*arguments)
         home = tmp_path / "work" / "prepared"
         predictions = path / "predictions"
         cleaned = Cleanup(("liver",), rule, True)
@@ -214,7 +214,8 @@ def test_the_same_masks_are_scored_as_drawn_and_after_clean_up(tmp_path, monkeyp
     dice = {(row.domain, row.case, row.cleanup): round(row.dice, 3) for row in rows}
     assert len(rows) == 8 and network.asked == 4
     for domain, case in itertools.product(("test", "far"), ("case_03", "case_04")):
-        assert (dice[domain, case, "none"], dice[domain, case, "learned"]) == (0.979, 1.0)
+        assert dice[domain, case, "none"] == pytest.approx(0.979, abs=0.0015)
+        assert dice[domain, case, "learned"] == 1.0
     drawn = [row.sam_mix_dice for row in rows if row.cleanup == "none"]
     assert drawn == [row.sam_mix_dice for row in rows if row.cleanup == "learned"], (
         "the paper counts only slices that hold the organ"
@@ -299,7 +300,9 @@ def test_commands(tmp_path: Path) -> None:
     assert fewmask(*words).returncode == 0
     with (tmp_path / "work" / "sweep.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [line["draw"] for line in lines] == ["0", "1"] and "far automatic dice" in lines[0]
+    made = [(line["draw"], line["cleanup"]) for line in lines]
+    assert made == [("0", "none"), ("0", "learned"), ("1", "none"), ("1", "learned")]
+    assert "far automatic dice" in lines[0]
     table = fewmask("compare", tmp_path / "rows" / "plan.csv", "--values", "--protocol", "sam-mix")
     assert table.returncode == 0 and "HD px" in table.stdout and "case_03" in table.stdout
     assert "published" not in table.stdout, "the paper has no U-Net with two slices"
