@@ -187,7 +187,8 @@ def test_probabilities_of_a_3d_method_are_its_mask_s(tmp_path) -> None:
         settings={"patch": (16, 16, 16), "labelled": 2, "norm": "batch", "filters": 4},
     )
     array = np.random.default_rng(0).normal(0, 100, (20, 24, 18))
-    mask = run.load().predict(array, spacing_mm=(3, 3, 3), probabilities=True)
+    drawn = run.load(cleanup="none")
+    mask = drawn.predict(array, spacing_mm=(3, 3, 3), probabilities=True)
     assert mask.probabilities is not None
     np.testing.assert_array_equal(mask.probabilities.argmax(0), np.asarray(mask))
     np.testing.assert_allclose(mask.probabilities.sum(0), 1, atol=1e-4)

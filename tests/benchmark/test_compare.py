@@ -14,7 +14,7 @@ from fewmask.benchmark.compare import (
     table,
     values,
 )
-from fewmask.benchmark.published import published
+from fewmask.benchmark.published import SOURCES, published
 from fewmask.benchmark.rows import COLUMNS, RunRow, from_texts
 from fewmask.core.errors import BadConfig
 from fewmask.evaluate.protocols import NOTES
@@ -174,6 +174,25 @@ def test_settings_make_another_method() -> None:
         setting.name for setting in group([row("a", "p", 0.9), row("a", "p", 0.9, settings="x=1")])
     ]
     assert names == ["a", "a x=1"]
+
+
+def test_masks_after_clean_up_are_another_row() -> None:
+    """0.9 drawn, 0.95 cleaned: never a mean of both, and no published number beside the second."""
+    rows = [row("a", "p", 0.9), row("a", "p", 0.95, cleanup="learned")]
+    assert [one.name for one in group(rows)] == ["a", "a + clean-up"]
+    assert "| a + clean-up | 5 slices | 10 | 1 | 0.950 |" in table(rows)
+    assert [
+        (pair.a.name, round(pair.difference.interval.mean, 3)) for pair in differences(rows, "a")
+    ] == [("a + clean-up", 0.05)]
+    _, lines = per_run(rows)
+    assert [(line["cleanup"], line["test automatic dice"]) for line in lines] == [
+        ("none", "0.9000"),
+        ("learned", "0.9500"),
+    ]
+    known = [row("unet", "p", 0.9), row("sam_mix", "p", 0.9)]
+    cleaned = [replace(one, cleanup="learned") for one in known]
+    source = SOURCES["sam-mix"]
+    assert source in table(known, "sam-mix") and source not in table(cleaned, "sam-mix")
 
 
 def test_what_all_runs_of_a_method_share_is_said_once() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fewmask.benchmark.rows import (
     COLUMNS,
+    LEARNED,
     METRICS,
     FinishedRun,
     RunRow,
@@ -53,6 +54,7 @@ def test_a_committed_table_comes_back_byte_for_byte(path: Path, tmp_path: Path) 
             line["settings"] = before["settings"]
     write_csv(tmp_path / path.name, columns, lines)
     assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    assert {line.pop("cleanup", "none") for line in texts} == {"none"}
     assert not any(any(line.values()) for line in texts), "what the table does not hold is empty"
 
 
@@ -92,6 +94,8 @@ def test_steps_make_another_run_only_where_no_minutes_were_asked_for() -> None:
     timed = replace(RUN, minutes=5.0)
     assert timed.key == replace(timed, steps=8).key != RUN.key
     rows = as_rows(replace(timed, stride="2,9,9"), "far", [SCORE], [], {})
+    assert domains_done(rows, timed.key, "2,9,9") == set(), "not scored after clean-up yet"
+    rows += as_rows(replace(timed, stride="2,9,9"), "far", [SCORE], [], {}, LEARNED)
     assert domains_done(rows, timed.key, "2,9,9") == {"far"}
     assert domains_done(rows, timed.key, "") == domains_done(rows, RUN.key, "2,9,9") == set()
 
@@ -103,6 +107,9 @@ def test_a_run_that_is_made_again_replaces_its_rows_in_its_domain(tmp_path: Path
     again = as_rows(RUN, "far", [replace(SCORE, dice=0.75)], [], {})
     add_rows(path, again)
     assert read_rows(path) == [first[0], *again]
+    cleaned = as_rows(RUN, "far", [SCORE], [], {}, LEARNED)
+    add_rows(path, cleaned)
+    assert read_rows(path) == [first[0], *again, *cleaned], "beside the rows of masks as drawn"
     assert read_rows(tmp_path / "none.csv") == []
 
 

@@ -3,21 +3,28 @@ rows give the tables.
 """
 
 import csv
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from fewmask.benchmark import sweep
 from fewmask.benchmark.rows import COLUMNS, add_rows, read_rows, to_texts
 from fewmask.benchmark.score import score_bound
 from fewmask.benchmark.sweep import Plan, plan_runs, read_plan, run_sweep
+from fewmask.cleanup import CleanupRule, StructureRule
 from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.lock import folder_lock
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
-from fewmask.predict import Predictor, load_predictor
+from fewmask.predict import Cleanup, Predictor, load_predictor, predict_folder
+from fewmask.predict.predictor import Prediction
+from fewmask.training import train
 from tests.cli.test_commands import fewmask
 from tests.narrow import Settings, watched
 from tests.scans import write_scans
@@ -62,13 +69,17 @@ def go(folder: Path, plan: Plan, **options: Any):
 def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
     plan = read_plan(plan_file(tmp_path))
     first, rows = go(tmp_path, plan, part=(1, 2))
-    assert [row.draw for row in rows] == [0] * 4 and len(first.done) == 1
+    assert [row.draw for row in rows] == [0] * 8 and len(first.done) == 1
     again, rows = go(tmp_path, plan)
-    assert again.there == first.done and len(again.done) == 1 and len(rows) == 8
+    assert again.there == first.done and len(again.done) == 1 and len(rows) == 16
     last, same = go(tmp_path, plan)
     assert (len(last.done), len(last.there), same) == (0, 2, rows)
-    home = [row for row in rows if (row.domain, row.draw) == ("test", 0)]
-    far = [row for row in rows if (row.domain, row.draw) == ("far", 0)]
+    drawn = [row for row in rows if row.cleanup == "none"]
+    assert [replace(row, cleanup="none") for row in rows if row.cleanup == "learned"] == drawn, (
+        "two outlined slices teach no rule"
+    )
+    home = [row for row in drawn if (row.domain, row.draw) == ("test", 0)]
+    far = [row for row in drawn if (row.domain, row.draw) == ("far", 0)]
     assert [row.case for row in home] == ["case_03", "case_04"]
     assert [row.dice for row in home] == [row.dice for row in far], (
         "the same scans and truth, twice"
@@ -126,18 +137,18 @@ def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
     }
     plan = read_plan(plan_file(tmp_path, runs=[grid], stride=[16, 8, 16]))
     _, rows = go(tmp_path, plan)
-    assert strides == [(16, 8, 16)] * 4 and len(rows) == 4
+    assert strides == [None] + [(16, 8, 16)] * 4 and len(rows) == 8, "the first taught the clean-up"
     summary, rows = go(tmp_path, replace(plan, stride=(16, 16, 8)))
-    assert strides[4:] == [(16, 16, 8)] * 4 and len(summary.done) == 1, (
+    assert strides[5:] == [(16, 16, 8)] * 4 and len(summary.done) == 1, (
         "no mask of the other windows is taken for these"
     )
-    assert [row.stride for row in rows] == ["16,16,8"] * 4
+    assert [row.stride for row in rows] == ["16,16,8"] * 8
     summary, _ = go(tmp_path, replace(plan, stride=(16, 16, 8)))
-    assert len(strides) == 8 and len(summary.there) == 1
+    assert len(strides) == 9 and len(summary.there) == 1
     gaps, rows = go(
         tmp_path, replace(plan, stride=(16, 24, 16), runs=[replace(plan.runs[0], seed=[1])])
     )
-    assert "leaves gaps" in gaps.failed[0]["what"] and len(rows) == 4
+    assert "leaves gaps" in gaps.failed[0]["what"] and len(rows) == 8
 
 
 def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:
@@ -149,8 +160,10 @@ def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:
         "set": {"encoder": "tiny", "classifier_width": 8},
     }
     _, rows = go(tmp_path, read_plan(plan_file(tmp_path, runs=[grid])))
-    found = {(row.domain, row.prompts): row for row in rows if row.case == "case_03"}
-    assert len(found) == 4 and len(rows) == 8
+    drawn = [row for row in rows if row.cleanup == "none"]
+    found = {(row.domain, row.prompts): row for row in drawn if row.case == "case_03"}
+    assert len(found) == 4 and len(drawn) == 8
+    assert [row.prompts for row in rows if row.cleanup == "learned"] == ["automatic"] * 4
     same = ("dice", "hd95_mm", "sam_mix_dice", "sam_mix_slices")
     for prompts in ("automatic", "oracle-box"):
         home, far = found["test", prompts], found["far", prompts]
@@ -164,6 +177,51 @@ def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:
         )
 
 
+class Speck:
+    """Sees the organ by its grey level, and 25 voxels in slice 0 that are none."""
+
+    promptable, asked = False, 0
+
+    def volume(self, volume: Volume) -> Prediction:
+        self.asked += 1
+        labels = (volume.intensities() > 60).astype(np.uint8)
+        labels[0, :5, -5:] = 1
+        return Prediction(LabelMap(labels, volume.grid), None, 0)
+
+    def volume_with_boxes(self, volume, boxes):
+        raise NotImplementedError
+
+
+def test_the_same_masks_are_scored_as_drawn_and_after_clean_up(tmp_path, monkeypatch) -> None:
+    """The organ has 12 x 12 x 4 = 576 voxels: 2 * 576 / (576 + 601) = 0.979 (one voxel of noise is
+    another 0.001), and 1 without the speck. Each scan is asked for once, though one lay cleaned.
+    """
+    plan, network = read_plan(plan_file(tmp_path)), Speck()
+    rule = CleanupRule({"liver": StructureRule("largest")})
+    monkeypatch.setattr(sweep, "load_predictor", lambda path: network)
+    monkeypatch.setattr(sweep, "open_cleanup", lambda path: Cleanup(("liver",), rule, True))
+
+    def train_and_predict(*arguments) -> Path:
+        path = train(*arguments)
+        home = tmp_path / "work" / "prepared"
+        predictions = path / "predictions"
+        cleaned = Cleanup(("liver",), rule, True)
+        predict_folder(Speck(), home, predictions, cases=["case_03"], cleanup=cleaned)
+        return path
+
+    monkeypatch.setattr(sweep, "train", train_and_predict)
+    _, rows = go(tmp_path, plan, part=(1, 2))
+    dice = {(row.domain, row.case, row.cleanup): round(row.dice, 3) for row in rows}
+    assert len(rows) == 8 and network.asked == 4
+    for domain, case in itertools.product(("test", "far"), ("case_03", "case_04")):
+        assert dice[domain, case, "none"] == pytest.approx(0.979, abs=0.0015)
+        assert dice[domain, case, "learned"] == 1.0
+    drawn = [row.sam_mix_dice for row in rows if row.cleanup == "none"]
+    assert drawn == [row.sam_mix_dice for row in rows if row.cleanup == "learned"], (
+        "the paper counts only slices that hold the organ"
+    )
+
+
 def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
     plan = read_plan(plan_file(tmp_path))
     bad = replace(plan.runs[0], method=["unet"], slices=[3], draw=[0], set={"chanels": 3})
@@ -172,7 +230,7 @@ def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
     held.mkdir(parents=True)
     with folder_lock(held, "sweep"):
         summary, rows = go(tmp_path, plan)
-    assert summary.elsewhere == [held.name] and len(summary.done) == 1 and len(rows) == 4
+    assert summary.elsewhere == [held.name] and len(summary.done) == 1 and len(rows) == 8
     assert len(summary.failed) == 1 and "chanels" in summary.failed[0]["what"]
 
 
@@ -242,7 +300,9 @@ def test_commands(tmp_path: Path) -> None:
     assert fewmask(*words).returncode == 0
     with (tmp_path / "work" / "sweep.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert [line["draw"] for line in lines] == ["0", "1"] and "far automatic dice" in lines[0]
+    made = [(line["draw"], line["cleanup"]) for line in lines]
+    assert made == [("0", "none"), ("0", "learned"), ("1", "none"), ("1", "learned")]
+    assert "far automatic dice" in lines[0]
     table = fewmask("compare", tmp_path / "rows" / "plan.csv", "--values", "--protocol", "sam-mix")
     assert table.returncode == 0 and "HD px" in table.stdout and "case_03" in table.stdout
     assert "published" not in table.stdout, "the paper has no U-Net with two slices"

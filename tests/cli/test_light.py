@@ -36,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
         ("info prepared", "2 test"),
         ("info scans", "fewmask check"),
         ("check scans", "no problems found"),
-        ("compare run", "| unet |"),
+        ("compare run", "| unet + clean-up |"),
         ("report run", "index.html"),
     ],
 )

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fewmask.cleanup import Change, Cleaning, CleanupRule, StructureRule
+from fewmask.cleanup.beside import write_cleaning
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.evaluate.intervals import summarise
@@ -237,6 +239,30 @@ def test_numbers_on_the_page_are_the_scores(finished) -> None:
     wall = re.findall(r"<h3>(case_0\d)", page)
     assert wall[:2] == ["case_04", "case_03"], "worst first"
     assert "2 outlined slices" in page and "on 2 scans the model never saw" in page
+
+
+def test_the_page_shows_the_clean_up_rule_and_what_it_did(finished, tmp_path) -> None:
+    run, prepared = finished
+    shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    rule = CleanupRule({"liver": StructureRule("largest", reason="four of four agree")})
+    folder.write_cleanup(rule.as_dict())
+    volume, pred, truth = _scan_and_masks()
+    for case, changed in (("case_03", Change(90, 4.05, 2, 0.09)), ("case_04", Change())):
+        write_labels(folder.predictions / f"{case}.nii.gz", pred)
+        write_cleaning(folder.predictions, case, Cleaning({"liver": changed}))
+    page = write_report(folder, prepared, [], lambda case: volume, lambda case: truth).read_text()
+    for words in ("largest part", "four of four agree", "2 of 2 masks were cleaned",
+                  "removed 4.0 mL in 1 of 2 scans, filled 0.1 mL"):  # fmt: skip
+        assert words in page
+    assert '<td>case_03</td><td class="text">liver</td><td>4.0</td><td>0.1</td>' in page
+    write_cleaning(folder.predictions, "case_03", None)
+    page = write_report(folder, prepared, [], lambda case: volume, lambda case: truth).read_text()
+    assert "1 of 2 masks were cleaned" in page and "removed 0.0 mL in 0 of 1 scan" in page
+    folder.cleanup.unlink()
+    write_cleaning(folder.predictions, "case_04", None)
+    page = write_report(folder, prepared, [], lambda case: volume, lambda case: truth).read_text()
+    assert "Clean-up" not in page, "a run of before says nothing"
 
 
 def test_the_sentence_counts_like_a_person(finished) -> None:

@@ -190,6 +190,7 @@ def test_a_run_that_another_one_has_trained_but_for_what_matters_in_prediction_i
     assert run.weights.read_bytes() == one.weights.read_bytes() and run.read_losses(
         3
     ) == one.read_losses(3)
+    assert run.cleanup.exists() and not one.cleanup.samefile(run.cleanup)
     presence = [folder.read_record().config["presence"] for folder in (run, one)]
     assert presence == ["none", "slice"]
     train(

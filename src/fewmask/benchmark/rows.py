@@ -254,6 +254,7 @@ def from_texts(texts: Mapping[str, str]) -> RunRow:
     for name, column in _FIELDS.items():
         if column in texts:
             values[name] = _READ_AS[name](texts[column])
+    values["cleanup"] = values.get("cleanup") or RAW
     others = {column: text for column, text in texts.items() if column not in COLUMNS}
     values["settings"] = " ".join(todays_words(values["method"], values["settings"].split()))
     values["cleanup"] = values.get("cleanup") or RAW

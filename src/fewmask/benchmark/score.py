@@ -60,8 +60,7 @@ def score_run(
     With `raw` no mask is cleaned, and one that was is predicted again; else masks that are there
     are scored as they are. By `predictor`, or by one that is opened where one is needed. With
     `oracle_box` the bound is added: the same model, prompted with each slice's true box; its masks
-    go to the run's folder `oracle-box`. Raises `BadDataset` if there is no test case with a
-    complete mask.
+    go to the run's folder `oracle-box`. Raises `BadDataset` if no test case has a complete mask.
     """
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()

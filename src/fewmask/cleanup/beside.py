@@ -1,5 +1,6 @@
 """What clean-up did to a mask, in a small file beside it; and to several masks in all."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +60,9 @@ def add_up(
         changes = [scan.structures[name] for scan in scans]
         totals[name] = Total(
             rule.structures.get(name, StructureRule()).words,
-            sum(change.removed_ml for change in changes),
+            math.fsum(change.removed_ml for change in changes),
             sum(change.removed_voxels > 0 for change in changes),
-            sum(change.filled_ml for change in changes),
+            math.fsum(change.filled_ml for change in changes),
             sum(change.filled_voxels > 0 for change in changes),
             len(changes),
         )
