@@ -111,7 +111,7 @@ def test_windows_by_hand() -> None:
         44: [0, 9, 19, 28],
     }
     assert len(_placement(28, 28, 16).windows) == 4
-    assert _placement(28, 18, 16).middle == Window(6, 1, 16)
+    assert _placement(28, 18, 16).middle == Window(6, 1, 16, 16)
 
 
 @settings(max_examples=100, deadline=None)
@@ -121,7 +121,7 @@ def test_a_scan_that_fits_has_the_window_it_always_had(
 ) -> None:
     recipe = Recipe(modality="ct", size=size, spacing_mm=step, stretch=stretch)
     placement = Placement.of((1, h, w), (5.0, 1.0, 1.0), recipe)
-    assert placement.windows == (Window(0, 0, size),) == (placement.middle,)
+    assert placement.windows == (Window(0, 0, size, size),) == (placement.middle,)
     assert (placement.rows.target, placement.columns.target) == (size, size)
 
 
@@ -135,8 +135,22 @@ def test_the_middle_window_of_a_wide_scan_shows_what_a_lone_one_did(step: float)
     np.testing.assert_allclose(shown, alone.place(image), atol=1e-6)
 
 
+def test_a_network_that_takes_any_size_sees_a_wide_scan_in_one_piece() -> None:
+    """61 x 70 pixels on a grid of 32: multiples of 32 that hold them, and every pixel comes back.
+    20 x 70: only the side that does not fit grows.
+    """
+    recipe = Recipe(modality="ct", size=32, spacing_mm=1.0)
+    image = np.random.default_rng(0).random((1, 61, 70)).astype(np.float32)
+    placement = Placement.of((1, 61, 70), (5.0, 1.0, 1.0), recipe, whole=True)
+    assert placement.windows == (Window(0, 0, 64, 96),)
+    placed = placement.place(image)
+    np.testing.assert_array_equal(placement.restore(np.stack([1 - placed, placed], 1))[:, 1], image)
+    low = Placement.of((1, 20, 70), (5.0, 1.0, 1.0), recipe, whole=True)
+    assert low.windows == (Window(0, 0, 32, 96),)
+
+
 def test_boxes_are_cut_at_the_edge_of_a_window() -> None:
-    window = Window(10, 20, 16)
+    window = Window(10, 20, 16, 16)
     boxes = np.array([[22.0, 4, 30, 12], [0, 0, 20, 40], [30, 20, 50, 50], [np.nan] * 4])
     seen = window.clip_box(boxes)
     np.testing.assert_array_equal(seen[0], [2, 0, 10, 2])

@@ -20,6 +20,8 @@ from jaxtyping import Float, Integer
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import Recipe
 
+_DIVIDES = 32
+"""What the sides of a slice must be multiples of where the network takes any."""
 _Move = Callable[[np.ndarray], np.ndarray]
 
 
@@ -81,24 +83,25 @@ class Axis:
 
 @dataclass(frozen=True)
 class Window:
-    """A square of the network's size in a placed slice."""
+    """A part of a placed slice, as a network sees it."""
 
     top: int
     left: int
-    size: int
+    height: int
+    width: int
 
     @property
     def part(self) -> tuple[EllipsisType, slice, slice]:
         """`placed[window.part]` is what the window shows of placed slices (..., a, b)."""
-        rows, columns = (slice(begin, begin + self.size) for begin in (self.top, self.left))
-        return ..., rows, columns
+        bottom, right = self.top + self.height, self.left + self.width
+        return ..., slice(self.top, bottom), slice(self.left, right)
 
     def clip_box(self, box: Float[np.ndarray, "*n 4"]) -> Float[np.ndarray, "*n 4"]:
         """Boxes (x0, y0, x1, y1) of the placed slice as the window sees them; NaN where nothing of
         a box lies in it.
         """
         corner = np.array([self.left, self.top, self.left, self.top])
-        clipped = (box - corner).clip(0, self.size)
+        clipped = (box - corner).clip(0, [self.width, self.height, self.width, self.height])
         empty = (clipped[..., 2:] <= clipped[..., :2]).any(-1, keepdims=True)
         return np.where(empty, np.nan, clipped)
 
@@ -114,35 +117,45 @@ class Placement:
     rows: Axis
     columns: Axis
     size: int
+    whole: bool = False
+    """The network takes slices of any size: one window, whatever the scan."""
 
     @classmethod
     def of(
-        cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], recipe: Recipe
+        cls,
+        shape: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float],
+        recipe: Recipe,
+        whole: bool = False,
     ) -> "Placement":
         """Placement of a scan of `shape` (d, h, w) and `spacing_mm` (d, h, w) under a resolved
-        recipe; centres coincide.
+        recipe; centres coincide. With `whole` the sides of a larger one are multiples of 32.
         """
         _, h, w = shape
         size = recipe.size
         if recipe.stretch:
             return cls(Axis(h, size, h / size), Axis(w, size, w / size), size)
         step_h, step_w = (_snap(recipe.spacing_mm / side) for side in spacing_mm[1:])
-        rows = Axis(h, _cover(h / step_h, size), step_h)
-        return cls(rows, Axis(w, _cover(w / step_w, size), step_w), size)
+        sides = [_cover(extent, size) for extent in (h / step_h, w / step_w)]
+        if whole:
+            sides = [side if side == size else _DIVIDES * -(-side // _DIVIDES) for side in sides]
+        return cls(Axis(h, sides[0], step_h), Axis(w, sides[1], step_w), size, whole)
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
         """What the network looks through: one window for a scan that fits; else, per axis, as few
         as cover it with overlaps of at least a quarter of `size`, evenly spread.
         """
+        if self.whole:
+            return (Window(0, 0, self.rows.target, self.columns.target),)
         tops, lefts = (_spread(axis.target, self.size) for axis in (self.rows, self.columns))
-        return tuple(Window(top, left, self.size) for top in tops for left in lefts)
+        return tuple(Window(top, left, self.size, self.size) for top in tops for left in lefts)
 
     @property
     def middle(self) -> Window:
         """The window whose centre is the slice's: the only one of a scan that fits."""
         top, left = ((axis.target - self.size) // 2 for axis in (self.rows, self.columns))
-        return Window(top, left, self.size)
+        return Window(top, left, self.size, self.size)
 
     def place(
         self, image: Float[np.ndarray, "n h w"], fill: float = 0.0

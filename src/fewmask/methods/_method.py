@@ -96,6 +96,9 @@ class Method(nn.Module, ABC):
     batch_spec: BatchSpec
     note: str = ""
     """What a user should know before training starts."""
+    any_size: bool = False
+    """Slices may have any sides that 32 divides: a scan wider than the grid is seen in one piece.
+    """
     renew_norms: bool = False
     """After the last step, batch norms compute their means and variances again from all
     training scans.

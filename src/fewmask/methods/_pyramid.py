@@ -79,6 +79,7 @@ def build_pyramid(
 class Pyramid(Method):
     """Encoder, light decoder, presence head, and the moving average of all three."""
 
+    any_size = True
     seen: Bool[Tensor, "k 2"]
     """Of every structure: was a slice without it, and one with it, ever learned from? Only then can
     the presence head judge.

@@ -155,7 +155,7 @@ class Predictor:
         method = self.method
         if not isinstance(method, Promptable):
             raise no_bound()
-        placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        placement = self._placement(volume)
         placed, windows = placement.box_to_target(boxes), placement.windows
         seen = [placed] if len(windows) == 1 else [one.clip_box(placed) for one in windows]
         boxes_t = torch.from_numpy(np.stack(seen).astype(np.float32))
@@ -199,7 +199,7 @@ class Predictor:
         """Slice by slice; with `smooth` once more where neighbours overrule what a slice by itself
         was judged to hold, if the method has that.
         """
-        placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        placement = self._placement(volume)
         restorer = SliceRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
         confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
@@ -310,10 +310,15 @@ class Predictor:
         """The scan's `wanted` slices as the network sees them, a few at a time, through every
         window of the placement.
         """
-        placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
+        placement = self._placement(volume)
         for slices, placed in self._place(volume, wanted, placement):
             for window in placement.windows:
                 yield slices, window, placed[window.part]
+
+    def _placement(self, volume: Volume) -> Placement:
+        """Where the scan's slices lie; in one piece if the network takes any size."""
+        whole = self.method.any_size
+        return Placement.of(volume.shape, volume.spacing_mm, self.recipe, whole)
 
     def _place(
         self, volume: Volume, wanted: Sequence[int], placement: Placement
