@@ -248,7 +248,8 @@ def train(
     method
         Name of a method; `fewmask info` lists them.
     slices, volumes
-        How many outlined slices, or whole masks, training may see: exactly one of the two.
+        How many outlined slices, or whole masks, training may see: at most one of the two. With
+        neither all: whole masks for a 3D method, if there are any, else outlined slices.
     draw
         Which masks are in this budget: another number, other masks.
     in_order
