@@ -16,9 +16,9 @@ def test_a_mask_ends_where_tags_end_and_outlines_stay() -> None:
     """
     voxels = np.ones((4, 2, 2), np.uint8)
     voxels[0, 0, 0] = 2
-    absent = np.array([[True, False], [False, False], [False, False], [True, True]])
+    tags = np.array([[0, 1], [1, 1], [-1, 1], [0, 0]], np.int8)
     outline = np.array([[0, 0], [2, 2]], np.uint8)
-    done = settle(voxels, Known(absent, {1: outline}))
+    done = settle(voxels, Known(tags, {1: outline}))
     assert done.voxels.tolist() == [
         [[2, 0], [0, 0]],
         [[0, 0], [2, 2]],

@@ -211,6 +211,11 @@ class Prepared:
         return tags
 
 
+def is_prepared(folder: Path) -> bool:
+    """Is this a prepared dataset, rather than a folder of scans?"""
+    return (folder / MANIFEST).exists() and (folder / "cases").is_dir()
+
+
 def write_manifest(
     folder: Path,
     recipe: Recipe,

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int8, UInt8
 from torch import Tensor
 
 from fewmask.blocks.device import choose_device
@@ -145,6 +145,28 @@ class Predictor:
                 return self._run_windows(volume, self.windows, probabilities)
             own = self.method.predict
             return self._run(volume, lambda image, *_: own(image), True, probabilities)
+
+    def volume_with_tags(self, volume: Volume, tags: Int8[np.ndarray, "d k"]) -> Prediction:
+        """The mask of a whole scan, where a person says which slices hold a structure: 1 yes, 0 no,
+        -1 nobody said (it holds what the network draws in that slice alone).
+
+        A method that does not judge slices draws as ever; the mask is not cut off where tags end.
+        """
+        method, given = self.method, torch.from_numpy(tags)
+        if not isinstance(method, PresenceAware):
+            return self.volume(volume)
+
+        def answer(image: Tensor, slices: list[int]) -> Probabilities:
+            told = given[slices].to(image.device)
+            held = told == 1
+            if (told < 0).any():
+                drawn = self.method.predict(image).probs.argmax(1).flatten(1)
+                own = [(drawn == number).any(1) for number in range(1, self.task.k + 1)]
+                held = torch.where(told < 0, torch.stack(own, 1), held)
+            return method.predict_present(image, held)
+
+        with self._memory_in_words():
+            return self._run(volume, answer)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
