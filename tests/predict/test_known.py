@@ -171,7 +171,7 @@ def test_empty_masks_are_told_however_the_outline_shows(prepared, run, tmp_path)
         "case_00" in dict(run.read_budget().slices)
     )
     assert summary.empty == [
-        "liver: 5 of 5 masks are empty, but tags say it is there (case_00, case_01, case_02, "
+        "liver: 5 of 5 masks empty, but tags say it is there (case_00, case_01, case_02, "
         "case_03, case_04)"
     ]
     scores = predict_folder(Whole(0), prepared.folder, tmp_path / "scored")
@@ -199,7 +199,7 @@ def test_what_counts_as_empty() -> None:
 
 def test_empty_masks_that_nobody_tagged_count_if_all_are() -> None:
     bad, good = KnownNote(empty={"liver": ""}), KnownNote()
-    assert tell_empty({"a": bad, "b": bad}) == ["2 of 2 masks are empty (a, b)"]
+    assert tell_empty({"a": bad, "b": bad}) == ["2 of 2 masks empty (a, b)"]
     assert tell_empty({"a": bad, "b": good}) == tell_empty({}) == []
 
 

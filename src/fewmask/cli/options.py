@@ -138,8 +138,8 @@ def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | N
 def partly(
     refused: list[dict[str, Any]], done: int, what: str, empty: Sequence[str] = ()
 ) -> None:
-    """Raise `PartlyDone` (exit 5) when some cases or files were refused, or masks are empty that
-    should not be; the others are done.
+    """Raise `PartlyDone` (exit 5) when some cases or files were refused, or masks are empty where
+    a structure was expected; the others are done.
     """
     if empty:
         raise empty_masks([*empty, *_refusals(refused)])
@@ -159,9 +159,9 @@ def partly(
 
 
 def empty_masks(lines: Sequence[str]) -> PartlyDone:
-    """What to raise for masks that are empty and should not be."""
+    """What to raise for masks that are empty where a structure was expected."""
     return PartlyDone(
-        "masks are empty that should not be",
+        "masks are empty where a structure was expected",
         where=lines,
         did="everything was written as it is",
         fix="train longer, or with more outlined slices; `fewmask report` shows the scans",

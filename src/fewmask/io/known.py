@@ -70,9 +70,10 @@ class PutIn:
     """Scans into whose masks they were put."""
 
     def __str__(self) -> str:
+        show = "slice shows its" if self.outlined_slices == 1 else "slices show their"
         return (
-            f"tags and outlines were put in: {self.removed_voxels} voxels removed in "
-            f"{self.removed_scans} of {self.scans} scans, {self.outlined_slices} slices show their "
+            f"tags and outlines were put in: {_count(self.removed_voxels, 'voxel')} removed in "
+            f"{self.removed_scans} of {_count(self.scans, 'scan')}, {self.outlined_slices} {show} "
             "outline"
         )
 
@@ -102,12 +103,16 @@ def tell_empty(notes: Mapping[str, KnownNote]) -> list[str]:
     for (name, said), cases in found.items():
         if said:
             told.append(
-                f"{name}: {len(cases)} of {len(notes)} masks are empty, but {_SAID[said]} "
+                f"{name}: {len(cases)} of {_count(len(notes), 'mask')} empty, but {_SAID[said]} "
                 f"({_names(cases)})"
             )
     if not told and notes and all(note.empty for note in notes.values()):
-        told.append(f"{len(notes)} of {len(notes)} masks are empty ({_names(list(notes))})")
+        told.append(f"{len(notes)} of {_count(len(notes), 'mask')} empty ({_names(list(notes))})")
     return told
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n} {thing}{'s' if n != 1 else ''}"
 
 
 def _names(cases: list[str]) -> str:
