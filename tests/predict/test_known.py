@@ -270,20 +270,22 @@ def test_tags_that_do_not_fit_are_refused(run, tmp_path) -> None:
 
 
 def test_a_method_that_judges_slices_is_told_what_they_hold(run, prepared, monkeypatch) -> None:
-    """Tagged slices as tagged; of one nobody tagged what the network itself draws there."""
+    """Once more where tags and what was drawn differ; of slices nobody tagged what was drawn."""
     predictor = Predictor.load(run.path, "cpu")
-    asked: list[list[bool]] = []
+    asked: list[bool] = []
     plain = predictor.method.predict_present
 
     def note(image, present):
-        asked.extend(present.tolist())
+        asked.extend(present[:, 0].tolist())
         return plain(image, present)
 
     monkeypatch.setattr(predictor.method, "predict_present", note)
     volume = load_prepared(prepared, prepared.split.test[0])
     own = predictor.volume(volume).label_map.voxels.any((1, 2))
-    tags = np.array([[0], [1], [1], [0], [-1], [-1], [-1], [1]], np.int8)
+    assert not asked
+    tags = np.where(own, 0, 1).astype(np.int8)[:, None]  # all against what is drawn
+    tags[4:7] = -1
     masks = predictor.volume_with_tags(volume, tags).label_map.voxels
-    held = [False, True, True, False, *own[4:7].tolist(), True]
-    assert [one[0] for one in asked] == held
-    assert not masks[[0, 3]].any()
+    assert asked == [not own[d] for d in (0, 1, 2, 3, 7)]
+    assert not masks[tags[:, 0] == 0].any()
+    assert np.array_equal(masks[4:7], predictor.volume(volume).label_map.voxels[4:7])

@@ -152,21 +152,11 @@ class Predictor:
 
         A method that does not judge slices draws as ever; the mask is not cut off where tags end.
         """
-        method, given = self.method, torch.from_numpy(tags)
-        if not isinstance(method, PresenceAware):
+        if self.windows is not None or not isinstance(self.method, PresenceAware):
             return self.volume(volume)
-
-        def answer(image: Tensor, slices: list[int]) -> Probabilities:
-            told = given[slices].to(image.device)
-            held = told == 1
-            if (told < 0).any():
-                drawn = self.method.predict(image).probs.argmax(1).flatten(1)
-                own = [(drawn == number).any(1) for number in range(1, self.task.k + 1)]
-                held = torch.where(told < 0, torch.stack(own, 1), held)
-            return method.predict_present(image, held)
-
+        own = self.method.predict
         with self._memory_in_words():
-            return self._run(volume, answer)
+            return self._run(volume, lambda image, *_: own(image), told=tags)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
@@ -217,9 +207,10 @@ class Predictor:
         predict: PredictSlices,
         smooth: bool = False,
         probabilities: Float[np.ndarray, "c d h w"] | None = None,
+        told: Int8[np.ndarray, "d k"] | None = None,
     ) -> Prediction:
         """Slice by slice; with `smooth` once more where neighbours overrule what a slice by itself
-        was judged to hold, if the method has that.
+        was judged to hold, if the method has that; with `told` where tags overrule what was drawn.
         """
         placement = Placement.of(volume.shape, volume.spacing_mm, self.recipe)
         restorer = SliceRestorer(placement, self.device)
@@ -249,10 +240,16 @@ class Predictor:
 
         fill(predict, range(volume.shape[0]))
         method = self.method
-        if smooth and isinstance(method, PresenceAware) and method.neighbours:
+        if isinstance(method, PresenceAware) and (
+            told is not None or (smooth and method.neighbours)
+        ):
             surest = present.max(0)
-            settled = smooth_presence(surest, method.neighbours)
-            overruled = (settled != (surest >= 0.5)).any(1).nonzero()[0].tolist()
+            if told is None:
+                before, settled = surest >= 0.5, smooth_presence(surest, method.neighbours)
+            else:
+                before = np.stack([(labels == n + 1).any((1, 2)) for n in range(self.task.k)], 1)
+                settled = np.where(told < 0, before, told == 1)
+            overruled = (settled != before).any(1).nonzero()[0].tolist()
             # Of a slice that holds it, each window that says so does, and in any case the surest.
             judged = torch.from_numpy(settled & ((present >= 0.5) | (present == surest)))
 
