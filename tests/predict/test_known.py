@@ -16,6 +16,7 @@ from fewmask.io.known import KnownNote, PutIn, read_known_note, tell_empty
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import write_split, write_tags
 from fewmask.io.run import RunFolder
+from fewmask.methods import PresenceAware
 from fewmask.predict import Cleanup, Predictor, open_known
 from fewmask.predict.finish import predict_finished
 from fewmask.predict.folder import load_prepared, predict_folder
@@ -234,9 +235,7 @@ def test_tags_of_new_scans_end_their_masks_and_mark_them(run, prepared, tmp_path
     table.write_text("case,first_slice,last_slice\ncase_00,1,2\nghost,0,1\n")
     images, out = tmp_path / "scans" / "images", tmp_path / "out"
     network = Whole()
-    summary = predict_folder(
-        network, images, out, known=open_known(run.path, images, tags=table)
-    )
+    summary = predict_folder(network, images, out, known=open_known(run.path, images, tags=table))
     assert np.asarray(network.tags)[:, 0].tolist() == [0, 1, 1, 0, 0, 0, 0, 0]
     filled = read_labels(out / "case_00.nii.gz").voxels.all((1, 2))
     assert np.flatnonzero(filled).tolist() == [1, 2]
@@ -259,7 +258,7 @@ def test_tags_that_do_not_fit_are_refused(run, tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     table, images = tmp_path / "new.csv", tmp_path / "scans" / "images"
     table.write_text("case,class,first_slice,last_slice\ncase_00,spleen,1,2\n")
-    with pytest.raises(BadDataset, match="new.csv does not fit"):
+    with pytest.raises(BadDataset, match=r"new\.csv does not fit"):
         open_known(run.path, images, tags=table)
     table.write_text("case,class,first_slice,last_slice\ncase_00,liver,1,9\n")
     known = open_known(run.path, images, tags=table)
@@ -273,6 +272,7 @@ def test_a_method_that_judges_slices_is_told_what_they_hold(run, prepared, monke
     """Once more where tags and what was drawn differ; of slices nobody tagged what was drawn."""
     predictor = Predictor.load(run.path, "cpu")
     asked: list[bool] = []
+    assert isinstance(predictor.method, PresenceAware)
     plain = predictor.method.predict_present
 
     def note(image, present):
@@ -281,7 +281,7 @@ def test_a_method_that_judges_slices_is_told_what_they_hold(run, prepared, monke
 
     monkeypatch.setattr(predictor.method, "predict_present", note)
     volume = load_prepared(prepared, prepared.split.test[0])
-    own = predictor.volume(volume).label_map.voxels.any((1, 2))
+    own = np.array([mask.any() for mask in predictor.volume(volume).label_map.voxels])
     assert not asked
     tags = np.where(own, 0, 1).astype(np.int8)[:, None]  # all against what is drawn
     tags[4:7] = -1

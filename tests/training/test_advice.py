@@ -84,25 +84,19 @@ def test_it_leads_what_is_said_stands_in_the_record_and_is_said_again(request_of
     seen: list[ProgressEvent] = []
     request = request_of(tmp_path / "run", slices=3, minutes=0.001)
 
-    def stop(event: ProgressEvent) -> bool:
-        seen.append(event)
-        return False
-
-    record = RunFolder(train(request, stop)).read_record()
+    record = RunFolder(train(request, seen.append)).read_record()
     assert "unet wants 450 or more to be of use: `minutes=" in record.advice
     assert seen[0].note == record.advice and "size=" not in record.advice
     assert not record.differences(replace(record, advice=""))
-    assert train(request, stop)  # finished: the same request is the same run
+    assert train(request, seen.append)  # finished: the same request is the same run
 
 
 def test_without_a_number_all_masks_are_taken(request_of, tmp_path) -> None:
     """Three training scans with four outlined slices each; a 3D method takes the three masks."""
-    seen: list[str] = []
-    run = train(
-        request_of(tmp_path / "run", steps=1), lambda event: seen.append(event.note) or False
-    )
+    seen: list[ProgressEvent] = []
+    run = train(request_of(tmp_path / "run", steps=1), seen.append)
     assert RunFolder(run).read_budget().masks == 12
-    assert "learns from all outlined slices there are: 12, of scans: 3" in seen[0]
+    assert "learns from all outlined slices there are: 12, of scans: 3" in seen[0].note
     # The same by their number, and the other way round.
     assert train(request_of(tmp_path / "run", steps=1, slices=12)) == run
 

@@ -135,9 +135,7 @@ def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | N
     return x, y, z
 
 
-def partly(
-    refused: list[dict[str, Any]], done: int, what: str, empty: Sequence[str] = ()
-) -> None:
+def partly(refused: list[dict[str, Any]], done: int, what: str, empty: Sequence[str] = ()) -> None:
     """Raise `PartlyDone` (exit 5) when some cases or files were refused, or masks are empty where
     a structure was expected; the others are done.
     """

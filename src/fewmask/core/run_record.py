@@ -94,7 +94,8 @@ class RunRecord:
         """`seed: 0 -> 1` for everything that would make `other` another run than this one.
 
         Where the dataset lies, how masks were picked and what was said make no difference: the
-        digest and the budget do. What this record does not know (an older version) makes none either.
+        digest and the budget do. What this record does not know (an older version) makes none
+        either.
         """
         unknown = {name for name in ("data_digest", "labels", "scans") if not vars(self)[name]}
         ignored = {"prepared", "in_order", "advice"} | unknown

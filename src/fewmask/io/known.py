@@ -33,7 +33,11 @@ class KnownNote:
     @property
     def is_worth_a_file(self) -> bool:
         """Is there anything to say?"""
-        return self != KnownNote()
+        return self != NOTHING_SAID
+
+
+NOTHING_SAID = KnownNote()
+"""Of most scans: there is no file."""
 
 
 def write_known(folder: Path, case: str, note: KnownNote) -> None:
@@ -49,7 +53,7 @@ def read_known_note(folder: Path, case: str) -> KnownNote:
     """The note beside the mask of a case; without one nothing was said."""
     path = _path(folder, case)
     if not path.exists():
-        return KnownNote()
+        return NOTHING_SAID
     record: dict[str, Any] = read_json(path)
     return parse(KnownNote, record, path.name)
 

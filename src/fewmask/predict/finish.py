@@ -48,9 +48,7 @@ def predict_finished(
         drawn = predictor.volume(volume)
     if known is None or not known.put_in:
         done = cleanup.apply(drawn)
-        return Finished(
-            done, KnownNote(empty=find_empty(done.label_map.voxels, known, classes))
-        )
+        return Finished(done, KnownNote(empty=find_empty(done.label_map.voxels, known, classes)))
     grid = drawn.label_map.grid
     first = settle(drawn.label_map.voxels, known)
     cleaned = cleanup.apply(replace(drawn, label_map=LabelMap(first.voxels, grid)))

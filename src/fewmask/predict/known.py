@@ -38,7 +38,8 @@ class Known:
     @property
     def absent(self) -> Bool[np.ndarray, "d k"]:
         """Slices tagged as not holding a structure."""
-        return self.tags == 0
+        denied: Bool[np.ndarray, "d k"] = np.equal(self.tags, 0)
+        return denied
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ def read_new_tags(path: Path, classes: tuple[str, ...]) -> KnownScans:
     """Tags of scans that are to be predicted, in a file as `prepare` takes it: lines of
     `case[,class],first_slice,last_slice` in slices of the scan's file, both empty = absent.
 
-    Scans without a line are predicted as ever. Raises `BadDataset` for a structure that the run does
-    not have; numbers outside a scan are that scan's error.
+    Scans without a line are predicted as ever. Raises `BadDataset` for a structure that the run
+    does not have; numbers outside a scan are that scan's error.
     """
     lines: dict[str, list[tuple[int, dict[str, str]]]] = {}
     problems = []
@@ -168,7 +169,7 @@ def settle(voxels: UInt8[np.ndarray, "d h w"], known: Known) -> Settled:
     where tags deny a structure.
     """
     out, removed = voxels.copy(), 0
-    sure = known.absent.all(1)
+    sure: Bool[np.ndarray, " d"] = np.all(known.absent, axis=1)
     for d, denied in enumerate(known.absent):
         wrong = np.isin(out[d], np.flatnonzero(denied) + 1)
         removed += int(wrong.sum())
@@ -205,6 +206,4 @@ def find_empty(
 
 
 def _tags(prepared: Prepared, case: str) -> Int8[np.ndarray, "d k"]:
-    return np.array(
-        [prepared.tag(case, d) for d in range(prepared.cases[case].shape[0])], np.int8
-    )
+    return np.array([prepared.tag(case, d) for d in range(prepared.cases[case].shape[0])], np.int8)

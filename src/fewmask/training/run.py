@@ -3,7 +3,8 @@ what only the machine can tell, hand over to the loop.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.core.batch import BatchSpec, Step, Task
 from fewmask.core.budget import Budget
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.progress import OnProgress, Pace, ProgressEvent, ignore_progress
 from fewmask.core.randomness import seed_of
 from fewmask.core.renamed import renaming_note
@@ -57,6 +58,8 @@ from fewmask.training.stages import (
 _DEFAULT_MINUTES = 10.0
 _TRIAL = 1000
 """Steps of the pretended run on which a step is timed."""
+_PLACES = 3
+"""Where steps are timed on a grid that is only proposed."""
 _GPU_AHEAD = 4
 """Most batches made ahead for a GPU, each in a thread."""
 
@@ -244,44 +247,49 @@ class Session:
                 take_step(job, job.batch(index), Step(index, _TRIAL))
 
             bf16 = choose_bf16(self.request.amp, self.device, try_first)
-            job.bf16, steps, advice = bf16, record.steps, ""
-            least = find_method(stage.method).least_steps
-            if steps:
-                advice = advise(stage, steps, least)
-            else:
-                minutes = record.minutes
-                if minutes is None:
-                    minutes = _DEFAULT_MINUTES * stage.share
-                seconds = mean_step(try_step, _TRIAL)
-                steps = max(1, round(60 * minutes / seconds))
-                fits = None
-                if steps < least and method.batch_spec.patch is None:
-                    fits = largest_size(
-                        record.task.size,
-                        steps / least,
-                        lambda size: round(60 * minutes / self._time(stage, record, bf16, size)),
-                        least,
-                    )
-                advice = advise(stage, steps, least, minutes, seconds, fits)
-            return replace(
-                record, steps=steps, bf16=bf16, provided=loader.report(), advice=advice
-            )
+            job.bf16 = bf16
+            record = replace(record, bf16=bf16, provided=loader.report())
+            steps, advice = self._plan_steps(stage, record, method, try_step)
+            return replace(record, steps=steps, advice=advice)
 
-    def _time(self, stage: Stage, record: RunRecord, bf16: bool, size: int) -> float:
+    def _plan_steps(
+        self, stage: Stage, record: RunRecord, method: Method, try_step: Callable[[int], None]
+    ) -> tuple[int, str]:
+        """How many steps the stage gets, and what to say if they are too few."""
+        least = find_method(stage.method).least_steps
+        if record.steps:
+            return record.steps, advise(stage, record.steps, least)
+        minutes = record.minutes
+        if minutes is None:
+            minutes = _DEFAULT_MINUTES * stage.share
+        seconds = mean_step(try_step, _TRIAL)
+        steps, fits = max(1, round(60 * minutes / seconds)), None
+        if steps < least and method.batch_spec.patch is None:
+
+            def count_steps(size: int) -> int:
+                return round(60 * minutes / self._time_step(stage, record, size))
+
+            with suppress(FewmaskError):  # whatever a smaller grid lacks, this one trains
+                fits = largest_size(record.task.size, steps / least, count_steps, least)
+        return steps, advise(stage, steps, least, minutes, seconds, fits)
+
+    def _time_step(self, stage: Stage, record: RunRecord, size: int) -> float:
         """Seconds of a step on slices of `size` x `size` pixels that cover as much."""
         recipe = self.prepared.recipe
         spacing = recipe.spacing_mm * recipe.size / size
         smaller = replace(recipe, size=size, spacing_mm=spacing)
         session = replace(self, prepared=replace(self.prepared, recipe=smaller))
         task = replace(record.task, size=size, spacing_mm=spacing)
-        record = replace(record, task=task, steps=_TRIAL, bf16=bf16)
+        record = replace(record, task=task, steps=_TRIAL)
         method = build_method(record)
         with session._open(stage, method.batch_spec) as loader:
             job = session._job(stage, record, method, loader)
             job.rates = [0.0] * len(job.rates)
-            return mean_step(
-                lambda index: take_step(job, job.batch(index), Step(index, _TRIAL)), _TRIAL, 3
-            )
+
+            def try_step(index: int) -> None:
+                take_step(job, job.batch(index), Step(index, _TRIAL))
+
+            return mean_step(try_step, _TRIAL, _PLACES)
 
     def _is_reused(self, run: RunFolder, stage: Stage, record: RunRecord) -> bool:
         """Take weights from another run that was trained in the same way, if there is one.
