@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from fewmask.core.errors import Interrupted
 from fewmask.io.run import RunFolder
 from fewmask.methods import find_method, names
 from fewmask.methods._method import Stage
+from fewmask.methods.unet import UNet2d
 from fewmask.training import ProgressEvent, TrainRequest, train
+from fewmask.training import run as training_run
 from fewmask.training.advice import advise, largest_size
+from tests.narrow import watched
 from tests.scans import prepare_scans
 
 ALONE = Stage("", "sam_mix", None, 1.0)
@@ -118,3 +122,37 @@ def test_a_3d_method_takes_all_whole_masks(request_of, tmp_path) -> None:
         "slices",
         12,
     )
+
+
+def test_a_step_of_a_smaller_grid_is_taken_and_timed(tmp_path, monkeypatch) -> None:
+    """A second a step at 256 pixels, a tenth at the size that is tried: 60 and 600 in a minute."""
+    prepared = prepare_scans(tmp_path, size=256)
+    seconds, seen = iter((1.0, 0.1)), list[tuple[int, ...]]()
+
+    def pretend(step, steps: int, places: int = 10) -> float:
+        step(0)
+        return next(seconds)
+
+    monkeypatch.setattr(training_run, "mean_step", pretend)
+    monkeypatch.setattr(
+        UNet2d,
+        "losses",
+        watched(UNet2d.losses, lambda _, batch, __: seen.append(batch.labelled.image.shape[-2:])),
+    )
+    request = TrainRequest(
+        prepared.folder,
+        tmp_path / "run",
+        "unet",
+        slices=1,
+        minutes=1.0,
+        amp="off",
+        device="cpu",
+        settings=("channels=(4,8)", "labelled=1"),
+    )
+    with pytest.raises(Interrupted):
+        train(request, lambda event: True)
+    assert RunFolder(request.out).read_record().advice == (
+        "about 60 steps fit in 1 minute; unet wants 450 or more to be of use: `minutes=8`, or "
+        "prepare again with `size=128` (about 600 steps)"
+    )
+    assert seen == [(256, 256), (128, 128), (256, 256)]

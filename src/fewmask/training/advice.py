@@ -33,7 +33,8 @@ def advise(
     smaller = ""
     if fits is not None:
         smaller = f", or prepare again with `size={fits[0]}` (about {fits[1]} steps)"
-    given = f"{minutes / stage.share:g} minutes"
+    whole = minutes / stage.share
+    given = f"{whole:g} minute{'s' if whole != 1 else ''}"
     if stage.share < 1:
         given = f"its {stage.share:.0%} of {given}"
     return f"about {_steps(steps)} fit in {given}; {wants}: `minutes={enough}`{smaller}"
