@@ -1,12 +1,17 @@
 """What `fewmask predict` hands on to the network."""
 
+import json
+import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
-from fewmask.cli.app import app
-from fewmask.core.errors import BadConfig
+from fewmask.cli.app import _leave, app
+from fewmask.core.errors import BadConfig, PartlyDone
+from fewmask.core.volume import LabelMap, Volume
 from fewmask.predict import Predictor
+from fewmask.predict.predictor import Prediction
 from fewmask.training import TrainRequest, train
 from tests.narrow import watched
 from tests.scans import prepare_scans
@@ -73,3 +78,34 @@ def test_flags_of_3d_methods_are_refused_by_the_others(runs, flags) -> None:
 def test_windows_leave_no_gaps(runs) -> None:
     with pytest.raises(BadConfig, match="leaves gaps between windows of \\(16, 16, 16\\)"):
         predict(runs, "vnet", "--stride", "8,17,8")
+
+
+def test_empty_masks_lead_what_is_said_and_end_in_code_5(runs, monkeypatch, capsys) -> None:
+    """Of the run's own scans, which are tagged; on the page and in JSON too."""
+    import fewmask.cli.predict
+    import fewmask.cli.report  # noqa: F401  registers the verb
+
+    def nothing(self: Predictor, volume: Volume) -> Prediction:
+        return Prediction(LabelMap(np.zeros(volume.shape, np.uint8), volume.grid), None, 0)
+
+    monkeypatch.setattr(Predictor, "volume", nothing)
+    run, told = runs / "unet", "liver: 4 of 5 masks empty, but tags say it is there"
+    verbs = {"predict": [str(run), str(runs / "prepared"), "--known", "auto"], "report": [str(run)]}
+    for verb, words in verbs.items():
+        for flags in ([], ["--json"]):
+            with pytest.raises(PartlyDone, match="empty where a structure was expected") as raised:
+                app([*flags, verb, *words], standalone_mode=False)
+            said = capsys.readouterr().out
+            assert raised.value.exit_code == 5 and raised.value.where[0].startswith(told)
+            first = json.loads(said)["empty"][0] if flags else said
+            assert first.startswith(told)  # the one scan left is all outlined
+    page = (run / "report" / "index.html").read_text()
+    assert page.index(told) < page.index('class="sentence"')
+    assert "In masks of scans it learned from" in page
+
+
+def test_what_is_partly_done_is_told_by_one_object(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["fewmask", "--json", "predict"])
+    with pytest.raises(SystemExit) as done:
+        _leave(PartlyDone("some are done"), False)
+    assert done.value.code == 5 and capsys.readouterr().out == ""

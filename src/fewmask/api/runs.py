@@ -25,12 +25,13 @@ from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import Volume
 from fewmask.evaluate.scores import COLUMNS, as_row, from_row
+from fewmask.io.prepared import is_prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
-from fewmask.predict import Cleanup, Predictor, Predicts, load_predictor, open_cleanup
+from fewmask.predict import Cleanup, Predictor, Predicts, load_predictor, open_cleanup, open_known
 from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.cleanup import NOTHING
-from fewmask.predict.folder import PredictSummary, is_prepared
+from fewmask.predict.folder import PredictSummary
 from fewmask.predict.predictor import Engine
 from fewmask.training import TrainRequest
 from fewmask.training import train as run_training
@@ -248,7 +249,8 @@ def train(
     method
         Name of a method; `fewmask info` lists them.
     slices, volumes
-        How many outlined slices, or whole masks, training may see: exactly one of the two.
+        How many outlined slices, or whole masks, training may see: at most one of the two. With
+        neither all: whole masks for a 3D method, if there are any, else outlined slices.
     draw
         Which masks are in this budget: another number, other masks.
     in_order
@@ -495,6 +497,8 @@ def predict_folder(
     keep_first: bool = False,
     follow_links: bool = False,
     cleanup: File | None = None,
+    known: Literal["auto", "none"] = "auto",
+    tags: File | None = None,
     device: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
@@ -528,6 +532,14 @@ def predict_folder(
         Accept links that leave the folder.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
+    known
+        Of the run's own prepared dataset: `auto` ends masks of its training scans where their tags
+        end and shows outlined slices as they were outlined; `none` leaves them as the network draws
+        them. Scans kept aside are never touched.
+    tags
+        Of new scans: a table `case[,class],first_slice,last_slice` as `prepare` takes it. Masks end
+        where tags end, and methods that judge slices are told what slices hold; scored, such masks
+        have `prompts` `tags`.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
     on_progress
@@ -536,7 +548,8 @@ def predict_folder(
     Returns
     -------
     PredictSummary
-        `written` case ids, `refused` with the reasons, `notes`.
+        `written` case ids, `refused` with the reasons, `notes`, `put_in` (what tags and outlines
+        did), and `empty`: what to know of masks that should not be empty.
 
     Raises
     ------
@@ -564,6 +577,7 @@ def predict_folder(
         cases=cases,
         options=options,
         cleanup=loaded.cleanup,
+        known=open_known(loaded.path, source, known, path_or_none(tags)),
         on_progress=on_progress,
     )
 

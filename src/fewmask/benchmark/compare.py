@@ -11,6 +11,7 @@ import numpy as np
 
 from fewmask.benchmark.published import SOURCES, published
 from fewmask.benchmark.rows import (
+    AUTOMATIC,
     GIVEN,
     LEARNED,
     METRICS,
@@ -161,7 +162,7 @@ def differences(rows: Sequence[RunRow], against: str, protocol: Protocol = "defa
     sentence says so. `vnet, 2000 steps` names one of several times. All of them are one table:
     what is decided is decided among them. Raises `BadConfig` if no setting has that name.
     """
-    groups = group([row for row in rows if row.prompts != ORACLE])
+    groups = group([row for row in rows if row.prompts == AUTOMATIC])
     against = todays_name(against)
     references = [
         setting
@@ -234,7 +235,7 @@ def structures(rows: Sequence[RunRow], protocol: Protocol = "default") -> str:
     dice = METRICS[protocol][0]
     parts = []
     for domain in _domains(rows):
-        groups = group([row for row in rows if row.domain == domain and row.prompts != ORACLE])
+        groups = group([row for row in rows if row.domain == domain and row.prompts == AUTOMATIC])
         body = []
         for label in _labels(groups.values()):
             cells = []
@@ -348,7 +349,7 @@ def _table_line(
     """A setting's line of `table`, without the published number."""
     metrics = [metric for metric in METRICS[protocol] if metric.head]
     overlap = metrics[0]
-    automatic = [row for row in rows if row.prompts != ORACLE]
+    automatic = [row for row in rows if row.prompts == AUTOMATIC]
     bound = [row for row in rows if row.prompts == ORACLE]
     line = [setting.name, setting.budget, setting.time, _steps(automatic)]
     line += [_joined(getattr(row, name) for row in automatic) for name in UNLIKE]

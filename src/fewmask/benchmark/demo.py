@@ -11,7 +11,7 @@ from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.io.prepared import write_split
-from fewmask.predict import load_predictor, open_cleanup, predict_folder
+from fewmask.predict import load_predictor, open_cleanup, open_known, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
 from fewmask.report.run import write_run_report
 from fewmask.synth.phantom import LABELS, write_phantoms
@@ -77,6 +77,7 @@ def run_demo(
         run / "predictions",
         cases=cases,
         cleanup=open_cleanup(run),
+        known=open_known(run, out / "prepared"),
     )
     dice = score_run(run).summaries[0].dice
     report = write_run_report(run)

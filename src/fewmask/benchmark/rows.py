@@ -21,6 +21,8 @@ from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.report.changes import changes_of
 
+AUTOMATIC = "automatic"
+"""Kind of prompts: nobody helped. Masks that a person's tags helped are another kind."""
 ORACLE = "oracle-box"
 """Kind of prompts, and folder of a run: the same model prompted with true boxes."""
 

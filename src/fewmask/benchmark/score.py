@@ -19,6 +19,7 @@ from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.known import read_known_note
 from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
@@ -240,6 +241,7 @@ def _run_pairs(run_path: Path, cases: Collection[str], cleaned: Path | None) -> 
         for case in sorted(cases):
             if (folder / f"{case}.nii.gz").exists():
                 prediction, truth = _prepared_pair(folder, prepared, case)
+                prompts = prompts if prompts == ORACLE else _prompts(folder, case)
                 yield case, prompts, prediction, truth.voxels, prepared.classes
 
 
@@ -254,7 +256,7 @@ def _folder_pairs(
     for path in _nifti_files(pred):
         case = case_id_of(path)
         if case in cases:
-            yield case, "automatic", *_pair_voxels(path, truths[case], labels)
+            yield case, _prompts(pred, case), *_pair_voxels(path, truths[case], labels)
 
 
 def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
@@ -282,7 +284,19 @@ def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMa
 
 def _score_prepared(folder: Path, prepared: Prepared, case: str) -> list[CaseScore]:
     prediction, truth = _prepared_pair(folder, prepared, case)
-    return score_case(case, prediction.voxels, truth.voxels, truth.spacing_mm, prepared.classes)
+    return score_case(
+        case,
+        prediction.voxels,
+        truth.voxels,
+        truth.spacing_mm,
+        prepared.classes,
+        prompts=_prompts(folder, case),
+    )
+
+
+def _prompts(folder: Path, case: str) -> str:
+    """`automatic`, or `tags` for a mask whose network was told what slices hold."""
+    return read_known_note(folder, case).prompts
 
 
 def _score_oracle(
@@ -311,7 +325,10 @@ def _score_pair(
     labels: Mapping[str, tuple[int | str, ...]] | None,
 ) -> list[CaseScore]:
     prediction, truth, classes = _pair_voxels(path, _truth_of(case, truths, path), labels)
-    return score_case(case, prediction.voxels, truth, prediction.spacing_mm, classes)
+    prompts = _prompts(path.parent, case)
+    return score_case(
+        case, prediction.voxels, truth, prediction.spacing_mm, classes, prompts=prompts
+    )
 
 
 def _by_case(folder: Path) -> dict[str, Path]:

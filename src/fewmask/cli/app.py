@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from fewmask.cli.console import Console
 from fewmask.cli.flags import in_flags
 from fewmask.cli.progress import duration
-from fewmask.core.errors import FewmaskError
+from fewmask.core.errors import FewmaskError, PartlyDone
 from fewmask.version import __version__
 
 VERBS = (
@@ -179,7 +179,8 @@ def main() -> None:
 def _leave(error: FewmaskError, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
-    if "--json" in sys.argv:
+    # What was done and what was not is told by the verb's own object.
+    if "--json" in sys.argv and not isinstance(error, PartlyDone):
         Console(json=True).result(error.as_dict())
     print(in_flags(str(error)), file=sys.stderr)
     _exit(error.exit_code)

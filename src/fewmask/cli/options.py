@@ -1,5 +1,6 @@
 """Flags that several verbs share, in groups of the help, turned into options."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,8 +135,12 @@ def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | N
     return x, y, z
 
 
-def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
-    """Raise `PartlyDone` (exit 5) when some cases or files were refused; the others are done."""
+def partly(refused: list[dict[str, Any]], done: int, what: str, empty: Sequence[str] = ()) -> None:
+    """Raise `PartlyDone` (exit 5) when some cases or files were refused, or masks are empty where
+    a structure was expected; the others are done.
+    """
+    if empty:
+        raise empty_masks([*empty, *_refusals(refused)])
     cases = [line for line in refused if line["case"]]
     if refused:
         said = (
@@ -145,10 +150,25 @@ def partly(refused: list[dict[str, Any]], done: int, what: str) -> None:
         )
         raise PartlyDone(
             f"{said}, the others are done",
-            where=[f"{line['case'] or 'folder'}: {line['what']}" for line in refused[:20]],
+            where=_refusals(refused),
             did=what,
             fix="mend or remove them and run the same command again",
         )
+
+
+def empty_masks(lines: Sequence[str]) -> PartlyDone:
+    """What to raise for masks that are empty where a structure was expected."""
+    return PartlyDone(
+        "masks are empty where a structure was expected",
+        where=lines,
+        did="everything was written as it is",
+        fix="train longer, or with more outlined slices; `fewmask report` shows the scans",
+        code="M18",
+    )
+
+
+def _refusals(refused: list[dict[str, Any]]) -> list[str]:
+    return [f"{line['case'] or 'folder'}: {line['what']}" for line in refused[:20]]
 
 
 def explain(line: dict[str, Any]) -> str:

@@ -26,6 +26,13 @@ def predict(
         "auto",
         help="auto: the rule that the run learned; none; or a JSON file like its cleanup.json.",
     ),
+    known: str = typer.Option(
+        "auto",
+        help="auto: put tags and outlines into masks of scans that the run learned from; none.",
+    ),
+    tags: Path | None = typer.Option(
+        None, help="Tags of new scans (as `prepare --tags`): where their masks begin and end."
+    ),
     device: str | None = options.DEVICE,
     engine: str = typer.Option(
         "torch",
@@ -56,7 +63,7 @@ def predict(
     follow_links: bool = options.LINKS,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import load_predictor, open_cleanup, predict_folder
+    from fewmask.predict import load_predictor, open_cleanup, open_known, predict_folder
 
     console: Console = context.obj
     options.existing(source, "file or folder")
@@ -71,7 +78,11 @@ def predict(
         out = run / "predictions"
     if cleanup not in ("auto", "none"):
         options.existing(Path(cleanup), "clean-up file")
+    options.one_of("--known", known, ("auto", "none"))
+    if tags is not None:
+        options.existing(tags, "table of tags")
     rule = open_cleanup(run, cleanup)
+    said = open_known(run, source, known, tags)  # type: ignore[arg-type]
     predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
     if stride is not None or gaussian or windows is not None:
         steps = options.three_whole_numbers("--stride", stride)
@@ -84,12 +95,15 @@ def predict(
             trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
         ),
         cleanup=rule,
+        known=said,
         on_progress=console.count_items("scans predicted"),
     )
+    for line in summary.empty:
+        console.say(line)
     for note in summary.notes:
         console.hint(f"note: {note}")
-    for line in summary.refused:
-        console.warn("\n" + options.explain(line))
+    for refused in summary.refused:
+        console.warn("\n" + options.explain(refused))
     if summary.no_prompt:
         console.say(
             f"{count(summary.no_prompt, 'slice')} judged to hold a structure gave no prompt: "
@@ -97,10 +111,15 @@ def predict(
         )
     for name, total in summary.cleanup.items():
         console.say(f"{name}: clean-up ({total.rule}): {total}")
+    if summary.put_in is not None:
+        console.say(str(summary.put_in))
+    if summary.prompts:
+        console.say(f"drawn with tags: {count(len(summary.prompts['tags']), 'mask')}")
     console.say(f"{count(len(summary.written), 'mask')} in {out}")
     console.result({"out": out, **vars(summary)})
     options.partly(
         summary.refused,
         len(summary.written),
         f"their masks were not written; the others are in {out}",
+        summary.empty,
     )

@@ -30,7 +30,9 @@ def train(
     settings: list[str] = options.SETTINGS,
     seed: int = typer.Option(0, help="Initialisation and order."),
     slices: int | None = typer.Option(
-        None, help="How many outlined slices may be seen.", rich_help_panel=_BUDGET
+        None,
+        help="How many outlined slices may be seen; default: all, or all whole masks (3D methods).",
+        rich_help_panel=_BUDGET,
     ),
     volumes: int | None = typer.Option(
         None, help="How many whole masks may be seen, instead.", rich_help_panel=_BUDGET
@@ -91,6 +93,7 @@ def train(
     """Learn from a few masks, the tags and the rest of the scans. The same command resumes after an
     interruption.
     """
+    from fewmask.io.run import RunFolder
     from fewmask.training import TrainRequest
     from fewmask.training import train as run_train
 
@@ -108,7 +111,8 @@ def train(
     run = run_train(request, console.show_training)
     console.say(f"trained: {run}")
     console.hint("\n".join(["next:", *_next(run, prepared)]))
-    console.result({"run": run})
+    record = RunFolder.open(run).read_record()
+    console.result({"run": run, "steps": record.steps, "advice": record.advice})
 
 
 def _next(run: Path, prepared: Path) -> list[str]:

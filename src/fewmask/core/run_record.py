@@ -67,6 +67,8 @@ class RunRecord:
     """Case -> SHA-256 of its voxels."""
     in_order: bool | None = None
     """Were volumes taken in the order of the training list?"""
+    advice: str = ""
+    """What was said before training: that it is too short to be of use."""
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any], where: str = "config.json") -> "RunRecord":
@@ -91,11 +93,12 @@ class RunRecord:
     def differences(self, other: "RunRecord") -> list[str]:
         """`seed: 0 -> 1` for everything that would make `other` another run than this one.
 
-        Where the dataset lies and how masks were picked make no difference: its digest and the
-        budget do. What this record does not know (an older version) makes none either.
+        Where the dataset lies, how masks were picked and what was said make no difference: the
+        digest and the budget do. What this record does not know (an older version) makes none
+        either.
         """
         unknown = {name for name in ("data_digest", "labels", "scans") if not vars(self)[name]}
-        ignored = {"prepared", "in_order"} | unknown
+        ignored = {"prepared", "in_order", "advice"} | unknown
         before, now = (
             _flat({key: value for key, value in one.as_dict().items() if key not in ignored})
             for one in (self, other)

@@ -36,7 +36,9 @@ class CaseScore:
     truth_ml: float
     status: Status
     prompts: str = "automatic"
-    """`automatic`, or `oracle-box` for the upper bound."""
+    """`automatic`; `tags` where a person's tags of this scan told the network what slices hold;
+    `oracle-box` for the upper bound.
+    """
 
 
 COLUMNS = [

@@ -173,13 +173,16 @@ class Prepared:
         """The masks of the training part that may be seen: `slices` outlined slices if given, else
         `volumes` whole masks.
         """
-        candidates = self.candidates(self.split.train)
         if slices is not None:
-            return draw_slices(candidates, self.patients, slices, draw)
-        complete = [
-            case for case in self.split.train if self.cases[case].complete and candidates[case]
-        ]
-        return draw_volumes(complete, self.patients, volumes, draw, in_order)
+            return draw_slices(self.candidates(self.split.train), self.patients, slices, draw)
+        return draw_volumes(self.whole_masks(), self.patients, volumes, draw, in_order)
+
+    def whole_masks(self) -> list[str]:
+        """Cases of the training part with a complete mask that is not empty: what a budget of
+        volumes is drawn from.
+        """
+        candidates = self.candidates(self.split.train)
+        return [case for case, slices in candidates.items() if self.cases[case].complete and slices]
 
     def candidates(self, cases: Iterable[str]) -> dict[str, list[int]]:
         """Per case the reviewed slices with any structure in them after placing: what a budget of
@@ -206,6 +209,11 @@ class Prepared:
             else:
                 tags.append(int(span is not None and span[0] <= d <= span[1]))
         return tags
+
+
+def is_prepared(folder: Path) -> bool:
+    """Is this a prepared dataset, rather than a folder of scans?"""
+    return (folder / MANIFEST).exists() and (folder / "cases").is_dir()
 
 
 def write_manifest(

@@ -70,6 +70,10 @@ class MethodSpec:
     """
     objective: Callable[[Any, VNet, Task], SemiObjective] | None = None
     """How a V-Net learns from unlabelled patches, for methods that `cfr` can take as its `term`."""
+    least_steps: int = 0
+    """Fewest steps from which its rows in `experiments/rows` have usable masks (mean Dice 0.7 in
+    some setting); training says so if it gets fewer. 0: not known.
+    """
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is built."""

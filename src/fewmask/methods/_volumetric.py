@@ -22,6 +22,8 @@ _RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
 """Optimiser -> its learning rate and weight decay where none is said."""
 _FEW = 3
 """Structures that a V-Net learns in a few hundred steps as it is."""
+_LEAST_STEPS = 200
+"""One structure of the hippocampus; larger ones want more."""
 _CENTRE, _SPREAD = 0.5, 0.25
 """Grey levels in [0, 1] -> about zero mean and unit spread, the scale on which the papers' noise is
 given.
@@ -122,7 +124,7 @@ def volumetric_method(
         student = build_vnet(config, task)
         return VolumetricNet(student, objective(config, student, task), config)
 
-    return MethodSpec(config, build, objective=objective)
+    return MethodSpec(config, build, objective=objective, least_steps=_LEAST_STEPS)
 
 
 def build_vnet(config: Volumetric, task: Task) -> VNet:

@@ -154,7 +154,7 @@ def build(config: Config, task: Task) -> "AdaSam":
     return AdaSam(sam, head, feedback, class_embeddings, config)
 
 
-METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"))
+METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"), least_steps=155)
 
 
 class Feedback(nn.Module):

@@ -93,7 +93,7 @@ def build(config: Config, task: Task) -> "CanvasSam":
     return CanvasSam(sam, context, montage, config, task.spacing_mm)
 
 
-METHOD = MethodSpec(Config, build)
+METHOD = MethodSpec(Config, build, least_steps=200)
 
 
 class CanvasSam(Method, HasSam):

@@ -155,4 +155,4 @@ def objective_named(term: Term, student: VNet, config: Config, task: Task) -> Se
     return spec.objective(spec.config(**shared), student, task)
 
 
-METHOD = MethodSpec(Config, build, stages)
+METHOD = MethodSpec(Config, build, stages, least_steps=200)

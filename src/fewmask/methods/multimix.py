@@ -74,7 +74,7 @@ def build(config: Config, task: Task) -> "MultiMix":
     )
 
 
-METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"))
+METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"), least_steps=190)
 
 
 class MultiMix(Method):

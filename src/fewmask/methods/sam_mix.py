@@ -151,7 +151,7 @@ def build(config: Config, task: Task) -> "SamMix":
     return SamMix(classifier, value_head, sam, config)
 
 
-METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"))
+METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost"), least_steps=235)
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def presence_of(config: Config) -> Presence:
 
 
 # `presence` decides whether the U-Net gets a classifier, so it matters in training too.
-METHOD = MethodSpec(Config, build, inference_only=("presence_cost",))
+METHOD = MethodSpec(Config, build, inference_only=("presence_cost",), least_steps=370)
 
 
 class SamPP(Method, HasSam):

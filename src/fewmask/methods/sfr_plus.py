@@ -68,4 +68,4 @@ def stages(config: Config) -> tuple[Stage, ...]:
     )
 
 
-METHOD = MethodSpec(Config, cfr.build, stages)
+METHOD = MethodSpec(Config, cfr.build, stages, least_steps=200)

@@ -64,7 +64,7 @@ def build(config: Config, task: Task) -> "TransUNet":
 
 
 # `presence` decides whether there is a classifier, so it matters in training too.
-METHOD = MethodSpec(Config, build, inference_only=("presence_cost",))
+METHOD = MethodSpec(Config, build, inference_only=("presence_cost",), least_steps=370)
 
 
 class Transformer(nn.Module):

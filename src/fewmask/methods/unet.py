@@ -48,7 +48,7 @@ def build(config: Config, task: Task) -> "UNet2d":
 
 # `slice` and `scan` differ only in prediction, `none` has no classifier: `presence` is no setting
 # for prediction alone.
-METHOD = MethodSpec(Config, build, inference_only=("presence_cost",))
+METHOD = MethodSpec(Config, build, inference_only=("presence_cost",), least_steps=450)
 
 
 class UNet2d(Method):

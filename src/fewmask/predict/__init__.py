@@ -9,16 +9,19 @@ from fewmask.methods import is_external
 from fewmask.predict.cleanup import Cleanup, open_cleanup
 from fewmask.predict.external import ExternalPredictor
 from fewmask.predict.folder import PredictSummary, predict_folder
+from fewmask.predict.known import KnownScans, open_known
 from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, open_finished
 
 __all__ = [
     "Cleanup",
+    "KnownScans",
     "PredictSummary",
     "Prediction",
     "Predictor",
     "Predicts",
     "load_predictor",
     "open_cleanup",
+    "open_known",
     "predict_folder",
 ]
 

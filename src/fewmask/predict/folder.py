@@ -13,10 +13,13 @@ from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
+from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
 from fewmask.io.nifti import case_id_of, is_prediction, read_labels, write_labels
-from fewmask.io.prepared import Prepared
+from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.text import write_json
 from fewmask.predict.cleanup import NOTHING, Cleanup
+from fewmask.predict.finish import predict_finished
+from fewmask.predict.known import NOTHING_KNOWN, KnownScans
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
@@ -48,12 +51,20 @@ class PredictSummary:
     notes: list[str] = field(default_factory=list)
     cleanup: dict[str, Total] = field(default_factory=dict)
     """Per structure what clean-up did; empty where none was asked for, or the run has no rule."""
+    put_in: PutIn | None = None
+    """What tags and outlines did to masks of scans that the run learned from."""
+    empty: list[str] = field(default_factory=list)
+    """Sentences about masks that are empty and should not be."""
+    prompts: dict[str, list[str]] = field(default_factory=dict)
+    """`tags`: cases whose tags a person gave; the others are `automatic`. Empty without tags."""
 
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `refused` and `notes`."""
         parts = [f"{len(self.written)} written", f"{len(self.refused)} refused"]
         if self.no_prompt:
             parts.append(f"{self.no_prompt} slices without a prompt")
+        if self.empty:
+            parts.append("; ".join(self.empty))
         return f"PredictSummary({'; '.join(parts)}; {len(self.notes)} notes)"
 
 
@@ -65,11 +76,14 @@ def predict_folder(
     cases: list[str] | None = None,
     options: ScanOptions | None = None,
     cleanup: Cleanup = NOTHING,
+    known: KnownScans = NOTHING_KNOWN,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
-    """Write `out/<case>.nii.gz` (and `.prompts.json`, `.cleanup.json`) for every scan of `source`.
+    """Write `out/<case>.nii.gz` (and `.prompts.json`, `.cleanup.json`, `.known.json`) for every
+    scan of `source`.
 
-    Masks are as the network draws them, unless there is a `cleanup` (`open_cleanup`).
+    Masks are as the network draws them, unless there is a `cleanup` (`open_cleanup`), or something
+    is `known` of the scans (`open_known`).
 
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared
     dataset; `cases` limits the last one, and `options` say how the others are read. Refused scans
@@ -81,21 +95,27 @@ def predict_folder(
     _check_out(source, out, scans.found)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(
-        notes=[*scans.notes, *clean_parts(out), *filter(None, [cleanup.note])],
+        notes=[*scans.notes, *clean_parts(out), *filter(None, [cleanup.note, known.note])],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
+    summary.notes += [
+        f"tags of {name}: no scan is called so" for name in known.named if name not in scans.found
+    ]
     pace = Pace("scan", len(scans.found))
-    cleaned = []
+    cleaned, heard = [], dict[str, KnownNote]()
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
             volume = load()
-            prediction = cleanup.apply(predictor.volume(volume))
+            said = known.find(case, volume)
+            finished = predict_finished(predictor, volume, said, cleanup, known.classes)
+            prediction = finished.prediction
         except FewmaskError as error:
             if not spoils_one_case(error) or (len(scans.found) == 1 and not scans.problems):
                 raise
             summary.refused.append({"case": case, **error.as_dict()})
         else:
-            write_prediction(out, case, prediction)
+            heard[case] = finished.note
+            write_prediction(out, case, prediction, finished.note)
             summary.written.append(case)
             summary.no_prompt += prediction.no_prompt
             if prediction.cleaned is not None:
@@ -111,14 +131,23 @@ def predict_folder(
             fix=str(summary.refused[0]["fix"]) if machine else f"fewmask check {source}",
         )
     summary.cleanup = cleanup.add_up(cleaned)
+    summary.put_in = add_up(heard.values())
+    summary.empty = tell_empty(heard)
+    if known.named:
+        told = [case for case, note in heard.items() if note.prompts == "tags"]
+        rest = [case for case in heard if case not in told]
+        summary.prompts = {"tags": told, "automatic": rest}
     return summary
 
 
-def write_prediction(out: Path, case: str, prediction: Prediction) -> None:
+def write_prediction(
+    out: Path, case: str, prediction: Prediction, note: KnownNote = NOTHING_SAID
+) -> None:
     """All else first, then the mask: a mask that exists is complete with all that belongs to it."""
     if prediction.prompts is not None:
         write_json(out / f"{case}.prompts.json", prediction.prompts)
     write_cleaning(out, case, prediction.cleaned)
+    write_known(out, case, note)
     write_labels(out / f"{case}.nii.gz", prediction.label_map, predicted=True)
 
 
@@ -163,11 +192,6 @@ def open_scans(
     raise BadScan(
         "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
     )
-
-
-def is_prepared(folder: Path) -> bool:
-    """Is this a prepared dataset, rather than a folder of scans?"""
-    return (folder / "dataset.json").exists() and (folder / "cases").is_dir()
 
 
 def load_prepared(prepared: Prepared, case: str) -> Volume:

@@ -2,24 +2,44 @@
 outlines what a slice holds.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int8, UInt8
 
+from fewmask.core.errors import BadConfig
+from fewmask.core.volume import Volume
 from fewmask.data.label_guard import LabelGuard
-from fewmask.io.prepared import Prepared
+from fewmask.io.known import Prompts
+from fewmask.io.prepared import Prepared, is_prepared
+from fewmask.io.run import RunFolder
+from fewmask.io.tables import read_csv
+from fewmask.prepare.tags import read_span, refuse_lines
+
+UNKNOWN_DATA = "the run does not say what data it learned from: tags and outlines are not put in"
 
 
 @dataclass(frozen=True)
 class Known:
     """What was said of one scan."""
 
-    absent: Bool[np.ndarray, "d k"]
-    """Slices tagged as not holding a structure."""
-    outlines: Mapping[int, UInt8[np.ndarray, "h w"]]
+    tags: Int8[np.ndarray, "d k"]
+    """1: the slice holds the structure, 0: it does not, -1: nobody said."""
+    outlines: Mapping[int, UInt8[np.ndarray, "h w"]] = field(default_factory=dict)
     """Outlined slices of the budget, by d."""
+    put_in: bool = True
+    """Does it change the mask? Else the mask is only compared with it."""
+    prompts: Prompts = "automatic"
+    """`tags`: the network is told what slices hold."""
+
+    @property
+    def absent(self) -> Bool[np.ndarray, "d k"]:
+        """Slices tagged as not holding a structure."""
+        denied: Bool[np.ndarray, "d k"] = np.equal(self.tags, 0)
+        return denied
 
 
 @dataclass(frozen=True)
@@ -35,12 +55,113 @@ class Settled:
     """Slices that show their outline."""
 
 
+@dataclass(frozen=True)
+class KnownScans:
+    """What was said of scans that are to be predicted."""
+
+    find: Callable[[str, Volume], Known | None] = lambda case, volume: None
+    """From a case and its scan to what was said of it; None: nothing, or it is of no concern.
+    Raises `BadDataset` for tags that do not fit the scan.
+    """
+    classes: tuple[str, ...] = ()
+    """Names of the structures 1, 2, ...; without them no mask is called empty."""
+    named: tuple[str, ...] = ()
+    """Cases of a file of tags."""
+    note: str = ""
+    """What a person should know."""
+
+
+NOTHING_KNOWN = KnownScans()
+"""Masks as the network draws them."""
+
+
 def read_known(prepared: Prepared, guard: LabelGuard, case: str) -> Known:
     """Tags and granted outlines of a scan of the training part."""
     slices = [d for name, d in guard.granted() if name == case]
     masks = guard.labels(case, slices) if slices else ()
-    tags = [prepared.tag(case, d) for d in range(prepared.cases[case].shape[0])]
-    return Known(np.array(tags) == 0, dict(zip(slices, masks, strict=True)))
+    return Known(_tags(prepared, case), dict(zip(slices, masks, strict=True)))
+
+
+def open_known(
+    run: Path,
+    source: Path,
+    chosen: Literal["auto", "none"] = "auto",
+    tags: Path | None = None,
+) -> KnownScans:
+    """What was said of the scans of `source`, for masks of this run.
+
+    Of a prepared dataset: tags and outlines. Only masks of scans that the run learned from are
+    changed (`auto`), or none: never one of a scan that was kept aside, whose tags only tell whether
+    its mask should not be empty. Of other scans: a file of `tags`. Raises `BadConfig` for a file of
+    tags beside a prepared dataset, and what `read_new_tags` raises.
+    """
+    classes = tuple(RunFolder.open(run).read_record().task.classes)
+    if not is_prepared(source):
+        return KnownScans(classes=classes) if tags is None else read_new_tags(tags, classes)
+    if tags is not None:
+        raise BadConfig(
+            "a prepared dataset has its own tags",
+            where=str(source),
+            did="nothing was written",
+            fix="leave `tags` out, or predict the scans themselves",
+            code="C02",
+        )
+    return _of_prepared(RunFolder(run), Prepared.open(source), chosen == "auto")
+
+
+def _of_prepared(run: RunFolder, prepared: Prepared, put_in: bool) -> KnownScans:
+    """A scan is the run's own by its voxels: another dataset's of the same name is left alone."""
+    record = run.read_record()
+    classes = tuple(record.task.classes)
+    if prepared.classes != classes:
+        return KnownScans(classes=classes)
+    learned_from = set(run.read_split().train) & set(prepared.split.train)
+    scans, guard = record.scans or {}, LabelGuard(prepared, run.read_budget())
+
+    def find(case: str, volume: Volume) -> Known:
+        same = scans.get(case) == prepared.cases[case].voxels_sha256
+        if not same or case not in learned_from:
+            return Known(_tags(prepared, case), put_in=False)
+        return replace(read_known(prepared, guard, case), put_in=put_in)
+
+    note = UNKNOWN_DATA if put_in and record.scans is None else ""
+    return KnownScans(find, classes, note=note)
+
+
+def read_new_tags(path: Path, classes: tuple[str, ...]) -> KnownScans:
+    """Tags of scans that are to be predicted, in a file as `prepare` takes it: lines of
+    `case[,class],first_slice,last_slice` in slices of the scan's file, both empty = absent.
+
+    Scans without a line are predicted as ever. Raises `BadDataset` for a structure that the run
+    does not have; numbers outside a scan are that scan's error.
+    """
+    lines: dict[str, list[tuple[int, dict[str, str]]]] = {}
+    problems = []
+    for line in read_csv(path, ["case", "first_slice", "last_slice"]):
+        name = line.get("class") or (classes[0] if len(classes) == 1 else "")
+        if name not in classes:
+            problems.append(
+                f"{line['case']}: no class is called {name!r} (classes: {', '.join(classes)})"
+            )
+        else:
+            lines.setdefault(line["case"], []).append((classes.index(name), line))
+    refuse_lines(problems, path, "no mask was written")
+
+    def find(case: str, volume: Volume) -> Known | None:
+        if case not in lines:
+            return None
+        depth, flipped = volume.shape[0], volume.grid.orientation.flips[0]
+        tags = np.full((depth, len(classes)), -1, np.int8)
+        wrong: list[str] = []
+        for k, line in lines[case]:
+            span = read_span(line, case, depth, flipped, wrong)
+            tags[:, k] = 0
+            if span is not None:
+                tags[span[0] : span[1] + 1, k] = 1
+        refuse_lines(wrong, path, "its mask was not written")
+        return Known(tags, prompts="tags")
+
+    return KnownScans(find, classes, tuple(lines))
 
 
 def settle(voxels: UInt8[np.ndarray, "d h w"], known: Known) -> Settled:
@@ -48,7 +169,7 @@ def settle(voxels: UInt8[np.ndarray, "d h w"], known: Known) -> Settled:
     where tags deny a structure.
     """
     out, removed = voxels.copy(), 0
-    sure = known.absent.all(1)
+    sure: Bool[np.ndarray, " d"] = np.all(known.absent, axis=1)
     for d, denied in enumerate(known.absent):
         wrong = np.isin(out[d], np.flatnonzero(denied) + 1)
         removed += int(wrong.sum())
@@ -56,3 +177,33 @@ def settle(voxels: UInt8[np.ndarray, "d h w"], known: Known) -> Settled:
     for d, outline in known.outlines.items():
         out[d], sure[d] = outline, True
     return Settled(out, sure, removed, len(known.outlines))
+
+
+def find_empty(
+    voxels: UInt8[np.ndarray, "d h w"], known: Known | None, classes: Sequence[str]
+) -> dict[str, str]:
+    """Structures of which no voxel was drawn though `tags` or `outlines` say that they are there;
+    where nothing says so, all of them if the whole mask is empty (``).
+
+    Outlined slices do not count: they show what a person drew, whatever the network does.
+    """
+    free = np.ones(len(voxels), bool)
+    outlines = {} if known is None else known.outlines
+    free[list(outlines)] = False
+    empty = {}
+    for number, name in enumerate(classes, 1):
+        if (voxels[free] == number).any() or known is None:
+            continue
+        tags = known.tags[free, number - 1]
+        if (tags == 1).any():
+            empty[name] = "tags"
+        elif (tags == -1).any() and any((mask == number).any() for mask in outlines.values()):
+            empty[name] = "outlines"
+    said_absent = known is not None and bool((known.tags[free] == 0).all())
+    if not empty and free.any() and not voxels[free].any() and not said_absent:
+        return dict.fromkeys(classes, "")
+    return empty
+
+
+def _tags(prepared: Prepared, case: str) -> Int8[np.ndarray, "d k"]:
+    return np.array([prepared.tag(case, d) for d in range(prepared.cases[case].shape[0])], np.int8)

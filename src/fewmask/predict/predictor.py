@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int8, UInt8
 from torch import Tensor
 
 from fewmask.blocks.device import choose_device
@@ -146,6 +146,18 @@ class Predictor:
             own = self.method.predict
             return self._run(volume, lambda image, *_: own(image), True, probabilities)
 
+    def volume_with_tags(self, volume: Volume, tags: Int8[np.ndarray, "d k"]) -> Prediction:
+        """The mask of a whole scan, where a person says which slices hold a structure: 1 yes, 0 no,
+        -1 nobody said (it holds what the network draws in that slice alone).
+
+        A method that does not judge slices draws as ever; the mask is not cut off where tags end.
+        """
+        if self.windows is not None or not isinstance(self.method, PresenceAware):
+            return self.volume(volume)
+        own = self.method.predict
+        with self._memory_in_words():
+            return self._run(volume, lambda image, *_: own(image), told=tags)
+
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
         none), not the model's own.
@@ -195,9 +207,10 @@ class Predictor:
         predict: PredictSlices,
         smooth: bool = False,
         probabilities: Float[np.ndarray, "c d h w"] | None = None,
+        told: Int8[np.ndarray, "d k"] | None = None,
     ) -> Prediction:
         """Slice by slice; with `smooth` once more where neighbours overrule what a slice by itself
-        was judged to hold, if the method has that.
+        was judged to hold, if the method has that; with `told` where tags overrule what was drawn.
         """
         placement = self._placement(volume)
         restorer = SliceRestorer(placement, self.device)
@@ -227,10 +240,16 @@ class Predictor:
 
         fill(predict, range(volume.shape[0]))
         method = self.method
-        if smooth and isinstance(method, PresenceAware) and method.neighbours:
+        if isinstance(method, PresenceAware) and (
+            told is not None or (smooth and method.neighbours)
+        ):
             surest = present.max(0)
-            settled = smooth_presence(surest, method.neighbours)
-            overruled = (settled != (surest >= 0.5)).any(1).nonzero()[0].tolist()
+            if told is None:
+                before, settled = surest >= 0.5, smooth_presence(surest, method.neighbours)
+            else:
+                before = np.stack([(labels == n + 1).any((1, 2)) for n in range(self.task.k)], 1)
+                settled = np.where(told < 0, before, told == 1)
+            overruled = (settled != before).any(1).nonzero()[0].tolist()
             # Of a slice that holds it, each window that says so does, and in any case the surest.
             judged = torch.from_numpy(settled & ((present >= 0.5) | (present == surest)))
 

@@ -28,7 +28,7 @@ def read_tags(
         elif name not in classes:
             problems.append(f"{case}: no class is called {name!r} (classes: {', '.join(classes)})")
         else:
-            span = _span(line, rows[case], flips[case], problems)
+            span = read_span(line, case, rows[case].shape[0], flips[case], problems)
             tags.setdefault(case, {})[name] = span
             stray = [
                 d
@@ -39,7 +39,7 @@ def read_tags(
                 problems.append(
                     f"{case}: {name} is outlined in slice {stray[0]} (d), outside its tag"
                 )
-    _raise(problems, path)
+    refuse_lines(problems, path)
     return tags, notes
 
 
@@ -65,24 +65,26 @@ def read_reviewed(
         case = line["case"]
         if case not in rows:
             notes.append(f"{path.name}: no case is called {case}")
-        elif span := _span(line, rows[case], flips[case], problems):
+        elif span := read_span(line, case, rows[case].shape[0], flips[case], problems):
             reviewed.setdefault(case, set()).update(range(span[0], span[1] + 1))
-    _raise(problems, path)
+    refuse_lines(problems, path)
     return reviewed, notes
 
 
-def _span(
-    line: Mapping[str, str], row: CaseRow, flipped: bool, problems: list[str]
+def read_span(
+    line: Mapping[str, str], case: str, depth: int, flipped: bool, problems: list[str]
 ) -> tuple[int, int] | None:
+    """First and last d of a line, None for "absent"; numbers outside the scan are a problem, in
+    words.
+    """
     texts = (line["first_slice"], line["last_slice"])
     if texts == ("", ""):
         return None
-    depth = row.shape[0]
     if not all(text.isdecimal() and int(text) < depth for text in texts) or int(texts[0]) > int(
         texts[1]
     ):
         problems.append(
-            f"{row.case}: slices {texts[0]!r}..{texts[1]!r} are not within 0..{depth - 1}, "
+            f"{case}: slices {texts[0]!r}..{texts[1]!r} are not within 0..{depth - 1}, "
             "first before last"
         )
         return None
@@ -90,12 +92,13 @@ def _span(
     return (depth - 1 - last, depth - 1 - first) if flipped else (first, last)
 
 
-def _raise(problems: list[str], path: Path) -> None:
+def refuse_lines(problems: list[str], path: Path, did: str = "no dataset was made") -> None:
+    """Raise `BadDataset` if there are problems."""
     if problems:
         raise BadDataset(
             f"{path.name} does not fit the scans (lines that are wrong: {len(problems)})",
             where=[str(path), *problems[:10]],
-            did="no dataset was made",
+            did=did,
             fix=(
                 "axial slices count from 0 in the order of the file, as an array viewer shows "
                 "them; correct these lines"

@@ -25,6 +25,7 @@ from fewmask.io.text import read_json
 from fewmask.report.cards import Card, make_card, make_story
 from fewmask.report.changes import changes_of
 from fewmask.report.cleanup import make_cleanup
+from fewmask.report.known import make_warnings, tell_put_in
 
 if TYPE_CHECKING:
     from fewmask.methods._method import Stage
@@ -33,6 +34,7 @@ else:
     Stage = Any
 
 _STORIES, _CARDS = 3, 24
+_PROMPTS = {"oracle-box": "true box (upper bound)", "tags": "tags of the scan"}
 _NO_PICTURE = "no picture: text in its pixels may name a person"
 
 
@@ -71,6 +73,8 @@ def write_report(
             run, prepared, record, environment, _prompting(shown.no_prompt) if order else []
         ),
         command=_command(record, run),
+        warnings=make_warnings(run, record),
+        prompts_words=_PROMPTS,
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
         notes=_notes(prepared),
         show=_show,
@@ -245,6 +249,7 @@ def _trust(
             "Slices nobody said anything about",
             f"{provided.unknown_slices} of {provided.slices}",
         ),
+        *tell_put_in(run),
         *_taught_by(run, plan),
         (
             "Split by patient",

@@ -10,15 +10,13 @@ from fewmask.core.errors import BadConfig
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """One training run. Exactly one of `slices` / `volumes`, and at most one of `minutes` /
-    `steps`.
-    """
+    """One training run. At most one of `slices` / `volumes`, and of `minutes` / `steps`."""
 
     prepared: Path
     out: Path
     method: str = "sam_mix"
     slices: int | None = None
-    """Labelled slices in the budget."""
+    """Labelled slices in the budget; without it and `volumes`, all there are (`draw_budget`)."""
     volumes: int | None = None
     """Labelled volumes in the budget."""
     draw: int = 0
@@ -66,10 +64,10 @@ class TrainRequest:
         """Refuse what cannot be meant. Texts become paths and whole minutes a float."""
         for name, value in check_fields(self, "training").items():
             object.__setattr__(self, name, value)
-        if (self.slices is None) == (self.volumes is None):
+        if self.slices is not None and self.volumes is not None:
             raise BadConfig(
-                "say how many masks may be seen",
-                fix="use either `slices=N` or `volumes=N`",
+                "`slices` and `volumes` exclude each other",
+                fix="leave one out, or both to use all there are",
                 code="C02",
             )
         if self.in_order and self.volumes is None:

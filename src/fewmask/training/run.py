@@ -3,7 +3,8 @@ what only the machine can tell, hand over to the loop.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import torch
 from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.core.batch import BatchSpec, Step, Task
-from fewmask.core.budget import Budget, draw_slices, draw_volumes
-from fewmask.core.errors import BadConfig
+from fewmask.core.budget import Budget
+from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.progress import OnProgress, Pace, ProgressEvent, ignore_progress
 from fewmask.core.randomness import seed_of
 from fewmask.core.renamed import renaming_note
@@ -29,11 +30,13 @@ from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder, States
 from fewmask.io.text import read_json, write_json
 from fewmask.io.weights import fit_into, load_into, load_tensors, save_tensors
-from fewmask.methods import build, config_from, is_external
+from fewmask.methods import build, config_from, find_method, is_external
 from fewmask.methods._method import Method, Stage
 from fewmask.predict import Predictor, Predicts, load_predictor
 from fewmask.predict.folder import load_prepared
+from fewmask.training.advice import advise, largest_size
 from fewmask.training.batch_norm import renew_norms
+from fewmask.training.budget import draw_budget, tell_all
 from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.external import describe_external, plan_steps, train_external
 from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
@@ -55,6 +58,8 @@ from fewmask.training.stages import (
 _DEFAULT_MINUTES = 10.0
 _TRIAL = 1000
 """Steps of the pretended run on which a step is timed."""
+_PLACES = 3
+"""Where steps are timed on a grid that is only proposed."""
 _GPU_AHEAD = 4
 """Most batches made ahead for a GPU, each in a thread."""
 
@@ -89,19 +94,6 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
             for stage in plan[:-1]:
                 session.train_stage(stage)
         return session.train_stage(plan[-1])
-
-
-def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
-    """Draw the masks that may be seen from the training part."""
-    candidates = prepared.candidates(prepared.split.train)
-    if request.slices is not None:
-        return draw_slices(candidates, prepared.patients, request.slices, request.draw)
-    complete = [
-        case for case in prepared.split.train if prepared.cases[case].complete and candidates[case]
-    ]
-    return draw_volumes(
-        complete, prepared.patients, request.volumes or 0, request.draw, request.in_order
-    )
 
 
 def build_method(record: RunRecord) -> Method:
@@ -255,13 +247,49 @@ class Session:
                 take_step(job, job.batch(index), Step(index, _TRIAL))
 
             bf16 = choose_bf16(self.request.amp, self.device, try_first)
-            job.bf16, steps = bf16, record.steps
-            if not steps:
-                minutes = record.minutes
-                if minutes is None:
-                    minutes = _DEFAULT_MINUTES * stage.share
-                steps = max(1, round(60 * minutes / mean_step(try_step, _TRIAL)))
-            return replace(record, steps=steps, bf16=bf16, provided=loader.report())
+            job.bf16 = bf16
+            record = replace(record, bf16=bf16, provided=loader.report())
+            steps, advice = self._plan_steps(stage, record, method, try_step)
+            return replace(record, steps=steps, advice=advice)
+
+    def _plan_steps(
+        self, stage: Stage, record: RunRecord, method: Method, try_step: Callable[[int], None]
+    ) -> tuple[int, str]:
+        """How many steps the stage gets, and what to say if they are too few."""
+        least = find_method(stage.method).least_steps
+        if record.steps:
+            return record.steps, advise(stage, record.steps, least)
+        minutes = record.minutes
+        if minutes is None:
+            minutes = _DEFAULT_MINUTES * stage.share
+        seconds = mean_step(try_step, _TRIAL)
+        steps, fits = max(1, round(60 * minutes / seconds)), None
+        if steps < least and method.batch_spec.patch is None:
+
+            def count_steps(size: int) -> int:
+                return round(60 * minutes / self._time_step(stage, record, size))
+
+            with suppress(FewmaskError):  # whatever a smaller grid lacks, this one trains
+                fits = largest_size(record.task.size, steps / least, count_steps, least)
+        return steps, advise(stage, steps, least, minutes, seconds, fits)
+
+    def _time_step(self, stage: Stage, record: RunRecord, size: int) -> float:
+        """Seconds of a step on slices of `size` x `size` pixels that cover as much."""
+        recipe = self.prepared.recipe
+        spacing = recipe.spacing_mm * recipe.size / size
+        smaller = replace(recipe, size=size, spacing_mm=spacing)
+        session = replace(self, prepared=replace(self.prepared, recipe=smaller))
+        task = replace(record.task, size=size, spacing_mm=spacing)
+        record = replace(record, task=task, steps=_TRIAL)
+        method = build_method(record)
+        with session._open(stage, method.batch_spec) as loader:
+            job = session._job(stage, record, method, loader)
+            job.rates = [0.0] * len(job.rates)
+
+            def try_step(index: int) -> None:
+                take_step(job, job.batch(index), Step(index, _TRIAL))
+
+            return mean_step(try_step, _TRIAL, _PLACES)
 
     def _is_reused(self, run: RunFolder, stage: Stage, record: RunRecord) -> bool:
         """Take weights from another run that was trained in the same way, if there is one.
@@ -318,7 +346,9 @@ class Session:
             images = loader.views(stream) if isinstance(loader, SliceLoader) else 0
             kept = recall_embeddings(method, request, images, record.bf16)
             renamed = renaming_note(request.method, request.settings)
-            loop.run("; ".join(text for text in (resumed, renamed, kept, method.note) if text))
+            told = tell_all(request, self.budget)
+            notes = (record.advice, told, resumed, renamed, kept, method.note)
+            loop.run("; ".join(text for text in notes if text))
         predictor = self._predictor(method, record)
         if method.renew_norms:
             renew_norms(predictor, self._scans(record.steps))
