@@ -29,7 +29,8 @@ the batch are done. Settings stand here as flags of the program; in Python they 
 | 2 | `BadConfig`, `LabelWithheld` | a wrong flag, setting or request |
 | 3 | `BadScan`, `BadDataset`, `BadCheckpoint` | input that cannot be used |
 | 4 | `NoRoom` | the machine lacks disk, memory, permission, a device or a lock |
-| 5 | `PartlyDone` | some cases failed and are listed, or masks are empty where a structure was expected; the others are done |
+| 5 | `PartlyDone` | some cases failed and are listed, or masks are empty against what \
+was expected; the others are done |
 | 130, 143 | `Interrupted` | stopped by Ctrl-C or by SIGTERM; everything up to there is saved |
 """
 _CODES = """## Every code

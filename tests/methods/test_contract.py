@@ -32,7 +32,8 @@ SMALL = {
         "lr": 5e-3,
     },
     "unet": {"channels": [8, 16, 16], "classifier_width": 8, "lr": 5e-3},
-    **dict.fromkeys(("lite_unet", "noisy_student"), {"labelled": 2, "weak": 4, "lr": 4e-3}),
+    "lite_unet": {"labelled": 2, "weak": 4, "lr": 4e-3},
+    "noisy_student": {"labelled": 2, "weak": 4, "lr": 4e-3},
     **dict.fromkeys(("vnet", "mean_teacher", "ac_mt", "cps", "self_training", "bcp"), VOLUMES),
     "ua_mt": {
         **VOLUMES,

@@ -1,4 +1,4 @@
-"""Teacher and students: what they plan, what they learn from, and what the presence head may say."""
+"""Teacher and students: what they plan, learn from, and what the presence head may say."""
 
 import pytest
 import torch

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fewmask.core.batch import Batch, Step
 from fewmask.core.errors import Interrupted
 from fewmask.io.run import RunFolder
 from fewmask.methods import find_method, names
@@ -15,7 +16,7 @@ from fewmask.methods.unet import UNet2d
 from fewmask.training import ProgressEvent, TrainRequest, train
 from fewmask.training import run as training_run
 from fewmask.training.advice import advise, largest_size
-from tests.narrow import watched
+from tests.narrow import required, watched
 from tests.scans import prepare_scans
 
 ALONE = Stage("", "sam_mix", None, 1.0)
@@ -134,11 +135,10 @@ def test_a_step_of_a_smaller_grid_is_taken_and_timed(tmp_path, monkeypatch) -> N
         return next(seconds)
 
     monkeypatch.setattr(training_run, "mean_step", pretend)
-    monkeypatch.setattr(
-        UNet2d,
-        "losses",
-        watched(UNet2d.losses, lambda _, batch, __: seen.append(batch.labelled.image.shape[-2:])),
-    )
+    def look(self: UNet2d, batch: Batch, step: Step) -> None:
+        seen.append(required(batch.labelled).image.shape[-2:])
+
+    monkeypatch.setattr(UNet2d, "losses", watched(UNet2d.losses, look))
     request = TrainRequest(
         prepared.folder,
         tmp_path / "run",

@@ -23,6 +23,7 @@ from fewmask.api.scans import as_volume
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.core.run_record import RunRecord
+from fewmask.core.task import DEFAULT_METHOD
 from fewmask.core.volume import Volume
 from fewmask.evaluate.scores import COLUMNS, as_row, from_row
 from fewmask.io.prepared import is_prepared
@@ -215,7 +216,7 @@ def train(
     prepared: File,
     out: File,
     *,
-    method: str = "sam_mix",
+    method: str = DEFAULT_METHOD,
     slices: int | None = None,
     volumes: int | None = None,
     draw: int = 0,

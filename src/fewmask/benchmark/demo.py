@@ -10,6 +10,7 @@ from fewmask.blocks.device import choose_device
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
+from fewmask.core.task import DEFAULT_METHOD
 from fewmask.io.prepared import write_split
 from fewmask.predict import load_predictor, open_cleanup, open_known, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
@@ -38,7 +39,7 @@ def run_demo(
     *,
     seed: int = 0,
     steps: int = STEPS,
-    method: str = "sam_mix",
+    method: str = DEFAULT_METHOD,
     say: OnMessage = print,
     progress: OnProgress = ignore_progress,
     device: str | None = None,

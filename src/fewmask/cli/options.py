@@ -9,6 +9,7 @@ import typer
 from fewmask.cli.console import count
 from fewmask.core.errors import BadConfig, PartlyDone
 from fewmask.core.manual import method_names
+from fewmask.core.task import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from fewmask.prepare.options import ScanOptions
@@ -85,7 +86,7 @@ SAVE_MINUTES = typer.Option(
     2.0, "--save-minutes", help="Longest time between saves.", rich_help_panel=MACHINE
 )
 METHOD = typer.Option(
-    "sam_mix",
+    DEFAULT_METHOD,
     "--method",
     help="Method; `fewmask info METHOD` shows its settings.",
     autocompletion=_complete_method,

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+DEFAULT_METHOD = "noisy_student"
+"""What `train` and `demo` use where no method is named."""
+
 
 @dataclass(frozen=True)
 class Task:

@@ -121,7 +121,8 @@ class Pyramid(Method):
         self._note(present)
         losses["classify"] = tag_entropy(judged[count:], present)
         if made is not None and self.pseudo is not None:
-            losses["pseudo"] = self.pseudo.weight * sum(batch_dice_ce(logits[count:], made).values())
+            masks = batch_dice_ce(logits[count:], made)
+            losses["pseudo"] = self.pseudo.weight * (masks["ce"] + masks["dice"])
         else:
             losses["empty"] = _background(logits[count:], (present == 0).all(1))
         return losses

@@ -6,6 +6,7 @@ from typing import Literal
 
 from fewmask.core.config import check_fields
 from fewmask.core.errors import BadConfig
+from fewmask.core.task import DEFAULT_METHOD
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class TrainRequest:
 
     prepared: Path
     out: Path
-    method: str = "sam_mix"
+    method: str = DEFAULT_METHOD
     slices: int | None = None
     """Labelled slices in the budget; without it and `volumes`, all there are (`draw_budget`)."""
     volumes: int | None = None
