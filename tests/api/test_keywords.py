@@ -50,12 +50,12 @@ del PREPARING["scans"], PREPARING["labels"]  # the one is READING, the other is 
             {"scans", "labels"},
         ),
         (fewmask.train, defaults(TrainRequest), {"on_progress"}),
-        (fewmask.predict, READING, {"run", "scan", "probabilities", "affine", "device"}),
+        (fewmask.predict, READING, {"run", "scan", "probabilities", "affine", "cleanup", "device"}),
         (LoadedRun.predict, READING, {"scan", "probabilities", "affine"}),
         (
             fewmask.predict_folder,
             READING,
-            {"run", "scans", "out", "cases", "device", "on_progress"},
+            {"run", "scans", "out", "cases", "cleanup", "device", "on_progress"},
         ),
     ],
 )

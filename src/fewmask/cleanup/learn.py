@@ -7,7 +7,8 @@ and whether the structure is one piece wherever it was seen. A rule is switched 
 
 - the network found the structure in four outlined slices or more, and in none of them (and in no
   slice tagged as holding it) the rule takes away what is right, and
-- it does not lower the Dice over all voxels that outlines and tags decide.
+- it does not lower the Dice over all voxels that outlines and tags decide. Holes are filled if
+  besides no outline has one.
 
 Structures in several pieces (both kidneys under one name, lesions) show it: an outlined slice has a
 right part that is not the largest of the scan.
@@ -38,7 +39,10 @@ RULES = (
     StructureRule("largest"),
     *(StructureRule("above", share) for share in SHARES),
 )
-"""What is weighed: leaving all as it is, then the strongest rule first."""
+"""What is weighed: leaving all as it is, then the strongest rule first. Each also with holes
+filled, which stands as many places further on.
+"""
+_NONE = (0,) * (2 * len(RULES))
 
 
 @dataclass(frozen=True)
@@ -71,9 +75,9 @@ class Tally:
     """Did an outline leave a hole?"""
     against: tuple[bool, ...] = (False,) * len(RULES)
     """Of each rule: would it remove what is right?"""
-    both: tuple[int, ...] = (0,) * len(RULES)
+    both: tuple[int, ...] = _NONE
     """Of each rule: twice the voxels that the kept mask and the outlines share, and ..."""
-    sizes: tuple[int, ...] = (0,) * len(RULES)
+    sizes: tuple[int, ...] = _NONE
     """... those of both, over all voxels that labels decide. Their ratio is the Dice."""
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -104,20 +108,21 @@ def learn_structure(scans: Iterable[Evidence]) -> StructureRule:
 def weigh(scan: Evidence) -> Tally:
     """What one labelled scan says."""
     found = scan.predicted[list(scan.slices)]
-    against, both, sizes = [], [], []
-    for rule in RULES:
-        kept = keep_parts(scan.predicted, rule)
-        shown = kept[list(scan.slices)]
-        against.append(_takes_what_is_right(scan, kept))
-        both.append(2 * int((shown & scan.outlined).sum()))
-        said_empty = int(kept[list(scan.absent)].sum())
-        sizes.append(int(shown.sum()) + int(scan.outlined.sum()) + said_empty)
+    kept = [keep_parts(scan.predicted, rule) for rule in RULES]
+    shown = [mask[list(scan.slices)] for mask in kept]
+    said_empty = [mask[list(scan.absent)] for mask in kept]
+    shown += [mask | holes_of(mask) for mask in shown]
+    said_empty += [mask | holes_of(mask) for mask in said_empty]
+    outlined = int(scan.outlined.sum())
     return Tally(
         seen=int((found & scan.outlined).any((1, 2)).sum()),
         hole=bool(holes_of(scan.outlined).any()),
-        against=tuple(against),
-        both=tuple(both),
-        sizes=tuple(sizes),
+        against=tuple(_takes_what_is_right(scan, mask) for mask in kept),
+        both=tuple(2 * int((mask & scan.outlined).sum()) for mask in shown),
+        sizes=tuple(
+            int(mask.sum()) + outlined + int(empty.sum())
+            for mask, empty in zip(shown, said_empty, strict=True)
+        ),
     )
 
 
@@ -125,16 +130,20 @@ def decide(tally: Tally) -> StructureRule:
     """The strongest rule that nothing speaks against, and why."""
     if tally.seen < LEAST_SLICES:
         return StructureRule(reason=f"found in {too_few(tally.seen)}")
-    holes, before = not tally.hole, tally.dice(0)
+    before = tally.dice(0)
     for index, rule in enumerate(RULES):
         after = tally.dice(index)
         if index and not tally.against[index] and after >= before:
             reason = f"in {tally.seen} of {tally.seen} outlined slices nothing right is lost"
             reason += _gain(before, after)
-            return replace(rule, fill_holes=holes, reason=reason)
-    return StructureRule(
-        fill_holes=holes, reason="every rule would remove what was outlined or tagged"
-    )
+            return replace(rule, fill_holes=_fills(tally, index), reason=reason)
+    reason = "every rule would remove what was outlined or tagged"
+    return StructureRule(fill_holes=_fills(tally, 0), reason=reason)
+
+
+def _fills(tally: Tally, index: int) -> bool:
+    """Shall holes of what a rule keeps be filled? Not where outlines have some, or lose by it."""
+    return not tally.hole and tally.dice(index + len(RULES)) >= tally.dice(index)
 
 
 def too_few(slices: int) -> str:
