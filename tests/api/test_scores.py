@@ -63,5 +63,5 @@ def test_a_run_from_scores_to_comparison(tmp_path) -> None:
     both = fewmask.compare(*runs)
     assert [row["seed"] for row in both.rows] == [0, 1]
     assert isinstance(both.rows[0]["test automatic dice"], float)
-    assert repr(both) == both.markdown and "| unet | 3 slices |" in both.markdown
+    assert repr(both) == both.markdown and "| unet + clean-up | 3 slices |" in both.markdown
     assert fewmask.report(runs[0]).read_text().startswith("<!doctype html>")

@@ -236,7 +236,7 @@ def compare(*runs: File, against: str | None = None, protocol: Protocol = "defau
 
 def _number(name: str, text: str) -> Any:
     """A cell as a number where it is one; None where it is empty."""
-    if name in ("method", "settings"):
+    if name in ("method", "settings", "cleanup"):
         return text
     if not text:
         return None

@@ -9,7 +9,8 @@ and whether the structure is one piece wherever it was seen. A rule is switched 
   takes away what is right,
 - it empties next to none of the slices that are tagged as holding the structure (in a few, what the
   network drew is a speck elsewhere, which nobody can tell from the structure's end), and
-- it does not lower the Dice over all voxels that outlines and tags decide.
+- it does not lower the Dice over all voxels that outlines and tags decide. Holes are filled if
+  besides no outline has one.
 
 Structures in several pieces (both kidneys under one name, lesions) show it: an outlined slice has a
 right part that is not the largest of the scan.
@@ -44,7 +45,10 @@ RULES = (
     StructureRule("largest"),
     *(StructureRule("above", share) for share in SHARES),
 )
-"""What is weighed: leaving all as it is, then the strongest rule first."""
+"""What is weighed: leaving all as it is, then the strongest rule first. Each also with holes
+filled, which stands as many places further on.
+"""
+_NONE = (0,) * (2 * len(RULES))
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,9 @@ class Tally:
     """Slices tagged as holding the structure, with a mask, and ..."""
     emptied: tuple[int, ...] = (0,) * len(RULES)
     """... those of them that each rule leaves without one."""
-    both: tuple[int, ...] = (0,) * len(RULES)
+    both: tuple[int, ...] = _NONE
     """Of each rule: twice the voxels that the kept mask and the outlines share, and ..."""
-    sizes: tuple[int, ...] = (0,) * len(RULES)
+    sizes: tuple[int, ...] = _NONE
     """... those of both, over all voxels that labels decide. Their ratio is the Dice."""
 
     def __add__(self, other: "Tally") -> "Tally":
@@ -122,23 +126,24 @@ def weigh(scan: Evidence) -> Tally:
     """What one labelled scan says."""
     found = scan.predicted[list(scan.slices)]
     tagged = scan.predicted[list(scan.present)].any((1, 2))
-    against, emptied, both, sizes = [], [], [], []
-    for rule in RULES:
-        kept = keep_parts(scan.predicted, rule)
-        shown = kept[list(scan.slices)]
-        against.append(_takes_what_is_right(scan, kept))
-        emptied.append(int((tagged & ~kept[list(scan.present)].any((1, 2))).sum()))
-        both.append(2 * int((shown & scan.outlined).sum()))
-        said_empty = int(kept[list(scan.absent)].sum())
-        sizes.append(int(shown.sum()) + int(scan.outlined.sum()) + said_empty)
+    kept = [keep_parts(scan.predicted, rule) for rule in RULES]
+    left = [mask[list(scan.present)].any((1, 2)) for mask in kept]
+    shown = [mask[list(scan.slices)] for mask in kept]
+    said_empty = [mask[list(scan.absent)] for mask in kept]
+    shown += [mask | holes_of(mask) for mask in shown]
+    said_empty += [mask | holes_of(mask) for mask in said_empty]
+    outlined = int(scan.outlined.sum())
     return Tally(
         seen=int((found & scan.outlined).any((1, 2)).sum()),
         hole=bool(holes_of(scan.outlined).any()),
-        against=tuple(against),
+        against=tuple(_takes_what_is_right(scan, mask) for mask in kept),
         tagged=int(tagged.sum()),
-        emptied=tuple(emptied),
-        both=tuple(both),
-        sizes=tuple(sizes),
+        emptied=tuple(int((tagged & ~some).sum()) for some in left),
+        both=tuple(2 * int((mask & scan.outlined).sum()) for mask in shown),
+        sizes=tuple(
+            int(mask.sum()) + outlined + int(empty.sum())
+            for mask, empty in zip(shown, said_empty, strict=True)
+        ),
     )
 
 
@@ -146,15 +151,19 @@ def decide(tally: Tally) -> StructureRule:
     """The strongest rule that nothing speaks against, and why."""
     if tally.seen < LEAST_SLICES:
         return StructureRule(reason=f"found in {too_few(tally.seen)}")
-    holes, before = not tally.hole, tally.dice(0)
+    before = tally.dice(0)
     for index, rule in enumerate(RULES):
         if index and tally.allows(index):
             reason = f"in {tally.seen} of {tally.seen} outlined slices nothing right is lost"
             reason += _gain(before, tally.dice(index))
-            return replace(rule, fill_holes=holes, reason=reason)
-    return StructureRule(
-        fill_holes=holes, reason="every rule would remove what was outlined or tagged"
-    )
+            return replace(rule, fill_holes=_fills(tally, index), reason=reason)
+    reason = "every rule would remove what was outlined or tagged"
+    return StructureRule(fill_holes=_fills(tally, 0), reason=reason)
+
+
+def _fills(tally: Tally, index: int) -> bool:
+    """Shall holes of what a rule keeps be filled? Not where outlines have some, or lose by it."""
+    return not tally.hole and tally.dice(index + len(RULES)) >= tally.dice(index)
 
 
 def too_few(slices: int) -> str:
