@@ -184,6 +184,10 @@ def test_masks_after_clean_up_are_another_row() -> None:
     assert [
         (pair.a.name, round(pair.difference.interval.mean, 3)) for pair in differences(rows, "a")
     ] == [("a + clean-up", 0.05)]
+    alone = [row("b", "p", 0.5, cleanup="learned"), rows[1]]
+    assert [str(pair).split(" minus ")[0] for pair in differences(alone, "b")] == [
+        "test, 5 slices: a + clean-up"
+    ]
     _, lines = per_run(rows)
     assert [(line["cleanup"], line["test automatic dice"]) for line in lines] == [
         ("none", "0.9000"),

@@ -78,7 +78,9 @@ def test_quiet_and_verbose_lines_around_the_same_answer(folder) -> None:
     assert isinstance(usual.exception, BadConfig), "another method than before"
     quiet = fewmask("predict", folder / "run", folder / "prepared", "--quiet", "--device", "cpu")
     loud = fewmask("-v", "predict", folder / "run", folder / "prepared", "--device", "cpu")
-    assert quiet.stdout == loud.stdout == f"5 masks in {folder / 'run' / 'predictions'}\n"
+    cleaned, written = loud.stdout.splitlines()
+    assert cleaned.startswith("liver: clean-up (") and " mL in 5 of 5 scans, filled " in cleaned
+    assert quiet.stdout == loud.stdout and written == f"5 masks in {folder / 'run' / 'predictions'}"
     assert quiet.stderr == ""
     assert loud.stderr.startswith(f"fewmask {__version__}, Python 3.")
     assert "scans predicted: 5 of 5, case_04" in loud.stderr and "\ntook " in loud.stderr
@@ -155,8 +157,9 @@ def test_weights_are_listed_with_licence_and_whether_they_are_here(tmp_path, mon
 
 def test_compare_prints_a_table_and_a_difference(folder) -> None:
     lines = told("compare", folder / "run", folder / "other", "--against", "unet channels=[8,8]")
-    assert "| unet channels=[4,8] | 4 slices | 2 | 1 |" in lines
-    assert "- test, 4 slices: unet channels=[4,8] minus unet channels=[8,8]" in lines
+    assert "| unet channels=[4,8] + clean-up | 4 slices | 2 | 1 |" in lines
+    a, b = (f"unet channels={channels} + clean-up" for channels in ("[4,8]", "[8,8]"))
+    assert f"- test, 4 slices: {a} minus {b}" in lines
 
 
 def test_report_writes_a_page(folder) -> None:

@@ -52,7 +52,12 @@ class Setting:
     @property
     def name(self) -> str:
         """Method, settings and clean-up: `unet lr=0.01 + clean-up`."""
-        return f"{self.method} {self.settings}".strip() + CLEANED_BY[self.cleanup]
+        return self.plain_name + CLEANED_BY[self.cleanup]
+
+    @property
+    def plain_name(self) -> str:
+        """Method and settings."""
+        return f"{self.method} {self.settings}".strip()
 
 
 @dataclass(frozen=True)
@@ -164,11 +169,14 @@ def differences(rows: Sequence[RunRow], against: str, protocol: Protocol = "defa
     """
     groups = group([row for row in rows if row.prompts == AUTOMATIC])
     against = todays_name(against)
-    references = [
-        setting
-        for setting in groups
-        if against in (setting.name, f"{setting.name}, {setting.time}")
-    ]
+    references: list[Setting] = []
+    for place in (0, 1):  # "unet" means masks as drawn, and cleaned ones where there are no others
+        references = references or [
+            setting
+            for setting in groups
+            for name in [(setting.name, setting.plain_name)[place]]
+            if against in (name, f"{name}, {setting.time}")
+        ]
     if not references:
         names = _distinct(setting.name for setting in groups)
         raise BadConfig(
