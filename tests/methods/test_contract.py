@@ -77,6 +77,7 @@ VARIANTS = [
     ("unet", {"tags_as_empty": True, "presence": "scan"}),
     ("vnet", {"optimiser": "sgd", "lr": 0.05}),
     ("vnet", {"norm": "batch"}),
+    ("vnet", {"norm": "batch", "average": 0.9}),
     ("mean_teacher", {"labelled_too": False}),
     ("mean_teacher", {"joint_pass": True, "norm": "batch"}),
     ("canvas_sam", {"montage": False, "tune": "lora", "bezier": "as_released"}),

@@ -3,14 +3,19 @@
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from fewmask.core.batch import Step, Task
 from fewmask.core.errors import BadConfig
+from fewmask.core.recipe import Recipe
+from fewmask.core.volume import Grid, Volume
 from fewmask.methods import build, config_class, config_from, names
 from fewmask.methods._volumetric import VolumetricNet
 from fewmask.methods.vnet import Config
+from fewmask.predict import Predictor
+from fewmask.training.batch_norm import renew_norms
 
 TASK = Task(("left atrium",), 16)
 
@@ -127,3 +132,42 @@ def test_norms_that_cannot_be_had_are_refused() -> None:
         make(renew_norms=True)
     with pytest.raises(BadConfig, match="one voxel"):
         make(patch=(16, 16, 16))
+
+
+@pytest.mark.parametrize("name", ["vnet", "cps", "cfr"])
+def test_the_average_predicts_where_it_is_on_and_is_not_there_where_it_is_off(name: str) -> None:
+    """After one step 1/10 of the start is kept; old weight files, which have none, still fit."""
+    config = {"patch": [16, 32, 32], "filters": 2, "dropout": 0.0}
+    off = build(name, config_from(name, config), TASK)
+    assert not any("averaged" in key for key in off.state_dict())
+    torch.manual_seed(0)
+    method = build(name, config_from(name, {**config, "average": 0.9}), TASK).eval()
+    assert isinstance(method, VolumetricNet) and method.averaged is not None
+    image = torch.rand(1, 1, 16, 32, 32)
+    before = method.predict(image).probs
+    with torch.no_grad():
+        method.student.last.bias += 1 - torch.eye(2)[0]  # the structure's logit
+    assert torch.equal(method.predict(image).probs, before)
+    method.after_step(Step(0, 10))
+    shift = method.averaged.last.bias - method.student.last.bias
+    assert shift.tolist() == pytest.approx([0.0, -0.1], abs=1e-6)
+    assert (method.predict(image).probs[:, 1] > before[:, 1]).all()
+
+
+@pytest.mark.parametrize("average", [-0.1, 1.0])
+def test_an_average_that_never_moves_is_refused(average: float) -> None:
+    with pytest.raises(BadConfig, match="learns nothing"):
+        make(average=average)
+
+
+def test_renewed_norms_are_those_of_the_average() -> None:
+    """They are what takes part in the prediction; the student keeps its own."""
+    method = make(norm="batch", renew_norms=True, average=0.9)
+    recipe = Recipe("ct", "ct", window_hu=(0.0, 100.0), spacing_mm=1.0, slice_mm=1.0, size=32)
+    scan = Volume(np.full((16, 32, 32), 60, np.int16), Grid((32, 32, 16), np.eye(4)))
+    before = {key: value.clone() for key, value in method.state_dict().items()}
+    renew_norms(Predictor(method, recipe, TASK, torch.device("cpu"), False), [scan])
+    moved = {
+        key for key, value in method.state_dict().items() if not torch.equal(value, before[key])
+    }
+    assert moved and all(key.startswith("averaged.") for key in moved)

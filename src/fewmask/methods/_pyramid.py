@@ -2,7 +2,6 @@
 teach what a slice holds, and masks that an earlier network made can teach both.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from fewmask.blocks.average import average_of, move
 from fewmask.blocks.losses import batch_dice_ce, tag_entropy
 from fewmask.blocks.nets.efficientnet import fold_imagenet
 from fewmask.blocks.nets.pyramid_unet import PyramidUNet
@@ -91,7 +91,7 @@ class Pyramid(Method):
         """Parts come ready-made."""
         super().__init__()
         self.net = net
-        self.averaged = copy.deepcopy(net).requires_grad_(False)
+        self.averaged = average_of(net)
         self.register_buffer("seen", torch.zeros(net.present.out_features, 2, dtype=torch.bool))
         self.config = config
         self.pseudo = pseudo
@@ -153,12 +153,9 @@ class Pyramid(Method):
         """Warm-up, then cosine."""
         return warm_cosine(step, self.config.warmup)
 
-    @torch.no_grad()
     def after_step(self, step: Step) -> None:
         """Move the average; in the first steps it follows at once."""
-        decay = min(self.config.average, (step.index + 1) / (step.index + 10))
-        for slow, fast in zip(self.averaged.parameters(), self.net.parameters(), strict=True):
-            slow.lerp_(fast, 1 - decay)
+        move(self.averaged, self.net, step.index, self.config.average)
 
     def _answer(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, Float[Tensor, "b k"]]:
         """Class probabilities, and P(present): 1 for structures that the head cannot judge."""

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from fewmask.blocks.average import average_of, move
 from fewmask.blocks.losses import masked_dice_ce
 from fewmask.blocks.nets.vnet import DEPTH, Norm, VNet
 from fewmask.blocks.ramp import warm_cosine
@@ -73,6 +74,10 @@ class Volumetric(Patches):
     renew_norms: bool = False
     """After training, compute the means and variances of batch norms again from all training
     scans; for `norm=batch`, ours.
+    """
+    average: float = 0.0
+    """Decay of a moving average of the V-Net's weights, which then predicts and labels; ours,
+    0 = the last weights (the literature).
     """
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW with a warm-up and a cosine (ours), or SGD with momentum 0.9 and two drops to a tenth
@@ -176,6 +181,13 @@ def check_vnet(config: Volumetric) -> None:
                 fix=f"use `{name}=2`, or `method=vnet`, which learns from labelled scans alone",
                 code="C02",
             )
+    if not 0 <= config.average < 1:
+        raise BadConfig(
+            f"average={config.average:g}: an average that keeps all of itself, or more, learns "
+            "nothing",
+            fix="use a number from 0 (off) to below 1, such as `average=0.98`",
+            code="C02",
+        )
     if config.norm == "instance" and config.renew_norms:
         raise BadConfig(
             "instance norms keep no statistics that could be computed again",
@@ -206,6 +218,7 @@ class VolumetricNet(Method):
         """
         super().__init__()
         self.student = student
+        self.averaged = average_of(student) if config.average else None
         self.term = objective  # under this name its networks lie in weight files
         self.renew_norms = config.renew_norms
         self._config, self._pseudo_weight = config, pseudo_weight
@@ -243,8 +256,9 @@ class VolumetricNet(Method):
         return {**output.losses, "sam": loss}
 
     def predict(self, image: Float[Tensor, "b 1 d h w"]) -> Probabilities:
-        """The student's softmax."""
-        return Probabilities(torch.softmax(self.student(_standard(image)).float(), 1))
+        """The softmax of the student, or of its moving average."""
+        network = self.student if self.averaged is None else self.averaged
+        return Probabilities(torch.softmax(network(_standard(image)).float(), 1))
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW, or the literature's SGD."""
@@ -273,8 +287,10 @@ class VolumetricNet(Method):
         return warm_cosine(step, self._config.warmup)
 
     def after_step(self, step: Step) -> None:
-        """The objective's networks follow."""
+        """The objective's networks follow, and the moving average."""
         self.term.after_step(self.student, step)
+        if self.averaged is not None:
+            move(self.averaged, self.student, step.index, self._config.average)
 
 
 def _standard(image: Float[Tensor, "b 1 d h w"]) -> Float[Tensor, "b 1 d h w"]:

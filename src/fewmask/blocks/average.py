@@ -1,0 +1,32 @@
+"""A moving average of a network's weights: steadier than the last ones, and what predicts."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def average_of(network: Net) -> Net:
+    """A copy that does not learn by gradients; `move` lets it follow."""
+    return copy.deepcopy(network).requires_grad_(False)
+
+
+@torch.no_grad()
+def move(average: nn.Module, network: nn.Module, index: int, decay: float) -> None:
+    """After step `index` (from 0): average = kept * average + (1 - kept) * network.
+
+    `kept` is `decay`, but (index + 1) / (index + 10) as long as that is less, so that the random
+    start is soon forgotten. Means and variances of batch norms move as weights do; what is counted
+    is copied.
+    """
+    kept = min(decay, (index + 1) / (index + 10))
+    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+        slow.lerp_(fast, 1 - kept)
+    for slow, fast in zip(average.buffers(), network.buffers(), strict=True):
+        if slow.is_floating_point():
+            slow.lerp_(fast, 1 - kept)
+        else:
+            slow.copy_(fast)
