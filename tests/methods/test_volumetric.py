@@ -171,3 +171,15 @@ def test_renewed_norms_are_those_of_the_average() -> None:
         key for key, value in method.state_dict().items() if not torch.equal(value, before[key])
     }
     assert moved and all(key.startswith("averaged.") for key in moved)
+
+
+@pytest.mark.parametrize("name", ["vnet", "cfr", "canvas_sam", "unet", "lite_unet"])
+def test_a_look_reaches_the_loader_and_is_off_unless_it_is_said(name: str) -> None:
+    config = {"canvas_sam": {"encoder": "tiny"}}.get(name, {})
+    assert not build(name, config_from(name, config), TASK).batch_spec.new_looks
+    looks = {"random_convolution": 0.25, "frequency_swap": 0.5}
+    spec = build(name, config_from(name, {**config, **looks}), TASK).batch_spec
+    assert (spec.random_convolution, spec.frequency_swap) == (0.25, 0.5)
+    for setting in looks:
+        with pytest.raises(BadConfig, match=f"{setting}=2 is no part of the images"):
+            build(name, config_from(name, {**config, setting: 2.0}), TASK)

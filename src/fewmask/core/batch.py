@@ -20,6 +20,24 @@ IGNORE = 255
 """In masks of patches: nobody reviewed this voxel, or it lies beyond the scan."""
 
 
+Other = tuple[str, tuple[int, int, int]]
+"""(case, first voxel (d, h, w) of an image in the placed scan)."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the grey levels of an image are made those of another scanner; its mask stays."""
+
+    convolution: float = 0.0
+    """Part of the image that a random convolution replaces; 0 = none."""
+    seed: int = 0
+    """Of the random convolution."""
+    swap: float = 0.0
+    """How far lowest amplitudes of the spectrum move towards those of `other`, 0 to 1."""
+    other: Other | None = None
+    """Where the other image lies; of any training scan, labelled or not."""
+
+
 @dataclass(frozen=True)
 class Draw:
     """One random decision about one image, as a value: applied to image and mask alike, logged,
@@ -36,6 +54,7 @@ class Draw:
     noise: float = 0.0
     """Standard deviation of the added noise, image in [0, 1]."""
     noise_seed: int = 0
+    look: Look = Look()
 
 
 Range = tuple[float, float]
@@ -192,6 +211,15 @@ class BatchSpec:
     augment: bool = True
     ranges: AugmentConfig = AugmentConfig()
     """Of the augmentation."""
+    random_convolution: float = 0.0
+    """Part of images that a random convolution gives another look; `augment` or not."""
+    frequency_swap: float = 0.0
+    """Part of images whose lowest amplitudes come from another training scan; `augment` or not."""
+
+    @property
+    def new_looks(self) -> bool:
+        """Are there images with another look?"""
+        return self.random_convolution > 0 or self.frequency_swap > 0
 
 
 @dataclass(frozen=True)

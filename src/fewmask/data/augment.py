@@ -9,9 +9,11 @@ from jaxtyping import Float, Integer
 from torch import Tensor
 from torch.nn import functional
 
-from fewmask.core.batch import AugmentConfig, Draw, GreyLevels
+from fewmask.core.batch import AugmentConfig, Draw, GreyLevels, Look
+from fewmask.data.look import apply_look
 
 _NOTHING = Draw()
+_OWN = Look()
 
 
 def draw(rng: np.random.Generator, ranges: AugmentConfig) -> Draw:
@@ -40,14 +42,17 @@ def _shade(geometry: Draw, levels: GreyLevels, rng: np.random.Generator) -> Draw
     )
 
 
-def apply_image(image: Float[Tensor, "n h w"], drawn: Draw) -> Float[Tensor, "n h w"]:
-    """Geometry (bilinear, zero outside), then contrast and noise; result clipped to [0, 1]. All
-    slices of a patch alike.
+def apply_image(
+    image: Float[Tensor, "n h w"], drawn: Draw, other: Float[Tensor, "n h w"] | None = None
+) -> Float[Tensor, "n h w"]:
+    """Geometry (bilinear, zero outside), look, then contrast and noise; result clipped to [0, 1].
+    All slices of a patch alike; `other` is the image at `drawn.look.other`.
     """
-    if drawn == _NOTHING:
-        return image
+    if replace(drawn, look=_OWN) == _NOTHING:
+        return apply_look(image, drawn.look, other)
     grid = _grid(drawn, image.shape[-2:])
     moved = functional.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
+    moved = apply_look(moved, drawn.look, other)
     shown = moved.clamp(0, 1) ** drawn.gamma * drawn.gain + drawn.offset
     if drawn.noise:
         generator = torch.Generator().manual_seed(drawn.noise_seed)
@@ -59,7 +64,7 @@ def apply_mask(
     mask: Integer[Tensor, "*n h w"], drawn: Draw, outside: int = 0
 ) -> Integer[Tensor, "*n h w"]:
     """The same geometry, nearest neighbour; background or another value `outside`."""
-    if drawn == _NOTHING:
+    if replace(drawn, look=_OWN) == _NOTHING:
         return mask
     slices = mask.reshape(1, -1, *mask.shape[-2:]).float() - outside
     grid = _grid(drawn, mask.shape[-2:])

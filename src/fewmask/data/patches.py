@@ -1,7 +1,7 @@
 """Batches of patches for methods that work in 3D, as a pure function of (seed, step)."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from fewmask.core.batch import IGNORE, Batch, BatchSpec, Draw, Labelled, Unlabelled
+from fewmask.core.batch import IGNORE, Batch, BatchSpec, Draw, Labelled, Look, Other, Unlabelled
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import VolumePlacement
@@ -20,6 +20,7 @@ from fewmask.core.run_record import Provided
 from fewmask.data.augment import apply_image, apply_mask, draw
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
+from fewmask.data.look import draw_look, draw_scan
 from fewmask.data.pseudo_labels import PseudoLabels
 from fewmask.io.prepared import Prepared
 
@@ -238,20 +239,41 @@ class PatchLoader:
                     ),
                 )
             )
-            draws.append(
-                draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
-                if self._feed.augment
-                else Draw()
-            )
+            draws.append(self._draw(stream, index, place, case))
         return crops, tuple(draws)
+
+    def _draw(self, stream: str, index: int, place: int, case: str) -> Draw:
+        drawn = Draw()
+        if self._feed.augment:
+            drawn = draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
+        if not self._feed.new_looks:
+            return drawn
+
+        def other(generator: np.random.Generator) -> Other:
+            chosen = draw_scan(generator, case, self._prepared.split.train)
+            shape = self._placements[chosen].shape
+            return chosen, draw_crop(shape, self._patch, False, generator).corner
+
+        generator = rng(self._seed, "look", stream, index, place)
+        return replace(drawn, look=draw_look(generator, self._feed, other))
 
     def _cut_images(
         self, crops: Sequence[tuple[str, Crop]], draws: Sequence[Draw]
     ) -> Float[Tensor, "b 1 d h w"]:
         patches = [cut(self._image(case), self._patch, crop, 0) for case, crop in crops]
         return torch.stack(
-            [apply_image(patch, one)[None] for patch, one in zip(patches, draws, strict=True)]
+            [
+                apply_image(patch, one, self._other(one.look))[None]
+                for patch, one in zip(patches, draws, strict=True)
+            ]
         )
+
+    def _other(self, look: Look) -> Float[Tensor, "d h w"] | None:
+        """The patch of another scan from which frequencies are taken."""
+        if look.other is None:
+            return None
+        case, corner = look.other
+        return cut(self._image(case), self._patch, Crop(corner), 0)
 
     def _cut_masks(
         self,

@@ -3,6 +3,7 @@ sees.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -12,7 +13,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fewmask.core.batch import IGNORE, UNKNOWN, Batch, BatchSpec, Draw, Labelled, Unlabelled, Weak
+from fewmask.core.batch import (
+    IGNORE,
+    UNKNOWN,
+    Batch,
+    BatchSpec,
+    Draw,
+    Labelled,
+    Look,
+    Other,
+    Unlabelled,
+    Weak,
+)
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import Placement, Window
@@ -21,6 +33,7 @@ from fewmask.core.run_record import Provided
 from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
+from fewmask.data.look import draw_look, draw_scan
 from fewmask.data.pseudo_labels import PseudoLabels
 from fewmask.io.case import CaseFile
 from fewmask.io.prepared import Prepared
@@ -169,7 +182,7 @@ class SliceLoader:
                 self._pools[stream], getattr(self._feed, stream), self._seed, stream, index
             )
             if items:
-                draws = [self._draw(stream, index, place) for place in range(len(items))]
+                draws = [self._draw(stream, index, place, item) for place, item in enumerate(items)]
                 views = [
                     (item, self._window(stream, index, place, item))
                     for place, item in enumerate(items)
@@ -178,12 +191,23 @@ class SliceLoader:
                 names[stream] = tuple(f"{case}:{d}" for case, d in items)
         return Batch(**parts, names=names)  # type: ignore[arg-type]
 
-    def _draw(self, stream: str, index: int, place: int) -> Draw:
-        return (
-            draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
-            if self._feed.augment
-            else Draw()
-        )
+    def _draw(self, stream: str, index: int, place: int, item: Item) -> Draw:
+        drawn = Draw()
+        if self._feed.augment:
+            drawn = draw(rng(self._seed, "augment", stream, index, place), self._feed.ranges)
+        if not self._feed.new_looks:
+            return drawn
+
+        def other(generator: np.random.Generator) -> Other:
+            case = draw_scan(generator, item[0], self._prepared.split.train)
+            slices = self._prepared.recipe.slices(self._prepared.cases[case].shape[0])
+            d = slices[int(generator.integers(len(slices)))]
+            windows = self._placements[case].windows
+            window = windows[int(generator.integers(len(windows)))]
+            return case, (d, window.top, window.left)
+
+        generator = rng(self._seed, "look", stream, index, place)
+        return replace(drawn, look=draw_look(generator, self._feed, other))
 
     def _window(self, stream: str, index: int, place: int, item: Item) -> Window:
         """What the network sees of a slice: all of it, or one of the windows of a wide scan."""
@@ -238,10 +262,18 @@ class SliceLoader:
     def _images(self, views: Sequence[View], draws: Sequence[Draw]) -> Float[Tensor, "b 1 h w"]:
         return torch.stack(
             [
-                apply_image(self._image(item)[window.part], one)
+                apply_image(self._image(item)[window.part], one, self._other(one.look))
                 for (item, window), one in zip(views, draws, strict=True)
             ]
         )
+
+    def _other(self, look: Look) -> Float[Tensor, "1 h w"] | None:
+        """The slice of another scan from which frequencies are taken."""
+        if look.other is None:
+            return None
+        case, (d, top, left) = look.other
+        window = Window(top, left, self._placements[case].size)
+        return self._image((case, d))[window.part]
 
     def _image(self, item: Item) -> Float[Tensor, "1 a b"]:
         """A placed slice, whole; kept in memory as long as there is room, which changes

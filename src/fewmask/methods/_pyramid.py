@@ -28,6 +28,7 @@ from fewmask.core.batch import (
     Task,
     Weak,
 )
+from fewmask.methods._look import LookSettings, check_looks
 from fewmask.methods._method import Method, grouped
 from fewmask.methods._presence import PresenceSettings
 
@@ -36,7 +37,7 @@ _ENCODER_RATE = 1 / 3
 
 
 @dataclass(frozen=True)
-class PyramidSettings(PresenceSettings):
+class PyramidSettings(LookSettings, PresenceSettings):
     """Settings of the network and of its training; chosen on training patients kept aside."""
 
     presence: Presence = "scan"
@@ -73,6 +74,7 @@ def build_pyramid(
     config: PyramidSettings, task: Task, pseudo: PseudoTerm | None = None
 ) -> "Pyramid":
     """A fresh network for `task`; with `pseudo`, one that also learns from masks made earlier."""
+    check_looks(config)
     return Pyramid(PyramidUNet(outputs=task.k + 1, structures=task.k), config, pseudo)
 
 
@@ -97,7 +99,11 @@ class Pyramid(Method):
         self.pseudo = pseudo
         self.neighbours = scan_cost(config.presence, config.presence_cost)
         self.batch_spec = BatchSpec(
-            labelled=config.labelled, weak=config.weak, pseudo="some" if pseudo else "off"
+            labelled=config.labelled,
+            weak=config.weak,
+            pseudo="some" if pseudo else "off",
+            random_convolution=config.random_convolution,
+            frequency_swap=config.frequency_swap,
         )
 
     def load_encoder(self, tensors: Mapping[str, Tensor]) -> None:

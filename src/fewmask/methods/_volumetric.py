@@ -17,6 +17,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.semi import SemiObjective
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
 from fewmask.core.errors import BadConfig
+from fewmask.methods._look import LookSettings, check_looks
 from fewmask.methods._method import Method, MethodSpec, grouped
 
 _RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
@@ -32,7 +33,7 @@ given.
 
 
 @dataclass(frozen=True)
-class Patches:
+class Patches(LookSettings):
     """What scans are cut into; defaults are those of the left-atrium literature (R9)."""
 
     patch: tuple[int, int, int] = (80, 112, 112)
@@ -140,10 +141,11 @@ def build_vnet(config: Volumetric, task: Task) -> VNet:
 
 def check_patches(config: Patches, prefix: str = "") -> None:
     """Raise `BadConfig` if patches (d, h, w) are to be turned by quarters and are not square in
-    plane, or for an odd `centred`.
+    plane, or for an odd `centred` or look.
 
     `prefix` stands before the names of settings that belong to a stage.
     """
+    check_looks(config, prefix)
     d, h, w = patch = config.patch
     if not 0 <= config.centred <= 1:
         raise BadConfig(
@@ -236,6 +238,8 @@ class VolumetricNet(Method):
             centred=config.centred,
             pseudo="some" if pseudo_weight else "off",
             augment=config.augment,
+            random_convolution=config.random_convolution,
+            frequency_swap=config.frequency_swap,
         )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:

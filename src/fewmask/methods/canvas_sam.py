@@ -121,6 +121,8 @@ class CanvasSam(Method, HasSam):
             centred=config.centred,
             pseudo="only" if with_pseudo else "off",
             augment=config.augment,
+            random_convolution=config.random_convolution,
+            frequency_swap=config.frequency_swap,
         )
         self.random_prefixes = sam.class_head
         fine = spacing_mm * montage.canvas / sam.mask_side

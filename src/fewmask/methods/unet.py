@@ -16,12 +16,13 @@ from fewmask.blocks.nets.unet import build_unet
 from fewmask.blocks.presence import TagClassifier, answer, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
+from fewmask.methods._look import LookSettings, check_looks
 from fewmask.methods._method import Method, MethodSpec
 from fewmask.methods._presence import ClassifierSettings, build_classifier
 
 
 @dataclass(frozen=True)
-class Config(ClassifierSettings):
+class Config(LookSettings, ClassifierSettings):
     """Settings of `unet`; nothing here comes from the paper, which names the baseline only."""
 
     channels: tuple[int, ...] = (24, 48, 96, 192, 256)
@@ -41,7 +42,10 @@ class Config(ClassifierSettings):
 
 
 def build(config: Config, task: Task) -> "UNet2d":
-    """A fresh U-Net for `task`, with a classifier if one is asked for."""
+    """A fresh U-Net for `task`, with a classifier if one is asked for. Raises `BadConfig` for a
+    look that is no part of the images.
+    """
+    check_looks(config)
     net = build_unet(task.k + 1, config.channels)
     return UNet2d(net, build_classifier(config, task), config)
 
@@ -66,6 +70,8 @@ class UNet2d(Method):
             weak=config.weak if classifier else 0,
             presence=classifier is not None,
             empty=config.labelled if config.tags_as_empty else 0,
+            random_convolution=config.random_convolution,
+            frequency_swap=config.frequency_swap,
         )
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:

@@ -99,7 +99,9 @@ def recall_embeddings(method: Method, request: TrainRequest, images: int, bf16: 
         weight.requires_grad for weight in sam.image_encoder.parameters()
     )
     patches = method.batch_spec.patch is not None
-    fits = frozen and not patches and not method.batch_spec.augment and not method.batch_spec.strong
+    spec = method.batch_spec
+    same = not (spec.augment or spec.strong or spec.new_looks)
+    fits = frozen and not patches and same
     if request.embeddings is not None and not fits:
         raise BadConfig(
             "embeddings can be kept only of a wholly frozen encoder on whole slices without "
