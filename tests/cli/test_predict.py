@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fewmask
 from fewmask.cli.app import _leave, app
 from fewmask.core.errors import BadConfig, PartlyDone
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.nifti import read_labels
 from fewmask.predict import Predictor
 from fewmask.predict.predictor import Prediction
 from fewmask.training import TrainRequest, train
@@ -109,3 +111,31 @@ def test_what_is_partly_done_is_told_by_one_object(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as done:
         _leave(PartlyDone("some are done"), False)
     assert done.value.code == 5 and capsys.readouterr().out == ""
+
+
+def test_the_mean_of_a_2d_and_a_3d_run_is_what_each_says_together(runs) -> None:
+    """The command's mask is the larger half of the two runs' probabilities, added up by hand."""
+    scan = runs / "scans" / "images" / "case_04.nii.gz"
+    predict(runs, "unet", "--with", str(runs / "vnet"), "--cleanup", "none")
+    found = read_labels(runs / "masks" / "case_04.nii.gz").voxels
+    alone = [fewmask.load(runs / name, cleanup="none") for name in ("unet", "vnet")]
+    said = [one.predict(scan, probabilities=True).probabilities for one in alone]
+    together = fewmask.load([runs / "unet", runs / "vnet"], cleanup="none")
+    mask = together.predict(scan, probabilities=True)
+    np.testing.assert_allclose(mask.probabilities, (said[0] + said[1]) / 2, atol=1e-6)
+    np.testing.assert_array_equal(mask.voxels, found)
+    np.testing.assert_array_equal(np.asarray(mask), mask.probabilities.argmax(0))
+    assert f"mean with {runs / 'vnet'}, on cpu" in repr(together)
+    with pytest.raises(BadConfig, match="no module of its own"):
+        _ = together.module
+
+
+def test_the_masks_of_a_mean_are_not_those_of_its_first_run(runs) -> None:
+    import fewmask.cli.predict
+
+    words = ["predict", str(runs / "unet"), str(runs / "prepared"), "--with", str(runs / "vnet")]
+    with pytest.raises(BadConfig, match="masks of the mean"):
+        app(words, standalone_mode=False)
+    with pytest.raises(BadConfig, match="masks of the mean"):
+        fewmask.predict_folder(fewmask.load([runs / "unet", runs / "vnet"]), runs / "prepared")
+    assert not (runs / "unet" / "predictions").exists()

@@ -135,6 +135,7 @@ def test_a_step_of_a_smaller_grid_is_taken_and_timed(tmp_path, monkeypatch) -> N
         return next(seconds)
 
     monkeypatch.setattr(training_run, "mean_step", pretend)
+
     def look(self: UNet2d, batch: Batch, step: Step) -> None:
         seen.append(required(batch.labelled).image.shape[-2:])
 

@@ -29,7 +29,16 @@ from fewmask.evaluate.scores import COLUMNS, as_row, from_row
 from fewmask.io.prepared import is_prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
-from fewmask.predict import Cleanup, Predictor, Predicts, load_predictor, open_cleanup, open_known
+from fewmask.predict import (
+    Cleanup,
+    MeanPredictor,
+    Predictor,
+    Predicts,
+    load_mean,
+    load_predictor,
+    open_cleanup,
+    open_known,
+)
 from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.cleanup import NOTHING
 from fewmask.predict.folder import PredictSummary
@@ -110,6 +119,8 @@ class LoadedRun(TrainedRun):
     predictor: Predicts
     cleanup: Cleanup = NOTHING
     """How its masks are cleaned."""
+    others: tuple[Path, ...] = ()
+    """Runs whose probabilities are averaged with those of this one."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -118,12 +129,21 @@ class LoadedRun(TrainedRun):
 
     @property
     def module(self) -> nn.Module:
-        """The trained network, in evaluation mode. Raises `BadConfig` for an outside program."""
+        """The trained network, in evaluation mode. Raises `BadConfig` for an outside program, and
+        for a mean of runs.
+        """
+        if isinstance(self._network, MeanPredictor):
+            raise BadConfig(
+                "a mean of runs has no module of its own",
+                did="",
+                fix="load one of the runs by itself",
+                code="C02",
+            )
         return self._network.method
 
     @property
-    def _network(self) -> Predictor:
-        if not isinstance(self.predictor, Predictor):
+    def _network(self) -> Predictor | MeanPredictor:
+        if not isinstance(self.predictor, Predictor | MeanPredictor):
             raise BadConfig(
                 f"{self.record.method} runs in a program of its own: there are no probabilities "
                 "and no module here",
@@ -207,8 +227,11 @@ class LoadedRun(TrainedRun):
         )
 
     def _parts(self) -> list[str]:
-        device = [f"on {self.predictor.device}"] if isinstance(self.predictor, Predictor) else []
-        return [*super()._parts(), f"classes: {', '.join(self.classes)}", *device]
+        predictor = self.predictor
+        ours = isinstance(predictor, Predictor | MeanPredictor)
+        device = [f"on {predictor.device}"] if ours else []
+        mean = [f"mean with {', '.join(map(str, self.others))}"] if self.others else []
+        return [*super()._parts(), f"classes: {', '.join(self.classes)}", *mean, *device]
 
 
 @checked
@@ -345,7 +368,7 @@ def train(
 
 @checked
 def load(
-    run: File,
+    run: File | list[File],
     *,
     cleanup: File = "auto",
     device: str | None = None,
@@ -359,7 +382,8 @@ def load(
     Parameters
     ----------
     run
-        Run folder of `train`.
+        Run folder of `train`; or a list of them, of the same structures and of any methods: the
+        mean of their probabilities decides, and the first one's clean-up cleans.
     cleanup
         `auto` cleans masks by the rule that the run learned from its labelled scans, `none` leaves
         them as the network draws them; or a JSON file like the run's `cleanup.json`.
@@ -383,6 +407,8 @@ def load(
     ------
     BadCheckpoint
         The folder is no run, or training has not come to its end.
+    BadConfig
+        Runs of other structures.
 
     Examples
     --------
@@ -392,11 +418,15 @@ def load(
     >>> type(model.module).__name__
     'UNet2d'
     """
-    path = Path(run)
-    predictor = load_predictor(path, device, engine)
+    path, *others = [Path(one) for one in (run if isinstance(run, list) else [run])]
+    predictor = (
+        load_mean([path, *others], device, engine)
+        if others
+        else load_predictor(path, device, engine)
+    )
     if stride is not None or gaussian or windows is not None:
         predictor = predictor.with_windows(stride, gaussian or None, windows)
-    return LoadedRun(path, predictor, open_cleanup(path, os.fspath(cleanup)))
+    return LoadedRun(path, predictor, open_cleanup(path, os.fspath(cleanup)), tuple(others))
 
 
 @checked
@@ -512,7 +542,8 @@ def predict_folder(
     scans
         A scan, a folder of scans, a DICOM folder, or a prepared dataset.
     out
-        Folder for `CASE.nii.gz`; for a prepared dataset the run's own `predictions` if None.
+        Folder for `CASE.nii.gz`; for a prepared dataset the run's own `predictions` if None (not
+        of a mean of runs).
     cases
         Of a prepared dataset only these; None is all.
     spacing_mm
@@ -571,6 +602,12 @@ def predict_folder(
         trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
     )
     loaded = _loaded(run, device, cleanup)
+    if target is None and loaded.others:
+        raise BadConfig(
+            "where should the masks of the mean go? The run's own folder is for its own masks",
+            fix="give out=",
+            code="C02",
+        )
     return write_masks(
         loaded.predictor,
         source,

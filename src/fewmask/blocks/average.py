@@ -25,8 +25,8 @@ def move(average: nn.Module, network: nn.Module, index: int, decay: float) -> No
     kept = min(decay, (index + 1) / (index + 10))
     for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
         slow.lerp_(fast, 1 - kept)
-    for slow, fast in zip(average.buffers(), network.buffers(), strict=True):
-        if slow.is_floating_point():
-            slow.lerp_(fast, 1 - kept)
+    for number, latest in zip(average.buffers(), network.buffers(), strict=True):
+        if number.is_floating_point():
+            number.lerp_(latest, 1 - kept)
         else:
-            slow.copy_(fast)
+            number.copy_(latest)

@@ -12,7 +12,13 @@ from fewmask.core.errors import BadConfig
 _3D = "3D methods"
 
 
-@verb(("fewmask predict run new_scans --out masks", "fewmask predict run prepared"))
+@verb(
+    (
+        "fewmask predict run new_scans --out masks",
+        "fewmask predict run prepared",
+        "fewmask predict run new_scans --with other_run --out masks",
+    )
+)
 def predict(
     context: typer.Context,
     run: Path = typer.Argument(..., help="Run folder of `fewmask train`."),
@@ -21,6 +27,11 @@ def predict(
     ),
     out: Path | None = typer.Option(
         None, help="Folder for the masks; for a prepared dataset the run's own predictions folder."
+    ),
+    others: list[Path] = typer.Option(
+        [],
+        "--with",
+        help="Another run of the same structures; the mean of all decides. May be repeated.",
     ),
     cleanup: str = typer.Option(
         "auto",
@@ -63,12 +74,24 @@ def predict(
     follow_links: bool = options.LINKS,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
-    from fewmask.predict import load_predictor, open_cleanup, open_known, predict_folder
+    from fewmask.predict import (
+        load_mean,
+        load_predictor,
+        open_cleanup,
+        open_known,
+        predict_folder,
+    )
 
     console: Console = context.obj
     options.existing(source, "file or folder")
     options.one_of("--engine", engine, ("torch", "openvino"))
     if out is None:
+        if others:
+            raise BadConfig(
+                "where should the masks of the mean go? The run's own folder is for its own masks",
+                fix="add --out masks",
+                code="C02",
+            )
         if not (source / "dataset.json").exists() or not (source / "cases").is_dir():
             raise BadConfig(
                 "where should the masks go?",
@@ -83,7 +106,11 @@ def predict(
         options.existing(tags, "table of tags")
     rule = open_cleanup(run, cleanup)
     said = open_known(run, source, known, tags)  # type: ignore[arg-type]
-    predictor = load_predictor(run, device, engine)  # type: ignore[arg-type]
+    predictor = (
+        load_mean([run, *others], device, engine)  # type: ignore[arg-type]
+        if others
+        else load_predictor(run, device, engine)  # type: ignore[arg-type]
+    )
     if stride is not None or gaussian or windows is not None:
         steps = options.three_whole_numbers("--stride", stride)
         predictor = predictor.with_windows(steps, gaussian, windows)

@@ -91,7 +91,8 @@ def swap_low(
     amplitude = mine.abs()
     moved = torch.where(low, torch.lerp(amplitude, theirs.abs(), part), amplitude)
     shown = torch.fft.irfftn(torch.polar(moved, mine.angle()), s=image.shape)
-    return shown.clamp(0, 1)
+    clipped: Float[Tensor, "n h w"] = shown.clamp(0, 1)
+    return clipped
 
 
 def _random_network(x: Float[Tensor, "n 1 h w"], seed: int) -> Float[Tensor, "n 1 h w"]:

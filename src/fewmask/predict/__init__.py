@@ -10,15 +10,18 @@ from fewmask.predict.cleanup import Cleanup, open_cleanup
 from fewmask.predict.external import ExternalPredictor
 from fewmask.predict.folder import PredictSummary, predict_folder
 from fewmask.predict.known import KnownScans, open_known
+from fewmask.predict.mean import MeanPredictor, load_mean
 from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, open_finished
 
 __all__ = [
     "Cleanup",
     "KnownScans",
+    "MeanPredictor",
     "PredictSummary",
     "Prediction",
     "Predictor",
     "Predicts",
+    "load_mean",
     "load_predictor",
     "open_cleanup",
     "open_known",

@@ -146,17 +146,25 @@ class Predictor:
             own = self.method.predict
             return self._run(volume, lambda image, *_: own(image), True, probabilities)
 
-    def volume_with_tags(self, volume: Volume, tags: Int8[np.ndarray, "d k"]) -> Prediction:
+    def volume_with_tags(
+        self,
+        volume: Volume,
+        tags: Int8[np.ndarray, "d k"],
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """The mask of a whole scan, where a person says which slices hold a structure: 1 yes, 0 no,
         -1 nobody said (it holds what the network draws in that slice alone).
 
         A method that does not judge slices draws as ever; the mask is not cut off where tags end.
+        `probabilities` is filled as by `volume`.
         """
         if self.windows is not None or not isinstance(self.method, PresenceAware):
-            return self.volume(volume)
+            return self.volume(volume, probabilities)
         own = self.method.predict
         with self._memory_in_words():
-            return self._run(volume, lambda image, *_: own(image), told=tags)
+            return self._run(
+                volume, lambda image, *_: own(image), probabilities=probabilities, told=tags
+            )
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
         """The oracle-box bound: prompts are these boxes (pixel edges of the scan's slices, NaN =
