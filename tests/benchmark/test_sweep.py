@@ -12,17 +12,27 @@ import numpy as np
 import pytest
 
 from fewmask.benchmark import sweep
+from fewmask.benchmark.plan import Plan, plan_means, plan_runs, read_plan
 from fewmask.benchmark.rows import COLUMNS, add_rows, read_rows, to_texts
 from fewmask.benchmark.score import score_bound
-from fewmask.benchmark.sweep import Plan, plan_runs, read_plan, run_sweep
+from fewmask.benchmark.sweep import run_sweep
 from fewmask.cleanup import CleanupRule, StructureRule
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.lock import folder_lock
+from fewmask.io.nifti import read_labels
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
-from fewmask.predict import Cleanup, Predictor, load_predictor, predict_folder
+from fewmask.predict import (
+    Cleanup,
+    MeanPredictor,
+    Predictor,
+    Predicts,
+    load_predictor,
+    predict_folder,
+)
+from fewmask.predict.folder import load_prepared
 from fewmask.predict.predictor import Prediction
 from fewmask.training import train
 from tests.cli.test_commands import fewmask
@@ -274,6 +284,56 @@ def test_first_draw_first_and_names_tell_runs_apart(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+A = {"name": "a", "method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 2, "set": SMALL}
+B = A | {"name": "b", "draw": [1, 2], "steps": 3}
+AB = [{"of": ["a", "b"]}]
+
+
+def test_a_mean_is_one_more_run_wherever_all_its_runs_are(tmp_path: Path) -> None:
+    """Runs with draws 0 and 1, and 1 and 2: one mean, of draw 1, with the steps of both. Its masks
+    are made after theirs, its rows stand beside theirs, and theirs stay what they were.
+    """
+    plan = read_plan(plan_file(tmp_path, runs=[A, B], means=AB))
+    (mean,) = plan_means(plan)
+    assert mean.run.name == "mean-of=a+b-2s-draw1-seed0-5steps"
+    assert [run.steps for run in mean.members] == [2, 3]
+    summary, rows = go(tmp_path, plan)
+    assert summary.done[-1] == mean.run.name and len(summary.done) == 5 and not summary.failed
+    found = [row for row in rows if row.method == "mean"]
+    assert {(row.domain, row.cleanup, row.case) for row in found} == {
+        (row.domain, row.cleanup, row.case) for row in rows if row.method != "mean"
+    }
+    assert {row.key for row in found} == {mean.run.key} and len(found) == len(rows) / 5
+    first = tmp_path / "work" / mean.members[0].name / "run"
+    folder = tmp_path / "work" / mean.run.name / "test"
+    alone = [load_predictor(first.parents[1] / run.name / "run") for run in mean.members]
+    prepared = RunFolder.open(first).open_prepared()
+    for case in prepared.split.test:
+        scan = load_prepared(prepared, case)
+        expected = MeanPredictor([required_kind(one) for one in alone]).volume(scan)
+        masks = read_labels(folder / f"{case}.nii.gz")
+        assert np.array_equal(masks.voxels, expected.label_map.voxels)
+    again, _ = go(tmp_path, plan)
+    assert len(again.there) == 5 and not again.done
+
+
+def required_kind(predictor: Predicts) -> Predictor:
+    assert isinstance(predictor, Predictor)
+    return predictor
+
+
+def test_a_mean_waits_for_its_runs(tmp_path: Path) -> None:
+    """The second of two parts has one run and the mean does not lie in it; the first has the mean
+    and only one of its runs.
+    """
+    plan = read_plan(plan_file(tmp_path, runs=[A | {"draw": [1]}, B | {"draw": [1]}], means=AB))
+    summary, _ = go(tmp_path, plan, part=(1, 2))
+    assert len(summary.done) == 1 and [*summary.elsewhere] == [plan_means(plan)[0].run.name]
+    go(tmp_path, plan, part=(2, 2))
+    summary, rows = go(tmp_path, plan, part=(1, 2))
+    assert len(summary.done) == 1 and {row.method for row in rows} == {"unet", "mean"}
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -281,6 +341,11 @@ def test_first_draw_first_and_names_tell_runs_apart(tmp_path: Path) -> None:
         ({"runs": [{"method": ["unet"], "slices": [2, 2], "steps": 1}]}, "names a run twice"),
         ({"run": []}, "unknown key 'run'"),
         ({"runs": [{"method": ["unet"], "slice": [2]}]}, "unknown key 'slice'"),
+        ({"means": [{"of": ["a", "b"]}]}, "'a', and no single"),
+        ({"runs": [A, A | {"volumes": [2], "slices": [], "name": "b"}], "means": AB}, "in common"),
+        ({"runs": [A], "means": [{"of": ["a"]}]}, "in common"),
+        ({"runs": [A, B | {"method": ["unet", "trans_unet"]}], "means": AB}, "'b', and no single"),
+        ({"runs": [A, {**B, "minutes": 1.0, "steps": None}], "means": AB}, "some have minutes"),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path: Path, changes: Settings, what: str) -> None:

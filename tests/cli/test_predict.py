@@ -15,7 +15,7 @@ from fewmask.io.nifti import read_labels
 from fewmask.predict import Predictor
 from fewmask.predict.predictor import Prediction
 from fewmask.training import TrainRequest, train
-from tests.narrow import watched
+from tests.narrow import required, watched
 from tests.scans import prepare_scans
 
 SMALL = {"unet": ("channels=(4,8)",), "vnet": ("patch=(16,16,16)", "filters=2", "norm=batch")}
@@ -119,12 +119,13 @@ def test_the_mean_of_a_2d_and_a_3d_run_is_what_each_says_together(runs) -> None:
     predict(runs, "unet", "--with", str(runs / "vnet"), "--cleanup", "none")
     found = read_labels(runs / "masks" / "case_04.nii.gz").voxels
     alone = [fewmask.load(runs / name, cleanup="none") for name in ("unet", "vnet")]
-    said = [one.predict(scan, probabilities=True).probabilities for one in alone]
+    said = [required(one.predict(scan, probabilities=True).probabilities) for one in alone]
     together = fewmask.load([runs / "unet", runs / "vnet"], cleanup="none")
     mask = together.predict(scan, probabilities=True)
-    np.testing.assert_allclose(mask.probabilities, (said[0] + said[1]) / 2, atol=1e-6)
+    mean = required(mask.probabilities)
+    np.testing.assert_allclose(mean, (said[0] + said[1]) / 2, atol=1e-6)
     np.testing.assert_array_equal(mask.voxels, found)
-    np.testing.assert_array_equal(np.asarray(mask), mask.probabilities.argmax(0))
+    np.testing.assert_array_equal(np.asarray(mask), mean.argmax(0))
     assert f"mean with {runs / 'vnet'}, on cpu" in repr(together)
     with pytest.raises(BadConfig, match="no module of its own"):
         _ = together.module

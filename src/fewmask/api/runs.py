@@ -227,9 +227,9 @@ class LoadedRun(TrainedRun):
         )
 
     def _parts(self) -> list[str]:
-        predictor = self.predictor
-        ours = isinstance(predictor, Predictor | MeanPredictor)
-        device = [f"on {predictor.device}"] if ours else []
+        predictor, device = self.predictor, []
+        if isinstance(predictor, Predictor | MeanPredictor):
+            device = [f"on {predictor.device}"]
         mean = [f"mean with {', '.join(map(str, self.others))}"] if self.others else []
         return [*super()._parts(), f"classes: {', '.join(self.classes)}", *mean, *device]
 

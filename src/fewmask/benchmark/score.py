@@ -106,14 +106,23 @@ def score_cleaned(run_path: Path, cleanup: Cleanup, out: Path) -> list[CaseScore
     """Scores of the run's test part after clean-up of its masks as they are; cleaned ones go to
     `out`.
     """
-    run = RunFolder.open(run_path)
-    prepared = run.open_prepared()
-    cases = _test_cases(run, prepared)
-    clean_folder(run.predictions, cases, cleanup, out)
+    clean_folder(RunFolder.open(run_path).predictions, scored_cases(run_path), cleanup, out)
+    return score_masks(run_path, out)
+
+
+def score_masks(run_path: Path, masks: Path) -> list[CaseScore]:
+    """Scores of the masks of a folder: one for each of the run's test cases."""
+    prepared = RunFolder.open(run_path).open_prepared()
     scores: list[CaseScore] = []
-    for case in cases:
-        scores += _score_prepared(out, prepared, case)
+    for case in scored_cases(run_path):
+        scores += _score_prepared(masks, prepared, case)
     return scores
+
+
+def scored_cases(run_path: Path) -> list[str]:
+    """Cases of the run's test part. Raises `BadDataset` if none has a complete mask."""
+    run = RunFolder.open(run_path)
+    return _test_cases(run, run.open_prepared())
 
 
 def score_folders(

@@ -9,19 +9,19 @@ one (`canvas_sam`, and `cfr` with any term), and where settings differ that matt
 is predicted (`presence` of `sam_mix`).
 """
 
-import itertools
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from fewmask.benchmark.plan import Elsewhere, Mean, Plan, Run, plan_means, plan_runs
 from fewmask.benchmark.rows import (
     LEARNED,
     ORACLE,
     RAW,
     FinishedRun,
-    RunKey,
     RunRow,
     add_rows,
     as_rows,
@@ -34,24 +34,32 @@ from fewmask.benchmark.score import (
     score_bound,
     score_cleaned,
     score_folders,
+    score_masks,
     score_run,
+    scored_cases,
 )
 from fewmask.core.budget import Split
-from fewmask.core.config import parse, settings_text
-from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.config import parse
+from fewmask.core.errors import BadDataset, FewmaskError, Interrupted, NoRoom
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
-from fewmask.core.renamed import todays_words
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
-from fewmask.io.text import read_json, read_toml, write_json
-from fewmask.predict import Predicts, load_predictor, open_cleanup, predict_folder
+from fewmask.io.text import read_json, write_json
+from fewmask.predict import (
+    Cleanup,
+    Predicts,
+    load_mean,
+    load_predictor,
+    open_cleanup,
+    predict_folder,
+)
 from fewmask.predict.folder import clean_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
-from fewmask.training import TrainRequest, train
+from fewmask.training import train
 
 HOME = "test"
 """The domain of the prepared data's own test cases."""
@@ -60,88 +68,6 @@ CLEANED = "cleaned"
 Scored = dict[str, tuple[list[CaseScore], list[dict[str, Any]]]]
 """Clean-up -> scores, and lines of the protocol."""
 Labels = dict[str, tuple[int | str, ...]]
-
-
-@dataclass(frozen=True)
-class RunGrid:
-    """Every combination of these is a run."""
-
-    method: list[str]
-    slices: list[int] = field(default_factory=list)
-    """Budgets in outlined slices."""
-    volumes: list[int] = field(default_factory=list)
-    """Budgets in whole masks."""
-    draw: list[int] = field(default_factory=lambda: [0])
-    seed: list[int] = field(default_factory=lambda: [0])
-    minutes: float | None = None
-    steps: int | None = None
-    set: dict[str, Any] = field(default_factory=dict)
-    """Settings of the method."""
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """Scans that are scored and never learned from."""
-
-    name: str
-    images: str
-    truth: str
-    label: list[str]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep file. Paths are relative to the data folder."""
-
-    data: str
-    label: list[str]
-    runs: list[RunGrid]
-    recipe: str = "auto"
-    size: int = 0
-    """Side of the networks' grid in pixels; 0 = the recipe's own."""
-    masks: Literal["partial", "complete"] = "complete"
-    tags: str | None = "from-masks"
-    split: dict[str, list[str]] = field(default_factory=dict)
-    protocol: Literal["sam-mix", "la-2018"] = "sam-mix"
-    """The literature's way of counting that stands beside ours in every row."""
-    stride: tuple[int, int, int] | None = None
-    """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said. Rows of
-    another are made again.
-    """
-    in_order: bool = False
-    """Labelled volumes are taken in the order of the training list."""
-    elsewhere: list[Elsewhere] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a plan."""
-
-    method: str
-    slices: int | None
-    volumes: int | None
-    draw: int
-    seed: int
-    minutes: float | None
-    steps: int | None
-    settings: tuple[str, ...]
-
-    @property
-    def key(self) -> RunKey:
-        """As its rows have it."""
-        return RunKey(**{**asdict(self), "settings": " ".join(self.settings)})
-
-    def request(self, prepared: Path, out: Path) -> TrainRequest:
-        """As `train` takes it."""
-        return TrainRequest(prepared=prepared, out=out, **asdict(self))
-
-    @property
-    def name(self) -> str:
-        """Its folder."""
-        budget = f"{self.slices}s" if self.slices is not None else f"{self.volumes}v"
-        time = f"{self.minutes:g}min" if self.minutes is not None else f"{self.steps}steps"
-        words = [self.method, *self.settings, budget, f"draw{self.draw}", f"seed{self.seed}", time]
-        return "-".join(words).replace("/", "_")
 
 
 @dataclass
@@ -154,29 +80,6 @@ class SweepSummary:
     elsewhere: list[str] = field(default_factory=list)
     """In work by another process."""
     failed: list[dict[str, Any]] = field(default_factory=list)
-
-
-def read_plan(path: Path) -> Plan:
-    """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
-    plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
-    runs = plan_runs(plan)
-    if not runs or len({run.name for run in runs}) < len(runs):
-        raise BadConfig(
-            f"{path.name} names no run" if not runs else f"{path.name} names a run twice",
-            fix="give each [[runs]] a method and slices or volumes, no combination twice",
-            code="C02",
-        )
-    return plan
-
-
-def plan_runs(plan: Plan) -> list[Run]:
-    """Every run: all of the first seed and draw in the order of the file, then the next, so that
-    half a sweep says much.
-    """
-    runs: list[Run] = []
-    for grid in plan.runs:
-        runs += _combine(grid)
-    return sorted(runs, key=lambda run: (run.seed, run.draw))
 
 
 def run_sweep(
@@ -202,10 +105,14 @@ def run_sweep(
         prepared = _prepare(plan, data, work)
     sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
     summary = SweepSummary()
-    for run in plan_runs(plan)[part[0] - 1 :: part[1]]:
+    mine = slice(part[0] - 1, None, part[1])
+    work_list: list[tuple[Run, Callable[[], bool]]] = [
+        (run, partial(sweep.make, run)) for run in plan_runs(plan)[mine]
+    ]
+    work_list += [(mean.run, partial(sweep.make_mean, mean)) for mean in plan_means(plan)[mine]]
+    for run, make in work_list:
         try:
-            made = sweep.make(run)
-            (summary.done if made else summary.there).append(run.name)
+            (summary.done if make() else summary.there).append(run.name)
         except Interrupted:
             raise
         except NoRoom as error:
@@ -237,13 +144,8 @@ class _Sweep:
         """Train, predict and score a run; False if its rows are there. Raises `NoRoom` (F12) if
         another process holds it.
         """
-        folder = self.work / run.name
-        folder.mkdir(exist_ok=True)
-        with folder_lock(folder, "sweep"):
-            done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
-            if _wanted(self.plan) <= done:
-                return False
-            self.say(run.name)
+
+        def rows(folder: Path) -> list[RunRow]:
             request = replace(
                 run.request(self.prepared.folder, folder / "run"),
                 in_order=self.plan.in_order,
@@ -251,7 +153,39 @@ class _Sweep:
                 threads=self.threads,
                 reuse_from=self.work,
             )
-            add_rows(self.rows, self.score(run, train(request, self.progress)))
+            return self.score(run, train(request, self.progress))
+
+        return self._once(run, rows)
+
+    def make_mean(self, mean: Mean) -> bool:
+        """Predict and score the mean of runs; False if its rows are there. Raises `NoRoom` (F12) if
+        another process holds it, or one of its runs is not finished.
+        """
+        paths = [self.work / run.name / "run" for run in mean.members]
+
+        def rows(folder: Path) -> list[RunRow]:
+            for path in paths:
+                if not RunFolder(path).weights.exists():
+                    raise NoRoom(
+                        f"{mean.run.name}: {path.parent.name} is not finished yet",
+                        did="no row was written",
+                        fix="run the same command again when it is",
+                        code="F12",
+                    )
+            return self.score_mean(mean, paths, folder)
+
+        return self._once(mean.run, rows)
+
+    def _once(self, run: Run, rows: Callable[[Path], list[RunRow]]) -> bool:
+        """Add the rows that are made in the run's folder, unless they are there."""
+        folder = self.work / run.name
+        folder.mkdir(exist_ok=True)
+        with folder_lock(folder, "sweep"):
+            done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
+            if _wanted(self.plan) <= done:
+                return False
+            self.say(run.name)
+            add_rows(self.rows, rows(folder))
             return True
 
     def score(self, run: Run, path: Path) -> list[RunRow]:
@@ -268,21 +202,39 @@ class _Sweep:
         for by, (scores, paper) in _score_home(predictor, path, plan.protocol).items():
             rows += as_rows(finished, HOME, scores, paper, self.prepared.patients, by)
         for other in plan.elsewhere:
-            found = _score_elsewhere(predictor, other, self.data, path, plan.protocol)
+            found = _score_elsewhere(
+                predictor, other, self.data, path.parent, open_cleanup(path), plan.protocol
+            )
             for by, (scores, paper) in found.items():
                 rows += as_rows(finished, other.name, scores, paper, {}, by)
         return rows
 
-
-def _combine(grid: RunGrid) -> Iterator[Run]:
-    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices]
-    budgets += [(None, n) for n in grid.volumes]
-    words = settings_text(grid.set).split()
-    for method, (slices, volumes), draw, seed in itertools.product(
-        grid.method, budgets, grid.draw, grid.seed
-    ):
-        settings = todays_words(method, words)
-        yield Run(method, slices, volumes, draw, seed, grid.minutes, grid.steps, settings)
+    def score_mean(self, mean: Mean, paths: list[Path], folder: Path) -> list[RunRow]:
+        """The same of the mean of the run folders `paths`; the first one's clean-up cleans, and
+        masks go to `folder`.
+        """
+        plan, predictor, cleanup = self.plan, load_mean(paths), open_cleanup(paths[0])
+        if plan.stride is not None:
+            predictor = predictor.with_windows(plan.stride)
+        settled = [outcome(RunFolder.open(path).read_record()) for path in paths]
+        finished = FinishedRun(
+            **{
+                **mean.run.key._asdict(),
+                "steps": sum(one["steps"] for one in settled),
+                "precision": "+".join(sorted({one["precision"] for one in settled})),
+            },
+            stride=_stride(plan),
+        )
+        rows: list[RunRow] = []
+        for by, (scores, paper) in _score_mean_home(
+            predictor, paths[0], folder, cleanup, plan.protocol
+        ).items():
+            rows += as_rows(finished, HOME, scores, paper, self.prepared.patients, by)
+        for other in plan.elsewhere:
+            found = _score_elsewhere(predictor, other, self.data, folder, cleanup, plan.protocol)
+            for by, (scores, paper) in found.items():
+                rows += as_rows(finished, other.name, scores, paper, {}, by)
+        return rows
 
 
 def _wanted(plan: Plan) -> set[str]:
@@ -335,12 +287,30 @@ def _score_home(predictor: Predicts, path: Path, protocol: str) -> Scored:
     return {RAW: drawn, LEARNED: (cleaned, protocol_lines(path, None, None, protocol, cases, out))}
 
 
-def _score_elsewhere(
-    predictor: Predicts, other: Elsewhere, data: Path, path: Path, protocol: str
+def _score_mean_home(
+    predictor: Predicts, path: Path, folder: Path, cleanup: Cleanup, protocol: str
 ) -> Scored:
-    """Of other scans, with the bound where there is one; masks go beside the run folder `path`."""
+    """Of the test cases of the run folder `path`; its own masks stay as they are."""
+    drawn, cleaned, cases = folder / HOME, folder / f"{HOME}-{CLEANED}", scored_cases(path)
+    predict_folder(predictor, RunFolder.open(path).open_prepared().folder, drawn, cases=cases)
+    clean_folder(drawn, cases, cleanup, cleaned)
+    return {
+        by: (score_masks(path, masks), protocol_lines(path, None, None, protocol, cases, masks))
+        for by, masks in ((RAW, drawn), (LEARNED, cleaned))
+    }
+
+
+def _score_elsewhere(
+    predictor: Predicts,
+    other: Elsewhere,
+    data: Path,
+    folder: Path,
+    cleanup: Cleanup,
+    protocol: str,
+) -> Scored:
+    """Of other scans, with the bound where there is one; masks go to `folder`."""
     images, truth = data / other.images, data / other.truth
-    folder, labels = path.parent, parse_labels(other.label)
+    labels = parse_labels(other.label)
     out, cleaned = folder / other.name, folder / f"{other.name}-{CLEANED}"
     summary = predict_folder(predictor, images, out)
     if summary.refused:
@@ -352,7 +322,7 @@ def _score_elsewhere(
             fix=f"fewmask check {images}",
             code="M15",
         )
-    clean_folder(out, summary.written, open_cleanup(path), cleaned)
+    clean_folder(out, summary.written, cleanup, cleaned)
     drawn, lines = _score_masks(other.name, out, truth, labels, protocol)
     if predictor.promptable:
         bound = folder / f"{other.name}-{ORACLE}"

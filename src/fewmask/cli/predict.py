@@ -12,13 +12,7 @@ from fewmask.core.errors import BadConfig
 _3D = "3D methods"
 
 
-@verb(
-    (
-        "fewmask predict run new_scans --out masks",
-        "fewmask predict run prepared",
-        "fewmask predict run new_scans --with other_run --out masks",
-    )
-)
+@verb(("fewmask predict run new_scans --out masks", "fewmask predict run prepared"))
 def predict(
     context: typer.Context,
     run: Path = typer.Argument(..., help="Run folder of `fewmask train`."),

@@ -37,14 +37,17 @@ def sweep(
     several processes may share one sweep.
     """
     from fewmask.benchmark.compare import per_run
+    from fewmask.benchmark.plan import plan_means, plan_runs, read_plan
     from fewmask.benchmark.rows import read_rows
-    from fewmask.benchmark.sweep import plan_runs, read_plan, run_sweep
+    from fewmask.benchmark.sweep import run_sweep
     from fewmask.io.tables import write_csv
 
     console: Console = context.obj
     asked = read_plan(options.existing(plan, "sweep file"))
     i, n = _part(part)
-    names = [run.name for run in plan_runs(asked)[i - 1 :: n]]
+    mine = slice(i - 1, None, n)
+    names = [run.name for run in plan_runs(asked)[mine]]
+    names += [mean.run.name for mean in plan_means(asked)[mine]]
     if dry:
         console.say("\n".join(names))
         console.result({"runs": names})

@@ -1,0 +1,204 @@
+"""What a sweep file asks for: grids of runs, and means of them."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fewmask.benchmark.rows import RunKey
+from fewmask.core.config import parse, settings_text
+from fewmask.core.errors import BadConfig
+from fewmask.core.renamed import todays_words
+from fewmask.io.text import read_toml
+from fewmask.training import TrainRequest
+
+MEAN = "mean"
+"""What stands as method in the rows of a mean."""
+
+
+@dataclass(frozen=True)
+class RunGrid:
+    """Every combination of these is a run."""
+
+    method: list[str]
+    slices: list[int] = field(default_factory=list)
+    """Budgets in outlined slices."""
+    volumes: list[int] = field(default_factory=list)
+    """Budgets in whole masks."""
+    draw: list[int] = field(default_factory=lambda: [0])
+    seed: list[int] = field(default_factory=lambda: [0])
+    minutes: float | None = None
+    steps: int | None = None
+    set: dict[str, Any] = field(default_factory=dict)
+    """Settings of the method."""
+    name: str = ""
+    """What `[[means]]` call these runs; then there is one method."""
+
+
+@dataclass(frozen=True)
+class MeanGrid:
+    """For every budget, draw and seed that they share, the mean of the runs of two or more grids
+    scores as one more run.
+    """
+
+    of: list[str]
+    """Names of grids; the first one's clean-up cleans."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Scans that are scored and never learned from."""
+
+    name: str
+    images: str
+    truth: str
+    label: list[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A sweep file. Paths are relative to the data folder."""
+
+    data: str
+    label: list[str]
+    runs: list[RunGrid]
+    means: list[MeanGrid] = field(default_factory=list)
+    recipe: str = "auto"
+    size: int = 0
+    """Side of the networks' grid in pixels; 0 = the recipe's own."""
+    masks: Literal["partial", "complete"] = "complete"
+    tags: str | None = "from-masks"
+    split: dict[str, list[str]] = field(default_factory=dict)
+    protocol: Literal["sam-mix", "la-2018"] = "sam-mix"
+    """The literature's way of counting that stands beside ours in every row."""
+    stride: tuple[int, int, int] | None = None
+    """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said. Rows of
+    another are made again.
+    """
+    in_order: bool = False
+    """Labelled volumes are taken in the order of the training list."""
+    elsewhere: list[Elsewhere] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a plan."""
+
+    method: str
+    slices: int | None
+    volumes: int | None
+    draw: int
+    seed: int
+    minutes: float | None
+    steps: int | None
+    settings: tuple[str, ...]
+
+    @property
+    def key(self) -> RunKey:
+        """As its rows have it."""
+        return RunKey(**{**asdict(self), "settings": " ".join(self.settings)})
+
+    def request(self, prepared: Path, out: Path) -> TrainRequest:
+        """As `train` takes it."""
+        return TrainRequest(prepared=prepared, out=out, **asdict(self))
+
+    @property
+    def name(self) -> str:
+        """Its folder."""
+        budget = f"{self.slices}s" if self.slices is not None else f"{self.volumes}v"
+        time = f"{self.minutes:g}min" if self.minutes is not None else f"{self.steps}steps"
+        words = [self.method, *self.settings, budget, f"draw{self.draw}", f"seed{self.seed}", time]
+        return "-".join(words).replace("/", "_")
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean of finished runs."""
+
+    run: Run
+    """As its rows have it: method `mean`, the names as settings, all the time that its runs had."""
+    members: tuple[Run, ...]
+
+
+def read_plan(path: Path) -> Plan:
+    """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
+    plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
+    runs = plan_runs(plan)
+    if not runs or len({run.name for run in runs}) < len(runs):
+        raise BadConfig(
+            f"{path.name} names no run" if not runs else f"{path.name} names a run twice",
+            fix="give each [[runs]] a method and slices or volumes, no combination twice",
+            code="C02",
+        )
+    plan_means(plan)
+    return plan
+
+
+def plan_runs(plan: Plan) -> list[Run]:
+    """Every run: all of the first seed and draw in the order of the file, then the next, so that
+    half a sweep says much.
+    """
+    runs: list[Run] = []
+    for grid in plan.runs:
+        runs += _combine(grid)
+    return sorted(runs, key=lambda run: (run.seed, run.draw))
+
+
+def plan_means(plan: Plan) -> list[Mean]:
+    """Every mean of runs of the plan. Raises `BadConfig` for a name that no grid has, or one that
+    stands for several methods or grids, and for grids that share no budget, draw and seed.
+    """
+    means: list[Mean] = []
+    for grid in plan.means:
+        parts = [_named(plan, name) for name in grid.of]
+        first, *others = [{_place(run): run for run in _combine(part)} for part in parts]
+        shared = [place for place in first if others and all(place in other for other in others)]
+        means += [_mean(grid.of, [runs[place] for runs in (first, *others)]) for place in shared]
+        if not shared:
+            raise BadConfig(
+                f"{' and '.join(grid.of)} have no budget, draw and seed in common",
+                fix="name two or more [[runs]] that have the same ones",
+                code="C02",
+            )
+    return means
+
+
+def _named(plan: Plan, name: str) -> RunGrid:
+    found = [grid for grid in plan.runs if grid.name == name and name]
+    if len(found) != 1 or len(found[0].method) != 1:
+        raise BadConfig(
+            f"[[means]] name {name!r}, and no single [[runs]] with one method is called so",
+            fix=f'give these [[runs]] `name = "{name}"`, and no others',
+            code="C02",
+        )
+    return found[0]
+
+
+def _place(run: Run) -> tuple[int | None, int | None, int, int]:
+    return run.slices, run.volumes, run.draw, run.seed
+
+
+def _mean(names: list[str], runs: list[Run]) -> Mean:
+    """Minutes are added up where all runs have minutes, and steps where all have steps."""
+    minutes = [run.minutes for run in runs if run.minutes is not None]
+    steps = [run.steps for run in runs if run.steps is not None]
+    if len(runs) not in (len(minutes), len(steps)):
+        raise BadConfig(
+            f"of {' and '.join(names)} some have minutes and others steps",
+            fix="give all of them minutes, or all of them steps",
+            code="C02",
+        )
+    time = (sum(minutes), None) if len(minutes) == len(runs) else (None, sum(steps))
+    return Mean(Run(MEAN, *_place(runs[0]), *time, (f"of={'+'.join(names)}",)), tuple(runs))
+
+
+def _combine(grid: RunGrid) -> Iterator[Run]:
+    budgets: list[tuple[int | None, int | None]] = [(n, None) for n in grid.slices]
+    budgets += [(None, n) for n in grid.volumes]
+    words = settings_text(grid.set).split()
+    for method, (slices, volumes), draw, seed in itertools.product(
+        grid.method, budgets, grid.draw, grid.seed
+    ):
+        settings = todays_words(method, words)
+        yield Run(method, slices, volumes, draw, seed, grid.minutes, grid.steps, settings)
