@@ -26,9 +26,8 @@ from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import (
     Cleanup,
-    MeanPredictor,
     Predictor,
-    Predicts,
+    load_mean,
     load_predictor,
     predict_folder,
 )
@@ -289,49 +288,37 @@ B = A | {"name": "b", "draw": [1, 2], "steps": 3}
 AB = [{"of": ["a", "b"]}]
 
 
-def test_a_mean_is_one_more_run_wherever_all_its_runs_are(tmp_path: Path) -> None:
-    """Runs with draws 0 and 1, and 1 and 2: one mean, of draw 1, with the steps of both. Its masks
-    are made after theirs, its rows stand beside theirs, and theirs stay what they were.
-    """
-    plan = read_plan(plan_file(tmp_path, runs=[A, B], means=AB))
-    (mean,) = plan_means(plan)
+def test_a_mean_stands_for_the_budgets_draws_and_seeds_that_its_runs_share(tmp_path: Path) -> None:
+    """Draws 0 and 1, and 1 and 2: one mean, with the steps of both."""
+    (mean,) = plan_means(read_plan(plan_file(tmp_path, runs=[A, B], means=AB)))
     assert mean.run.name == "mean-of=a+b-2s-draw1-seed0-5steps"
-    assert [run.steps for run in mean.members] == [2, 3]
-    summary, rows = go(tmp_path, plan)
-    assert summary.done[-1] == mean.run.name and len(summary.done) == 5 and not summary.failed
-    found = [row for row in rows if row.method == "mean"]
-    assert {(row.domain, row.cleanup, row.case) for row in found} == {
-        (row.domain, row.cleanup, row.case) for row in rows if row.method != "mean"
-    }
-    assert {row.key for row in found} == {mean.run.key} and len(found) == len(rows) / 5
-    first = tmp_path / "work" / mean.members[0].name / "run"
-    folder = tmp_path / "work" / mean.run.name / "test"
-    alone = [load_predictor(first.parents[1] / run.name / "run") for run in mean.members]
-    prepared = RunFolder.open(first).open_prepared()
-    for case in prepared.split.test:
-        scan = load_prepared(prepared, case)
-        expected = MeanPredictor([required_kind(one) for one in alone]).volume(scan)
-        masks = read_labels(folder / f"{case}.nii.gz")
-        assert np.array_equal(masks.voxels, expected.label_map.voxels)
-    again, _ = go(tmp_path, plan)
-    assert len(again.there) == 5 and not again.done
+    assert [(run.draw, run.steps) for run in mean.members] == [(1, 2), (1, 3)]
 
 
-def required_kind(predictor: Predicts) -> Predictor:
-    assert isinstance(predictor, Predictor)
-    return predictor
-
-
-def test_a_mean_waits_for_its_runs(tmp_path: Path) -> None:
-    """The second of two parts has one run and the mean does not lie in it; the first has the mean
-    and only one of its runs.
+def test_a_mean_waits_for_its_runs_and_is_then_one_more(tmp_path: Path) -> None:
+    """Two parts have a run each, the first has the mean. Its masks are those of both networks, its
+    rows stand beside theirs.
     """
     plan = read_plan(plan_file(tmp_path, runs=[A | {"draw": [1]}, B | {"draw": [1]}], means=AB))
+    (mean,) = plan_means(plan)
     summary, _ = go(tmp_path, plan, part=(1, 2))
-    assert len(summary.done) == 1 and [*summary.elsewhere] == [plan_means(plan)[0].run.name]
+    assert len(summary.done) == 1 and summary.elsewhere == [mean.run.name]
     go(tmp_path, plan, part=(2, 2))
-    summary, rows = go(tmp_path, plan, part=(1, 2))
-    assert len(summary.done) == 1 and {row.method for row in rows} == {"unet", "mean"}
+    summary, rows = go(tmp_path, plan)
+    assert summary.done == [mean.run.name] and len(summary.there) == 2
+    found = [row for row in rows if row.method == "mean"]
+    assert {row.key for row in found} == {mean.run.key} and len(found) == len(rows) / 3
+    assert {(row.domain, row.cleanup, row.case) for row in found} == {
+        (row.domain, row.cleanup, row.case) for row in rows
+    }
+    alone = [tmp_path / "work" / run.name / "run" for run in mean.members]
+    together, folder = load_mean(alone), tmp_path / "work" / mean.run.name / "test"
+    prepared = RunFolder.open(alone[0]).open_prepared()
+    for case in prepared.split.test:
+        expected = together.volume(load_prepared(prepared, case)).label_map.voxels
+        assert np.array_equal(read_labels(folder / f"{case}.nii.gz").voxels, expected)
+    again, _ = go(tmp_path, plan)
+    assert len(again.there) == 3 and not again.done
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,9 @@ def test_the_mean_of_a_2d_and_a_3d_run_is_what_each_says_together(runs) -> None:
 def test_the_masks_of_a_mean_are_not_those_of_its_first_run(runs) -> None:
     import fewmask.cli.predict
 
-    words = ["predict", str(runs / "unet"), str(runs / "prepared"), "--with", str(runs / "vnet")]
+    words = ["predict", str(runs / "vnet"), str(runs / "prepared"), "--with", str(runs / "unet")]
     with pytest.raises(BadConfig, match="masks of the mean"):
         app(words, standalone_mode=False)
     with pytest.raises(BadConfig, match="masks of the mean"):
-        fewmask.predict_folder(fewmask.load([runs / "unet", runs / "vnet"]), runs / "prepared")
-    assert not (runs / "unet" / "predictions").exists()
+        fewmask.predict_folder(fewmask.load([runs / "vnet", runs / "unet"]), runs / "prepared")
+    assert not (runs / "vnet" / "predictions").exists()
