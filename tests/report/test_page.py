@@ -25,7 +25,7 @@ from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore, score_case
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_json
 from fewmask.methods import config_from
@@ -393,15 +393,18 @@ def test_masks_that_nobody_drew_are_told(finished, tmp_path: Path) -> None:
     lines = [("a", "0.9412", "1"), ("b", "0.7032", "0"), ("c", "0.9950", "1")]
     rows = [dict(zip(CONFIDENCE_COLUMNS, line, strict=True)) for line in lines]
     (folder.path / "pseudo").mkdir()
-    write_csv(folder.path / "pseudo" / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
-    for pseudo, told in (
-        (
-            "stored",
-            "2 of 3 scans without outlines (finetune, its own mean confidence per scan 0.70 to "
-            "0.99)",
-        ),
-        ("online", "every unlabelled patch, in every step (finetune)"),
+    told_of = (
+        "2 of 3 scans without outlines (finetune, its own mean confidence per scan{} 0.70 to 0.99)"
+    )
+    columns = [*CONFIDENCE_COLUMNS, CONFIDENCE_OVER]
+    for pseudo, over, told in (
+        ("stored", "", told_of.format("")),  # the table of an earlier version
+        ("stored", "all", told_of.format("")),
+        ("stored", "structures", told_of.format(" over voxels of structures")),
+        ("online", "all", "every unlabelled patch, in every step (finetune)"),
     ):
+        said = [{**row, CONFIDENCE_OVER: over} for row in rows] if over else rows
+        write_csv(folder.path / "pseudo" / CONFIDENCE, columns[: 4 if over else 3], said)
         patch = {"patch": (32, 64, 64), "finetune": {"patch": (32, 64, 64)}}
         whole = config_from("cfr", {"pseudo": pseudo, **patch})
         write_json(

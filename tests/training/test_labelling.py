@@ -16,6 +16,7 @@ from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_tensors
 from fewmask.predict import Predictor
 from fewmask.training import TrainRequest, train
+from fewmask.training.labelling import mean_confidence
 from tests.scans import prepare_scans
 
 SMALL = ("weights=none", "labelled=1", "weak=2", "rounds=1")
@@ -80,3 +81,14 @@ def test_stopped_while_labelling_it_goes_on_to_the_same_weights(prepared, run, t
     again = RunFolder.open(train(request(prepared, tmp_path / "run")))
     whole, resumed = load_tensors(run.weights), load_tensors(again.weights)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_confidence_over_structures_does_not_count_the_background() -> None:
+    """Six voxels of background at 255, two of structures at 51 and 153: 1734 / 8 and 204 / 2, of
+    255. Nothing called a structure is no reason to be sure.
+    """
+    voxels, confidence = np.zeros((2, 2, 2), np.uint8), np.full((2, 2, 2), 255, np.uint8)
+    voxels[0, 0], confidence[0, 0] = (1, 2), (51, 153)
+    assert mean_confidence(voxels, confidence, "all") == pytest.approx(1734 / 8 / 255)
+    assert mean_confidence(voxels, confidence, "structures") == pytest.approx(0.4)
+    assert mean_confidence(np.zeros_like(voxels), confidence, "structures") == 0

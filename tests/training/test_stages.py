@@ -5,6 +5,7 @@ where they stopped.
 import csv
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -385,6 +386,34 @@ def test_sfr_plus_lets_sure_scans_teach_sam_and_sam_label_the_others(
         RunFolder.open(run.path / stage).read_record().config for stage in ("finetune", "update")
     )
     assert [first[rate] / again[rate] for rate in ("lr", "head_lr")] == pytest.approx([10, 10])
+
+
+def test_a_fresh_second_round_learns_from_all_scans_with_the_term_of_the_first(
+    prepared, tmp_path, monkeypatch
+) -> None:
+    """Only SAM goes on from where it was; with `bcp` the V-Net learns from pasted patches in both
+    rounds. Sure scans are counted over voxels of structures, and the table says so.
+    """
+    started: list[str] = []
+    note = watched(load_into, lambda _, path, *rest: started.append(path.parent.name))
+    monkeypatch.setattr(training_run, "load_into", note)
+    settings = ("term=bcp", "sure=0.01", "sure_over=structures", "fresh=true")
+    asked = request(prepared, tmp_path / "run", *settings, method="sfr_plus")
+    run = RunFolder.open(train(asked))
+    assert started == ["finetune"]
+    for folder in (RunFolder.open(run.path / "retrain"), run):
+        names = {name for row in folder.read_losses(3) for name, value in row.items() if value}
+        assert {"inward", "outward", "sam"} <= names
+    with (run.path / "sure" / "confidence.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["over"] for row in rows} == {"structures"} and len(rows) == 3
+    guessed = [read_labels(path).voxels.any() for path in _masks(run.path / "sure")]
+    assert all(guessed) and len(guessed) == sum(int(row["labelled"]) for row in rows)
+    assert len(_masks(run.path / "unsure")) == 3
+
+
+def _masks(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.nii.gz") if ".confidence." not in path.name]
 
 
 def test_a_weight_for_labels_that_no_training_leaves_is_refused(prepared, tmp_path) -> None:

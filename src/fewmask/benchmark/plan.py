@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,8 +189,15 @@ def _mean(names: list[str], runs: list[Run]) -> Mean:
             fix="give all of them minutes, or all of them steps",
             code="C02",
         )
-    time = (sum(minutes), None) if len(minutes) == len(runs) else (None, sum(steps))
-    return Mean(Run(MEAN, *_place(runs[0]), *time, (f"of={'+'.join(names)}",)), tuple(runs))
+    in_minutes = len(minutes) == len(runs)
+    run = replace(
+        runs[0],
+        method=MEAN,
+        minutes=sum(minutes) if in_minutes else None,
+        steps=None if in_minutes else sum(steps),
+        settings=(f"of={'+'.join(names)}",),
+    )
+    return Mean(run, tuple(runs))
 
 
 def _combine(grid: RunGrid) -> Iterator[Run]:

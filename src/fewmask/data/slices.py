@@ -272,7 +272,8 @@ class SliceLoader:
         if look.other is None:
             return None
         case, (d, top, left) = look.other
-        window = Window(top, left, self._placements[case].size)
+        size = self._placements[case].size
+        window = Window(top, left, size, size)
         return self._image((case, d))[window.part]
 
     def _image(self, item: Item) -> Float[Tensor, "1 a b"]:

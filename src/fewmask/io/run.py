@@ -25,6 +25,8 @@ PRECISIONS = {False: "float32", True: "bfloat16"}
 CONFIDENCE = "confidence.csv"
 """In a folder of pseudo-labels inside a run; written last, so that a folder with it is whole."""
 CONFIDENCE_COLUMNS = ("case", "confidence", "labelled")
+CONFIDENCE_OVER = "over"
+"""One more column: the voxels whose mean it is. Tables of earlier versions lack it: all."""
 _STATE = re.compile(r"state-(\d{8})\.json")
 _KEPT = 2
 _LEFT_BY_CREATE = {".fewmask.lock", "recipe.json", "split.toml", "budget.toml", "environment.json"}

@@ -5,7 +5,7 @@ can do, and what it may do besides (docs/design.md, "A method").
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,6 +15,9 @@ from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.sam import Sam
 from fewmask.blocks.semi import SemiObjective
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
+
+ConfidenceOver = Literal["all", "structures"]
+"""All voxels of a scan, most of them background; or those that were called a structure."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Stage:
     """Earlier stage whose network labels every unlabelled patch in every step."""
     min_confidence: float = 0.0
     """Only scans whose mean confidence reaches this are labelled."""
+    confidence_over: ConfidenceOver = "all"
+    """Voxels whose mean that is."""
     skip_labelled_in: str = ""
     """Scans that have a label in this folder are not labelled again."""
 

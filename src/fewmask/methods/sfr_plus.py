@@ -9,15 +9,23 @@ from dataclasses import dataclass, replace
 
 from fewmask.core.errors import BadConfig
 from fewmask.methods import cfr
-from fewmask.methods._method import MethodSpec, Stage
+from fewmask.methods._method import ConfidenceOver, MethodSpec, Stage
 
 
 @dataclass(frozen=True)
 class Config(cfr.Config):
-    """Settings of `sfr_plus`: those of `cfr`, and three more."""
+    """Settings of `sfr_plus`: those of `cfr`, and five more."""
 
     sure: float = 0.985
     """Mean confidence of the V-Net from which a scan teaches SAM (paper: 0.985)."""
+    sure_over: ConfidenceOver = "all"
+    """Voxels whose mean it is: all (the paper as we read it), most of which are background, or
+    those called a structure (ours; then the paper's 0.985 is high).
+    """
+    fresh: bool = False
+    """The last V-Net starts anew, and SAM labels all scans for it; ours. Off, it goes on from the
+    first one's weights, and scans that this was sure of are not labelled again.
+    """
     update_lr: float = 1e-4
     """Learning rate of SAM when it learns from such scans; ours."""
     update_head_lr: float = 1e-3
@@ -51,6 +59,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
             pseudo_labels_from="pseudo",
             pseudo_labels_to="sure",
             min_confidence=config.sure,
+            confidence_over=config.sure_over,
         ),
         Stage(
             "update",
@@ -60,10 +69,15 @@ def stages(config: Config) -> tuple[Stage, ...]:
             init_from="finetune",
             pseudo_labels_from="sure",
             pseudo_labels_to="unsure",
-            skip_labelled_in="sure",
+            skip_labelled_in="" if config.fresh else "sure",
         ),
         Stage(
-            "", "sfr_plus", config, 0.5 - share, init_from="retrain", pseudo_labels_from="unsure"
+            "",
+            "sfr_plus",
+            config,
+            0.5 - share,
+            init_from="" if config.fresh else "retrain",
+            pseudo_labels_from="unsure",
         ),
     )
 

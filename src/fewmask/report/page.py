@@ -19,7 +19,7 @@ from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import write_text
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, PRECISIONS, RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv
 from fewmask.io.text import read_json
 from fewmask.report.cards import Card, make_card, make_story
@@ -311,8 +311,12 @@ def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
         rows = read_csv(table, CONFIDENCE_COLUMNS)
         sure = [float(row["confidence"]) for row in rows]
         taught = sum(int(row["labelled"]) for row in rows)
+        over = {row.get(CONFIDENCE_OVER) for row in rows}
+        voxels = " over voxels of structures" if "structures" in over else ""
         between = (
-            f", its own mean confidence per scan {min(sure):.2f} to {max(sure):.2f}" if sure else ""
+            f", its own mean confidence per scan{voxels} {min(sure):.2f} to {max(sure):.2f}"
+            if sure
+            else ""
         )
         lines.append(
             f"{taught} of {_count(len(rows), 'scans')} without outlines ({stage.name}{between})"

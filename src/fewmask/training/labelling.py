@@ -14,15 +14,17 @@ from fewmask.core.volume import LabelMap
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.nifti import write_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, RunFolder
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.methods._method import Stage
+from fewmask.methods._method import ConfidenceOver, Stage
 from fewmask.predict import Prediction, Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.predict.known import read_known, settle
 from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.signals import listen
 from fewmask.training.stages import untouched
+
+_COLUMNS = (*CONFIDENCE_COLUMNS, CONFIDENCE_OVER)
 
 
 def label_scans(
@@ -66,29 +68,42 @@ def label_scans(
             voxels, confidence = prediction.label_map.voxels, _confidence(stage, prediction)
             if finish is not None:
                 voxels, confidence = finish.scan(case, voxels, confidence)
-            mean = float(confidence.mean()) / 255
+            mean = mean_confidence(voxels, confidence, stage.confidence_over)
             sure = mean >= stage.min_confidence
             if sure:
                 grid = prediction.label_map.grid
                 write_labels(folder / f"{case}.confidence.nii.gz", LabelMap(confidence, grid))
                 write_labels(folder / f"{case}.nii.gz", LabelMap(voxels, grid))
             line = {"case": case, "confidence": f"{mean:.4f}", "labelled": str(int(sure))}
-            rows.append(line)
-            write_csv(begun, CONFIDENCE_COLUMNS, rows)
+            rows.append({**line, CONFIDENCE_OVER: stage.confidence_over})
+            write_csv(begun, _COLUMNS, rows)
             note = f"{stage.name}: {done} of {len(cases)} scans labelled"
             asked.by_caller |= bool(on_progress(pace.event(done, item=case, note=note)))
             if asked.stop:
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
-    write_csv(folder / CONFIDENCE, CONFIDENCE_COLUMNS, rows)
+    write_csv(folder / CONFIDENCE, _COLUMNS, rows)
     begun.unlink(missing_ok=True)
     if stage.min_confidence and rows:
         count = sum(int(row["labelled"]) for row in rows)
         least, most = f"{stage.min_confidence:g}", max(row["confidence"] for row in rows)
+        over = "" if stage.confidence_over == "all" else " over voxels of structures"
         note = (
             f"{stage.name}: {count} of {len(rows)} scans are sure enough to teach ({least}; the "
-            f"surest has {most})"
+            f"surest has {most}{over})"
         )
         on_progress(pace.event(len(cases), note=note))
+
+
+def mean_confidence(
+    voxels: UInt8[np.ndarray, "d h w"],
+    confidence: UInt8[np.ndarray, "d h w"],
+    over: ConfidenceOver,
+) -> float:
+    """Mean of the voxels' confidence (0 to 255), as a number from 0 to 1; 0 over structures where
+    nothing is called one.
+    """
+    chosen = confidence if over == "all" else confidence[voxels > 0]
+    return float(chosen.mean()) / 255 if chosen.size else 0.0
 
 
 class _Finish:
