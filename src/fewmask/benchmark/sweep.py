@@ -6,7 +6,8 @@ the run's own clean-up. Rows that are there are not made again, a killed run is 
 another process holds is left to it: so a sweep continues over days, and several processes or
 machines may share it. A training that runs share is done once: where methods begin with the same
 one (`canvas_sam`, and `cfr` with any term), and where settings differ that matter only when a scan
-is predicted (`presence` of `sam_mix`).
+is predicted (`presence` of `sam_mix`). Means of runs (`[[means]]`) come last, when all of their
+runs are done.
 """
 
 import shutil
