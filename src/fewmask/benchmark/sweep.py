@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fewmask.benchmark.plan import Elsewhere, Mean, Plan, Run, plan_means, plan_runs
 from fewmask.benchmark.rows import (
@@ -69,6 +69,8 @@ CLEANED = "cleaned"
 Scored = dict[str, tuple[list[CaseScore], list[dict[str, Any]]]]
 """Clean-up -> scores, and lines of the protocol."""
 Labels = dict[str, tuple[int | str, ...]]
+Outcome = Literal["done", "there", "elsewhere"]
+"""What became of a run: the list of `SweepSummary` that it goes to."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ class SweepSummary:
     there: list[str] = field(default_factory=list)
     """Whose rows were there already."""
     elsewhere: list[str] = field(default_factory=list)
-    """In work by another process."""
+    """In work by another process; means that wait for such a run."""
     failed: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -107,13 +109,14 @@ def run_sweep(
     sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
     summary = SweepSummary()
     mine = slice(part[0] - 1, None, part[1])
-    work_list: list[tuple[Run, Callable[[], bool]]] = [
+    tasks: list[tuple[Run, Callable[[], Outcome]]] = [
         (run, partial(sweep.make, run)) for run in plan_runs(plan)[mine]
     ]
-    work_list += [(mean.run, partial(sweep.make_mean, mean)) for mean in plan_means(plan)[mine]]
-    for run, make in work_list:
+    tasks += [(mean.run, partial(sweep.make_mean, mean)) for mean in plan_means(plan)[mine]]
+    lists = {"done": summary.done, "there": summary.there, "elsewhere": summary.elsewhere}
+    for run, make in tasks:
         try:
-            (summary.done if make() else summary.there).append(run.name)
+            lists[make()].append(run.name)
         except Interrupted:
             raise
         except NoRoom as error:
@@ -141,10 +144,8 @@ class _Sweep:
     say: OnMessage
     progress: OnProgress
 
-    def make(self, run: Run) -> bool:
-        """Train, predict and score a run; False if its rows are there. Raises `NoRoom` (F12) if
-        another process holds it.
-        """
+    def make(self, run: Run) -> Outcome:
+        """Train, predict and score a run. Raises `NoRoom` (F12) if another process holds it."""
 
         def rows(folder: Path) -> list[RunRow]:
             request = replace(
@@ -158,36 +159,24 @@ class _Sweep:
 
         return self._once(run, rows)
 
-    def make_mean(self, mean: Mean) -> bool:
-        """Predict and score the mean of runs; False if its rows are there. Raises `NoRoom` (F12) if
-        another process holds it, or one of its runs is not finished.
-        """
+    def make_mean(self, mean: Mean) -> Outcome:
+        """Predict and score the mean of runs, if all are finished. Raises as `make` does."""
         paths = [self.work / run.name / "run" for run in mean.members]
+        if not all(RunFolder(path).weights.exists() for path in paths):
+            return "elsewhere"
+        return self._once(mean.run, lambda folder: self.score_mean(mean, paths, folder))
 
-        def rows(folder: Path) -> list[RunRow]:
-            for path in paths:
-                if not RunFolder(path).weights.exists():
-                    raise NoRoom(
-                        f"{mean.run.name}: {path.parent.name} is not finished yet",
-                        did="no row was written",
-                        fix="run the same command again when it is",
-                        code="F12",
-                    )
-            return self.score_mean(mean, paths, folder)
-
-        return self._once(mean.run, rows)
-
-    def _once(self, run: Run, rows: Callable[[Path], list[RunRow]]) -> bool:
+    def _once(self, run: Run, rows: Callable[[Path], list[RunRow]]) -> Outcome:
         """Add the rows that are made in the run's folder, unless they are there."""
         folder = self.work / run.name
         folder.mkdir(exist_ok=True)
         with folder_lock(folder, "sweep"):
             done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
             if _wanted(self.plan) <= done:
-                return False
+                return "there"
             self.say(run.name)
             add_rows(self.rows, rows(folder))
-            return True
+            return "done"
 
     def score(self, run: Run, path: Path) -> list[RunRow]:
         """Predict and score the run folder `path` in every domain, as drawn and after clean-up; the
