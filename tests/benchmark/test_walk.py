@@ -16,7 +16,18 @@ from fewmask.io.nifti import read_grid, read_labels, write_labels
 from fewmask.io.prepared import Prepared
 from tests.scans import prepare_scans, write_scans
 
-TINY = ["--encoder", "tiny", "--amp", "off", "--device", "cpu", "--set", "classifier_width=8"]
+TINY = [
+    "--method",
+    "sam_mix",
+    "--encoder",
+    "tiny",
+    "--amp",
+    "off",
+    "--device",
+    "cpu",
+    "--set",
+    "classifier_width=8",
+]
 
 
 def fewmask(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:

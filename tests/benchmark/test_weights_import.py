@@ -99,6 +99,7 @@ def test_a_run_starts_from_named_weights(shelf, tune) -> None:
         TrainRequest(
             prepared.folder,
             shelf / "run",
+            "sam_mix",
             slices=2,
             steps=1,
             encoder="two",

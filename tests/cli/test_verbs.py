@@ -78,7 +78,8 @@ def test_quiet_and_verbose_lines_around_the_same_answer(folder) -> None:
     assert isinstance(usual.exception, BadConfig), "another method than before"
     quiet = fewmask("predict", folder / "run", folder / "prepared", "--quiet", "--device", "cpu")
     loud = fewmask("-v", "predict", folder / "run", folder / "prepared", "--device", "cpu")
-    cleaned, written = loud.stdout.splitlines()
+    cleaned, said, written = loud.stdout.splitlines()
+    assert said.startswith("tags and outlines were put in: ")
     assert cleaned.startswith("liver: clean-up (") and " mL in 5 of 5 scans, filled " in cleaned
     assert quiet.stdout == loud.stdout and written == f"5 masks in {folder / 'run' / 'predictions'}"
     assert quiet.stderr == ""

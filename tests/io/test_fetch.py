@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.core.errors import BadCheckpoint
+from fewmask.io import ledger
 from fewmask.io.fetch import fetch
 from fewmask.io.ledger import LEDGER, Weights, entry, locate
 
@@ -100,10 +101,23 @@ def test_without_network_the_way_by_hand_is_told(tmp_path) -> None:
 
 
 def test_the_ledger_is_whole() -> None:
-    assert len({known.name for known in LEDGER}) == len(LEDGER) == 4
+    assert len({known.name for known in LEDGER}) == len(LEDGER) == 5
     for known in LEDGER:
-        assert known.address.startswith("https://") and known.address.endswith(known.file)
-        assert len(known.sha256) == 64 and known.bytes > 3e8 and known.licence == "Apache-2.0"
+        fetched = known.address.startswith("https://") and known.address.endswith(known.file)
+        assert fetched or known.address.startswith(known.package.replace("_", "-") + "==")
+        assert len(known.sha256) == 64 and known.licence == "Apache-2.0"
+        assert known.bytes > (1e7 if known.package else 3e8)
+
+
+def test_weights_of_a_package_are_its_publishers(monkeypatch) -> None:
+    """To the bit; another file, or no package, is said with the way to it."""
+    (packaged,) = (known for known in LEDGER if known.package)
+    assert locate(packaged.name).name == packaged.file
+    for changed in ({"sha256": "0" * 64}, {"package": "no_such_package"}):
+        monkeypatch.setattr(ledger, "LEDGER", (replace(packaged, **changed),))
+        with pytest.raises(BadCheckpoint, match="weights") as caught:
+            locate(packaged.name)
+        assert packaged.address in caught.value.fix and "weights=none" in caught.value.fix
 
 
 def test_weights_that_are_not_here_say_how_to_get_them(tmp_path, monkeypatch) -> None:

@@ -12,7 +12,7 @@ from fewmask.methods import config_class, find_method, is_external, names, train
 from fewmask.testing import CHECKS, Make, check_inference_only, check_learns, maker
 
 VOLUMES = {"patch": [16, 32, 32], "filters": 4, "dropout": 0.1, "lr": 5e-3}
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "sam_mix": {"encoder": "tiny", "classifier_width": 8, "lr": 2e-3},
     "ada_sam": {
         "encoder": "tiny",

@@ -80,6 +80,7 @@ def test_a_run_is_the_same_with_and_without_the_folder(tmp_path) -> None:
     base = TrainRequest(
         prepared.folder,
         tmp_path / "a",
+        "sam_mix",
         slices=4,
         steps=3,
         encoder="tiny",
@@ -109,7 +110,7 @@ def test_a_store_that_would_lie_is_refused(tmp_path, settings) -> None:
     with pytest.raises(BadConfig, match="frozen encoder"):
         train(
             TrainRequest(
-                prepared.folder, tmp_path / "run", slices=2, steps=1, encoder="tiny",
+                prepared.folder, tmp_path / "run", "sam_mix", slices=2, steps=1, encoder="tiny",
                 amp="off", device="cpu",
                 settings=(*settings, "classifier_width=8"), embeddings=tmp_path / "kept",
             )

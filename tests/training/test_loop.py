@@ -394,7 +394,6 @@ def test_f10_an_output_that_is_a_file_is_refused(prepared, tmp_path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"slices": None},
         {"volumes": 1},
         {"minutes": 1.0},
         {"steps": 0},

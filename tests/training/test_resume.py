@@ -43,6 +43,8 @@ def command(prepared: Path, out: Path) -> list[str]:
             str(STEPS),
         ),
         *(
+            "--method",
+            "sam_mix",
             "--encoder",
             "tiny",
             "--amp",
@@ -152,6 +154,7 @@ def test_other_files_are_left_alone(prepared, tmp_path) -> None:
 
 def request(prepared: Path, out: Path, **changes: object) -> TrainRequest:
     chosen = {
+        "method": "sam_mix",
         "slices": 3,
         "steps": 2,
         "encoder": "tiny",

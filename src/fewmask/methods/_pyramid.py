@@ -45,9 +45,9 @@ class PyramidSettings(LookSettings, PresenceSettings):
     """EfficientNet-Lite0, 3 M weights."""
     weights: str = "auto"
     """Where the encoder starts: `auto` = ImageNet (`fewmask weights list`), `none` = at random."""
-    labelled: int = 4
-    """Outlined slices per step."""
-    weak: int = 8
+    labelled: int = 2
+    """Outlined slices per step; few, so that more steps fit the minutes."""
+    weak: int = 4
     """Tagged slices per step."""
     average: float = 0.98
     """Decay of the moving average of the weights, which is what predicts; 0 = the last weights."""

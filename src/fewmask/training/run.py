@@ -31,7 +31,7 @@ from fewmask.io.run import RunFolder, States
 from fewmask.io.text import read_json, write_json
 from fewmask.io.weights import fit_into, load_into, load_tensors, save_tensors
 from fewmask.methods import build, config_from, find_method, is_external
-from fewmask.methods._method import Method, Stage
+from fewmask.methods._method import HasSam, Method, Stage
 from fewmask.predict import Predictor, Predicts, load_predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.training.advice import advise, largest_size
@@ -349,6 +349,8 @@ class Session:
             told = tell_all(request, self.budget)
             notes = (record.advice, told, resumed, renamed, kept, method.note)
             loop.run("; ".join(text for text in notes if text))
+        if isinstance(method, HasSam):
+            method.sam.recall = None  # whole scans are asked about from here on
         predictor = self._predictor(method, record)
         if method.renew_norms:
             renew_norms(predictor, self._scans(record.steps))
