@@ -113,8 +113,9 @@ def test_weights_of_a_package_are_its_publishers(monkeypatch) -> None:
     """To the bit; another file, or no package, is said with the way to it."""
     (packaged,) = (known for known in LEDGER if known.package)
     assert locate(packaged.name).name == packaged.file
-    for changed in ({"sha256": "0" * 64}, {"package": "no_such_package"}):
-        monkeypatch.setattr(ledger, "LEDGER", (replace(packaged, **changed),))
+    other = replace(packaged, sha256="0" * 64), replace(packaged, package="no_such_package")
+    for changed in other:
+        monkeypatch.setattr(ledger, "LEDGER", (changed,))
         with pytest.raises(BadCheckpoint, match="weights") as caught:
             locate(packaged.name)
         assert packaged.address in caught.value.fix and "weights=none" in caught.value.fix
