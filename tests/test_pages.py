@@ -2,6 +2,7 @@
 committed rows say.
 """
 
+import functools
 import re
 import runpy
 from dataclasses import replace
@@ -18,6 +19,13 @@ PAGES = ROOT / "docs" / "methods"
 SCRIPT = runpy.run_path(str(ROOT / "experiments" / "pages.py"))
 
 
+@functools.cache
+def all_pages() -> dict[Path, str]:
+    """Every page as the rows have it; half a minute of work on a slow machine."""
+    pages: dict[Path, str] = SCRIPT["pages"]()
+    return pages
+
+
 ROW = RunRow(
     method="unet", settings="", slices=5, volumes=None, draw=0, seed=0, minutes=None, steps=7,
     domain="test", patient="p", case="p", label="liver", prompts="automatic", status="ok",
@@ -30,7 +38,7 @@ def row(**changed: Any) -> RunRow:
 
 
 def test_no_page_is_behind_its_rows() -> None:
-    for path, text in SCRIPT["pages"]().items():
+    for path, text in all_pages().items():
         assert path.read_text(encoding="utf-8") == text, "run: python experiments/pages.py"
 
 
@@ -120,8 +128,7 @@ def test_below_a_table_of_scans_cropped_around_the_truth_that_is_said_once() -> 
     ):
         assert results(f"<!-- {mark} -->\n<!-- end -->\n").count(note) == 1
     assert (
-        note in SCRIPT["pages"]()[PAGES / "vnet.md"]
-        and note not in SCRIPT["pages"]()[PAGES / "trans_unet.md"]
+        note in all_pages()[PAGES / "vnet.md"] and note not in all_pages()[PAGES / "trans_unet.md"]
     )
 
 

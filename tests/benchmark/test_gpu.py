@@ -30,6 +30,7 @@ def rows(out: Path, part: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "rows" / f"{part}.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_parts_leave_rows_and_finished_ones_are_kept(tmp_path) -> None:
     first = run(tmp_path, "--only", "check", "atrium-vnet")
     assert first.returncode == 0, first.stdout + first.stderr

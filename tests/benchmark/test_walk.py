@@ -102,7 +102,7 @@ def test_five_outlined_slices_of_one_scan(tmp_path) -> None:
     assert not (tmp_path / "no" / "config.json").exists()
 
 
-@pytest.mark.parametrize("method", ["sam_mix", "unet"])
+@pytest.mark.parametrize("method", [pytest.param("sam_mix", marks=pytest.mark.slow), "unet"])
 def test_whole_walk(tmp_path, method) -> None:
     prepared = prepare_scans(tmp_path)
     run = tmp_path / "run"

@@ -4,6 +4,7 @@ stop.
 
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
 from fewmask.io.weights import load_tensors
 from fewmask.predict import Predictor
-from fewmask.training import TrainRequest, train
+from fewmask.training import TrainRequest, labelling, train
 from fewmask.training.labelling import mean_confidence
 from tests.scans import prepare_scans
 
@@ -69,6 +70,18 @@ def test_stages_share_the_steps_and_the_student_starts_from_the_teacher(prepared
     names = set(load_tensors(run.weights))
     assert names == set(load_tensors(teacher.weights))
     assert run.cleanup.exists() and isinstance(Predictor.load(run.path), Predictor)
+
+
+def test_labelling_is_part_of_the_minutes(prepared, monkeypatch) -> None:
+    """Two training scans of 8 slices; the clock says that one of them takes 3 seconds."""
+    clock = SimpleNamespace(perf_counter=iter((10.0, 13.0)).__next__)
+    monkeypatch.setattr(labelling, "time", clock)
+
+    class Quick:
+        def volume(self, volume: object) -> None:
+            """Nothing."""
+
+    assert labelling.seconds_to_label(Quick(), prepared) == 6.0  # type: ignore[arg-type]
 
 
 def test_stopped_while_labelling_it_goes_on_to_the_same_weights(prepared, run, tmp_path) -> None:

@@ -41,7 +41,7 @@ from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.external import describe_external, plan_steps, train_external
 from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
-from fewmask.training.labelling import label_scans
+from fewmask.training.labelling import label_scans, seconds_to_label
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.pretrain import PretrainConfig
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
@@ -262,8 +262,10 @@ class Session:
         minutes = record.minutes
         if minutes is None:
             minutes = _DEFAULT_MINUTES * stage.share
-        seconds = mean_step(try_step, _TRIAL)
-        steps, fits = max(1, round(60 * minutes / seconds)), None
+        seconds, left = mean_step(try_step, _TRIAL), 60 * minutes
+        if stage.labels_all:
+            left -= seconds_to_label(self._predictor(method, record), self.prepared)
+        steps, fits = max(1, round(left / seconds)), None
         if steps < least and method.batch_spec.patch is None:
 
             def count_steps(size: int) -> int:
