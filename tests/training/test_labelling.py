@@ -72,16 +72,13 @@ def test_stages_share_the_steps_and_the_student_starts_from_the_teacher(prepared
     assert run.cleanup.exists() and isinstance(Predictor.load(run.path), Predictor)
 
 
-def test_labelling_is_part_of_the_minutes(prepared, monkeypatch) -> None:
+def test_labelling_is_part_of_the_minutes(prepared, run, monkeypatch) -> None:
     """Two training scans of 8 slices; the clock says that one of them takes 3 seconds."""
     clock = SimpleNamespace(perf_counter=iter((10.0, 13.0)).__next__)
     monkeypatch.setattr(labelling, "time", clock)
-
-    class Quick:
-        def volume(self, volume: object) -> None:
-            """Nothing."""
-
-    assert labelling.seconds_to_label(Quick(), prepared) == 6.0  # type: ignore[arg-type]
+    predictor = Predictor.load(run.path)
+    monkeypatch.setattr(Predictor, "volume", lambda self, volume: None)
+    assert labelling.seconds_to_label(predictor, prepared) == 6.0
 
 
 def test_stopped_while_labelling_it_goes_on_to_the_same_weights(prepared, run, tmp_path) -> None:
