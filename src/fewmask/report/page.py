@@ -72,7 +72,7 @@ def write_report(
         trust=_trust(
             run, prepared, record, environment, _prompting(shown.no_prompt) if order else []
         ),
-        command=_command(record, run),
+        command=_command(record, run, _plan(run, record)),
         warnings=make_warnings(run, record),
         prompts_words=_PROMPTS,
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
@@ -236,7 +236,7 @@ def _trust(
         f"{provided.tagged_scans} scans (two numbers per scan and class), "
         f"{provided.tagged_slices} slices"
     )
-    plan = _plan(record)
+    plan = _plan(run, record)
     return [
         (
             "Masks a person outlined",
@@ -258,7 +258,7 @@ def _trust(
         ),
         *prompting,
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
-        ("SAM started from", _start(record, run)),
+        ("Weights started from", _start(record, run)),
         ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
         (
             "Training",
@@ -284,11 +284,12 @@ def _prompting(no_prompt: int | None) -> list[tuple[str, str]]:
     ]
 
 
-def _plan(record: RunRecord) -> Sequence[Stage]:
-    """The trainings of a method that has several, which has settings for them as parts; otherwise
-    none is named.
+def _plan(run: RunFolder, record: RunRecord) -> Sequence[Stage]:
+    """The trainings of a run that has several: it has settings for them as parts, or their folders
+    in its own. Otherwise none is named.
     """
-    if not any(isinstance(part, dict) for part in record.config.values()):
+    parts = any(isinstance(part, dict) for part in record.config.values())
+    if not parts and not any(run.path.glob("*/config.json")):
         return ()
     from fewmask.methods import config_from, stages
 
@@ -318,9 +319,8 @@ def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
             if sure
             else ""
         )
-        lines.append(
-            f"{taught} of {_count(len(rows), 'scans')} without outlines ({stage.name}{between})"
-        )
+        which = "" if stage.labels_all else " without outlines"
+        lines.append(f"{taught} of {_count(len(rows), 'scans')}{which} ({stage.name}{between})")
     return [("Labelled by a model, then learned from", "; ".join(lines))] if lines else []
 
 
@@ -356,7 +356,7 @@ def _start(record: RunRecord, run: RunFolder) -> str:
         )
     found = record.pretrained
     if found is None:
-        return "random weights" if "encoder" in record.config else "the method has no SAM"
+        return "random numbers"
     return f"pretrained weights {Path(found.name).name} (SHA-256 {found.sha256[:12]})"
 
 
@@ -370,7 +370,7 @@ def _recipe(recipe: Recipe) -> str:
     return f"{recipe.name}: {grid}, {window}"
 
 
-def _command(record: RunRecord, run: RunFolder) -> str:
+def _command(record: RunRecord, run: RunFolder, plan: Sequence[Stage]) -> str:
     """The training command, without paths that would name a person's folders and without what is
     default.
     """
@@ -387,7 +387,8 @@ def _command(record: RunRecord, run: RunFolder) -> str:
         budget.draw,
     ]
     words += ["--in-order"] if record.in_order else []
-    words += ["--seed", record.seed, "--steps", record.steps]
+    share = plan[-1].steps_share if plan else 1.0
+    words += ["--seed", record.seed, "--steps", round(record.steps / share)]
     for setting in _settings(record):
         words += ["--set", setting]
     words += ["--out", "RUN"]
