@@ -90,7 +90,12 @@ VARIANTS = [
     ("cfr", {"term": "ua_mt", "dropout": 0.0, "warmup": 1}),
     ("cfr", {"term": "magicnet", "cubes": 2, "patch": [32, 32, 32]}),
 ]
-SLOW = {"ua_mt", "cps", "bcp", "magicnet", "sfr_plus", "multimix", "ada_sam", "trans_unet", "sam_pp"}
+SLOW = {"ua_mt", "cps", "bcp", "magicnet", "sfr_plus"} | {
+    "multimix",
+    "ada_sam",
+    "trans_unet",
+    "sam_pp",
+}
 """More than five seconds to overfit."""
 STEPS = {"bcp": 130, "lite_unet": 50, "noisy_student": 50}
 """It sees pasted boxes only, and is asked about whole patches."""
