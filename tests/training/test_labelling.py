@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from fewmask.benchmark.rows import finished_run
 from fewmask.core.errors import Interrupted
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.nifti import read_labels
@@ -67,6 +68,8 @@ def test_stages_share_the_steps_and_the_student_starts_from_the_teacher(prepared
     """Five steps: one for the teacher, four for the student."""
     teacher = RunFolder.open(run.path / "teacher")
     assert (teacher.read_record().steps, run.read_record().steps) == (1, 4)
+    assert teacher.read_record().all_steps == run.read_record().all_steps == 5
+    assert finished_run(run.path).steps == 5, "what a table says of it"
     names = set(load_tensors(run.weights))
     assert names == set(load_tensors(teacher.weights))
     assert run.cleanup.exists() and isinstance(Predictor.load(run.path), Predictor)

@@ -180,7 +180,7 @@ _FIELDS = {("label" if column == "class" else column): column for column in COLU
 
 def outcome(record: RunRecord) -> dict[str, Any]:
     """What the machine settled: steps and precision."""
-    return {"steps": record.steps, "precision": PRECISIONS[record.bf16]}
+    return {"steps": record.all_steps, "precision": PRECISIONS[record.bf16]}
 
 
 def finished_run(run_path: Path) -> FinishedRun:

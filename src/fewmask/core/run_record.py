@@ -48,6 +48,8 @@ class RunRecord:
     seed: int
     steps: int
     """Training steps; 0 until they are planned."""
+    steps_share: float = 1.0
+    """Of all steps of the run, where its method has stages that share them."""
     bf16: bool = False
     """Computed in bfloat16?"""
     minutes: float | None = None
@@ -89,6 +91,11 @@ class RunRecord:
     def as_dict(self) -> dict[str, Any]:
         """The record as JSON has it; the inverse of `from_dict`."""
         return plain_settings(self)
+
+    @property
+    def all_steps(self) -> int:
+        """Of all stages together, where they share them."""
+        return round(self.steps / self.steps_share)
 
     def differences(self, other: "RunRecord") -> list[str]:
         """`seed: 0 -> 1` for everything that would make `other` another run than this one.

@@ -72,7 +72,7 @@ def write_report(
         trust=_trust(
             run, prepared, record, environment, _prompting(shown.no_prompt) if order else []
         ),
-        command=_command(record, run, _plan(run, record)),
+        command=_command(record, run),
         warnings=make_warnings(run, record),
         prompts_words=_PROMPTS,
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
@@ -370,7 +370,7 @@ def _recipe(recipe: Recipe) -> str:
     return f"{recipe.name}: {grid}, {window}"
 
 
-def _command(record: RunRecord, run: RunFolder, plan: Sequence[Stage]) -> str:
+def _command(record: RunRecord, run: RunFolder) -> str:
     """The training command, without paths that would name a person's folders and without what is
     default.
     """
@@ -387,8 +387,7 @@ def _command(record: RunRecord, run: RunFolder, plan: Sequence[Stage]) -> str:
         budget.draw,
     ]
     words += ["--in-order"] if record.in_order else []
-    share = plan[-1].steps_share if plan else 1.0
-    words += ["--seed", record.seed, "--steps", round(record.steps / share)]
+    words += ["--seed", record.seed, "--steps", record.all_steps]
     for setting in _settings(record):
         words += ["--set", setting]
     words += ["--out", "RUN"]

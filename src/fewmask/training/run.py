@@ -153,6 +153,7 @@ class Session:
             task=Task(prepared.classes, recipe.size, recipe.modality, recipe.spacing_mm),
             seed=request.seed,
             steps=self._steps(stage) or 0,
+            steps_share=stage.steps_share,
             minutes=self._minutes(stage),
             pretrained=find_weights(asdict(stage.config)),
             prepared=str(request.prepared.resolve()),
