@@ -100,21 +100,6 @@ def sam_mask_losses(
     return {"ce": share(entropy), "dice": share(dice), "score": error.mean()}
 
 
-def dice_ce(
-    logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"]
-) -> dict[str, Float[Tensor, ""]]:
-    """`ce` and `dice` (mean over images and structures, background left out) of a softmax over
-    classes.
-
-    Where an image does not hold a structure, its Dice is nearly 1 whatever is drawn: nothing is
-    learned from it. `batch_dice_ce` is for batches with such images.
-    """
-    logits = logits.float()
-    one_hot = functional.one_hot(mask, logits.shape[1]).movedim(-1, 1)
-    dice = soft_dice(torch.softmax(logits, 1)[:, 1:], one_hot[:, 1:].float()).mean()
-    return {"ce": functional.cross_entropy(logits, mask), "dice": dice}
-
-
 def batch_dice_ce(
     logits: Float[Tensor, "b c h w"], mask: Int[Tensor, "b h w"], smooth: float = 1.0
 ) -> dict[str, Float[Tensor, ""]]:

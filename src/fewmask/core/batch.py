@@ -1,5 +1,6 @@
-"""What a method is fed and what it answers. Unlabelled and weak batches have no mask field: a mask
-cannot reach them.
+"""What a method is fed and what it answers. Unlabelled and weak batches have no field for a
+mask that a person drew, only for what an earlier stage made (`pseudo`): a withheld mask cannot
+reach them.
 """
 
 from collections.abc import Callable

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fewmask.blocks.losses import dice_ce, tag_entropy
+from fewmask.blocks.losses import batch_dice_ce, tag_entropy
 from fewmask.blocks.nets.unet_parts import Decoder, Encoder
 from fewmask.blocks.presence import gate, judge, scan_cost
 from fewmask.blocks.ramp import warm_cosine
@@ -120,7 +120,7 @@ class MultiMix(Method):
             _, tags = self._encode(batch.weak.image)
             present = batch.weak.present
         losses = {"classify": tag_entropy(tags, present)}
-        masks = dice_ce(self._decode(batch.labelled.image, levels), batch.labelled.mask)
+        masks = batch_dice_ce(self._decode(batch.labelled.image, levels), batch.labelled.mask)
         weights = {"dice": self.config.dice_weight, "ce": self.config.ce_weight}
         losses |= {name: weight * masks[name] for name, weight in weights.items() if weight}
         if batch.unlabelled is not None:

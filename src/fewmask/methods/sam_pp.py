@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fewmask.blocks.cam import activation_mask, class_activation
-from fewmask.blocks.losses import Choose, dice_ce, focal, sam_mask_losses
+from fewmask.blocks.losses import Choose, batch_dice_ce, focal, sam_mask_losses
 from fewmask.blocks.masks import decode_classes, resize, training_boxes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.nets.unet import build_unet
@@ -148,7 +148,7 @@ class SamPP(Method, HasSam):
             assert batch.weak is not None
             return {"classify": focal(self.coarse(batch.weak.image)[1], batch.weak.present)}
         assert batch.labelled is not None
-        coarse = dice_ce(self.coarse(batch.labelled.image), batch.labelled.mask)
+        coarse = batch_dice_ce(self.coarse(batch.labelled.image), batch.labelled.mask)
         losses = {f"coarse_{name}": loss for name, loss in coarse.items()}
         if self.config.tune != "none":
             losses |= self._mask_losses(batch.labelled, step)
