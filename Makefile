@@ -19,8 +19,10 @@ test: $(STAMP)
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 COVERAGE_CORE=$(TRACER) $(BIN)/python -m pytest -n 2 -m "not slow" -q $(COVERAGE)
 	@rm -f .coverage.*  # what killed processes left
-	@$(if $(COVERAGE),echo "lines that the tests run: $$($(BIN)/coverage report --format=total) %; the least covered files:")
-	@$(if $(COVERAGE),$(BIN)/coverage report --sort=cover | sed -n 1,12p)
+ifneq ($(COVERAGE),)
+	@echo "lines that the tests run: $$($(BIN)/coverage report --format=total) %; the least covered files:"
+	@$(BIN)/coverage report --sort=cover | sed -n 1,12p
+endif
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -q
