@@ -133,6 +133,15 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(("amp", "precision"), [("on", "bfloat16"), ("off", "float32")])
+def test_all_runs_have_the_precision_that_the_file_says(
+    tmp_path: Path, amp: str, precision: str
+) -> None:
+    grid = {"method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 1}
+    _, rows = go(tmp_path, read_plan(plan_file(tmp_path, runs=[grid], amp=amp)))
+    assert {(row.draw, row.precision) for row in rows} == {(0, precision), (1, precision)}
+
+
 def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
     """At home and elsewhere; a stride that leaves gaps fails the run, and no row is written."""
     strides: list[tuple[int, int, int] | None] = []

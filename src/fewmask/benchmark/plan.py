@@ -76,6 +76,10 @@ class Plan:
     """Voxels (d, h, w) between windows of 3D methods; half a window if nothing is said. Rows of
     another are made again.
     """
+    amp: Literal["auto", "on", "off"] = "auto"
+    """bfloat16 in training. What `auto` finds depends on the machine and its load: say it, so that
+    all rows have one precision.
+    """
     in_order: bool = False
     """Labelled volumes are taken in the order of the training list."""
     elsewhere: list[Elsewhere] = field(default_factory=list)

@@ -150,6 +150,7 @@ class _Sweep:
         def rows(folder: Path) -> list[RunRow]:
             request = replace(
                 run.request(self.prepared.folder, folder / "run"),
+                amp=self.plan.amp,
                 in_order=self.plan.in_order,
                 device=self.device,
                 threads=self.threads,
