@@ -7,6 +7,7 @@ same function in half the passes over memory, and nothing that depends on the ba
 
 from collections.abc import Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -44,6 +45,10 @@ class SameConv(nn.Conv2d):
             pads = [max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in x.shape[-2:]]
             (top, left), (h, w) = (pads[0] // 2, pads[1] // 2), pads
             x = functional.pad(x, (left, w - left, top, h - top))
+            if self.groups > 1 and x.device.type == "cpu":
+                # A CPU has no quick gradient of these in bfloat16: forty times slower.
+                with torch.autocast("cpu", enabled=False):
+                    return super().forward(x.float())
         return super().forward(x)
 
 
@@ -79,6 +84,13 @@ class EfficientNetLite0(nn.Module):
                 blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, step))
                 inputs = outputs
         self.blocks = nn.ModuleList(blocks)
+
+    def freeze_kernels(self) -> None:
+        """Depthwise convolutions keep their weights and biases (one in twenty of all weights): on a
+        CPU their gradients take as long as everything else.
+        """
+        for block in self.blocks:
+            block.depthwise.requires_grad_(False)  # type: ignore[union-attr,operator]
 
     def forward(self, image: Float[Tensor, "b 1 h w"]) -> list[Tensor]:
         """Features of images in [0, 1], finest first: (b, CHANNELS[n], h / 2^(n+1), ...)."""
