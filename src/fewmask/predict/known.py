@@ -79,7 +79,7 @@ def read_known(prepared: Prepared, guard: LabelGuard, case: str) -> Known:
     """Tags and granted outlines of a scan of the training part."""
     slices = [d for name, d in guard.granted() if name == case]
     masks = guard.labels(case, slices) if slices else ()
-    return Known(_tags(prepared, case), dict(zip(slices, masks, strict=True)))
+    return Known(tags_of(prepared, case), dict(zip(slices, masks, strict=True)))
 
 
 def open_known(
@@ -121,7 +121,7 @@ def _of_prepared(run: RunFolder, prepared: Prepared, put_in: bool) -> KnownScans
     def find(case: str, volume: Volume) -> Known:
         same = scans.get(case) == prepared.cases[case].voxels_sha256
         if not same or case not in learned_from:
-            return Known(_tags(prepared, case), put_in=False)
+            return Known(tags_of(prepared, case), put_in=False)
         return replace(read_known(prepared, guard, case), put_in=put_in)
 
     note = UNKNOWN_DATA if put_in and record.scans is None else ""
@@ -205,5 +205,6 @@ def find_empty(
     return empty
 
 
-def _tags(prepared: Prepared, case: str) -> Int8[np.ndarray, "d k"]:
+def tags_of(prepared: Prepared, case: str) -> Int8[np.ndarray, "d k"]:
+    """What was said of every slice: 1 it holds the structure, 0 not, -1 nobody said."""
     return np.array([prepared.tag(case, d) for d in range(prepared.cases[case].shape[0])], np.int8)

@@ -151,19 +151,26 @@ class Predictor:
         volume: Volume,
         tags: Int8[np.ndarray, "d k"],
         probabilities: Float[np.ndarray, "c d h w"] | None = None,
+        skip_empty: bool = False,
     ) -> Prediction:
         """The mask of a whole scan, where a person says which slices hold a structure: 1 yes, 0 no,
         -1 nobody said (it holds what the network draws in that slice alone).
 
-        A method that does not judge slices draws as ever; the mask is not cut off where tags end.
-        `probabilities` is filled as by `volume`.
+        A method that does not judge slices draws as ever; the mask is not cut off where tags end,
+        unless `skip_empty` (2D methods) leaves out slices that are said to hold nothing: they stay
+        empty, their confidence is 255, and their `probabilities` are not filled.
         """
-        if self.windows is not None or not isinstance(self.method, PresenceAware):
+        if self.windows is not None:
             return self.volume(volume, probabilities)
         own = self.method.predict
+        seen = (tags != 0).any(1).nonzero()[0].tolist() if skip_empty else None
         with self._memory_in_words():
             return self._run(
-                volume, lambda image, *_: own(image), probabilities=probabilities, told=tags
+                volume,
+                lambda image, *_: own(image),
+                probabilities=probabilities,
+                told=tags,
+                seen=seen,
             )
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> Prediction:
@@ -216,14 +223,16 @@ class Predictor:
         smooth: bool = False,
         probabilities: Float[np.ndarray, "c d h w"] | None = None,
         told: Int8[np.ndarray, "d k"] | None = None,
+        seen: Sequence[int] | None = None,
     ) -> Prediction:
         """Slice by slice; with `smooth` once more where neighbours overrule what a slice by itself
         was judged to hold, if the method has that; with `told` where tags overrule what was drawn.
+        Slices that are not in `seen`, if it is given, stay empty for sure.
         """
         placement = self._placement(volume)
         restorer = SliceRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
-        confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
+        confidence = np.full(volume.shape, 255, np.uint8) if self.with_confidence else None
         records: dict[int, dict[str, Any]] = {}
         windows = placement.windows
         present = np.zeros((len(windows), volume.shape[0], self.task.k), np.float32)
@@ -246,7 +255,7 @@ class Predictor:
                     confidence[slices] = confidence_of(restored.swapaxes(0, 1))
                 records.update(_prompt_records(probs, slices, placement))
 
-        fill(predict, range(volume.shape[0]))
+        fill(predict, range(volume.shape[0]) if seen is None else seen)
         method = self.method
         if isinstance(method, PresenceAware) and (
             told is not None or (smooth and method.neighbours)

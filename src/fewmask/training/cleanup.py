@@ -2,8 +2,9 @@
 and tags is looked at.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -34,17 +35,40 @@ def learn_cleanup(
     budget: Budget,
     on_progress: OnProgress,
 ) -> None:
-    """Predict labelled training scans, weigh every rule against their masks and tags, and write
-    `cleanup.json`.
+    """Predict labelled training scans, learn the rule, and write `cleanup.json`; see
+    `learn_rule`.
+    """
+
+    def draw(case: str) -> UInt8[np.ndarray, "d h w"]:
+        return predictor.volume(load_prepared(prepared, case)).label_map.voxels
+
+    record = run.read_record()
+    rule = learn_rule(
+        draw, prepared, budget, record.seed, on_progress, saved=record.steps, where=run.path
+    )
+    run.write_cleanup(rule.as_dict())
+
+
+def learn_rule(
+    draw: Callable[[str], UInt8[np.ndarray, "d h w"]],
+    prepared: Prepared,
+    budget: Budget,
+    seed: int,
+    on_progress: OnProgress,
+    saved: int | None,
+    where: Path,
+) -> CleanupRule:
+    """Weigh every rule against masks and tags of labelled training scans; `draw` gives a scan's
+    label map.
 
     Only structures with four outlined slices or more can have a rule; where none has, no scan is
-    predicted. Masks of one scan are held at a time. Raises `Interrupted` on a signal or when the
+    asked for. Masks of one scan are held at a time. Raises `Interrupted` on a signal or when the
     callback asks to stop; the next time it begins anew. Where a scan cannot be predicted nothing is
     removed, and the reason says why.
     """
-    record, gate = run.read_record(), LabelGuard(prepared, budget)
-    granted = _granted(gate)
-    chosen, note = _choose(granted, record.seed)
+    gate = LabelGuard(prepared, budget)
+    granted = granted_slices(gate)
+    chosen, note = _choose(granted, seed)
     outlined = _count_outlines(gate, chosen, prepared.classes)
     rules = {name: StructureRule(reason=_few(count, budget)) for name, count in outlined.items()}
     tallies = {name: Tally() for name, count in outlined.items() if count >= LEAST_SLICES}
@@ -53,7 +77,7 @@ def learn_cleanup(
     with listen() as asked:
         for done, (case, slices) in enumerate(scans.items(), 1):
             try:
-                labels = predictor.volume(load_prepared(prepared, case)).label_map.voxels
+                labels = draw(case)
             except FewmaskError as error:  # the weights are worth keeping all the same
                 problem = f"{case} could not be predicted: {error.what}"
                 break
@@ -61,19 +85,19 @@ def learn_cleanup(
                 if name in tallies:
                     tallies[name] += weigh(evidence)
             text = f"clean-up: {done} of {len(scans)} scans seen"
-            event = pace.event(done, item=case, saved_step=record.steps, note=text)
+            event = pace.event(done, item=case, saved_step=saved, note=text)
             asked.by_caller |= bool(on_progress(event))
             if asked.stop and done < len(scans):
-                raise asked.interrupted(f"with {text}", run.path)
+                raise asked.interrupted(f"with {text}", where)
     for name, tally in tallies.items():
         rule = StructureRule(reason=problem) if problem else decide(tally)
         rules[name] = replace(rule, reason=f"{rule.reason}{note}")
     if problem:
-        on_progress(pace.event(len(scans), saved_step=record.steps, note=f"no clean-up: {problem}"))
-    run.write_cleanup(CleanupRule(rules).as_dict())
+        on_progress(pace.event(len(scans), saved_step=saved, note=f"no clean-up: {problem}"))
+    return CleanupRule(rules)
 
 
-def _granted(gate: LabelGuard) -> Granted:
+def granted_slices(gate: LabelGuard) -> Granted:
     """All outlined slices of the budget."""
     granted: Granted = {}
     for case, d in gate.granted():

@@ -1,6 +1,7 @@
 """How one stage's network labels scans for the next."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,16 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, Pace
 from fewmask.core.volume import LabelMap
 from fewmask.data.label_guard import LabelGuard
-from fewmask.io.nifti import write_labels
+from fewmask.io.nifti import read_labels, write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, RunFolder
 from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.text import read_json, write_json
 from fewmask.methods._method import ConfidenceOver, Stage
 from fewmask.predict import Prediction, Predictor
 from fewmask.predict.folder import load_prepared
-from fewmask.predict.known import read_known, settle
-from fewmask.training.cleanup import learn_cleanup
+from fewmask.predict.known import Known, read_known, settle, tags_of
+from fewmask.training.cleanup import granted_slices, learn_rule
 from fewmask.training.signals import listen
 from fewmask.training.stages import untouched
 
@@ -38,8 +40,9 @@ def label_scans(
 ) -> None:
     """Label training scans, once: `CASE.nii.gz`, `CASE.confidence.nii.gz` (0 to 255), and a table.
 
-    Those without a granted mask, or all (`Stage.labels_all`): then what tags and outlines say is
-    put in, and the rest is cleaned by the rule that they speak for.
+    Those without a granted mask, or all (`Stage.labels_all`): then the network is told what tags
+    say, draws no slice that they call empty, and what tags and outlines say is put into its masks,
+    which are cleaned by the rule that outlines and tags speak for (`cleanup.json` in the folder).
 
     Goes on after the last scan that was labelled. Raises `Interrupted` on a signal or when the
     callback asks to stop, after the scan at hand.
@@ -53,10 +56,8 @@ def label_scans(
     labelled = {row["case"] for row in rows}
     predictor = Predictor.load(root / stage.name, str(device))
     predictor.with_confidence = True
-    cases, finish = untouched(prepared, budget), None
-    if stage.labels_all:
-        cases = list(prepared.split.train)
-        finish = _Finish(RunFolder(root / stage.name), predictor, prepared, budget, on_progress)
+    outlined = granted_slices(LabelGuard(prepared, budget)) if stage.labels_all else {}
+    cases = list(prepared.split.train) if stage.labels_all else untouched(prepared, budget)
     pace = Pace("scan", len(cases))
     with listen() as asked:
         for done, case in enumerate(cases, 1):
@@ -65,10 +66,12 @@ def label_scans(
                 and (root / stage.skip_labelled_in / f"{case}.nii.gz").exists()
             ):
                 continue
-            prediction = predictor.volume(load_prepared(prepared, case))
+            if stage.labels_all:
+                prediction = _draw(predictor, prepared, case)
+            else:
+                prediction = predictor.volume(load_prepared(prepared, case))
             voxels, confidence = prediction.label_map.voxels, _confidence(stage, prediction)
-            if finish is not None:
-                voxels, confidence = finish.scan(case, voxels, confidence)
+            confidence[outlined.get(case, [])] = 255
             mean = mean_confidence(voxels, confidence, stage.confidence_over)
             sure = mean >= stage.min_confidence
             if sure:
@@ -82,6 +85,9 @@ def label_scans(
             asked.by_caller |= bool(on_progress(pace.event(done, item=case, note=note)))
             if asked.stop:
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
+    if stage.labels_all:
+        seed = RunFolder(root / stage.name).read_record().seed
+        _finish(folder, cases, prepared, budget, seed, on_progress)
     write_csv(folder / CONFIDENCE, _COLUMNS, rows)
     begun.unlink(missing_ok=True)
     if stage.min_confidence and rows:
@@ -108,40 +114,57 @@ def mean_confidence(
 
 
 def seconds_to_label(predictor: Predictor, prepared: Prepared) -> float:
-    """About how long it takes to label all training scans: one of the smallest is predicted."""
-    depths = {case: prepared.cases[case].shape[0] for case in prepared.split.train}
+    """About how long it takes to draw the slices of all training scans that tags do not call empty:
+    those of one of the smallest are.
+    """
+    depths = {}
+    for case in prepared.split.train:
+        drawn = int((tags_of(prepared, case) != 0).any(1).sum())
+        if drawn:
+            depths[case] = drawn
+    if not depths:
+        return 0.0
     smallest = min(depths, key=lambda case: depths[case])
     start = time.perf_counter()
-    predictor.volume(load_prepared(prepared, smallest))
+    _draw(predictor, prepared, smallest)
     return (time.perf_counter() - start) * sum(depths.values()) / depths[smallest]
 
 
-class _Finish:
-    """What is done to a mask before another network learns from it."""
+def _draw(predictor: Predictor, prepared: Prepared, case: str) -> Prediction:
+    """The mask by a network that is told the scan's tags."""
+    tags = tags_of(prepared, case)
+    return predictor.volume_with_tags(load_prepared(prepared, case), tags, skip_empty=True)
 
-    def __init__(
-        self,
-        run: RunFolder,
-        predictor: Predictor,
-        prepared: Prepared,
-        budget: Budget,
-        on_progress: OnProgress,
-    ) -> None:
-        """Learns the clean-up rule of `run`, if it has none yet."""
-        if not run.cleanup.exists():
-            learn_cleanup(run, predictor, prepared, budget, on_progress)
-        self._rule = CleanupRule.from_dict(run.read_cleanup() or {})
-        self._prepared, self._guard = prepared, LabelGuard(prepared, budget)
 
-    def scan(
-        self, case: str, voxels: UInt8[np.ndarray, "d h w"], confidence: UInt8[np.ndarray, "d h w"]
-    ) -> tuple[UInt8[np.ndarray, "d h w"], UInt8[np.ndarray, "d h w"]]:
-        """The mask with tags and outlines put in and cleaned; slices that these decide are sure."""
-        known = read_known(self._prepared, self._guard, case)
-        cleaned = clean(settle(voxels, known).voxels, self._prepared.classes, self._rule)
+def _finish(
+    folder: Path,
+    cases: Sequence[str],
+    prepared: Prepared,
+    budget: Budget,
+    seed: int,
+    on_progress: OnProgress,
+) -> None:
+    """Put into the drawn masks what tags and outlines say, and clean them by the rule that these
+    speak for. Begun again after a stop it comes to the same: the rule is written first.
+    """
+    guard, path = LabelGuard(prepared, budget), folder / "cleanup.json"
+
+    def read(case: str) -> LabelMap:
+        return read_labels(folder / f"{case}.nii.gz")
+
+    if not path.exists():
+
+        def draw(case: str) -> UInt8[np.ndarray, "d h w"]:
+            return settle(read(case).voxels, Known(tags_of(prepared, case))).voxels
+
+        rule = learn_rule(draw, prepared, budget, seed, on_progress, None, folder)
+        write_json(path, rule.as_dict())
+    rule = CleanupRule.from_dict(read_json(path))
+    for case in cases:
+        drawn, known = read(case), read_known(prepared, guard, case)
+        cleaned = clean(settle(drawn.voxels, known).voxels, prepared.classes, rule)
         settled = settle(cleaned.voxels, known)
-        sure = np.where(settled.sure[:, None, None], 255, confidence).astype(np.uint8)
-        return settled.voxels, sure
+        write_labels(folder / f"{case}.nii.gz", LabelMap(settled.voxels, drawn.grid))
 
 
 def _confidence(stage: Stage, prediction: Prediction) -> UInt8[np.ndarray, "d h w"]:
