@@ -22,6 +22,7 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.lock import folder_lock
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import PRECISIONS, RunFolder
+from fewmask.io.prepared import Prepared
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import (
@@ -140,6 +141,19 @@ def test_all_runs_have_the_precision_that_the_file_says(
     grid = {"method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 1}
     _, rows = go(tmp_path, read_plan(plan_file(tmp_path, runs=[grid], amp=amp)))
     assert {(row.draw, row.precision) for row in rows} == {(0, precision), (1, precision)}
+
+
+def test_tags_may_be_wrong_or_missing(tmp_path: Path) -> None:
+    """The same scans: with tags of the masks, with hasty ones, and without any."""
+    grid = {"method": ["unet"], "slices": [2], "steps": 1}
+    found = []
+    for name, words in (("own", {}), ("hasty", {"tags_off": 2}), ("none", {"tags": False})):
+        folder = tmp_path / name
+        folder.mkdir()
+        go(folder, read_plan(plan_file(folder, runs=[grid], elsewhere=[], **words)))
+        found.append(Prepared.open(folder / "work" / "prepared").tags)
+    own, hasty, none = found
+    assert own.keys() == hasty.keys() and own != hasty and none == {}
 
 
 def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:

@@ -52,6 +52,27 @@ def test_padding_of_an_even_side_goes_below_and_right() -> None:
     assert conv(torch.ones(1, 1, 4, 4))[0, 0].tolist() == [[9, 6], [6, 4]]
 
 
+def test_frozen_kernels_let_gradients_through() -> None:
+    """Depthwise weights stay; what lies before them still learns."""
+    net = EfficientNetLite0()
+    net.freeze_kernels()
+    sum(level.sum() for level in net(torch.rand(1, 1, 32, 32))).backward()
+    without = {name for name, weight in net.named_parameters() if weight.grad is None}
+    assert without == {
+        f"blocks.{index}.depthwise.{kind}" for index in range(16) for kind in ("weight", "bias")
+    }
+    assert net.stem.weight.grad is not None and bool(net.stem.weight.grad.any())
+
+
+def test_a_depthwise_step_is_computed_in_float32() -> None:
+    """In bfloat16, 257 is 256: the stride-2 window of nine ones over 257 would be 2304."""
+    conv = SameConv(2, 2, 3, stride=2, groups=2)
+    nn.init.ones_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert conv(torch.full((1, 2, 4, 4), 257.0))[0, :, 0, 0].tolist() == [2313, 2313]
+
+
 @torch.no_grad()
 def test_a_folded_norm_is_the_norm() -> None:
     """The stem on a grey image, against convolution, then batch norm in evaluation."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.core.errors import BadDataset
-from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
 from tests.prepare.test_splits import case_row, table
 
 ROWS = table(case_row("a", "a"), case_row("b", "b"))
@@ -73,6 +73,20 @@ def test_all_lines_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
 def test_tags_of_masks_are_first_and_last_slice_of_complete_ones() -> None:
     rows = table(case_row("a", "a"), case_row("b", "b", complete=False))
     assert tags_from_masks(rows, ("liver", "spleen")) == {"a": {"liver": (2, 3), "spleen": None}}
+
+
+def test_hasty_tags_are_wrong_at_both_ends_and_stay_within_the_scan() -> None:
+    """Eight slices; 2 to 3 off by one is one of four pairs, off by five lies at the ends."""
+    rows = table(*(case_row(name, name) for name in "abcdefghijklmnop"))
+    tags = {name: {"liver": (2, 3), "spleen": None} for name in rows}
+    assert move_ends(tags, 0, rows) == tags
+    moved = move_ends(tags, 1, rows)
+    assert {tuple(spans["liver"] or ()) for spans in moved.values()} == {
+        (1, 2), (1, 4), (2, 3), (3, 4),
+    }  # fmt: skip
+    assert all(spans["spleen"] is None for spans in moved.values())
+    far = {spans["liver"] for spans in move_ends(tags, 5, rows).values()}
+    assert far <= {(0, 0), (0, 7), (7, 7)}
 
 
 def test_reviewed_slices_add_up_and_run_as_the_file_does(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fewmask.core.errors import Interrupted
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
+from fewmask.io.text import read_json
 from fewmask.io.weights import load_tensors
 from fewmask.predict import Predictor
 from fewmask.training import TrainRequest, labelling, train
@@ -62,6 +63,8 @@ def test_labels_of_all_scans_end_at_tags_and_keep_outlines(prepared, run) -> Non
         if outlined:
             assert np.array_equal(voxels[outlined], guard.labels(case, outlined))
         assert (sure[outlined] == 255).all()
+    rule = read_json(run.path / "labels1" / "cleanup.json")
+    assert "2 outlined slices" in str(rule), "too few to speak for one"
 
 
 def test_stages_share_the_steps_and_the_student_starts_from_the_teacher(prepared, run) -> None:
@@ -76,11 +79,11 @@ def test_stages_share_the_steps_and_the_student_starts_from_the_teacher(prepared
 
 
 def test_labelling_is_part_of_the_minutes(prepared, run, monkeypatch) -> None:
-    """Two training scans of 8 slices; the clock says that one of them takes 3 seconds."""
+    """Two training scans; the four slices of one that tags do not call empty take 3 seconds."""
     clock = SimpleNamespace(perf_counter=iter((10.0, 13.0)).__next__)
     monkeypatch.setattr(labelling, "time", clock)
     predictor = Predictor.load(run.path)
-    monkeypatch.setattr(Predictor, "volume", lambda self, volume: None)
+    monkeypatch.setattr(labelling, "_draw", lambda *_: None)
     assert labelling.seconds_to_label(predictor, prepared) == 6.0
 
 

@@ -68,7 +68,10 @@ class Plan:
     size: int = 0
     """Side of the networks' grid in pixels; 0 = the recipe's own."""
     masks: Literal["partial", "complete"] = "complete"
-    tags: str | None = "from-masks"
+    tags: str | Literal[False] = "from-masks"
+    """A table, or tags read off the masks, or `false`: none."""
+    tags_off: int = 0
+    """Slices by which both ends of tags read off masks are wrong."""
     split: dict[str, list[str]] = field(default_factory=dict)
     protocol: Literal["sam-mix", "la-2018"] = "sam-mix"
     """The literature's way of counting that stands beside ours in every row."""

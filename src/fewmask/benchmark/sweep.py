@@ -237,13 +237,16 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
     if plan.split:
         split = work / "split.toml"
         write_split(split, parse(Split, {"val": [], **plan.split}, "split"))
-    tags: Any = data / plan.tags if plan.tags not in (None, "from-masks") else plan.tags
+    tags: Any = plan.tags or None
+    if plan.tags not in (False, "from-masks"):
+        tags = data / plan.tags
     options = PrepareOptions(
         labels=parse_labels(plan.label),
         recipe=plan.recipe,
         size=plan.size,
         masks=plan.masks,
         tags=tags,
+        tags_off=plan.tags_off,
         split=split,
         jobs=2,
     )

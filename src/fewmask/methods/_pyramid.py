@@ -46,8 +46,9 @@ class PyramidSettings(LookSettings, PresenceSettings):
     weights: str = "auto"
     """Where the encoder starts: `auto` = ImageNet (`fewmask weights list`), `none` = at random."""
     kernels: Literal["frozen", "learned"] = "frozen"
-    """Do the encoder's depthwise convolutions learn? Frozen ones halve the time of a step."""
-    frozen: int = 0
+    """Do the encoder's depthwise convolutions learn on from ImageNet? Frozen, they halve the time
+    of a step and lose nothing; from random weights they always learn.
+    """
     labelled: int = 2
     """Outlined slices per step; few, so that more steps fit the minutes."""
     weak: int = 4
@@ -98,10 +99,6 @@ class Pyramid(Method):
         self.net = net
         if config.kernels == "frozen" and config.weights != "none":
             net.encoder.freeze_kernels()
-        for b in net.encoder.blocks[: config.frozen]:
-            b.requires_grad_(False)
-        if config.frozen:
-            net.encoder.stem.requires_grad_(False)
         self.averaged = average_of(net)
         self.register_buffer("seen", torch.zeros(net.present.out_features, 2, dtype=torch.bool))
         self.config = config
@@ -156,10 +153,8 @@ class Pyramid(Method):
 
     def optimiser(self) -> torch.optim.Optimizer:
         """AdamW; the encoder learns more slowly."""
-        encoder = {
-            "params": [one for one in self.net.encoder.parameters() if one.requires_grad],
-            "lr": self.config.lr * _ENCODER_RATE,
-        }
+        learning = [weight for weight in self.net.encoder.parameters() if weight.requires_grad]
+        encoder = {"params": learning, "lr": self.config.lr * _ENCODER_RATE}
         return torch.optim.AdamW(
             grouped(self.net, encoder), self.config.lr, weight_decay=self.config.weight_decay
         )

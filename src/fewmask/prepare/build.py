@@ -41,7 +41,7 @@ from fewmask.prepare.reading import (
     stamp_of,
 )
 from fewmask.prepare.splits import choose_split, patients_of
-from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
@@ -211,7 +211,7 @@ def _tags(work: _Preparation, rows: Mapping[str, CaseRow]) -> Tags:
     """Tags of the user's table, read off complete masks, or none."""
     classes = tuple(work.options.labels)
     if work.options.tags == "from-masks":
-        return tags_from_masks(rows, classes)
+        return move_ends(tags_from_masks(rows, classes), work.options.tags_off, rows)
     if isinstance(work.options.tags, Path):
         tags, notes = read_tags(work.options.tags, rows, _flips(rows), classes)
         work.notes += notes

@@ -40,6 +40,8 @@ class PrepareOptions:
     """`partial`: slices without outline are unknown. `complete`: they are truly empty."""
     tags: Path | Literal["from-masks"] | None = None
     """Tag file, or tags read off complete masks (for experiments), or none."""
+    tags_off: int = 0
+    """Slices by which both ends of tags read off masks are wrong (for experiments)."""
     reviewed: Path | None = None
     """File of further reviewed slices (outlined or declared empty). A budget of slices is drawn
     from slices that hold something, so these enter no training today; `convert` exports them.

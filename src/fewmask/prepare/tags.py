@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset
+from fewmask.core.randomness import rng
 from fewmask.io.prepared import CaseRow, Tags
 from fewmask.io.tables import read_csv
 
@@ -52,6 +53,26 @@ def tags_from_masks(rows: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Ta
         for case, row in rows.items()
         if row.complete
     }
+
+
+def move_ends(tags: Tags, by: int, rows: Mapping[str, CaseRow]) -> Tags:
+    """Tags as a hasty person writes them: each end is wrong `by` so many slices, up or down as a
+    coin falls that is keyed by case, structure and end. Ends stay within the scan, and a tag keeps
+    a slice.
+    """
+    moved: Tags = {}
+    for case, spans in tags.items():
+        for name, span in spans.items():
+            ends = None
+            if span is not None:
+                coins = [bool(rng(0, "tags", case, name, end).integers(2)) for end in range(2)]
+                first, last = (
+                    min(max(d + (by if up else -by), 0), rows[case].shape[0] - 1)
+                    for d, up in zip(span, coins, strict=True)
+                )
+                ends = (min(first, last), max(first, last))
+            moved.setdefault(case, {})[name] = ends
+    return moved
 
 
 def read_reviewed(
