@@ -23,7 +23,7 @@ class Config(PyramidSettings):
 
     rounds: int = 2
     """Students: how often all scans are labelled anew."""
-    teacher_share: float = 0.2
+    teacher_share: float = 0.3
     """Part of the run's minutes or steps that the teacher gets; students share the rest."""
     pseudo_weight: float = 1.0
     """Of the loss against the masks made by the network before."""
