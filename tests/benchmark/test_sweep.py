@@ -21,8 +21,8 @@ from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.lock import folder_lock
 from fewmask.io.nifti import read_labels
-from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.prepared import Prepared
+from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import (

@@ -26,14 +26,14 @@ def batch(present: list[list[int]], pseudo: torch.Tensor | None = None) -> Batch
 
 
 def test_every_student_goes_on_from_the_one_before_and_its_labels() -> None:
-    """0.2 for the teacher, the rest in halves."""
+    """0.3 for the teacher, the rest in halves."""
     plan = stages("noisy_student", config_from("noisy_student", {}))
     assert [(s.name, s.init_from, s.pseudo_labels_from, s.pseudo_labels_to) for s in plan] == [
         ("teacher", "", "", "labels1"),
         ("student1", "teacher", "labels1", "labels2"),
         ("", "student1", "labels2", ""),
     ]
-    assert [s.share for s in plan] == [s.steps_share for s in plan] == [0.2, 0.4, 0.4]
+    assert [s.share for s in plan] == [s.steps_share for s in plan] == [0.3, 0.35, 0.35]
     one = stages("noisy_student", config_from("noisy_student", {"rounds": 1, "lr": 0.5}))
     assert [s.name for s in one] == ["teacher", ""] and one[0].config.lr == 0.5
 

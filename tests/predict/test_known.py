@@ -23,6 +23,7 @@ from fewmask.predict.folder import load_prepared, predict_folder
 from fewmask.predict.known import Known, find_empty, read_known, settle
 from fewmask.predict.predictor import Prediction
 from fewmask.training import TrainRequest, train
+from tests.narrow import watched
 from tests.scans import prepare_scans, write_scans
 
 
@@ -291,7 +292,7 @@ def test_a_method_that_judges_slices_is_told_what_they_hold(run, prepared, monke
     assert np.array_equal(masks[4:7], predictor.volume(volume).label_map.voxels[4:7])
 
 
-def test_slices_that_tags_call_empty_are_not_even_seen(run, prepared) -> None:
+def test_slices_that_tags_call_empty_are_not_even_seen(run, prepared, monkeypatch) -> None:
     """Others come out as if all had been; an unseen slice is empty for sure."""
     predictor = Predictor.load(run.path, "cpu")
     predictor.with_confidence = True
@@ -299,13 +300,12 @@ def test_slices_that_tags_call_empty_are_not_even_seen(run, prepared) -> None:
     tags = np.array([0, 0, 1, 1, -1, -1, 0, 0], np.int8)[:, None]
     whole = predictor.volume_with_tags(volume, tags)
     seen: list[int] = []
-    plain = predictor._place
-    predictor._place = lambda scan, wanted, placement: (  # type: ignore[method-assign]
-        seen.extend(wanted) or plain(scan, wanted, placement)
-    )
+    note = watched(Predictor._place, lambda self, volume, wanted, placement: seen.extend(wanted))
+    monkeypatch.setattr(Predictor, "_place", note)
     quick = predictor.volume_with_tags(volume, tags, skip_empty=True)
     assert set(seen) == {2, 3, 4, 5}
     assert np.array_equal(quick.label_map.voxels[2:6], whole.label_map.voxels[2:6])
     assert not quick.label_map.voxels[[0, 1, 6, 7]].any()
+    assert quick.confidence is not None and whole.confidence is not None
     assert (quick.confidence[[0, 1, 6, 7]] == 255).all()
     assert np.array_equal(quick.confidence[2:6], whole.confidence[2:6])

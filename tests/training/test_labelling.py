@@ -34,7 +34,7 @@ def request(prepared, out, **changes) -> TrainRequest:
     base = {
         "method": "noisy_student",
         "slices": 2,
-        "steps": 5,
+        "steps": 10,
         "device": "cpu",
         "amp": "off",
         "settings": SMALL,
@@ -68,11 +68,11 @@ def test_labels_of_all_scans_end_at_tags_and_keep_outlines(prepared, run) -> Non
 
 
 def test_stages_share_the_steps_and_the_student_starts_from_the_teacher(prepared, run) -> None:
-    """Five steps: one for the teacher, four for the student."""
+    """Ten steps: three for the teacher, seven for the student."""
     teacher = RunFolder.open(run.path / "teacher")
-    assert (teacher.read_record().steps, run.read_record().steps) == (1, 4)
-    assert teacher.read_record().all_steps == run.read_record().all_steps == 5
-    assert finished_run(run.path).steps == 5, "what a table says of it"
+    assert (teacher.read_record().steps, run.read_record().steps) == (3, 7)
+    assert teacher.read_record().all_steps == run.read_record().all_steps == 10
+    assert finished_run(run.path).steps == 10, "what a table says of it"
     names = set(load_tensors(run.weights))
     assert names == set(load_tensors(teacher.weights))
     assert run.cleanup.exists() and isinstance(Predictor.load(run.path), Predictor)

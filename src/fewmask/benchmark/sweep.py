@@ -237,9 +237,9 @@ def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
     if plan.split:
         split = work / "split.toml"
         write_split(split, parse(Split, {"val": [], **plan.split}, "split"))
-    tags: Any = plan.tags or None
-    if plan.tags not in (False, "from-masks"):
-        tags = data / plan.tags
+    tags: Path | Literal["from-masks"] | None = None
+    if plan.tags:
+        tags = "from-masks" if plan.tags == "from-masks" else data / plan.tags
     options = PrepareOptions(
         labels=parse_labels(plan.label),
         recipe=plan.recipe,

@@ -15,8 +15,8 @@ from functools import cached_property
 from types import EllipsisType
 
 import numpy as np
-import torch
 from jaxtyping import Float, Integer
+from scipy import sparse
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import Recipe
@@ -239,7 +239,8 @@ class VolumePlacement:
     def place(self, image: Float[np.ndarray, "d h w"]) -> Float[np.ndarray, "a b c"]:
         """A scan in the network's voxels; linear, averaging where voxels grow."""
         d, h, w = (axis.forward for axis in self.axes)
-        return _mix(d, _resample(h, image, w)[None])[0]
+        placed: Float[np.ndarray, "a b c"] = _mix(d, _resample(h, image, w)[None])[0]
+        return placed
 
     def place_mask(self, mask: Integer[np.ndarray, "d h w"]) -> Integer[np.ndarray, "a b c"]:
         """Labels in the network's voxels, nearest neighbour."""
@@ -279,8 +280,8 @@ class VolumePlacement:
         return _resample(h, _mix(rows, probs), w)
 
 
-# These are torch's products, not NumPy's: two libraries with threads of their own fight for the
-# cores, and where something else runs beside them, NumPy's took forty times as long.
+# Products with matrices of two or three weights a row. As dense ones they would be BLAS's, whose
+# threads fight with torch's for the cores: beside other work they took forty times as long.
 
 
 def _resample(
@@ -289,23 +290,21 @@ def _resample(
     columns: Float[np.ndarray, "b w"],
 ) -> Float[np.ndarray, "*n a b"]:
     """rows @ image @ columns.T, float32."""
-    left, middle, right = (torch.from_numpy(_plain(part)) for part in (rows, image, columns))
-    result: Float[np.ndarray, "*n a b"] = (left @ middle @ right.T).numpy()
-    return result
+    *n, h, w = image.shape
+    by_rows = image.reshape(-1, h, w).swapaxes(0, 1).astype(np.float32)
+    resampled = (sparse.csr_array(rows) @ by_rows.reshape(h, -1)).reshape(-1, w).T
+    both = sparse.csr_array(columns) @ np.ascontiguousarray(resampled)
+    placed = np.ascontiguousarray(both.reshape(len(columns), len(rows), -1).T, np.float32)
+    return placed.reshape(*n, len(rows), len(columns))
 
 
 def _mix(
     weights: Float[np.ndarray, "m d"], volumes: Float[np.ndarray, "k d h w"]
 ) -> Float[np.ndarray, "k m h w"]:
     """Weighted sums of slices, float32."""
-    left, right = (torch.from_numpy(_plain(part)) for part in (weights, volumes))
-    result: Float[np.ndarray, "k m h w"] = torch.einsum("md,kdhw->kmhw", left, right).numpy()
-    return result
-
-
-def _plain(array: np.ndarray) -> Float[np.ndarray, "*shape"]:
-    """A copy that torch takes: float32, in C order, writable."""
-    return np.array(array, np.float32, order="C")
+    k, d, h, w = volumes.shape
+    sums = [sparse.csr_array(weights) @ one.reshape(d, -1).astype(np.float32) for one in volumes]
+    return np.stack(sums).reshape(k, -1, h, w)
 
 
 def _cover(extent: float, size: int) -> int:

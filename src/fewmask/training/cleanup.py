@@ -55,7 +55,7 @@ def learn_rule(
     budget: Budget,
     seed: int,
     on_progress: OnProgress,
-    saved: int | None,
+    saved: int,
     where: Path,
 ) -> CleanupRule:
     """Weigh every rule against masks and tags of labelled training scans; `draw` gives a scan's

@@ -12,6 +12,7 @@ from fewmask.cleanup import CleanupRule, clean
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, Pace
+from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.nifti import read_labels, write_labels
@@ -86,8 +87,8 @@ def label_scans(
             if asked.stop:
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
     if stage.labels_all:
-        seed = RunFolder(root / stage.name).read_record().seed
-        _finish(folder, cases, prepared, budget, seed, on_progress)
+        run = RunFolder(root / stage.name)
+        _finish(folder, cases, prepared, budget, run.read_record(), on_progress)
     write_csv(folder / CONFIDENCE, _COLUMNS, rows)
     begun.unlink(missing_ok=True)
     if stage.min_confidence and rows:
@@ -141,7 +142,7 @@ def _finish(
     cases: Sequence[str],
     prepared: Prepared,
     budget: Budget,
-    seed: int,
+    record: RunRecord,
     on_progress: OnProgress,
 ) -> None:
     """Put into the drawn masks what tags and outlines say, and clean them by the rule that these
@@ -157,7 +158,9 @@ def _finish(
         def draw(case: str) -> UInt8[np.ndarray, "d h w"]:
             return settle(read(case).voxels, Known(tags_of(prepared, case))).voxels
 
-        rule = learn_rule(draw, prepared, budget, seed, on_progress, None, folder)
+        rule = learn_rule(
+            draw, prepared, budget, record.seed, on_progress, saved=record.steps, where=folder
+        )
         write_json(path, rule.as_dict())
     rule = CleanupRule.from_dict(read_json(path))
     for case in cases:

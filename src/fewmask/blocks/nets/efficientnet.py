@@ -90,7 +90,7 @@ class EfficientNetLite0(nn.Module):
         CPU their gradients take as long as everything else.
         """
         for block in self.blocks:
-            block.depthwise.requires_grad_(False)  # type: ignore[union-attr,operator]
+            block.depthwise.requires_grad_(False)
 
     def forward(self, image: Float[Tensor, "b 1 h w"]) -> list[Tensor]:
         """Features of images in [0, 1], finest first: (b, CHANNELS[n], h / 2^(n+1), ...)."""
