@@ -21,7 +21,6 @@ from fewmask.blocks.views import mean_over_views
 from fewmask.core.batch import (
     IGNORE,
     UNKNOWN,
-    AugmentConfig,
     Batch,
     BatchSpec,
     Probabilities,
@@ -54,8 +53,6 @@ class PyramidSettings(LookSettings, PresenceSettings):
     """Outlined slices per step; few, so that more steps fit the minutes."""
     weak: int = 4
     """Tagged slices per step."""
-    shades: Literal["weak", "strong"] = "weak"
-    """How far contrast, brightness and noise of the slices are moved in training."""
     average: float = 0.98
     """Decay of the moving average of the weights, which is what predicts; 0 = the last weights."""
     views: int = 1
@@ -111,7 +108,6 @@ class Pyramid(Method):
             labelled=config.labelled,
             weak=config.weak,
             pseudo="some" if pseudo else "off",
-            ranges=AugmentConfig(weak=getattr(AugmentConfig(), config.shades)),
             random_convolution=config.random_convolution,
             frequency_swap=config.frequency_swap,
         )
