@@ -86,7 +86,7 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def freeze_kernels(self) -> None:
-        """Depthwise convolutions keep their weights and biases (one in twenty of all weights): on a
+        """Depthwise convolutions keep their weights and biases (one in fifteen of all weights): on a
         CPU their gradients take as long as everything else.
         """
         for block in self.blocks:
