@@ -86,8 +86,8 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def freeze_kernels(self) -> None:
-        """Depthwise convolutions keep their weights and biases (one in fifteen of all weights): on a
-        CPU their gradients take as long as everything else.
+        """Depthwise convolutions keep their weights and biases (one in fifteen of all): on a CPU
+        their gradients take as long as everything else.
         """
         for block in self.blocks:
             block.depthwise.requires_grad_(False)
