@@ -38,7 +38,7 @@ def test_every_student_goes_on_from_the_one_before_and_its_labels() -> None:
     assert [s.name for s in one] == ["teacher", ""] and one[0].config.lr == 0.5
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"teacher_share": 1.0}])
+@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"teacher_share": 1.0}, {"most_scans": 0}])
 def test_a_plan_without_a_student_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(BadConfig, match="nobody would learn") as caught:
         stages("noisy_student", config_from("noisy_student", wrong))

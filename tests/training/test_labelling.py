@@ -4,6 +4,7 @@ stop.
 
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,15 +12,17 @@ import pytest
 import torch
 
 from fewmask.benchmark.rows import finished_run
+from fewmask.core.budget import Budget
 from fewmask.core.errors import Interrupted
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json
 from fewmask.io.weights import load_tensors
+from fewmask.methods._method import Stage
 from fewmask.predict import Predictor
 from fewmask.training import TrainRequest, labelling, train
-from fewmask.training.labelling import mean_confidence
+from fewmask.training.labelling import choose_scans, mean_confidence
 from tests.scans import prepare_scans
 
 SMALL = ("weights=none", "labelled=1", "weak=2", "rounds=1")
@@ -84,7 +87,21 @@ def test_labelling_is_part_of_the_minutes(prepared, run, monkeypatch) -> None:
     monkeypatch.setattr(labelling, "time", clock)
     predictor = Predictor.load(run.path)
     monkeypatch.setattr(labelling, "_draw", lambda *_: None)
-    assert labelling.seconds_to_label(predictor, prepared) == 6.0
+    assert labelling.seconds_to_label(predictor, prepared, prepared.split.train) == 6.0
+
+
+def test_of_many_scans_those_with_outlines_are_labelled_and_some_others(prepared) -> None:
+    """One of two is outlined: it comes first, whatever the seed; without a bound all do."""
+    first, second = prepared.split.train
+    stage = Stage("teacher", "lite_unet", None, 1.0, labels_all=True, labels_most=1)
+    for seed in range(4):
+        for case in (first, second):
+            budget = Budget("slices", 0, ((case, 3),))
+            assert choose_scans(stage, prepared, budget, seed) == [case]
+    everything = replace(stage, labels_most=0)
+    assert choose_scans(everything, prepared, Budget("slices", 0), 0) == [first, second]
+    drawn = {choose_scans(stage, prepared, Budget("slices", 0), seed)[0] for seed in range(8)}
+    assert drawn == {first, second}
 
 
 def test_stopped_while_labelling_it_goes_on_to_the_same_weights(prepared, run, tmp_path) -> None:

@@ -42,6 +42,8 @@ class Stage:
     """Folder into which it labels scans when it is done: those without a granted mask."""
     labels_all: bool = False
     """It labels every training scan; what outlines and tags say is put in, and the rest cleaned."""
+    labels_most: int = 0
+    """Most scans that it then labels, those with outlines first; 0 = no bound."""
     online_teacher: str = ""
     """Earlier stage whose network labels every unlabelled patch in every step."""
     min_confidence: float = 0.0

@@ -25,6 +25,10 @@ class Config(PyramidSettings):
     """Students: how often all scans are labelled anew."""
     teacher_share: float = 0.3
     """Part of the run's minutes or steps that the teacher gets; students share the rest."""
+    most_scans: int = 40
+    """Most scans that are labelled each time, those with outlines first, the others drawn: hundreds
+    would take longer to label than to learn from. Of all others tags are learned from.
+    """
     pseudo_weight: float = 1.0
     """Of the loss against the masks made by the network before."""
     trust: float = 0.0
@@ -35,12 +39,12 @@ class Config(PyramidSettings):
 
 def stages(config: Config) -> tuple[Stage, ...]:
     """The teacher, then the students, each from the weights and the labels of the one before."""
-    if config.rounds < 1 or not 0 < config.teacher_share < 1:
+    if config.rounds < 1 or config.most_scans < 1 or not 0 < config.teacher_share < 1:
         raise BadConfig(
-            f"rounds={config.rounds}, teacher_share={config.teacher_share:g}: nobody would learn "
-            "from the labels",
-            fix="use `rounds=1` or more and a `teacher_share` between 0 and 1; or "
-            "`method=lite_unet`, the teacher alone",
+            f"rounds={config.rounds}, most_scans={config.most_scans}, "
+            f"teacher_share={config.teacher_share:g}: nobody would learn from the labels",
+            fix="use `rounds=1` and `most_scans=1` or more, and a `teacher_share` between 0 and 1; "
+            "or `method=lite_unet`, the teacher alone",
             code="C02",
         )
     shared = {field.name: getattr(config, field.name) for field in fields(lite_unet.Config)}
@@ -49,7 +53,9 @@ def stages(config: Config) -> tuple[Stage, ...]:
     for number in range(1, config.rounds + 1):
         before = plan[-1]
         labels = f"labels{number}"
-        plan[-1] = replace(before, pseudo_labels_to=labels, labels_all=True)
+        plan[-1] = replace(
+            before, pseudo_labels_to=labels, labels_all=True, labels_most=config.most_scans
+        )
         name = f"student{number}" if number < config.rounds else ""
         share = (1 - config.teacher_share) / config.rounds
         plan.append(

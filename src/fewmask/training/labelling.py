@@ -12,6 +12,7 @@ from fewmask.cleanup import CleanupRule, clean
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, Pace
+from fewmask.core.randomness import permutation
 from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap
 from fewmask.data.label_guard import LabelGuard
@@ -41,7 +42,7 @@ def label_scans(
 ) -> None:
     """Label training scans, once: `CASE.nii.gz`, `CASE.confidence.nii.gz` (0 to 255), and a table.
 
-    Those without a granted mask, or all (`Stage.labels_all`): then the network is told what tags
+    Those without a granted mask, or any (`choose_scans`): then the network is told what tags
     say, draws no slice that they call empty, and what tags and outlines say is put into its masks,
     which are cleaned by the rule that outlines and tags speak for (`cleanup.json` in the folder).
 
@@ -58,7 +59,10 @@ def label_scans(
     predictor = Predictor.load(root / stage.name, str(device))
     predictor.with_confidence = True
     outlined = granted_slices(LabelGuard(prepared, budget)) if stage.labels_all else {}
-    cases = list(prepared.split.train) if stage.labels_all else untouched(prepared, budget)
+    run = RunFolder(root / stage.name)
+    cases = untouched(prepared, budget)
+    if stage.labels_all:
+        cases = choose_scans(stage, prepared, budget, run.read_record().seed)
     pace = Pace("scan", len(cases))
     with listen() as asked:
         for done, case in enumerate(cases, 1):
@@ -87,7 +91,6 @@ def label_scans(
             if asked.stop:
                 raise asked.interrupted(f"after labelling {done} of {len(cases)} scans", folder)
     if stage.labels_all:
-        run = RunFolder(root / stage.name)
         _finish(folder, cases, prepared, budget, run.read_record(), on_progress)
     write_csv(folder / CONFIDENCE, _COLUMNS, rows)
     begun.unlink(missing_ok=True)
@@ -114,12 +117,24 @@ def mean_confidence(
     return float(chosen.mean()) / 255 if chosen.size else 0.0
 
 
-def seconds_to_label(predictor: Predictor, prepared: Prepared) -> float:
-    """About how long it takes to draw the slices of all training scans that tags do not call empty:
-    those of one of the smallest are.
+def choose_scans(stage: Stage, prepared: Prepared, budget: Budget, seed: int) -> list[str]:
+    """What a stage labels that labels any training scan: all, or `Stage.labels_most` of them, those
+    with outlines first and the others as the seed draws them.
+    """
+    every = list(prepared.split.train)
+    known = {case for case, _ in budget.slices} | set(budget.volumes)
+    drawn = [every[place] for place in permutation(len(every), seed, "label")]
+    first = sorted(drawn, key=lambda case: case not in known)
+    chosen = set(first[: stage.labels_most or None])
+    return [case for case in every if case in chosen]
+
+
+def seconds_to_label(predictor: Predictor, prepared: Prepared, cases: Sequence[str]) -> float:
+    """About how long it takes to draw the slices of these scans that tags do not call empty: those
+    of one of the smallest are.
     """
     depths = {}
-    for case in prepared.split.train:
+    for case in cases:
         drawn = int((tags_of(prepared, case) != 0).any(1).sum())
         if drawn:
             depths[case] = drawn

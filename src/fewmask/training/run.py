@@ -41,7 +41,7 @@ from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.external import describe_external, plan_steps, train_external
 from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
-from fewmask.training.labelling import label_scans, seconds_to_label
+from fewmask.training.labelling import choose_scans, label_scans, seconds_to_label
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.pretrain import PretrainConfig
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
@@ -265,7 +265,9 @@ class Session:
             minutes = _DEFAULT_MINUTES * stage.share
         seconds, left = mean_step(try_step, _TRIAL), 60 * minutes
         if stage.labels_all:
-            left -= seconds_to_label(self._predictor(method, record), self.prepared)
+            cases = choose_scans(stage, self.prepared, self.budget, record.seed)
+            spent = seconds_to_label(self._predictor(method, record), self.prepared, cases)
+            left -= min(spent, left / 2)  # a run that hardly learns would be no use to anyone
         steps, fits = max(1, round(left / seconds)), None
         if steps < least and method.batch_spec.patch is None:
 
