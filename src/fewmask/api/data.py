@@ -32,6 +32,7 @@ def check(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    channel: str | int | None = None,
 ) -> CheckReport:
     """Read every scan and mask of a folder and list every problem; nothing is written.
 
@@ -63,6 +64,9 @@ def check(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    channel
+        Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
+        first.
 
     Returns
     -------
@@ -87,7 +91,15 @@ def check(
         recipe=recipe,
         jobs=jobs,
         scans=scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            channel,
         ),
     )
     return run_check(Path(scans), options)
@@ -115,6 +127,7 @@ def prepare(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    channel: str | int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
     """Find, pair, check and store scans and masks, once, for all methods.
@@ -165,6 +178,9 @@ def prepare(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    channel
+        Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
+        first.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -196,7 +212,15 @@ def prepare(
         split=path_or_none(split),
         jobs=jobs,
         scans=scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            channel,
         ),
     )
     return run_prepare(Path(scans), Path(out), options, on_progress)

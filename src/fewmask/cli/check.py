@@ -25,6 +25,7 @@ def check(
     series: str | None = options.SERIES,
     keep: str | None = options.KEEP,
     follow_links: bool = options.LINKS,
+    channel: str | None = options.CHANNEL,
     copy_header: str | None = typer.Option(
         None, help="Case whose mask is copied under its scan's geometry, into --out."
     ),
@@ -51,7 +52,7 @@ def check(
         console.result({"written": path})
         return
     scans = options.scan_options(
-        trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
+        trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
     )
     wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)

@@ -66,6 +66,7 @@ def prepare(
     series: str | None = options.SERIES,
     keep: str | None = options.KEEP,
     follow_links: bool = options.LINKS,
+    channel: str | None = options.CHANNEL,
 ) -> None:
     """Find, pair, check and store scans and masks, once, for all methods."""
     from fewmask.prepare.build import prepare as run_prepare
@@ -85,7 +86,7 @@ def prepare(
         split=split,
         jobs=jobs,
         scans=options.scan_options(
-            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
+            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
         ),
     )
     summary = run_prepare(

@@ -1,0 +1,153 @@
+"""What became of every file of a data folder: a scan, a mask, a channel, a list, no image, or an
+image that nothing is made of, with the reason.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from fewmask.core.errors import FewmaskError
+from fewmask.io.dicom import is_dicom_folder
+from fewmask.io.nifti import files_of, is_nifti
+from fewmask.prepare.folder import FolderTree, printable
+from fewmask.prepare.layout import Layout, MaskProblem, Seen, Use
+from fewmask.prepare.names import looks_like_mask
+from fewmask.prepare.search import MASK_FOLDERS
+
+_UNREAD = {
+    ".nrrd": "volume",
+    ".nhdr": "volume",
+    ".mha": "volume",
+    ".mhd": "volume",
+    ".mgz": "volume",
+    ".mgh": "volume",
+    ".mnc": "volume",
+    ".zip": "archive",
+    ".tar": "archive",
+    ".tgz": "archive",
+    ".rar": "archive",
+    ".7z": "archive",
+    ".h5": "array",
+    ".npz": "array",
+    ".npy": "array",
+    ".png": "picture",
+    ".jpg": "picture",
+    ".jpeg": "picture",
+    ".tif": "picture",
+    ".tiff": "picture",
+    ".bmp": "picture",
+}
+"""Endings of images that are not read, and what they are."""
+_WAYS_OUT = {
+    "volume": "save it as NIfTI (.nii.gz), as 3D Slicer and ITK-SNAP do",
+    "archive": "unpack it",
+    "array": "it has no voxel sizes: save it as NIfTI (.nii.gz)",
+    "picture": "it has no voxel sizes: convert the stack to NIfTI (.nii.gz)",
+}
+_SHOWN = 5
+
+
+def account_for(tree: FolderTree, layout: Layout) -> tuple[Seen, ...]:
+    """A line on every file of the walk, sorted by path."""
+    used = _used(layout)
+    series = {pair.image: pair.case for pair in layout.pairs if pair.image in tree.files}
+    lines = []
+    for folder in sorted(tree.files):
+        case = next((series[up] for up in (folder, *folder.parents) if up in series), "")
+        dicom = bool(case) or _holds_dicom(folder, tree.files[folder])
+        for path in tree.files[folder]:
+            lines.append(used.get(path) or _rest(path, case, dicom, layout.kind))
+    return tuple(lines)
+
+
+def _used(layout: Layout) -> dict[Path, Seen]:
+    used = {path: Seen(path, "list", "names and pairs") for path in layout.lists}
+    for path, case in layout.further.items():
+        used[path] = Seen(path, "channel", f"further channel of {case}")
+    for pair in layout.pairs:
+        images: dict[Path, Use] = {pair.image: "scan"}
+        images |= dict.fromkeys([pair.mask] if pair.mask else pair.parts.values(), "mask")
+        for path, use in images.items():
+            used[path] = Seen(path, use, pair.case)
+            if path.name.lower().endswith((".hdr", ".hdr.gz")):
+                used |= {twin: Seen(twin, use, pair.case) for twin in _twins(path)}
+    return used
+
+
+def _twins(path: Path) -> list[Path]:
+    try:
+        return files_of(path)
+    except FewmaskError:  # told when the case is read
+        return []
+
+
+def _rest(path: Path, case: str, dicom: bool, kind: str) -> Seen:
+    """A file that no pair holds."""
+    name = path.name.lower()
+    what = next((_UNREAD[ending] for ending in _UNREAD if name.endswith(ending)), "")
+    if what:
+        return Seen(path, "unused", f"{what} of a type that is not read: {_WAYS_OUT[what]}")
+    if is_nifti(path):
+        why = f"no scan or mask in the layout {kind!r}, by its name and folder"
+        return Seen(path, "unused", why)
+    if case:
+        return Seen(path, "scan", case)
+    if dicom and "." not in name.removesuffix(".dcm").removesuffix(".ima"):
+        return Seen(path, "unused", "DICOM outside the folders of cases: lay it in one of its own")
+    return Seen(path, "other", "no image")
+
+
+def _holds_dicom(folder: Path, files: Sequence[Path]) -> bool:
+    """Looked at only where files are no NIfTI and of no known other type."""
+    known = (*_UNREAD, ".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".xml", ".pdf", ".bval")
+    odd = [path for path in files if not is_nifti(path) and not path.name.lower().endswith(known)]
+    return bool(odd) and is_dicom_folder(folder, deep=False)
+
+
+def account_notes(files: Iterable[Seen], root: Path) -> tuple[list[str], list[FewmaskError]]:
+    """Notes on images that nothing is made of, a line per reason; and as problems masks of a type
+    that is not read, which a person drew and would miss.
+    """
+    groups: dict[str, list[Path]] = defaultdict(list)
+    masks: dict[str, list[Path]] = defaultdict(list)
+    for seen in files:
+        if seen.use == "unused":
+            volume = seen.why.startswith("volume") and _is_mask(seen.path, root)
+            (masks if volume else groups)[seen.why].append(seen.path)
+    notes = [f"seen and not used: {_shown(paths, root)} ({why})" for why, paths in groups.items()]
+    problems: list[FewmaskError] = [
+        MaskProblem(
+            f"{len(paths)} mask{'s' * (len(paths) > 1)} of a type that is not read",
+            where=[printable(path.relative_to(root)) for path in paths[:20]],
+            did="they were left out",
+            fix=why.partition(": ")[2],
+            code="M15",
+        )
+        for why, paths in masks.items()
+    ]
+    return notes, problems
+
+
+def _is_mask(path: Path, root: Path) -> bool:
+    parts = path.relative_to(root).parts
+    bare = Path(path.name.rpartition(".")[0])
+    return looks_like_mask(bare) or any(part.casefold() in MASK_FOLDERS for part in parts[:-1])
+
+
+def _shown(paths: Sequence[Path], root: Path) -> str:
+    names = [printable(path.relative_to(root)) for path in paths[:_SHOWN]]
+    return ", ".join(names) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
+
+
+def count_uses(files: Iterable[Seen]) -> Mapping[Use, int]:
+    """How many files there are of each use."""
+    counts: dict[Use, int] = {}
+    for seen in files:
+        counts[seen.use] = counts.get(seen.use, 0) + 1
+    return counts
+
+
+def unread_endings(files: Iterable[Path]) -> list[str]:
+    """Endings of images among these that are not read, sorted."""
+    names = [path.name.lower() for path in files]
+    return sorted({ending for ending in _UNREAD for name in names if name.endswith(ending)})

@@ -1,0 +1,247 @@
+"""One folder per case, as KiTS, ACDC, BraTS, SegTHOR, TotalSegmentator and BIDS have them: scan and
+mask side by side, in sub-folders, or masks in a tree of their own.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fewmask.prepare.channels import choose_channels
+from fewmask.prepare.layout import Layout, MaskProblem, Pair
+from fewmask.prepare.names import core_of, looks_like_mask, says_scan_only, stem
+from fewmask.prepare.pairing import Names, named_after, pair
+from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search
+
+_ENTITY = re.compile(r"_(?:desc|label|space|res|den|hemi)-[^_]+")
+_SUBJECT = re.compile(r"sub-[^_/.]+", re.IGNORECASE)
+_SETS = {"train", "training", "val", "validation", "valid", "test", "testing", "data", "raw"}
+_VISITS = 12
+"""Scans in a folder of folders, beyond which it is a site or a set, and no patient."""
+
+
+@dataclass
+class _Found:
+    """Files by what their names and folders say."""
+
+    scans: list[Path] = field(default_factory=list)
+    masks: list[Path] = field(default_factory=list)
+    parts: dict[Path, dict[str, Path]] = field(default_factory=dict)
+    """Folder of a case -> structure -> file."""
+    ids: dict[Path, str] = field(default_factory=dict)
+
+
+def find_case_folders(search: Search) -> Layout | None:
+    """Folders of folders with scans. None if a sub-folder is a data set of its own."""
+    holders = [folder for folder in search.tree.files if search.tree.nifti(folder)]
+    if not holders or _are_data_sets(search):
+        return None
+    found = _sort(search, holders)
+    if not found.scans:
+        return None
+    channels = choose_channels(
+        found.scans, found.masks, search.channel, search.problems, None, found.ids
+    )
+    ids = {**found.ids, **channels.ids}
+    names = Names({path: _ENTITY.sub("", name) for path, name in ids.items()})
+    alone = _alone(channels.scans, found.masks, names)
+    pairs = pair(channels.scans, found.masks, search.problems, names, alone)
+    whose = _patients([one.image for one in pairs], search.top)
+    pairs = [
+        replace(one, case=ids.get(one.image, one.case), patient=whose[one.image]) for one in pairs
+    ]
+    pairs = _with_parts(pairs, found.parts, search)
+    kind = _kind(search, pairs)
+    notes = [*channels.notes, *_patient_notes(pairs)]
+    return Layout(
+        kind,
+        tuple(pairs),
+        notes=tuple(notes),
+        scan_notes=channels.notes,
+        further=channels.further,
+    )
+
+
+def _are_data_sets(search: Search) -> bool:
+    """Does a sub-folder hold a folder of images beside others?"""
+    return any(
+        inner.name.casefold() in IMAGE_FOLDERS
+        for folder in search.tree.folders(search.top)
+        for inner in search.tree.folders(folder)
+    )
+
+
+def _sort(search: Search, holders: Sequence[Path]) -> _Found:
+    """Which files are scans, masks, and masks of one structure each."""
+    found = _Found()
+    with_scans = {folder for folder in holders if not _is_for_masks(folder, search)}
+    counts = Counter(stem(path).casefold() for f in with_scans for path in search.tree.nifti(f))
+    cases = {folder: _folder_id(folder, with_scans, search.top) for folder in with_scans}
+    for folder in holders:
+        files = search.tree.nifti(folder)
+        if folder not in with_scans:
+            owner = folder.parent
+            if owner in with_scans and not all(looks_like_mask(path) for path in files):
+                found.parts[owner] = {stem(path): path for path in files}
+            elif _of_derivatives(folder, search):
+                found.masks += [path for path in files if looks_like_mask(path)]
+            else:
+                found.masks += files
+                if owner in with_scans:
+                    found.ids |= {path: cases[owner] for path in files}
+            continue
+        masks = [path for path in files if looks_like_mask(path)]
+        scans = [path for path in files if path not in set(masks)]
+        told = [path for path in scans if says_scan_only(path)]
+        if len(told) == 1 and len(scans) > 1 and not masks:
+            # ct.nii.gz with liver.nii.gz and spleen.nii.gz beside it
+            found.parts[folder] = {stem(path): path for path in scans if path not in told}
+            scans = told
+        for scan, words in named_after(scans).items() if not masks else ():
+            found.parts[folder] = words
+            scans = [path for path in scans if path not in words.values()]
+        found.scans += scans
+        found.masks += masks
+        found.ids |= _ids(scans, masks, cases[folder], counts)
+    return found
+
+
+def _is_for_masks(folder: Path, search: Search) -> bool:
+    """Is it called `segmentations` or the like, or below the derivatives of BIDS?"""
+    parts = [part.casefold() for part in folder.relative_to(search.tree.root).parts]
+    return bool(parts) and (parts[-1] in MASK_FOLDERS or "derivatives" in parts)
+
+
+def _of_derivatives(folder: Path, search: Search) -> bool:
+    parts = folder.relative_to(search.tree.root).parts
+    return "derivatives" in [part.casefold() for part in parts]
+
+
+def _ids(
+    scans: Sequence[Path], masks: Sequence[Path], case: str, counts: Mapping[str, int]
+) -> dict[Path, str]:
+    """Case ids of files whose own names say nothing of the case: `ct`, `GT`, or a name that returns
+    in every folder.
+    """
+    ids = {}
+    for path in scans:
+        name = stem(path)
+        if says_scan_only(path) or counts[name.casefold()] > 1:
+            ids[path] = case if len(scans) == 1 else f"{case}_{name}"
+        else:
+            ids[path] = name
+    for path in masks:
+        name = stem(path)
+        only_word = core_of(f"x_{name}".casefold()) == "x"
+        ids[path] = case if only_word or counts[name.casefold()] > 1 else name
+    return ids
+
+
+def _folder_id(folder: Path, others: Iterable[Path], top: Path) -> str:
+    """A name for the case of a folder: its path, without names that all have in common."""
+    parts = [other.relative_to(top).parts for other in others if other.is_relative_to(top)]
+    own = list(folder.relative_to(top).parts)
+    while len(own) > 1 and len(parts) > 1 and {part[-1:] for part in parts} == {(own[-1],)}:
+        own, parts = own[:-1], [part[:-1] for part in parts]
+    own = [part for part in own if part.casefold() not in _SETS] or own
+    return stem(Path("_".join(own))) if own else stem(top.absolute())
+
+
+def _alone(scans: Sequence[Path], masks: Sequence[Path], names: Names) -> dict[Path, Path]:
+    """The only mask of a folder belongs to its only scan, whatever they are called; in BIDS the
+    only mask of a subject and session to its only scan.
+    """
+    chosen: dict[Path, Path] = {}
+    for place in (_folder_of, _session_of):
+        left: dict[object, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
+        for index, paths in enumerate((scans, masks)):
+            for path in paths:
+                left[place(path)][index].append(path)
+        for where, (ours, theirs) in left.items():
+            if where and len(ours) == len(theirs) == 1 and ours[0] not in chosen:
+                keys = {names.key(path) for path in scans} | {names.core(path) for path in scans}
+                own = {names.key(ours[0]), names.core(ours[0])}
+                mask = {names.key(theirs[0]), names.core(theirs[0])}
+                if own & mask or not keys & mask:
+                    chosen[ours[0]] = theirs[0]
+    return chosen
+
+
+def _folder_of(path: Path) -> object:
+    return path.parent
+
+
+def _session_of(path: Path) -> object:
+    """`sub-01` and `ses-2` of a name of BIDS, or nothing."""
+    found = re.match(r"(sub-[^_]+)(?:_(ses-[^_]+))?", stem(path), re.IGNORECASE)
+    return found.groups() if found else None
+
+
+def _patients(scans: Sequence[Path], top: Path) -> dict[Path, str]:
+    """Whose each scan is: the subject of BIDS; a folder that the file is called after; else the
+    first folder, unless it holds more scans than a patient has visits.
+    """
+    places = {path: _places(path, top) for path in scans}
+    sizes = Counter(parts[0] for parts in places.values() if parts)
+    whose = {}
+    for path, parts in places.items():
+        name = stem(path).casefold()
+        named = [part for part in parts if len(part) > 1 and name.startswith(part.casefold())]
+        if subject := _SUBJECT.match(stem(path)):
+            whose[path] = subject[0]
+        elif named:
+            whose[path] = named[0]
+        elif parts:
+            whose[path] = parts[0] if sizes[parts[0]] <= _VISITS else "_".join(parts)
+        else:
+            whose[path] = ""
+    return whose
+
+
+def _places(path: Path, top: Path) -> list[str]:
+    parts = path.parent.relative_to(top).parts if path.is_relative_to(top) else ()
+    return [part for part in parts if part.casefold() not in _SETS]
+
+
+def _patient_notes(pairs: Sequence[Pair]) -> list[str]:
+    counts = Counter(one.patient for one in pairs if one.patient)
+    several = [name for name, count in counts.items() if count > 1]
+    if not several:
+        return []
+    shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
+    return [
+        f"{len(several)} folders hold several scans and are taken for one patient each, who is never "
+        f"divided by a split ({shown}); `patients` says otherwise"
+    ]
+
+
+def _with_parts(
+    pairs: Sequence[Pair], parts: Mapping[Path, Mapping[str, Path]], search: Search
+) -> list[Pair]:
+    """Files of one structure each, given to the only scan of their folder."""
+    count = Counter(one.image.parent for one in pairs)
+    lost = [folder for folder in parts if count[folder] != 1]
+    if lost:
+        search.problems.append(
+            MaskProblem(
+                f"masks of {len(lost)} folders could belong to several scans, or to none",
+                where=[folder.name for folder in lost[:20]],
+                did="they were left out",
+                fix="leave one scan in the folder, or name every mask like its scan",
+                code="N43",
+            )
+        )
+    return [
+        replace(one, parts=parts[one.image.parent])
+        if one.mask is None and one.image.parent in parts and one.image.parent not in lost
+        else one
+        for one in pairs
+    ]
+
+
+def _kind(search: Search, pairs: Sequence[Pair]) -> str:
+    if any(_SUBJECT.match(stem(one.image)) for one in pairs):
+        return "bids"
+    total = all(stem(one.image).casefold() in ("ct", "mri", "mr") for one in pairs)
+    return "totalsegmentator" if total else "cases"

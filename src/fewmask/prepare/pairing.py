@@ -1,0 +1,185 @@
+"""Which mask belongs to which scan: by case id, then by the part of the name that both share, never
+by order.
+"""
+
+import difflib
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.io.nifti import read_grid, read_labels
+from fewmask.prepare.folder import printable
+from fewmask.prepare.layout import MaskProblem, Pair
+from fewmask.prepare.names import bare, case_id, core_of, stem
+
+_LISTED = 20
+_MOST_VALUES = 64
+"""Values of a label map that lies beside its scan under a name which does not say so."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Case ids of files. Two that differ in small and large letters alone are the same."""
+
+    ids: Mapping[Path, str] = field(default_factory=dict)
+    """Of files whose own name does not tell it."""
+
+    def case(self, path: Path) -> str:
+        """The case of this file."""
+        return self.ids.get(path) or case_id(path)
+
+    def key(self, path: Path) -> str:
+        """The same for equal cases."""
+        return self.case(path).casefold()
+
+    def core(self, path: Path) -> str:
+        """The same for a scan and its mask."""
+        return core_of(self.key(path))
+
+
+PLAIN = Names()
+
+
+def pair(
+    scans: Sequence[Path],
+    masks: Sequence[Path],
+    problems: list[FewmaskError],
+    names: Names = PLAIN,
+    chosen: Mapping[Path, Path] | None = None,
+) -> list[Pair]:
+    """A pair per scan, with the mask of the same case id, else of the same id without affixes where
+    that is unique on both sides; `chosen` are masks that something else than names gave to scans.
+
+    Names that mean the same case, and masks without a scan, become problems.
+    """
+    scans = unique(scans, problems, BadDataset, names)
+    given = {scan: mask for scan, mask in (chosen or {}).items() if scan in set(scans)}
+    taken = set(given.values())
+    masks = unique([path for path in masks if path not in taken], problems, MaskProblem, names)
+    found, orphans = match([path for path in scans if path not in given], masks, names)
+    if orphans:
+        problems.append(_orphans(orphans, scans, names))
+    given.update(found)
+    return [Pair(names.case(path), path, given.get(path)) for path in scans]
+
+
+def match(
+    ours: Sequence[Path], theirs: Sequence[Path], names: Names = PLAIN
+) -> tuple[dict[Path, Path], list[Path]]:
+    """For files of two kinds (scans and masks, or predictions and truths) which belongs to which,
+    and those of `theirs` that belong to none.
+
+    No two files of one kind may have the same case id: see `unique`.
+    """
+    by_key = {names.key(path): path for path in ours}
+    chosen = {by_key[names.key(path)]: path for path in theirs if names.key(path) in by_key}
+    left_ours, left_theirs = defaultdict(list), defaultdict(list)
+    for path in ours:
+        if path not in chosen:
+            left_ours[names.core(path)].append(path)
+    for path in theirs:
+        if names.key(path) not in by_key:
+            left_theirs[names.core(path)].append(path)
+    for core in left_ours.keys() & left_theirs.keys():
+        if len(left_ours[core]) == len(left_theirs[core]) == 1:
+            chosen[left_ours[core][0]] = left_theirs.pop(core)[0]
+    return chosen, sorted(path for paths in left_theirs.values() for path in paths)
+
+
+def unique(
+    paths: Sequence[Path],
+    problems: list[FewmaskError],
+    kind: type[BadDataset] = BadDataset,
+    names: Names = PLAIN,
+) -> list[Path]:
+    """Leave out files whose names mean the same case; they are listed (N42, N43)."""
+    groups = defaultdict(list)
+    for path in paths:
+        groups[names.key(path)].append(path)
+    for group in groups.values():
+        if len(group) > 1:
+            problems.append(ambiguous(names.case(group[0]), group, kind))
+    return [group[0] for group in groups.values() if len(group) == 1]
+
+
+def ambiguous(case: str, files: Sequence[Path], kind: type[BadDataset] = BadDataset) -> BadDataset:
+    """The problem of several files of one case."""
+    folders = {path.parent for path in files}
+    same = len({bare(path) for path in files}) == 1 and len(folders) == 1
+    why = "a packed and an unpacked file" if same else "names that mean the same case"
+    shown = [
+        path.name if len(folders) == 1 else f"{path.parent.name}/{path.name}" for path in files
+    ]
+    return kind(
+        f"case {printable(case)}: {why}, so it is not clear which one is meant",
+        where=[printable(name) for name in shown],
+        did="none of them was used",
+        fix="rename or remove all but one",
+        code="N42" if same else "N43",
+    )
+
+
+def named_after(scans: Sequence[Path]) -> dict[Path, dict[str, Path]]:
+    """Masks under names that do not say so: `case_1_liver` or `liver_case_1` beside `case_1`, of
+    the same shape, with few whole values. Scan -> word -> mask.
+
+    Opens no file whose name is not that of another one and a word.
+    """
+    stems = {stem(path).casefold(): path for path in scans}
+    found: dict[Path, dict[str, Path]] = {}
+    for path in scans:
+        for rest, word in _halves(stem(path)):
+            scan = stems.get(rest.casefold())
+            if scan and not word.isdecimal() and shows_labels(path, scan):
+                found.setdefault(scan, {})[word] = path
+                break
+    masks = {path for parts in found.values() for path in parts.values()}
+    return {scan: parts for scan, parts in found.items() if scan not in masks}
+
+
+def _halves(name: str) -> Iterator[tuple[str, str]]:
+    """The name in two where a word ends: (what may be a case, the rest), either way round, the
+    longest case first.
+    """
+    cuts = [found.start() for found in re.finditer(r"(?<=.)[-_. ](?=.)", name)]
+    halves = [(name[:cut], name[cut + 1 :]) for cut in cuts]
+    halves += [(rest, first) for first, rest in halves]
+    yield from sorted(halves, key=lambda half: -len(half[0]))
+
+
+def shows_labels(path: Path, scan: Path) -> bool:
+    """Does the file hold few whole numbers, on as many voxels as `scan`? False if it cannot be
+    read.
+    """
+    try:
+        if read_grid(path).shape != read_grid(scan).shape:
+            return False
+        voxels = read_labels(path).voxels
+    except FewmaskError:
+        return False
+    return voxels.itemsize == 1 and np.unique(voxels).size <= _MOST_VALUES
+
+
+def _orphans(masks: Sequence[Path], scans: Sequence[Path], names: Names) -> MaskProblem:
+    known = [names.case(path) for path in scans]
+    lines = []
+    for path in masks[:_LISTED]:
+        near = difflib.get_close_matches(names.case(path), known, n=2, cutoff=0.5)
+        lines.append(
+            f"{printable(path.name)}"
+            + (f"   nearest scans: {', '.join(map(printable, near))}" if near else "")
+        )
+    if len(masks) > _LISTED:
+        lines.append(f"... and {len(masks) - _LISTED} more")
+    return MaskProblem(
+        f"{len(masks)} mask{'s' * (len(masks) > 1)} without a scan of that name",
+        where=lines,
+        did="they were left out",
+        fix="name scan and mask alike (case_01.nii.gz in both folders), or add the scans",
+        code="M15",
+    )

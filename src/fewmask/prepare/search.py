@@ -1,0 +1,63 @@
+"""What every layout looks at: the files of a folder, and what a person said of them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fewmask.core.errors import FewmaskError
+from fewmask.prepare.folder import FolderTree
+from fewmask.prepare.names import looks_like_mask
+
+IMAGE_FOLDERS = (
+    "images",
+    "imagestr",
+    "image",
+    "img",
+    "imgs",
+    "scans",
+    "volumes",
+)
+MASK_FOLDERS = (
+    "labels",
+    "labelstr",
+    "label",
+    "masks",
+    "mask",
+    "segmentations",
+    "segmentation",
+    "segs",
+    "seg",
+    "gt",
+    "groundtruth",
+    "annotations",
+)
+
+
+@dataclass
+class Search:
+    """A folder on the way to becoming a layout."""
+
+    tree: FolderTree
+    top: Path
+    """Where scans begin: the folder itself, or the only folder in it that holds images."""
+    channel: str | None = None
+    """Which of several channels a person wants."""
+    problems: list[FewmaskError] = field(default_factory=list)
+
+    def folders(self, names: Sequence[str]) -> list[Path]:
+        """Direct sub-folders of these names, in whatever letters."""
+        return [path for path in self.tree.folders(self.top) if path.name.casefold() in names]
+
+    def below(self, folder: Path) -> Iterator[Path]:
+        """Image files in `folder` and its sub-folders."""
+        for path in self.tree.files:
+            if path.is_relative_to(folder):
+                yield from self.tree.nifti(path)
+
+
+def by_role(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Scans and masks by their names. Where every name is that of a mask, none of them is one."""
+    masks = [path for path in files if looks_like_mask(path)]
+    if len(masks) == len(files):
+        return list(files), []
+    return [path for path in files if path not in set(masks)], masks
