@@ -387,23 +387,25 @@ def test_nothing_new_leaves_every_file_alone(tmp_path, monkeypatch) -> None:
 def test_a_dataset_outlives_a_mistake_in_the_next_command(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     prepare(tmp_path / "scans", tmp_path / "out", options())
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
+    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
     with pytest.raises(BadDataset):
-        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+        prepare(tmp_path / "scans", tmp_path / "out", wrong)
     assert set(Prepared.open(tmp_path / "out").cases) == {"case_00", "case_01"}
 
 
 def test_a_mistake_costs_no_scan_its_reading(tmp_path) -> None:
-    """A new outline and a wrong split in one command: the right one then reads the changed scan
-    alone.
+    """A new outline and a split through a patient in one command: the right one then reads the
+    changed scan alone.
     """
     write_scans(tmp_path / "scans", 3)
     prepare(tmp_path / "scans", tmp_path / "out", options())
     repaint(tmp_path / "scans" / "labels" / "case_01.nii.gz")
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
+    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
     for _ in range(2):
-        with pytest.raises(BadDataset, match="not there"):
-            prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+        with pytest.raises(BadDataset, match="patient case is in train and in test"):
+            prepare(tmp_path / "scans", tmp_path / "out", wrong)
         with pytest.raises(BadDataset, match="not finished"):
             Prepared.open(tmp_path / "out")
     summary = prepare(tmp_path / "scans", tmp_path / "out", options())
@@ -428,9 +430,10 @@ def test_what_was_taken_back_is_read_again(tmp_path) -> None:
     )
     times, first = path.stat(), path.read_bytes()
     repaint(path)
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
+    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
     with pytest.raises(BadDataset):
-        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+        prepare(tmp_path / "scans", tmp_path / "out", wrong)
     path.write_bytes(first)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
@@ -529,10 +532,9 @@ def test_masks_of_a_type_that_is_not_read_are_named(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     assert not any("not read" in note for note in check(tmp_path / "scans", options()).notes)
     (tmp_path / "scans" / "labels" / "case_01.seg.nrrd").write_bytes(b"NRRD0005")
-    assert any(
-        "not read: case_01.seg.nrrd; save scans" in note
-        for note in check(tmp_path / "scans", options()).notes
-    )
+    (problem,) = check(tmp_path / "scans", options()).problems
+    assert problem["what"] == "1 mask of a type that is not read"
+    assert problem["where"] == ["labels/case_01.seg.nrrd"] and ".nii.gz" in problem["fix"]
 
 
 def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:

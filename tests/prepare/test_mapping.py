@@ -44,7 +44,9 @@ def test_lines():
         ["Background=1"],
         ["liver=1", "Liver=2"],
         ["liver=1", "tumour=1"],
-        ["a/b=1"],
+        ["a/=1"],
+        ["/a=1"],
+        ["../a=1"],
         ["liver=../x"],
         ["liver=6=7"],
         ["x" * 80 + "=1"],
@@ -157,7 +159,8 @@ def test_part_that_is_not_there():
     assert caught.value.code == "M08"
     assert "kidney_left" in str(caught.value)
     with pytest.raises(BadDataset):
-        part_names({"liver": (1,)}, ["liver"])
+        part_names({"liver": (2,)}, ["liver"])
+    assert part_names({"liver": (1,)}, ["Liver"]) == {"liver": ("Liver",)}, "1 in its own file"
 
 
 def test_a_mapping_says_the_same_as_lines() -> None:

@@ -5,12 +5,11 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadDataset
 from fewmask.io.prepared import read_split
-from fewmask.io.text import read_json
+from fewmask.io.text import read_json_value
 from fewmask.prepare.folder import printable
 from fewmask.prepare.names import case_id, stem
 
@@ -37,7 +36,7 @@ def open_split(path: Path, cases: Iterable[str]) -> tuple[Split, list[str]]:
 
 
 def _open_json(path: Path, number: int, cases: Iterable[str]) -> tuple[Split, list[str]]:
-    record: Any = read_json(path, kind=BadDataset)
+    record = read_json_value(path, kind=BadDataset)
     notes = []
     if isinstance(record, list):
         if not number < len(record):
