@@ -1,6 +1,7 @@
 """`fewmask check`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -8,6 +9,18 @@ from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig, BadDataset
+
+if TYPE_CHECKING:
+    from fewmask.prepare.layout import Seen
+
+_WORDS = {
+    "scan": "of scans",
+    "mask": "of masks",
+    "channel": "of further channels",
+    "list": "of lists",
+    "unused": "images not used",
+    "other": "no images",
+}
 
 
 @verb(("fewmask check scans", "fewmask check scans --label liver=6"))
@@ -57,6 +70,7 @@ def check(
     wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)
     console.say(f"{count(len(report.cases), 'usable scan')}, layout {report.layout}")
+    console.say(f"  files seen: {_uses(report.files)}")
     if report.cases:
         console.say("  case, kind, voxels (d, h, w) and their size; outlines; mask value: voxels")
     for case in report.cases:
@@ -77,6 +91,10 @@ def check(
             "cases": report.cases,
             "notes": report.notes,
             "problems": report.problems,
+            "files": [
+                {"file": seen.path.relative_to(data), "use": seen.use, "why": seen.why}
+                for seen in report.files
+            ],
         }
     )
     if report.problems:
@@ -86,3 +104,11 @@ def check(
             did="nothing was written",
         )
     console.say("no problems found")
+
+
+def _uses(files: "tuple[Seen, ...]") -> str:
+    """How many files of each use."""
+    from fewmask.prepare.account import count_uses
+
+    counts = count_uses(files)
+    return ", ".join(f"{counts[use]} {word}" for use, word in _WORDS.items() if use in counts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
 from fewmask.io.dicom import is_dicom_folder
-from fewmask.io.nifti import files_of, is_nifti
+from fewmask.io.nifti import files_of
 from fewmask.prepare.folder import FolderTree, printable
 from fewmask.prepare.layout import Layout, MaskProblem, Seen, Use
 from fewmask.prepare.names import looks_like_mask
@@ -44,23 +44,31 @@ _WAYS_OUT = {
     "array": "it has no voxel sizes: save it as NIfTI (.nii.gz)",
     "picture": "it has no voxel sizes: convert the stack to NIfTI (.nii.gz)",
 }
+_TEXTS = (".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".xml", ".pdf", ".bval", ".bvec", ".cfg")
 _SHOWN = 5
 
 
 def account_for(tree: FolderTree, layout: Layout) -> tuple[Seen, ...]:
     """A line on every file of the walk, sorted by path."""
     used = _used(layout)
-    series = {pair.image: pair.case for pair in layout.pairs if pair.image in tree.files}
     lines = []
     for folder in sorted(tree.files):
-        case = next((series[up] for up in (folder, *folder.parents) if up in series), "")
-        dicom = bool(case) or _holds_dicom(folder, tree.files[folder])
+        inside = next((used[up] for up in (folder, *folder.parents) if up in used), None)
+        images = set(tree.nifti(folder))
+        others = [path for path in tree.files[folder] if path not in images]
+        dicom = inside is None and _holds_dicom(folder, others)
         for path in tree.files[folder]:
-            lines.append(used.get(path) or _rest(path, case, dicom, layout.kind))
+            if path in used:
+                lines.append(used[path])
+            elif inside and path not in images and not _type_of(path):
+                lines.append(Seen(path, inside.use, inside.why))
+            else:
+                lines.append(_rest(path, path in images, dicom, layout.kind))
     return tuple(lines)
 
 
 def _used(layout: Layout) -> dict[Path, Seen]:
+    """Files, and folders of DICOM series, that are something."""
     used = {path: Seen(path, "list", "names and pairs") for path in layout.lists}
     for path, case in layout.further.items():
         used[path] = Seen(path, "channel", f"further channel of {case}")
@@ -81,27 +89,30 @@ def _twins(path: Path) -> list[Path]:
         return []
 
 
-def _rest(path: Path, case: str, dicom: bool, kind: str) -> Seen:
+def _rest(path: Path, image: bool, dicom: bool, kind: str) -> Seen:
     """A file that no pair holds."""
-    name = path.name.lower()
-    what = next((_UNREAD[ending] for ending in _UNREAD if name.endswith(ending)), "")
-    if what:
-        return Seen(path, "unused", f"{what} of a type that is not read: {_WAYS_OUT[what]}")
-    if is_nifti(path):
-        why = f"no scan or mask in the layout {kind!r}, by its name and folder"
+    if image:
+        why = f"neither scan nor mask by its name and folder, in the layout {kind!r}"
         return Seen(path, "unused", why)
-    if case:
-        return Seen(path, "scan", case)
-    if dicom and "." not in name.removesuffix(".dcm").removesuffix(".ima"):
+    if what := _type_of(path):
+        return Seen(path, "unused", f"{what} of a type that is not read: {_WAYS_OUT[what]}")
+    if dicom and _may_be_dicom(path):
         return Seen(path, "unused", "DICOM outside the folders of cases: lay it in one of its own")
     return Seen(path, "other", "no image")
 
 
+def _type_of(path: Path) -> str:
+    name = path.name.lower()
+    return next((_UNREAD[ending] for ending in _UNREAD if name.endswith(ending)), "")
+
+
+def _may_be_dicom(path: Path) -> bool:
+    return not path.name.lower().endswith(_TEXTS) and not _type_of(path)
+
+
 def _holds_dicom(folder: Path, files: Sequence[Path]) -> bool:
-    """Looked at only where files are no NIfTI and of no known other type."""
-    known = (*_UNREAD, ".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".xml", ".pdf", ".bval")
-    odd = [path for path in files if not is_nifti(path) and not path.name.lower().endswith(known)]
-    return bool(odd) and is_dicom_folder(folder, deep=False)
+    """Looked at only where files are of no other type that is known."""
+    return any(map(_may_be_dicom, files)) and is_dicom_folder(folder, deep=False)
 
 
 def account_notes(files: Iterable[Seen], root: Path) -> tuple[list[str], list[FewmaskError]]:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fewmask.prepare.channels import choose_channels
+from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import Layout, MaskProblem, Pair
 from fewmask.prepare.names import core_of, looks_like_mask, says_scan_only, stem
-from fewmask.prepare.pairing import Names, named_after, pair
+from fewmask.prepare.pairing import Names, named_after, pair, shows_labels
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search
 
 _ENTITY = re.compile(r"_(?:desc|label|space|res|den|hemi)-[^_]+")
 _SUBJECT = re.compile(r"sub-[^_/.]+", re.IGNORECASE)
 _SETS = {"train", "training", "val", "validation", "valid", "test", "testing", "data", "raw"}
+_MOST_SIBLINGS = 40
+"""Folders side by side of which one file each is looked into."""
 _VISITS = 12
 """Scans in a folder of folders, beyond which it is a site or a set, and no patient."""
 
@@ -28,8 +31,10 @@ class _Found:
     scans: list[Path] = field(default_factory=list)
     masks: list[Path] = field(default_factory=list)
     parts: dict[Path, dict[str, Path]] = field(default_factory=dict)
-    """Folder of a case -> structure -> file."""
+    """Scan, or folder of one scan -> structure -> file."""
     ids: dict[Path, str] = field(default_factory=dict)
+    labels: dict[str, bool] = field(default_factory=dict)
+    """File name -> whether the first file of that name is a label map."""
 
 
 def find_case_folders(search: Search) -> Layout | None:
@@ -40,9 +45,7 @@ def find_case_folders(search: Search) -> Layout | None:
     found = _sort(search, holders)
     if not found.scans:
         return None
-    channels = choose_channels(
-        found.scans, found.masks, search.channel, search.problems, None, found.ids
-    )
+    channels = choose_channels(search, found.scans, found.masks, None, found.ids)
     ids = {**found.ids, **channels.ids}
     names = Names({path: _ENTITY.sub("", name) for path, name in ids.items()})
     alone = _alone(channels.scans, found.masks, names)
@@ -75,35 +78,97 @@ def _are_data_sets(search: Search) -> bool:
 def _sort(search: Search, holders: Sequence[Path]) -> _Found:
     """Which files are scans, masks, and masks of one structure each."""
     found = _Found()
-    with_scans = {folder for folder in holders if not _is_for_masks(folder, search)}
+    named = {folder for folder in holders if not _is_for_masks(folder, search)}
+    structures = _structure_folders(search, sorted(named))
+    with_scans = named - structures.keys()
     counts = Counter(stem(path).casefold() for f in with_scans for path in search.tree.nifti(f))
     cases = {folder: _folder_id(folder, with_scans, search.top) for folder in with_scans}
     for folder in holders:
         files = search.tree.nifti(folder)
-        if folder not in with_scans:
-            owner = folder.parent
-            if owner in with_scans and not all(looks_like_mask(path) for path in files):
-                found.parts[owner] = {stem(path): path for path in files}
-            elif _of_derivatives(folder, search):
-                found.masks += [path for path in files if looks_like_mask(path)]
-            else:
-                found.masks += files
-                if owner in with_scans:
-                    found.ids |= {path: cases[owner] for path in files}
+        if folder in structures:
+            scans = {stem(path).casefold(): path for path in search.tree.nifti(structures[folder])}
+            for path in files:
+                scan = scans.get(stem(path).casefold(), path)
+                found.parts.setdefault(scan, {})[folder.name] = path
+        elif folder in with_scans:
+            _sort_case(found, files, cases[folder], counts)
+        else:
+            _sort_masks(found, folder, files, cases, search)
+    return found
+
+
+def _sort_masks(
+    found: _Found, folder: Path, files: list[Path], cases: Mapping[Path, str], search: Search
+) -> None:
+    """Of a folder that is named for masks."""
+    owner = folder.parent
+    if _of_derivatives(folder, search):
+        found.masks += [path for path in files if looks_like_mask(path)]
+    elif owner in cases and not all(looks_like_mask(path) for path in files):
+        found.parts[owner] = {stem(path): path for path in files}
+    else:
+        found.masks += files
+        if owner in cases:
+            found.ids |= dict.fromkeys(files, cases[owner])
+
+
+def _sort_case(found: _Found, files: list[Path], case: str, counts: Mapping[str, int]) -> None:
+    """Of a folder with scans, and perhaps with masks beside them."""
+    masks = [path for path in files if looks_like_mask(path)]
+    scans = [path for path in files if path not in set(masks) and not _is_cine(path, files)]
+    told = [path for path in scans if says_scan_only(path)]
+    if len(told) == 1:
+        # ct.nii.gz with liver.nii.gz and spleen.nii.gz beside it
+        others = [path for path in scans if path not in told]
+        structures = [path for path in others if _is_labels(found, path, told[0])]
+        if structures:
+            found.parts[told[0].parent] = {stem(path): path for path in (*structures, *masks)}
+            masks = []
+            scans = [path for path in scans if path not in structures]
+    elif not masks:
+        words = named_after(scans)
+        found.parts |= words
+        inside = {path for one in words.values() for path in one.values()}
+        scans = [path for path in scans if path not in inside]
+    found.scans += scans
+    found.masks += masks
+    found.ids |= _ids(scans, masks, case, counts)
+
+
+def _is_cine(path: Path, files: Sequence[Path]) -> bool:
+    """Is it all phases in one file (`patient001_4d`), where single ones lie beside it?"""
+    start = stem(path).casefold().removesuffix("_4d")
+    return start != stem(path).casefold() and any(
+        other != path and stem(other).casefold().startswith(start) for other in files
+    )
+
+
+def _is_labels(found: _Found, path: Path, scan: Path) -> bool:
+    """Looks into the first file of each name only: data sets have thousands."""
+    name = stem(path).casefold()
+    if name not in found.labels:
+        found.labels[name] = shows_labels(path, scan)
+    return found.labels[name]
+
+
+def _structure_folders(search: Search, folders: Sequence[Path]) -> dict[Path, Path]:
+    """Folders of masks under names that do not say so, such as `liver/case_1` beside
+    `ct/case_1`: folder -> that of the scans.
+    """
+    siblings = defaultdict(list)
+    for folder in folders:
+        siblings[folder.parent].append(folder)
+    found: dict[Path, Path] = {}
+    for group in siblings.values():
+        first = {folder: search.tree.nifti(folder)[0] for folder in group}
+        if not 1 < len(group) <= _MOST_SIBLINGS or any(map(says_scan_only, first.values())):
             continue
-        masks = [path for path in files if looks_like_mask(path)]
-        scans = [path for path in files if path not in set(masks)]
-        told = [path for path in scans if says_scan_only(path)]
-        if len(told) == 1 and len(scans) > 1 and not masks:
-            # ct.nii.gz with liver.nii.gz and spleen.nii.gz beside it
-            found.parts[folder] = {stem(path): path for path in scans if path not in told}
-            scans = told
-        for scan, words in named_after(scans).items() if not masks else ():
-            found.parts[folder] = words
-            scans = [path for path in scans if path not in words.values()]
-        found.scans += scans
-        found.masks += masks
-        found.ids |= _ids(scans, masks, cases[folder], counts)
+        for folder, path in first.items():
+            twins = {other: other / path.name for other in group if other != folder}
+            for other, twin in twins.items():
+                if twin in search.tree.nifti(other) and shows_labels(path, twin):
+                    if not shows_labels(twin, path):
+                        found[folder] = other
     return found
 
 
@@ -184,6 +249,9 @@ def _patients(scans: Sequence[Path], top: Path) -> dict[Path, str]:
     """
     places = {path: _places(path, top) for path in scans}
     sizes = Counter(parts[0] for parts in places.values() if parts)
+    if len(sizes) == 1:  # one folder around all scans says nothing of patients
+        places = {path: parts[1:] for path, parts in places.items()}
+        sizes = Counter(parts[0] for parts in places.values() if parts)
     whose = {}
     for path, parts in places.items():
         name = stem(path).casefold()
@@ -219,29 +287,32 @@ def _patient_notes(pairs: Sequence[Pair]) -> list[str]:
 def _with_parts(
     pairs: Sequence[Pair], parts: Mapping[Path, Mapping[str, Path]], search: Search
 ) -> list[Pair]:
-    """Files of one structure each, given to the only scan of their folder."""
+    """Files of one structure each, given to their scan, or to the only scan of their folder."""
     count = Counter(one.image.parent for one in pairs)
-    lost = [folder for folder in parts if count[folder] != 1]
+    scans = {one.image for one in pairs}
+    lost = [place for place in parts if place not in scans and count[place] != 1]
     if lost:
         search.problems.append(
             MaskProblem(
                 f"masks of {len(lost)} folders could belong to several scans, or to none",
-                where=[folder.name for folder in lost[:20]],
+                where=[printable(place.name) for place in lost[:20]],
                 did="they were left out",
                 fix="leave one scan in the folder, or name every mask like its scan",
                 code="N43",
             )
         )
-    return [
-        replace(one, parts=parts[one.image.parent])
-        if one.mask is None and one.image.parent in parts and one.image.parent not in lost
-        else one
-        for one in pairs
-    ]
+    found = []
+    for one in pairs:
+        own = parts.get(one.image) or (
+            parts.get(one.image.parent) if one.image.parent not in lost else None
+        )
+        found.append(replace(one, parts=own) if own and one.mask is None else one)
+    return found
 
 
 def _kind(search: Search, pairs: Sequence[Pair]) -> str:
     if any(_SUBJECT.match(stem(one.image)) for one in pairs):
         return "bids"
-    total = all(stem(one.image).casefold() in ("ct", "mri", "mr") for one in pairs)
+    masks = [path for one in pairs for path in (one.mask, *one.parts.values()) if path]
+    total = any("segmentations" in (path.parent.name, stem(path)) for path in masks)
     return "totalsegmentator" if total else "cases"

@@ -12,10 +12,11 @@ from fewmask.core.errors import BadConfig, BadDataset, FewmaskError
 from fewmask.io.nifti import read_grid
 from fewmask.prepare.folder import printable
 from fewmask.prepare.names import core_of, stem
+from fewmask.prepare.search import Search
 
 _NUMBER = re.compile(r"(.+)_(\d{4})")
 _CONTRAST = re.compile(
-    r"(.+?)[-_. ]+(t1(?:c|ce|gd|km|n|w|post)?|t2(?:w|f)?|t2[-_]?flair|flair|pdw?|adc|dwi|swi|pet|suv)"
+    r"(.+?)[-_. ]+(t1(?:c|ce|gd|km|n|w|post)?|t2(?:w|f)?|t2[-_]?flair|flair|pdw?|adc|dwi|swi|pet)"
 )
 _MOST = 16
 """Channels of a scan; what is numbered further counts cases."""
@@ -36,15 +37,14 @@ class Channels:
 
 
 def choose_channels(
+    search: Search,
     scans: Sequence[Path],
     masks: Sequence[Path],
-    wanted: str | None,
-    problems: list[FewmaskError],
     declared: bool | None = None,
     names: Mapping[Path, str] | None = None,
 ) -> Channels:
-    """One file per scan: channel `wanted` (its number, or the name of a contrast), or the first.
-    `names` stand for file names that do not tell the case.
+    """One file per scan: the channel that the search wants (by its number, or as the name of a
+    contrast), or the first. `names` stand for file names that do not tell the case.
 
     Four digits at the end of a name may count channels or cases. `declared` says which (True:
     channels) where the data set does; else masks do (`p1` or `p1_0001`), else how often the same
@@ -54,14 +54,17 @@ def choose_channels(
     stems = {path: (names or {}).get(path) or stem(path) for path in [*scans, *masks]}
     numbered = {path: _split(_NUMBER, stems[path]) for path in scans}
     found = {path: split for path, split in numbered.items() if split}
-    if found and not _count_channels(found, {stems[path] for path in masks}, declared):
+    wanted = search.channel
+    if not search.channels or (
+        found and not _count_channels(found, {stems[path] for path in masks}, declared)
+    ):
         ids = {path: name for path, name in stems.items() if _split(_NUMBER, name)}
         return _without(scans, wanted, ids)
     if not found:
         found = _contrasts({path: stems[path] for path in scans})
     if not found:
         return _without(scans, wanted, {})
-    return _chosen(scans, found, wanted, problems)
+    return _chosen(scans, found, wanted, search.problems)
 
 
 def _without(scans: Sequence[Path], wanted: str | None, ids: Mapping[Path, str]) -> Channels:

@@ -10,8 +10,8 @@ from fewmask.core.volume import Volume
 
 _LOOK = 4096
 _FEW_VALUES, _LARGEST_LABEL = 32, 255
-"""What a label map holds at most that goes by the name of a scan. Scans hold hundreds of values, and
-those of 8 bits, scaled to show something, more than 32.
+"""What a label map holds at most that goes by the name of a scan. Scans hold hundreds of values,
+and those of 8 bits, scaled to show something, more than 32.
 """
 
 
@@ -24,8 +24,8 @@ def looks_like_ct(intensities: Float[np.ndarray, "d h w"]) -> bool:
 
 
 def label_values(volume: Volume) -> tuple[int, ...]:
-    """The values of a file that is no scan but a label map: whole numbers from 0, few of them. Empty
-    for anything else.
+    """The values of a file that is no scan but a label map: whole numbers from 0, few of them.
+    Empty for anything else.
     """
     stored = volume.voxels
     if volume.slope != 1 or volume.inter != 0:

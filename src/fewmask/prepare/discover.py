@@ -39,16 +39,19 @@ UNDERSTOOD = (
 """Lines of the message for a folder in which nothing is found."""
 
 
-def discover(folder: Path, follow_links: bool = False, channel: str | None = None) -> Layout:
+def discover(
+    folder: Path, follow_links: bool = False, channel: str | None = None, *, channels: bool = True
+) -> Layout:
     """Recognise the layout of `folder`, pair scans with masks, and say of every file what becomes
-    of it. `channel` says which of several channels of a scan is taken (default: the first).
+    of it. `channel` says which of several channels of a scan is taken (default: the first);
+    without `channels` there are none, as in a folder of label maps.
 
     No voxels are read, except where a name alone does not tell a mask from a scan. Raises
     `BadDataset` if nothing usable is found, `BadConfig` for a channel that is not there; everything
     else that is wrong is listed in `Layout.problems`.
     """
     tree = walk_folder(folder, follow_links)
-    search = Search(tree, _top(tree), channel, list(tree.problems))
+    search = Search(tree, _top(tree), channel, channels, list(tree.problems))
     for find in LAYOUTS:
         layout = find(search)
         if layout is not None and (layout.pairs or search.problems):

@@ -67,6 +67,9 @@ def _listed_pairs(search: Search, listed: DataList) -> Layout | None:
     # A list of files per scan has chosen the channel already.
     chosen = replace(search, channel=None) if listed.further else search
     layout = _paired(chosen, "list", list(rows), masks, listed.counts_channels, rows)
+    if listed.further:
+        note = f"{len(listed.further)} files of other channels are not read: choose with `channel`"
+        layout = replace(layout, notes=(note,), scan_notes=(note,))
     if absent:
         search.problems.append(_absent(absent, listed.path))
     return replace(
@@ -88,7 +91,7 @@ def _paired(
 ) -> Layout:
     """Scans, once each, with their masks: by a list where it says so, else by name."""
     masks = list(dict.fromkeys(masks))
-    found = choose_channels(scans, masks, search.channel, search.problems, declared, ids)
+    found = choose_channels(search, scans, masks, declared, ids)
     listed = {scan: mask for scan, mask in (rows or {}).items() if mask}
     names = Names({**(ids or {}), **found.ids})
     pairs = pair(found.scans, masks, search.problems, names, listed)
@@ -146,7 +149,7 @@ def find_two_folders(search: Search) -> Layout | None:
             scans.append(folder)
         elif len(files) == 1 and not labels:
             direct, inner = [*direct, *files], [*inner, *more]
-            ids |= {path: folder.name for path in (*files, *more)}
+            ids |= dict.fromkeys((*files, *more), folder.name)
         elif len(files) == 1:
             direct, ids = [*direct, *files], {**ids, files[0]: folder.name}
     masks, parts = _masks_of(search, labels[0], ids) if labels else ([*beside, *inner], {})
@@ -231,24 +234,12 @@ def _single_case(
 
 
 def find_dicom(search: Search) -> Layout | None:
-    """The folder is one DICOM series, or each sub-folder is a case with one somewhere below it. A
-    NIfTI file in a case's folder is its mask.
-    """
-    if is_dicom_folder(search.tree.root, deep=False):
-        folders = [search.tree.root]
-    else:
-        tops = dict.fromkeys([search.tree.root, search.top])
-        found = [[f for f in search.tree.folders(top) if is_dicom_folder(f)] for top in tops]
-        folders = next((one for one in found if one), [])
-    pairs = []
-    for folder in folders:
-        masks = list(search.below(folder))
-        case = stem(folder.absolute())
-        if len(masks) == 1:
-            pairs.append(Pair(case, folder, masks[0]))
-        else:
-            pairs.append(Pair(case, folder, parts={stem(path): path for path in masks}))
-    return Layout("dicom", tuple(pairs)) if pairs else None
+    """The folder is one DICOM series, or each sub-folder is a case with one somewhere below it."""
+    root = search.tree.root
+    if is_dicom_folder(root, deep=False):
+        return Layout("dicom", (Pair(stem(root.absolute()), root),))
+    folders = [folder for folder in search.tree.folders(root) if is_dicom_folder(folder)]
+    return Layout("dicom", tuple(Pair(stem(one), one) for one in folders)) if folders else None
 
 
 LAYOUTS: tuple[Callable[[Search], Layout | None], ...] = (

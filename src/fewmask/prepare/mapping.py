@@ -48,7 +48,7 @@ class Mapped:
 
 
 def values_of(names: Mapping[str, Values], name: str) -> tuple[int, ...]:
-    """The values that the data set declares for a name, in whatever letters; none if it does not."""
+    """The values that the data set declares for a name, in whatever letters; none without it."""
     for known, values in names.items():
         if known.casefold() == name.casefold():
             return (values,) if isinstance(values, int) else values

@@ -19,7 +19,7 @@ _AFFIX = re.compile(
 )
 _MASK_SUFFIX = re.compile(rf"(?:^|[-_. ])(?:{_MASK_WORDS})$")
 _MASK_PREFIX = re.compile(rf"^(?:{_MASK_WORDS})(?:[-_. ]|(?=\d))")
-_SCAN_WORD = re.compile(rf"(?:{_SCAN_WORDS}|t[12][a-z]*|flair)(?:_0000)?")
+_SCAN_WORD = re.compile(rf"(?:{_SCAN_WORDS}|t[12][a-z]*|flair|adc|dwi|swi|pdw?|pet)(?:_0000)?")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _IDENTIFYING = (
     ("a name written family^given", re.compile(r"\^")),

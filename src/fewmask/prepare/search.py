@@ -42,6 +42,8 @@ class Search:
     """Where scans begin: the folder itself, or the only folder in it that holds images."""
     channel: str | None = None
     """Which of several channels a person wants."""
+    channels: bool = True
+    """Scans may have several; label maps have not, whatever their names end in."""
     problems: list[FewmaskError] = field(default_factory=list)
 
     def folders(self, names: Sequence[str]) -> list[Path]:
