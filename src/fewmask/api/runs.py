@@ -196,8 +196,8 @@ class LoadedRun(TrainedRun):
         follow_links
             Accept links that leave the folder.
         channel
-            Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
-            first.
+            Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes
+            the first.
 
         Returns
         -------

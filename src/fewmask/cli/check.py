@@ -11,13 +11,14 @@ from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig, BadDataset
 
 if TYPE_CHECKING:
-    from fewmask.prepare.layout import Seen
+    from fewmask.prepare.layout import Seen, Use
 
-_WORDS = {
+_WORDS: "dict[Use, str]" = {
     "scan": "of scans",
     "mask": "of masks",
     "channel": "of further channels",
     "list": "of lists",
+    "refused": "refused",
     "unused": "images not used",
     "other": "no images",
 }
@@ -70,7 +71,6 @@ def check(
     wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)
     console.say(f"{count(len(report.cases), 'usable scan')}, layout {report.layout}")
-    console.say(f"  files seen: {_uses(report.files)}")
     if report.cases:
         console.say("  case, kind, voxels (d, h, w) and their size; outlines; mask value: voxels")
     for case in report.cases:
@@ -81,6 +81,7 @@ def check(
             f"  {case.case:24} {case.kind}  {shape}  {spacing_mm} mm  "
             f"{count(case.outlined, 'slice')} outlined  {values}"
         )
+    console.say(f"files: {_uses(report.files)}")
     for note in report.notes:
         console.hint(f"note: {note}")
     for problem in report.problems:

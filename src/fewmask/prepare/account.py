@@ -10,7 +10,7 @@ from fewmask.core.errors import FewmaskError
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.nifti import files_of
 from fewmask.prepare.folder import FolderTree, printable
-from fewmask.prepare.layout import Layout, MaskProblem, Seen, Use
+from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Seen, Use
 from fewmask.prepare.names import looks_like_mask
 from fewmask.prepare.search import MASK_FOLDERS
 
@@ -45,6 +45,7 @@ _WAYS_OUT = {
     "picture": "it has no voxel sizes: convert the stack to NIfTI (.nii.gz)",
 }
 _TEXTS = (".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".xml", ".pdf", ".bval", ".bvec", ".cfg")
+_DICOM = "DICOM outside the folders of cases: lay each series in a folder of its own"
 _SHOWN = 5
 
 
@@ -70,6 +71,9 @@ def account_for(tree: FolderTree, layout: Layout) -> tuple[Seen, ...]:
 def _used(layout: Layout) -> dict[Path, Seen]:
     """Files, and folders of DICOM series, that are something."""
     used = {path: Seen(path, "list", "names and pairs") for path in layout.lists}
+    for problem in layout.problems:
+        if isinstance(problem, FileProblem):
+            used |= {path: Seen(path, "refused", problem.what) for path in problem.files}
     for path, case in layout.further.items():
         used[path] = Seen(path, "channel", f"further channel of {case}")
     for pair in layout.pairs:
@@ -97,7 +101,7 @@ def _rest(path: Path, image: bool, dicom: bool, kind: str) -> Seen:
     if what := _type_of(path):
         return Seen(path, "unused", f"{what} of a type that is not read: {_WAYS_OUT[what]}")
     if dicom and _may_be_dicom(path):
-        return Seen(path, "unused", "DICOM outside the folders of cases: lay it in one of its own")
+        return Seen(path, "unused", _DICOM)
     return Seen(path, "other", "no image")
 
 
@@ -124,7 +128,8 @@ def account_notes(files: Iterable[Seen], root: Path) -> tuple[list[str], list[Fe
     for seen in files:
         if seen.use == "unused":
             volume = seen.why.startswith("volume") and _is_mask(seen.path, root)
-            (masks if volume else groups)[seen.why].append(seen.path)
+            path = seen.path.parent if seen.why == _DICOM else seen.path
+            (masks if volume else groups)[seen.why].append(path)
     notes = [f"seen and not used: {_shown(paths, root)} ({why})" for why, paths in groups.items()]
     problems: list[FewmaskError] = [
         MaskProblem(
@@ -146,7 +151,8 @@ def _is_mask(path: Path, root: Path) -> bool:
 
 
 def _shown(paths: Sequence[Path], root: Path) -> str:
-    names = [printable(path.relative_to(root)) for path in paths[:_SHOWN]]
+    paths = list(dict.fromkeys(paths))
+    names = [printable(path.relative_to(root)) + "/" * path.is_dir() for path in paths[:_SHOWN]]
     return ", ".join(names) + (f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else "")
 
 

@@ -166,9 +166,9 @@ def _structure_folders(search: Search, folders: Sequence[Path]) -> dict[Path, Pa
         for folder, path in first.items():
             twins = {other: other / path.name for other in group if other != folder}
             for other, twin in twins.items():
-                if twin in search.tree.nifti(other) and shows_labels(path, twin):
-                    if not shows_labels(twin, path):
-                        found[folder] = other
+                there = twin in search.tree.nifti(other)
+                if there and shows_labels(path, twin) and not shows_labels(twin, path):
+                    found[folder] = other
     return found
 
 
@@ -279,8 +279,8 @@ def _patient_notes(pairs: Sequence[Pair]) -> list[str]:
         return []
     shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
     return [
-        f"{len(several)} folders hold several scans and are taken for one patient each, who is never "
-        f"divided by a split ({shown}); `patients` says otherwise"
+        f"{len(several)} folders hold several scans and are taken for one patient each, whom no "
+        f"split divides ({shown}); `patients` says otherwise"
     ]
 
 
@@ -299,6 +299,7 @@ def _with_parts(
                 did="they were left out",
                 fix="leave one scan in the folder, or name every mask like its scan",
                 code="N43",
+                files=[path for place in lost for path in parts[place].values()],
             )
         )
     found = []

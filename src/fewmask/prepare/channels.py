@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fewmask.core.errors import BadConfig, BadDataset, FewmaskError
+from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.io.nifti import read_grid
 from fewmask.prepare.folder import printable
+from fewmask.prepare.layout import FileProblem
 from fewmask.prepare.names import core_of, stem
 from fewmask.prepare.search import Search
 
@@ -156,12 +157,13 @@ def _chosen(
     lacking = sorted({case for case in further.values() if case.casefold() not in with_it})
     if lacking:
         problems.append(
-            BadDataset(
+            FileProblem(
                 f"{len(lacking)} scans lack channel {_shown(channel)}",
                 where=[printable(case) for case in lacking[:_LISTED]],
                 did="they were left out",
                 fix="add the missing files, or choose a channel that all scans have with `channel`",
                 code="N50",
+                files=[path for path, case in further.items() if case in lacking],
             )
         )
     several = len(channels) > 1

@@ -9,7 +9,7 @@ from pathlib import Path
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.prepare.account import account_for, account_notes, unread_endings
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
-from fewmask.prepare.layout import Layout, MaskProblem, Pair, Seen
+from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Pair, Seen
 from fewmask.prepare.layouts import LAYOUTS
 from fewmask.prepare.names import identifying, unusable
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search
@@ -64,7 +64,7 @@ def discover(
     )
     if not pairs and not problems:
         raise _nothing(tree)
-    layout = replace(layout, pairs=pairs, ignored=tree.ignored)
+    layout = replace(layout, pairs=pairs, problems=tuple(problems), ignored=tree.ignored)
     files = account_for(tree, layout)
     seen, more = account_notes(files, tree.root)
     problems += more
@@ -109,12 +109,13 @@ def _keep(pair: Pair, problems: list[FewmaskError]) -> bool:
     if reason:
         shown = printable(pair.image.name)
         problems.append(
-            BadDataset(
+            FileProblem(
                 f"{reason}",
                 where=shown,
                 did="the case was skipped",
                 fix="rename the file",
                 code="N45",
+                files=[pair.image],
             )
         )
     return not reason

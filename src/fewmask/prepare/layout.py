@@ -1,14 +1,14 @@
 """What discovery finds in a folder: pairs of scans and masks, and a line on every file it saw."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.prepare.mapping import Values
 
-Use = Literal["scan", "mask", "channel", "list", "unused", "other"]
+Use = Literal["scan", "mask", "channel", "list", "refused", "unused", "other"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,16 @@ class Pair:
         return self.mask is not None or bool(self.parts)
 
 
-class MaskProblem(BadDataset):
+class FileProblem(BadDataset):
+    """Files of the folder that cannot be used."""
+
+    def __init__(self, what: str, *, files: Iterable[Path] = (), **rest: Any) -> None:
+        """As every error of ours, with the `files` that it is about."""
+        super().__init__(what, **rest)
+        self.files = tuple(files)
+
+
+class MaskProblem(FileProblem):
     """Something is wrong with masks, or with lists of them: scans can be predicted all the same."""
 
 
@@ -42,7 +51,7 @@ class Seen:
     path: Path
     use: Use
     """`channel`: a further channel of a scan, not read. `list`: names and pairs were read there.
-    `unused`: an image that nothing is made of. `other`: no image.
+    `refused`: a problem says why. `unused`: an image that nothing is made of. `other`: no image.
     """
     why: str
     """The case that it belongs to, or why nothing is made of it."""

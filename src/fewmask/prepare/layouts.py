@@ -141,7 +141,7 @@ def find_two_folders(search: Search) -> Layout | None:
                 fix="leave one of them",
                 code="M15",
             )
-    scans, inner, ids = [], [], dict[Path, str]()
+    scans, inner, ids = list[Path](), list[Path](), dict[Path, str]()
     direct, beside = by_role(search.tree.nifti(images[0]))
     for folder in search.tree.folders(images[0]):
         files, more = by_role(search.tree.nifti(folder))
@@ -193,6 +193,7 @@ def _with_parts(
                 did="they were left out",
                 fix="name scan and folder alike, or add the scans",
                 code="M15",
+                files=[path for files in left.values() for path in files.values()],
             )
         )
     return found
@@ -208,8 +209,8 @@ def find_one_folder(search: Search) -> Layout | None:
     scans, masks = by_role(files)
     inner = search.folders(MASK_FOLDERS)
     below = [path for folder in inner for path in search.tree.nifti(folder)]
-    if len(scans) == 1 and says_scan_only(scans[0]):
-        return _single_case(search, scans[0], masks, below)
+    if any(map(says_scan_only, scans)) and len(files) + len(below) > 1:
+        return find_case_folders(search)  # the folder itself is one case
     layout = _paired(search, "plain", scans, [*masks, *below])
     parts = named_after([one.image for one in layout.pairs])
     inside = {path for found in parts.values() for path in found.values()}
@@ -220,17 +221,6 @@ def find_one_folder(search: Search) -> Layout | None:
     )
     kind = "plain" if any(one.has_mask for one in pairs) else "scans"
     return replace(layout, kind=kind, pairs=pairs)
-
-
-def _single_case(
-    search: Search, scan: Path, masks: Sequence[Path], below: Sequence[Path]
-) -> Layout:
-    """A folder that is one case: `ct.nii.gz` with `segmentations/`, or with a mask beside it."""
-    case = stem(search.top.absolute())
-    if len(masks) == 1:
-        return Layout("cases", (Pair(case, scan, masks[0]),))
-    parts = {stem(path): path for path in (below or masks)}
-    return Layout("totalsegmentator" if below else "cases", (Pair(case, scan, parts=parts),))
 
 
 def find_dicom(search: Search) -> Layout | None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.core.errors import FewmaskError
 from fewmask.io.nifti import read_grid, read_labels
 from fewmask.prepare.folder import printable
-from fewmask.prepare.layout import MaskProblem, Pair
+from fewmask.prepare.layout import FileProblem, MaskProblem, Pair
 from fewmask.prepare.names import bare, case_id, core_of, stem
 
 _LISTED = 20
@@ -57,7 +57,7 @@ def pair(
 
     Names that mean the same case, and masks without a scan, become problems.
     """
-    scans = unique(scans, problems, BadDataset, names)
+    scans = unique(scans, problems, FileProblem, names)
     given = {scan: mask for scan, mask in (chosen or {}).items() if scan in set(scans)}
     taken = set(given.values())
     masks = unique([path for path in masks if path not in taken], problems, MaskProblem, names)
@@ -94,7 +94,7 @@ def match(
 def unique(
     paths: Sequence[Path],
     problems: list[FewmaskError],
-    kind: type[BadDataset] = BadDataset,
+    kind: type[FileProblem] = FileProblem,
     names: Names = PLAIN,
 ) -> list[Path]:
     """Leave out files whose names mean the same case; they are listed (N42, N43)."""
@@ -107,7 +107,9 @@ def unique(
     return [group[0] for group in groups.values() if len(group) == 1]
 
 
-def ambiguous(case: str, files: Sequence[Path], kind: type[BadDataset] = BadDataset) -> BadDataset:
+def ambiguous(
+    case: str, files: Sequence[Path], kind: type[FileProblem] = FileProblem
+) -> FileProblem:
     """The problem of several files of one case."""
     folders = {path.parent for path in files}
     same = len({bare(path) for path in files}) == 1 and len(folders) == 1
@@ -121,6 +123,7 @@ def ambiguous(case: str, files: Sequence[Path], kind: type[BadDataset] = BadData
         did="none of them was used",
         fix="rename or remove all but one",
         code="N42" if same else "N43",
+        files=files,
     )
 
 
@@ -182,4 +185,5 @@ def _orphans(masks: Sequence[Path], scans: Sequence[Path], names: Names) -> Mask
         did="they were left out",
         fix="name scan and mask alike (case_01.nii.gz in both folders), or add the scans",
         code="M15",
+        files=masks,
     )
