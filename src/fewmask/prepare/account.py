@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
-from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.nifti import files_of
 from fewmask.prepare.folder import FolderTree, printable
 from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Seen, Use
 from fewmask.prepare.names import looks_like_mask
-from fewmask.prepare.search import MASK_FOLDERS
+from fewmask.prepare.search import MASK_FOLDERS, holds_dicom, may_be_dicom
 
 _UNREAD = {
     ".nrrd": "volume",
@@ -44,7 +43,6 @@ _WAYS_OUT = {
     "array": "it has no voxel sizes: save it as NIfTI (.nii.gz)",
     "picture": "it has no voxel sizes: convert the stack to NIfTI (.nii.gz)",
 }
-_TEXTS = (".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".xml", ".pdf", ".bval", ".bvec", ".cfg")
 _DICOM = "DICOM outside the folders of cases: lay each series in a folder of its own"
 _SHOWN = 5
 
@@ -56,8 +54,7 @@ def account_for(tree: FolderTree, layout: Layout) -> tuple[Seen, ...]:
     for folder in sorted(tree.files):
         inside = next((used[up] for up in (folder, *folder.parents) if up in used), None)
         images = set(tree.nifti(folder))
-        others = [path for path in tree.files[folder] if path not in images]
-        dicom = inside is None and _holds_dicom(folder, others)
+        dicom = inside is None and holds_dicom(tree, folder)
         for path in tree.files[folder]:
             if path in used:
                 lines.append(used[path])
@@ -100,7 +97,7 @@ def _rest(path: Path, image: bool, dicom: bool, kind: str) -> Seen:
         return Seen(path, "unused", why)
     if what := _type_of(path):
         return Seen(path, "unused", f"{what} of a type that is not read: {_WAYS_OUT[what]}")
-    if dicom and _may_be_dicom(path):
+    if dicom and may_be_dicom(path):
         return Seen(path, "unused", _DICOM)
     return Seen(path, "other", "no image")
 
@@ -108,15 +105,6 @@ def _rest(path: Path, image: bool, dicom: bool, kind: str) -> Seen:
 def _type_of(path: Path) -> str:
     name = path.name.lower()
     return next((_UNREAD[ending] for ending in _UNREAD if name.endswith(ending)), "")
-
-
-def _may_be_dicom(path: Path) -> bool:
-    return not path.name.lower().endswith(_TEXTS) and not _type_of(path)
-
-
-def _holds_dicom(folder: Path, files: Sequence[Path]) -> bool:
-    """Looked at only where files are of no other type that is known."""
-    return any(map(_may_be_dicom, files)) and is_dicom_folder(folder, deep=False)
 
 
 def account_notes(files: Iterable[Seen], root: Path) -> tuple[list[str], list[FewmaskError]]:

@@ -82,7 +82,7 @@ def _sort(search: Search, holders: Sequence[Path]) -> _Found:
     structures = _structure_folders(search, sorted(named))
     with_scans = named - structures.keys()
     counts = Counter(stem(path).casefold() for f in with_scans for path in search.tree.nifti(f))
-    cases = {folder: _folder_id(folder, with_scans, search.top) for folder in with_scans}
+    cases = _folder_ids(sorted(with_scans), search.top)
     for folder in holders:
         files = search.tree.nifti(folder)
         if folder in structures:
@@ -203,14 +203,20 @@ def _ids(
     return ids
 
 
-def _folder_id(folder: Path, others: Iterable[Path], top: Path) -> str:
-    """A name for the case of a folder: its path, without names that all have in common."""
-    parts = [other.relative_to(top).parts for other in others if other.is_relative_to(top)]
-    own = list(folder.relative_to(top).parts)
-    while len(own) > 1 and len(parts) > 1 and {part[-1:] for part in parts} == {(own[-1],)}:
-        own, parts = own[:-1], [part[:-1] for part in parts]
-    own = [part for part in own if part.casefold() not in _SETS] or own
-    return stem(Path("_".join(own))) if own else stem(top.absolute())
+def _folder_ids(folders: Iterable[Path], top: Path) -> dict[Path, str]:
+    """A name for the case of each folder: its path, without what all paths end in."""
+    parts = {folder: folder.relative_to(top).parts for folder in folders}
+    while (
+        len(parts) > 1
+        and min(map(len, parts.values())) > 1
+        and len({own[-1] for own in parts.values()}) == 1
+    ):
+        parts = {folder: own[:-1] for folder, own in parts.items()}
+    ids = {}
+    for folder, own in parts.items():
+        kept = [part for part in own if part.casefold() not in _SETS] or own
+        ids[folder] = stem(Path("_".join(kept))) if kept else stem(top.absolute())
+    return ids
 
 
 def _alone(scans: Sequence[Path], masks: Sequence[Path], names: Names) -> dict[Path, Path]:
@@ -218,6 +224,7 @@ def _alone(scans: Sequence[Path], masks: Sequence[Path], names: Names) -> dict[P
     only mask of a subject and session to its only scan.
     """
     chosen: dict[Path, Path] = {}
+    keys = {key for path in scans for key in (names.key(path), names.core(path))}
     for place in (_folder_of, _session_of):
         left: dict[object, tuple[list[Path], list[Path]]] = defaultdict(lambda: ([], []))
         for index, paths in enumerate((scans, masks)):
@@ -225,7 +232,6 @@ def _alone(scans: Sequence[Path], masks: Sequence[Path], names: Names) -> dict[P
                 left[place(path)][index].append(path)
         for where, (ours, theirs) in left.items():
             if where and len(ours) == len(theirs) == 1 and ours[0] not in chosen:
-                keys = {names.key(path) for path in scans} | {names.core(path) for path in scans}
                 own = {names.key(ours[0]), names.core(ours[0])}
                 mask = {names.key(theirs[0]), names.core(theirs[0])}
                 if own & mask or not keys & mask:

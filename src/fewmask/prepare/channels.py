@@ -166,6 +166,7 @@ def _chosen(
                 files=[path for path, case in further.items() if case in lacking],
             )
         )
+        further = {path: case for path, case in further.items() if case not in lacking}
     several = len(channels) > 1
     notes = []
     if several:

@@ -15,6 +15,7 @@ from fewmask.prepare.mapping import Values
 
 _PARTS = ("training", "validation", "test", "testing")
 _LARGEST = 64 * 2**20
+_MOST_FILES = 10
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ def open_list(tree: FolderTree, top: Path, channel: str | None = None) -> DataLi
     if path in tree.files[top]:
         return _read(path, read_json(path, kind=BadDataset, max_bytes=_LARGEST), channel)
     found = []
-    for other in tree.files[top]:
-        if other.suffix.lower() == ".json":
-            try:
-                record = read_json(other, kind=BadDataset, max_bytes=_LARGEST)
-            except BadDataset:  # somebody's settings, or a list that is none
-                continue
-            if any(True for _ in _rows(record)):
-                found.append((other, record))
+    files = [other for other in tree.files[top] if other.suffix.lower() == ".json"]
+    # Converters of DICOM write one beside every scan.
+    for other in files if len(files) <= _MOST_FILES else ():
+        try:
+            record = read_json(other, kind=BadDataset, max_bytes=_LARGEST)
+        except BadDataset:  # somebody's settings, or a list that is none
+            continue
+        if any(True for _ in _rows(record)):
+            found.append((other, record))
     return _read(*found[0], channel) if len(found) == 1 else None
 
 

@@ -12,7 +12,7 @@ from fewmask.prepare.folder import FolderTree, printable, walk_folder
 from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Pair, Seen
 from fewmask.prepare.layouts import LAYOUTS
 from fewmask.prepare.names import identifying, unusable
-from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search
+from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, holds_dicom_below
 
 __all__ = ["UNDERSTOOD", "Layout", "MaskProblem", "Pair", "Seen", "discover"]
 
@@ -88,20 +88,17 @@ def _top(tree: FolderTree) -> Path:
     """Where scans begin: a folder that holds nothing but one folder is passed through."""
     top = tree.root
     while True:
-        inner = [path for path in tree.folders(top) if any(map(tree.nifti, _within(tree, path)))]
+        inner = [path for path in tree.folders(top) if tree.holds_images(path)]
         known = {path.name.casefold() for path in tree.folders(top)}
         if (
             len(inner) != 1
+            or holds_dicom_below(tree, inner[0])
             or tree.nifti(top)
             or any(path.name == "dataset.json" for path in tree.files[top])
             or known & {*IMAGE_FOLDERS, *MASK_FOLDERS}
         ):
             return top
         top = inner[0]
-
-
-def _within(tree: FolderTree, folder: Path) -> list[Path]:
-    return [path for path in tree.files if path.is_relative_to(folder)]
 
 
 def _keep(pair: Pair, problems: list[FewmaskError]) -> bool:

@@ -16,7 +16,14 @@ from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import Layout, MaskProblem, Pair
 from fewmask.prepare.names import looks_like_mask, says_scan_only, stem
 from fewmask.prepare.pairing import Names, named_after, pair
-from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, by_role
+from fewmask.prepare.search import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    Search,
+    by_role,
+    holds_dicom,
+    holds_dicom_below,
+)
 
 _LISTED = 20
 
@@ -55,8 +62,9 @@ def _listed_pairs(search: Search, listed: DataList) -> Layout | None:
                 fix="put them where the list says, below its own folder",
                 code="M15",
             )
-        if any(True for _ in search.tree.nifti(search.top)) or search.folders(IMAGE_FOLDERS):
-            return None
+        layout = find_two_folders(search) or find_one_folder(search)
+        if layout is not None:
+            return replace(layout, names=listed.names, lists=(listed.path,))
         raise BadDataset(
             "dataset.json without a folder imagesTr, and without a list of scans",
             where=printable(listed.path),
@@ -232,10 +240,24 @@ def find_dicom(search: Search) -> Layout | None:
     return Layout("dicom", tuple(Pair(stem(one), one) for one in folders)) if folders else None
 
 
+def find_dicom_with_masks(search: Search) -> Layout | None:
+    """DICOM series with images beside them in every case's folder, which are no scans, then."""
+    tree, top = search.tree, search.top
+    holders = [folder for folder in tree.files if tree.nifti(folder)]
+    cases = {top.joinpath(*folder.relative_to(top).parts[:1]) for folder in holders}
+    if not cases or not all(holds_dicom_below(tree, case) for case in cases):
+        return None
+    direct = tree.nifti(top)
+    if direct and not holds_dicom(tree, top) and not all(map(looks_like_mask, direct)):
+        return None  # scans, with a series in a folder beside them
+    return find_dicom(search)
+
+
 LAYOUTS: tuple[Callable[[Search], Layout | None], ...] = (
     find_task,
     find_lits,
     find_two_folders,
+    find_dicom_with_masks,
     find_one_folder,
     find_case_folders,
     find_dicom,

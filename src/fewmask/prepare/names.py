@@ -14,8 +14,11 @@ _MASK_WORDS = (
     "segmentations?|segm?|labelmap|labels?|masks?|msk|dseg|ground[-_ ]?truth|gt|annotations?|manual"
 )
 _AFFIX = re.compile(
-    rf"^(?>(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)?(.+?)"
+    rf"^(?>(?:(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)*)(.+?)"
     rf"(?:[-_. ](?:{_SCAN_WORDS}|{_MASK_WORDS}))*$"
+)
+_MASK_AFFIX = re.compile(
+    rf"^(?>(?:(?:{_MASK_WORDS})(?:[-_. ]+|(?=\d)))*)(.+?)(?:[-_. ](?:{_MASK_WORDS}))*$"
 )
 _MASK_SUFFIX = re.compile(rf"(?:^|[-_. ])(?:{_MASK_WORDS})$")
 _MASK_PREFIX = re.compile(rf"^(?:{_MASK_WORDS})(?:[-_. ]|(?=\d))")
@@ -70,6 +73,12 @@ def core_key(path: Path) -> str:
 def core_of(key: str) -> str:
     """The same of a case id in small letters."""
     found = _AFFIX.match(key)
+    return found[1] if found else key
+
+
+def unmasked(key: str) -> str:
+    """A case id in small letters without the words that say mask, but with those that say scan."""
+    found = _MASK_AFFIX.match(key)
     return found[1] if found else key
 
 

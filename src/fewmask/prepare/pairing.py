@@ -4,6 +4,7 @@ by order.
 
 import difflib
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from fewmask.core.errors import FewmaskError
 from fewmask.io.nifti import read_grid, read_labels
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import FileProblem, MaskProblem, Pair
-from fewmask.prepare.names import bare, case_id, core_of, stem
+from fewmask.prepare.names import bare, case_id, core_of, stem, unmasked
 
 _LISTED = 20
 _MOST_VALUES = 64
@@ -35,10 +36,14 @@ class Names:
 
     def key(self, path: Path) -> str:
         """The same for equal cases."""
-        return self.case(path).casefold()
+        return unicodedata.normalize("NFC", self.case(path)).casefold()
+
+    def unmasked(self, path: Path) -> str:
+        """The same for a scan and its mask: without words that say mask."""
+        return unmasked(self.key(path))
 
     def core(self, path: Path) -> str:
-        """The same for a scan and its mask."""
+        """The same for a scan and its mask: without words that say scan or mask."""
         return core_of(self.key(path))
 
 
@@ -76,19 +81,21 @@ def match(
 
     No two files of one kind may have the same case id: see `unique`.
     """
-    by_key = {names.key(path): path for path in ours}
-    chosen = {by_key[names.key(path)]: path for path in theirs if names.key(path) in by_key}
-    left_ours, left_theirs = defaultdict(list), defaultdict(list)
-    for path in ours:
-        if path not in chosen:
-            left_ours[names.core(path)].append(path)
-    for path in theirs:
-        if names.key(path) not in by_key:
-            left_theirs[names.core(path)].append(path)
-    for core in left_ours.keys() & left_theirs.keys():
-        if len(left_ours[core]) == len(left_theirs[core]) == 1:
-            chosen[left_ours[core][0]] = left_theirs.pop(core)[0]
-    return chosen, sorted(path for paths in left_theirs.values() for path in paths)
+    chosen: dict[Path, Path] = {}
+    left = list(theirs)
+    for key in (names.key, names.unmasked, names.core):
+        mine, others = defaultdict(list), defaultdict(list)
+        for path in ours:
+            if path not in chosen:
+                mine[key(path)].append(path)
+        for path in left:
+            others[key(path)].append(path)
+        for shared in mine.keys() & others.keys():
+            if len(mine[shared]) == len(others[shared]) == 1:
+                chosen[mine[shared][0]] = others[shared][0]
+        taken = set(chosen.values())
+        left = [path for path in left if path not in taken]
+    return chosen, sorted(left)
 
 
 def unique(

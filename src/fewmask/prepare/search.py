@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
+from fewmask.io.dicom import is_dicom_folder
 from fewmask.prepare.folder import FolderTree
 from fewmask.prepare.names import looks_like_mask
 
@@ -31,6 +32,11 @@ MASK_FOLDERS = (
     "groundtruth",
     "annotations",
 )
+_OTHERS = (
+    *(".json", ".csv", ".tsv", ".txt", ".md", ".toml", ".xml", ".pdf", ".bval", ".bvec", ".cfg"),
+    *(".png", ".jpg", ".zip", ".h5", ".npz", ".npy", ".py", ".nrrd", ".mha", ".mhd", ".img"),
+)
+"""Endings of files that are no DICOM slices, so that nobody looks into them."""
 
 
 @dataclass
@@ -55,6 +61,25 @@ class Search:
         for path in self.tree.files:
             if path.is_relative_to(folder):
                 yield from self.tree.nifti(path)
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Does the file's ending allow it?"""
+    return not path.name.lower().endswith(_OTHERS)
+
+
+def holds_dicom(tree: FolderTree, folder: Path) -> bool:
+    """Are there DICOM files in the folder itself? Looked at only where a file may be one."""
+    images = set(tree.nifti(folder))
+    odd = any(path not in images and may_be_dicom(path) for path in tree.files[folder])
+    return odd and is_dicom_folder(folder, deep=False)
+
+
+def holds_dicom_below(tree: FolderTree, folder: Path) -> bool:
+    """Are there DICOM files in the folder or below it?"""
+    return holds_dicom(tree, folder) or any(
+        holds_dicom_below(tree, inner) for inner in tree.folders(folder)
+    )
 
 
 def by_role(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
