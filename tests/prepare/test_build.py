@@ -542,6 +542,53 @@ def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:
         options(masks="compleet")
 
 
+def test_slices_that_nobody_looked_at_are_no_background(tmp_path) -> None:
+    """nnU-Net's `ignore` in slice 3 of case_00, whose blob is in 2 to 5: the slice is neither
+    outlined nor empty, though masks are complete, and the case is not scored.
+    """
+    write_scans(tmp_path / "scans", 2)
+    for part, name in (("images", "imagesTr"), ("labels", "labelsTr")):
+        (tmp_path / "scans" / part).rename(tmp_path / "scans" / name)
+    path = tmp_path / "scans" / "labelsTr" / "case_00.nii.gz"
+    mask = read_labels(path)
+    mask.voxels[3, 0, 0] = 9
+    write_labels(path, mask)
+    names = {"labels": {"background": 0, "liver": 6, "ignore": 9}, "file_ending": ".nii.gz"}
+    write_json(tmp_path / "scans" / "dataset.json", names)
+    summary = prepare(tmp_path / "scans", tmp_path / "out", options(labels={"liver": ("liver",)}))
+    assert any("case_00: M19: 1 of 8 slices hold voxels" in note for note in summary.notes)
+    prepared = Prepared.open(tmp_path / "out")
+    row = prepared.cases["case_00"]
+    assert (row.outlined, row.unknown, row.complete) == ([2, 4, 5], [3], False)
+    assert prepared.reviewed["case_00"] == {0, 1, 2, 4, 5, 6, 7}
+    assert prepared.reviewed["case_01"] == set(range(8)) and prepared.cases["case_01"].complete
+    with prepared.case("case_00") as file:
+        assert not file.labels([3]).any() and file.labels([2]).sum() == 144
+
+
+def test_patients_of_folders_are_not_divided(tmp_path) -> None:
+    """Four patients with two visits each, masks complete: 30 % of four is one, with two scans."""
+    write_scans(tmp_path / "plain", 8)
+    for n in range(8):
+        for part, name in (("images", "ct"), ("labels", "mask")):
+            target = tmp_path / "scans" / f"p{n // 2}" / f"v{n % 2}" / f"{name}.nii.gz"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / "plain" / part / f"case_{n:02d}.nii.gz", target)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    split = Prepared.open(tmp_path / "out").split
+    assert len(split.test) == 2 and len({case[:2] for case in split.test}) == 1
+    assert not {case[:2] for case in split.test} & {case[:2] for case in split.train}
+
+
+def test_a_wrong_name_in_a_split_is_told_before_scans_are_read(tmp_path, monkeypatch) -> None:
+    write_scans(tmp_path / "scans", 2)
+    monkeypatch.setattr(build, "read_pair", None)
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    with pytest.raises(BadDataset, match="not there: no_such_case"):
+        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+    assert not (tmp_path / "out").exists()
+
+
 def repaint(path) -> None:
     """One voxel more."""
     mask = read_labels(path)

@@ -100,3 +100,5 @@ def test_masks_with_dicom_folders_leave_the_series_the_scans(tmp_path: Path) -> 
     write_series(tmp_path / "p1/series", np.zeros((2, 3, 3), np.int16))
     layout = discover(lay(tmp_path, "p1/liver.nii.gz"))
     assert (layout.kind, [pair.case for pair in layout.pairs]) == ("dicom", ["p1"])
+    layout = discover(lay(tmp_path, "labels/p1.nii.gz"))
+    assert (layout.kind, pairs(layout)) == ("dicom", {"p1": "p1.nii.gz"})

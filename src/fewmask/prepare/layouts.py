@@ -232,18 +232,27 @@ def find_one_folder(search: Search) -> Layout | None:
 
 
 def find_dicom(search: Search) -> Layout | None:
-    """The folder is one DICOM series, or each sub-folder is a case with one somewhere below it."""
+    """The folder is one DICOM series, or each sub-folder is a case with one somewhere below it.
+    Masks of all cases may lie in a folder such as `labels/`.
+    """
     root = search.tree.root
     if is_dicom_folder(root, deep=False):
         return Layout("dicom", (Pair(stem(root.absolute()), root),))
-    folders = [folder for folder in search.tree.folders(root) if is_dicom_folder(folder)]
-    return Layout("dicom", tuple(Pair(stem(one), one) for one in folders)) if folders else None
+    inner = [path for path in search.folders(MASK_FOLDERS) if search.tree.nifti(path)]
+    folders = [
+        folder
+        for folder in search.tree.folders(root)
+        if folder not in inner and is_dicom_folder(folder)
+    ]
+    masks = [path for folder in inner for path in search.tree.nifti(folder)]
+    return Layout("dicom", tuple(pair(folders, masks, search.problems))) if folders else None
 
 
 def find_dicom_with_masks(search: Search) -> Layout | None:
     """DICOM series with images beside them in every case's folder, which are no scans, then."""
     tree, top = search.tree, search.top
-    holders = [folder for folder in tree.files if tree.nifti(folder)]
+    named = search.folders(MASK_FOLDERS)
+    holders = [folder for folder in tree.files if tree.nifti(folder) and folder not in named]
     cases = {top.joinpath(*folder.relative_to(top).parts[:1]) for folder in holders}
     if not cases or not all(holds_dicom_below(tree, case) for case in cases):
         return None
