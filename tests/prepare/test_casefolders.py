@@ -70,6 +70,23 @@ def test_structures_beside_the_scan_and_in_folders_of_their_own(tmp_path: Path) 
     ]
 
 
+def test_masks_inside_a_case_are_no_cases(tmp_path: Path) -> None:
+    draw(tmp_path, *names("case_{}/imaging.nii.gz"), voxels=SCAN)
+    draw(tmp_path, *names("case_{}/segmentation.nii.gz"))
+    draw(tmp_path, *names("case_{}/instances/tumor_instance-1_annotation-1.nii.gz"))
+    layout = discover(tmp_path)
+    assert pairs(layout) == {f"case_{n}": "segmentation.nii.gz" for n in range(2)}
+    assert sum(seen.use == "unused" for seen in layout.files) == 2
+
+
+def test_digits_of_folders_count_cases(tmp_path: Path) -> None:
+    draw(tmp_path, *names("case_000{}/imaging.nii.gz"), voxels=SCAN)
+    assert list(pairs(discover(tmp_path))) == ["case_0000", "case_0001"]
+    channels = [f"p{n}/image_000{c}.nii.gz" for n in range(2) for c in range(2)]
+    draw(tmp_path / "b", *channels, voxels=SCAN)
+    assert list(pairs(discover(tmp_path / "b"))) == ["p0_image", "p1_image"]
+
+
 def test_visits_are_scans_of_one_patient(tmp_path: Path) -> None:
     files = [f"p{n}/v{v}/ct.nii.gz" for n in range(3) for v in (1, 2)]
     layout = discover(lay(tmp_path, *files))

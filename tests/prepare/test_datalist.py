@@ -19,8 +19,10 @@ def write(root: Path, name: str = "dataset.json", **record: object) -> Path:
 @pytest.mark.parametrize("name", ["dataset.json", "folds.json"])
 def test_a_list_is_followed_into_its_own_folders(tmp_path: Path, name: str) -> None:
     lay(tmp_path, "a/x1.nii", "a/x2.nii", "a/spare.nii", "b/one.nii", "b/two.nii")
-    lines = [{"image": "a/x1.nii", "label": "b/one.nii"}, {"image": "./a/x2.nii", "fold": 1}]
-    lines[1]["label"] = "b/two.nii"
+    lines = [
+        {"image": "a/x1.nii", "label": "b/one.nii"},
+        {"image": "./a/x2.nii", "label": "./b/two.nii", "fold": 1},
+    ]
     layout = discover(write(tmp_path, name, training=lines, testing=["a/gone.nii"]))
     assert (layout.kind, pairs(layout)) == ("list", {"x1": "one.nii", "x2": "two.nii"})
     assert [problem.code for problem in layout.problems] == ["M15"]

@@ -7,6 +7,7 @@ import pytest
 
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.prepare.mapping import (
+    Values,
     check_found,
     check_labels,
     map_labels,
@@ -194,7 +195,7 @@ def test_a_mapping_that_cannot_be_meant(labels) -> None:
         check_labels(labels)
 
 
-REGIONS = {"kidney": (1, 2, 3), "masses": (2, 3), "tumor": 2}
+REGIONS: dict[str, Values] = {"kidney": (1, 2, 3), "masses": (2, 3), "tumor": 2}
 
 
 def test_regions_are_asked_for_by_name_and_their_values_count_as_declared() -> None:
@@ -217,7 +218,7 @@ def test_of_a_region_something_must_be_there_not_everything() -> None:
 
 def test_slices_with_ignored_voxels_are_unknown() -> None:
     """Slice 1 holds a 6: nothing of it is kept, its 3s neither."""
-    names = {"organ": 3, "lesion": (1, 2), "Ignore": 6}
+    names: dict[str, Values] = {"organ": 3, "lesion": (1, 2), "Ignore": 6}
     mapped = map_labels(SMALL, {"organ": ("organ",)}, names)
     assert mapped.voxels.tolist() == [[[0, 0], [0, 1]], [[0, 0], [0, 0]]]
     assert mapped.unknown == (1,) and mapped.counts == {1: 1, 2: 1, 3: 3, 6: 1}

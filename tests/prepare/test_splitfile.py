@@ -43,6 +43,12 @@ def test_names_of_files_stand_for_their_cases(tmp_path: Path) -> None:
     assert (split.train, split.test) == (("c0", "c1"), ("c2", "else.nii"))
 
 
+def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
+    with pytest.raises(BadDataset, match="a pickle is a program") as caught:
+        open_split(tmp_path / "splits_final.pkl", CASES)
+    assert caught.value.fix.startswith("save it as splits_final.json")
+
+
 @pytest.mark.parametrize(
     "record", [{"val": ["c0"]}, {"train": "c0"}, {"train": ["c0"], "fold": 1}, [], 3, ["c0"]]
 )

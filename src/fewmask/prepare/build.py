@@ -453,6 +453,11 @@ def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions
                 f"{name}: M12: all of a structure seems outlined; if empty slices are truly empty "
                 "prepare with `masks=complete`"
             )
+    if any(row.unknown for row in rows.values()) and not any(row.outlined for row in rows.values()):
+        yield (
+            "M19: no outlined slice is left, since all of them hold voxels that nobody looked at: "
+            "there is nothing to learn from until slices are outlined wholly"
+        )
     if options.tags is None:
         yield (
             "no image tags: which slices hold a structure can be learned from whole masks only, "

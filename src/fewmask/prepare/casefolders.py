@@ -4,7 +4,7 @@ mask side by side, in sub-folders, or masks in a tree of their own.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -80,7 +80,8 @@ def _sort(search: Search, holders: Sequence[Path]) -> _Found:
     found = _Found()
     named = {folder for folder in holders if not _is_for_masks(folder, search)}
     structures = _structure_folders(search, sorted(named))
-    with_scans = named - structures.keys()
+    inner = {folder for folder in named if _is_inside_case(found, folder, named, search)}
+    with_scans = named - structures.keys() - inner
     counts = Counter(stem(path).casefold() for f in with_scans for path in search.tree.nifti(f))
     cases = _folder_ids(sorted(with_scans), search.top)
     for folder in holders:
@@ -90,6 +91,8 @@ def _sort(search: Search, holders: Sequence[Path]) -> _Found:
             for path in files:
                 scan = scans.get(stem(path).casefold(), path)
                 found.parts.setdefault(scan, {})[folder.name] = path
+        elif folder in inner:
+            found.parts[folder.parent] = {stem(path): path for path in files}
         elif folder in with_scans:
             _sort_case(found, files, cases[folder], counts)
         else:
@@ -133,6 +136,19 @@ def _sort_case(found: _Found, files: list[Path], case: str, counts: Mapping[str,
     found.scans += scans
     found.masks += masks
     found.ids |= _ids(scans, masks, case, counts)
+
+
+def _is_inside_case(found: _Found, folder: Path, holders: Collection[Path], search: Search) -> bool:
+    """Does a folder inside a case's hold masks of its scan, such as KiTS' `instances/`?"""
+    if folder.parent not in holders:
+        return False
+    scans = [path for path in search.tree.nifti(folder.parent) if not looks_like_mask(path)]
+    if not scans:
+        return False
+    key = f"{folder.name}/"
+    if key not in found.labels:
+        found.labels[key] = shows_labels(search.tree.nifti(folder)[0], scans[0])
+    return found.labels[key]
 
 
 def _is_cine(path: Path, files: Sequence[Path]) -> bool:

@@ -53,7 +53,8 @@ def choose_channels(
     problems. Raises `BadConfig` (C02) for a channel that no scan has.
     """
     stems = {path: (names or {}).get(path) or stem(path) for path in [*scans, *masks]}
-    numbered = {path: _split(_NUMBER, stems[path]) for path in scans}
+    # Digits at the end of a folder's name count cases.
+    numbered = {path: _split(_NUMBER, stems[path]) for path in scans if _is_numbered(path)}
     found = {path: split for path, split in numbered.items() if split}
     wanted = search.channel
     if not search.channels or (
@@ -76,6 +77,10 @@ def _without(scans: Sequence[Path], wanted: str | None, ids: Mapping[Path, str])
             code="C02",
         )
     return Channels(tuple(scans), ids)
+
+
+def _is_numbered(path: Path) -> bool:
+    return _split(_NUMBER, stem(path)) is not None
 
 
 def _split(pattern: re.Pattern[str], name: str) -> tuple[str, str] | None:

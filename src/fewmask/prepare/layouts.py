@@ -245,7 +245,9 @@ def find_dicom(search: Search) -> Layout | None:
         if folder not in inner and is_dicom_folder(folder)
     ]
     masks = [path for folder in inner for path in search.tree.nifti(folder)]
-    return Layout("dicom", tuple(pair(folders, masks, search.problems))) if folders else None
+    names = Names({folder: stem(folder) for folder in folders})
+    found = pair(folders, masks, search.problems, names)
+    return Layout("dicom", tuple(found)) if folders else None
 
 
 def find_dicom_with_masks(search: Search) -> Layout | None:

@@ -30,6 +30,14 @@ def open_split(path: Path, cases: Iterable[str]) -> tuple[Split, list[str]]:
     fold = re.fullmatch(r"(.+\.json)#(\d{1,4})", path.name, re.IGNORECASE)
     if fold and not path.exists():
         return _open_json(path.with_name(fold[1]), int(fold[2]), cases)
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        raise BadDataset(
+            "a pickle is a program, and is not opened",
+            where=printable(path),
+            did="no dataset was made",
+            fix=_FIX.replace("write lists", f"save it as {path.stem}.json, or write lists"),
+            code="S04",
+        )
     if path.suffix.lower() == ".json":
         return _open_json(path, 0, cases)
     return _as_cases(read_split(path), cases), []
