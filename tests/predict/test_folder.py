@@ -150,13 +150,13 @@ def test_trouble_with_masks_is_none_of_predicts_and_unread_files_are_named(scans
     (scans / "images" / "case_09.nrrd").write_text("a scan")
     summary = predict_folder(Nothing(), scans, tmp_path / "masks")
     assert len(summary.written) == 3 and not summary.refused
-    assert "not read: case_09.nrrd" in summary.notes[0]
+    assert "seen and not used: images/case_09.nrrd" in summary.notes[0]
 
 
 def test_a_series_beside_files_is_not_passed_over_in_silence(scans, tmp_path) -> None:
     write_series(scans / "images" / "more", np.arange(5 * 3 * 4, dtype=np.int16).reshape(5, 3, 4))
     summary = predict_folder(Nothing(), scans / "images", tmp_path / "masks")
-    assert len(summary.written) == 3 and "not read: more/" in summary.notes[0]
+    assert len(summary.written) == 3 and "seen and not used: more/ (DICOM" in summary.notes[0]
 
 
 def make_second(folder, voxels) -> str:

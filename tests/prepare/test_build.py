@@ -387,23 +387,25 @@ def test_nothing_new_leaves_every_file_alone(tmp_path, monkeypatch) -> None:
 def test_a_dataset_outlives_a_mistake_in_the_next_command(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     prepare(tmp_path / "scans", tmp_path / "out", options())
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
+    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
     with pytest.raises(BadDataset):
-        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+        prepare(tmp_path / "scans", tmp_path / "out", wrong)
     assert set(Prepared.open(tmp_path / "out").cases) == {"case_00", "case_01"}
 
 
 def test_a_mistake_costs_no_scan_its_reading(tmp_path) -> None:
-    """A new outline and a wrong split in one command: the right one then reads the changed scan
-    alone.
+    """A new outline and a split through a patient in one command: the right one then reads the
+    changed scan alone.
     """
     write_scans(tmp_path / "scans", 3)
     prepare(tmp_path / "scans", tmp_path / "out", options())
     repaint(tmp_path / "scans" / "labels" / "case_01.nii.gz")
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
+    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
     for _ in range(2):
-        with pytest.raises(BadDataset, match="not there"):
-            prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+        with pytest.raises(BadDataset, match="patient case is in train and in test"):
+            prepare(tmp_path / "scans", tmp_path / "out", wrong)
         with pytest.raises(BadDataset, match="not finished"):
             Prepared.open(tmp_path / "out")
     summary = prepare(tmp_path / "scans", tmp_path / "out", options())
@@ -428,9 +430,10 @@ def test_what_was_taken_back_is_read_again(tmp_path) -> None:
     )
     times, first = path.stat(), path.read_bytes()
     repaint(path)
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("no_such_case",)))
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
+    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
     with pytest.raises(BadDataset):
-        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+        prepare(tmp_path / "scans", tmp_path / "out", wrong)
     path.write_bytes(first)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
@@ -529,15 +532,62 @@ def test_masks_of_a_type_that_is_not_read_are_named(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     assert not any("not read" in note for note in check(tmp_path / "scans", options()).notes)
     (tmp_path / "scans" / "labels" / "case_01.seg.nrrd").write_bytes(b"NRRD0005")
-    assert any(
-        "not read: case_01.seg.nrrd; save scans" in note
-        for note in check(tmp_path / "scans", options()).notes
-    )
+    (problem,) = check(tmp_path / "scans", options()).problems
+    assert problem["what"] == "1 mask of a type that is not read"
+    assert problem["where"] == ["labels/case_01.seg.nrrd"] and ".nii.gz" in problem["fix"]
 
 
 def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:
     with pytest.raises(BadConfig, match="masks 'compleet' are not known"):
         options(masks="compleet")
+
+
+def test_slices_that_nobody_looked_at_are_no_background(tmp_path) -> None:
+    """nnU-Net's `ignore` in slice 3 of case_00, whose blob is in 2 to 5: the slice is neither
+    outlined nor empty, though masks are complete, and the case is not scored.
+    """
+    write_scans(tmp_path / "scans", 2)
+    for part, name in (("images", "imagesTr"), ("labels", "labelsTr")):
+        (tmp_path / "scans" / part).rename(tmp_path / "scans" / name)
+    path = tmp_path / "scans" / "labelsTr" / "case_00.nii.gz"
+    mask = read_labels(path)
+    mask.voxels[3, 0, 0] = 9
+    write_labels(path, mask)
+    names = {"labels": {"background": 0, "liver": 6, "ignore": 9}, "file_ending": ".nii.gz"}
+    write_json(tmp_path / "scans" / "dataset.json", names)
+    summary = prepare(tmp_path / "scans", tmp_path / "out", options(labels={"liver": ("liver",)}))
+    assert any("case_00: M19: 1 of 8 slices hold voxels" in note for note in summary.notes)
+    prepared = Prepared.open(tmp_path / "out")
+    row = prepared.cases["case_00"]
+    assert (row.outlined, row.unknown, row.complete) == ([2, 4, 5], [3], False)
+    assert prepared.reviewed["case_00"] == {0, 1, 2, 4, 5, 6, 7}
+    assert prepared.reviewed["case_01"] == set(range(8)) and prepared.cases["case_01"].complete
+    with prepared.case("case_00") as file:
+        assert not file.labels([3]).any() and file.labels([2]).sum() == 144
+
+
+def test_patients_of_folders_are_not_divided(tmp_path) -> None:
+    """Four patients with two visits each, masks complete: 30 % of four is one, with two scans."""
+    write_scans(tmp_path / "plain", 8)
+    for n in range(8):
+        for part, name in (("images", "ct"), ("labels", "mask")):
+            target = tmp_path / "scans" / f"p{n // 2}" / f"v{n % 2}" / f"{name}.nii.gz"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / "plain" / part / f"case_{n:02d}.nii.gz", target)
+    prepare(tmp_path / "scans", tmp_path / "out", options())
+    split = Prepared.open(tmp_path / "out").split
+    assert len(split.test) == 2 and len({case[:2] for case in split.test}) == 1
+    assert not {case[:2] for case in split.test} & {case[:2] for case in split.train}
+
+
+def test_a_wrong_name_in_a_split_is_told_before_scans_are_read(tmp_path, monkeypatch) -> None:
+    write_scans(tmp_path / "scans", 2)
+    monkeypatch.setattr(build, "read_pair", None)
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("cases_01",)))
+    with pytest.raises(BadDataset, match="split names 1 cases that are not there") as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
+    assert caught.value.where == (str(tmp_path / "split.toml"), "cases_01   nearest: case_01")
+    assert not (tmp_path / "out").exists()
 
 
 def repaint(path) -> None:

@@ -164,9 +164,9 @@ def test_nnunet_channels_and_regions(tmp_path):
     }
     (tmp_path / "dataset.json").write_text(json.dumps(record))
     layout = discover(tmp_path)
-    assert (layout.kind, layout.names, shown(layout)) == ("nnunet", {"core": 2}, {"a": "a.nii.gz"})
-    assert any("1 files of further channels" in note for note in layout.notes)
-    assert any("with `labels` as whole=1,2" in note for note in layout.notes)
+    assert (layout.kind, shown(layout)) == ("nnunet", {"a": "a.nii.gz"})
+    assert layout.names == {"whole": (1, 2), "core": 2}
+    assert any("1 files of other channels are not read (1 = T2)" in note for note in layout.notes)
 
 
 def test_label_table_that_is_no_table(tmp_path):
@@ -180,7 +180,8 @@ def test_scans_alone_and_with_masks_beside_them(tmp_path):
     layout = discover(lay(tmp_path / "a", "x.nii", "y.nii.gz"))
     assert (layout.kind, shown(layout)) == ("scans", {"x": None, "y": None})
     layout = discover(lay(tmp_path / "b", "x.nii", "x_seg.nii", "lone_mask.nii"))
-    assert shown(layout) == {"x": "x_seg.nii", "lone_mask": None}
+    assert shown(layout) == {"x": "x_seg.nii"}
+    assert rows(layout) == ["M15"], "what is called a mask is never a scan beside others"
 
 
 def test_dicom_folders(tmp_path):

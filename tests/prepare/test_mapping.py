@@ -7,6 +7,7 @@ import pytest
 
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.prepare.mapping import (
+    Values,
     check_found,
     check_labels,
     map_labels,
@@ -44,7 +45,9 @@ def test_lines():
         ["Background=1"],
         ["liver=1", "Liver=2"],
         ["liver=1", "tumour=1"],
-        ["a/b=1"],
+        ["a/=1"],
+        ["/a=1"],
+        ["../a=1"],
         ["liver=../x"],
         ["liver=6=7"],
         ["x" * 80 + "=1"],
@@ -157,7 +160,8 @@ def test_part_that_is_not_there():
     assert caught.value.code == "M08"
     assert "kidney_left" in str(caught.value)
     with pytest.raises(BadDataset):
-        part_names({"liver": (1,)}, ["liver"])
+        part_names({"liver": (2,)}, ["liver"])
+    assert part_names({"liver": (1,)}, ["Liver"]) == {"liver": ("Liver",)}, "1 in its own file"
 
 
 def test_a_mapping_says_the_same_as_lines() -> None:
@@ -189,3 +193,45 @@ def test_a_mapping_says_the_same_as_lines() -> None:
 def test_a_mapping_that_cannot_be_meant(labels) -> None:
     with pytest.raises(BadConfig, match="`labels` '"):
         check_labels(labels)
+
+
+REGIONS: dict[str, Values] = {"kidney": (1, 2, 3), "masses": (2, 3), "tumor": 2}
+
+
+def test_regions_are_asked_for_by_name_and_their_values_count_as_declared() -> None:
+    """1, 2 and three times 3 lie in the kidney; 6 is in no region."""
+    known = np.where(SMALL == 6, 0, SMALL)
+    assert map_labels(known, {"tumor": ("tumor",)}, REGIONS).voxels.sum() == 1
+    assert map_labels(known, {"kidney": ("Kidney",)}, REGIONS).voxels.sum() == 5
+    with pytest.raises(BadDataset, match="label 6 is not in the data set's own list") as caught:
+        map_labels(SMALL, {"tumor": ("tumor",)}, REGIONS, "m.nii")
+    assert caught.value.where[-1] == "declared: kidney=1, 2, 3, masses=2, 3, tumor=2"
+    with pytest.raises(BadDataset, match="value 2 is asked for by two classes"):
+        map_labels(known, {"kidney": ("kidney",), "tumor": ("tumor",)}, REGIONS)
+
+
+def test_of_a_region_something_must_be_there_not_everything() -> None:
+    check_found({"kidney": ("kidney",)}, REGIONS, {3: 1}, 1)
+    with pytest.raises(BadDataset, match="no label map holds masses=2, masses=3"):
+        check_found({"masses": ("masses",)}, REGIONS, {1: 1}, 1)
+
+
+def test_slices_with_ignored_voxels_are_unknown() -> None:
+    """Slice 1 holds a 6: nothing of it is kept, its 3s neither."""
+    names: dict[str, Values] = {"organ": 3, "lesion": (1, 2), "Ignore": 6}
+    mapped = map_labels(SMALL, {"organ": ("organ",)}, names)
+    assert mapped.voxels.tolist() == [[[0, 0], [0, 1]], [[0, 0], [0, 0]]]
+    assert mapped.unknown == (1,) and mapped.counts == {1: 1, 2: 1, 3: 3, 6: 1}
+    assert map_labels(SMALL, {"organ": (3,)}, {}).unknown == ()
+    with pytest.raises(BadDataset, match="asks for value 6, which the data set calls 'ignore'"):
+        map_labels(SMALL, {"x": (6,)}, names)
+
+
+def test_names_as_data_sets_write_them() -> None:
+    lines = ["prostate/uterus", "liver=liver (whole)", "a (b)", "l. kidney & cyst"]
+    assert parse_labels(lines) == {
+        "prostate/uterus": ("prostate/uterus",),
+        "liver": ("liver (whole)",),
+        "a (b)": ("a (b)",),
+        "l. kidney & cyst": ("l. kidney & cyst",),
+    }

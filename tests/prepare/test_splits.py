@@ -8,7 +8,7 @@ import pytest
 
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
-from fewmask.io.prepared import CaseRow, write_split
+from fewmask.io.prepared import CaseRow, read_split, write_split
 from fewmask.prepare.splits import choose_split, patients_of
 
 
@@ -118,12 +118,12 @@ def test_the_same_scan_under_two_names_goes_to_one_part() -> None:
 def test_a_file_that_parts_one_scan_or_one_patient_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "split.toml"
     write_split(path, Split(("a", "b"), (), ("c",)))
-    assert choose_split(table(*(case_row(c, c) for c in "abc")), path).test == ("c",)
+    assert choose_split(table(*(case_row(c, c) for c in "abc")), read_split(path)).test == ("c",)
     twins = table(case_row("a", "a", "same"), case_row("b", "b"), case_row("c", "c", "same"))
     with pytest.raises(BadDataset, match="two parts of the split under two names") as caught:
-        choose_split(twins, path)
+        choose_split(twins, read_split(path))
     assert caught.value.code == "N44" and "a (train) = c (test)" in str(caught.value)
     one_patient = table(case_row("a", "p"), case_row("b", "q"), case_row("c", "p"))
     with pytest.raises(BadDataset, match="patient p is in train and in test") as caught:
-        choose_split(one_patient, path)
+        choose_split(one_patient, read_split(path))
     assert caught.value.code == "S01"

@@ -61,10 +61,13 @@ def scan_options(
     series: str | None,
     keep_first: bool,
     follow_links: bool,
+    channel: str | int | None = None,
 ) -> ScanOptions:
     """How scans are found and read, from the keywords that say so."""
     read = ReadOptions(trust, assume_ras, volume, fix_nonfinite, spacing_mm)
-    return ScanOptions(read, series, keep_first, follow_links)
+    return ScanOptions(
+        read, series, keep_first, follow_links, None if channel is None else str(channel)
+    )
 
 
 def path_or_none(file: File | None) -> Path | None:

@@ -32,6 +32,7 @@ def check(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    channel: str | int | None = None,
 ) -> CheckReport:
     """Read every scan and mask of a folder and list every problem; nothing is written.
 
@@ -63,11 +64,15 @@ def check(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    channel
+        Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
+        first.
 
     Returns
     -------
     CheckReport
-        `cases` (shape, spacing, outlined slices), `problems` with what to do, `notes`.
+        `cases` (shape, spacing, outlined slices), `problems` with what to do, `notes`, and `files`:
+        what becomes of every file that was seen.
 
     Raises
     ------
@@ -87,7 +92,15 @@ def check(
         recipe=recipe,
         jobs=jobs,
         scans=scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            channel,
         ),
     )
     return run_check(Path(scans), options)
@@ -115,6 +128,7 @@ def prepare(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    channel: str | int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
     """Find, pair, check and store scans and masks, once, for all methods.
@@ -124,8 +138,9 @@ def prepare(
     Parameters
     ----------
     scans
-        Folder of scans and masks: `images/` and `labels/`, LiTS, TotalSegmentator, Medical
-        Segmentation Decathlon, nnU-Net, or DICOM.
+        Folder of scans and masks: `images/` and `labels/`, masks beside scans, one folder per case
+        (KiTS, ACDC, BraTS, TotalSegmentator, BIDS), LiTS, Medical Segmentation Decathlon, nnU-Net,
+        MONAI lists, or DICOM.
     out
         Folder for the prepared dataset.
     labels
@@ -145,7 +160,8 @@ def prepare(
         Table `case,patient`, or a regular expression with one group over case ids; None takes every
         case for a patient.
     split
-        File with lists `train`, `val` and `test`; None draws it by patient.
+        File with lists `train`, `val` and `test` (TOML or JSON), or nnU-Net's `splits_final.json`,
+        of which `#3` at the end takes fold 3; None draws it by patient.
     jobs
         Processes that read at the same time; with more than one a script needs
         `if __name__ == "__main__":` around its calls.
@@ -165,6 +181,9 @@ def prepare(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    channel
+        Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
+        first.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -196,7 +215,15 @@ def prepare(
         split=path_or_none(split),
         jobs=jobs,
         scans=scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            channel,
         ),
     )
     return run_prepare(Path(scans), Path(out), options, on_progress)

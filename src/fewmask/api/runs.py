@@ -167,6 +167,7 @@ class LoadedRun(TrainedRun):
         series: str | None = None,
         keep_first: bool = False,
         follow_links: bool = False,
+        channel: str | int | None = None,
     ) -> PredictedMask:
         """The mask of one scan; the parameters are those of `fewmask.predict`.
 
@@ -194,6 +195,9 @@ class LoadedRun(TrainedRun):
             Keep the first of DICOM slices at one position.
         follow_links
             Accept links that leave the folder.
+        channel
+            Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes
+            the first.
 
         Returns
         -------
@@ -201,7 +205,15 @@ class LoadedRun(TrainedRun):
             On the grid of `scan`, and in its axis order through `numpy.asarray`.
         """
         options = scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            channel,
         )
         return self._predict(as_volume(scan, affine, options), probabilities)
 
@@ -444,6 +456,7 @@ def predict(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    channel: str | int | None = None,
     cleanup: File | None = None,
     device: str | None = None,
 ) -> PredictedMask:
@@ -478,6 +491,9 @@ def predict(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    channel
+        Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
+        first.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     device
@@ -507,7 +523,15 @@ def predict(
     ((12, 32, 40), (40, 32, 12), (2, 40, 32, 12))
     """
     options = scan_options(
-        trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+        trust,
+        assume_ras,
+        volume,
+        fix_nonfinite,
+        spacing_mm,
+        series,
+        keep_first,
+        follow_links,
+        channel,
     )
     return _loaded(run, device, cleanup)._predict(as_volume(scan, affine, options), probabilities)
 
@@ -527,6 +551,7 @@ def predict_folder(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    channel: str | int | None = None,
     cleanup: File | None = None,
     known: Literal["auto", "none"] = "auto",
     tags: File | None = None,
@@ -562,6 +587,9 @@ def predict_folder(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    channel
+        Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
+        first.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     known
@@ -599,7 +627,15 @@ def predict_folder(
     if target is None and not is_prepared(source):
         raise BadConfig("where should the masks go?", fix="give out=", code="C02")
     options = scan_options(
-        trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+        trust,
+        assume_ras,
+        volume,
+        fix_nonfinite,
+        spacing_mm,
+        series,
+        keep_first,
+        follow_links,
+        channel,
     )
     loaded = _loaded(run, device, cleanup)
     if target is None and loaded.others:

@@ -1,6 +1,7 @@
 """`fewmask check`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -8,6 +9,19 @@ from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console, count
 from fewmask.core.errors import BadConfig, BadDataset
+
+if TYPE_CHECKING:
+    from fewmask.prepare.layout import Seen, Use
+
+_WORDS: "dict[Use, str]" = {
+    "scan": "of scans",
+    "mask": "of masks",
+    "channel": "of further channels",
+    "list": "of lists",
+    "refused": "refused",
+    "unused": "images not used",
+    "other": "no images",
+}
 
 
 @verb(("fewmask check scans", "fewmask check scans --label liver=6"))
@@ -25,6 +39,7 @@ def check(
     series: str | None = options.SERIES,
     keep: str | None = options.KEEP,
     follow_links: bool = options.LINKS,
+    channel: str | None = options.CHANNEL,
     copy_header: str | None = typer.Option(
         None, help="Case whose mask is copied under its scan's geometry, into --out."
     ),
@@ -51,7 +66,7 @@ def check(
         console.result({"written": path})
         return
     scans = options.scan_options(
-        trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
+        trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
     )
     wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)
@@ -66,6 +81,7 @@ def check(
             f"  {case.case:24} {case.kind}  {shape}  {spacing_mm} mm  "
             f"{count(case.outlined, 'slice')} outlined  {values}"
         )
+    console.say(f"files: {_uses(report.files)}")
     for note in report.notes:
         console.hint(f"note: {note}")
     for problem in report.problems:
@@ -76,6 +92,10 @@ def check(
             "cases": report.cases,
             "notes": report.notes,
             "problems": report.problems,
+            "files": [
+                {"file": seen.path.relative_to(data), "use": seen.use, "why": seen.why}
+                for seen in report.files
+            ],
         }
     )
     if report.problems:
@@ -85,3 +105,11 @@ def check(
             did="nothing was written",
         )
     console.say("no problems found")
+
+
+def _uses(files: "tuple[Seen, ...]") -> str:
+    """How many files of each use."""
+    from fewmask.prepare.account import count_uses
+
+    counts = count_uses(files)
+    return ", ".join(f"{counts[use]} {word}" for use, word in _WORDS.items() if use in counts)

@@ -75,6 +75,12 @@ LINKS = typer.Option(
     help="Accept links that leave the data folder.",
     rich_help_panel=READING,
 )
+CHANNEL = typer.Option(
+    None,
+    "--channel",
+    help="Which of several channels of each scan (_0001, _flair): number or name; default: first.",
+    rich_help_panel=READING,
+)
 DEVICE = typer.Option(
     None,
     "--device",
@@ -103,6 +109,7 @@ def scan_options(
     series: str | None,
     keep: str | None,
     follow_links: bool,
+    channel: str | None = None,
 ) -> "ScanOptions":
     """`ScanOptions` from flags."""
     from fewmask.io.header import ReadOptions
@@ -118,7 +125,7 @@ def scan_options(
         fix_nonfinite=fix_nonfinite,
         spacing_mm=three_numbers("--spacing", spacing),
     )
-    return ScanOptions(read, series, keep == "first", follow_links)
+    return ScanOptions(read, series, keep == "first", follow_links, channel)
 
 
 def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:

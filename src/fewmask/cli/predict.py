@@ -66,6 +66,7 @@ def predict(
     series: str | None = options.SERIES,
     keep: str | None = options.KEEP,
     follow_links: bool = options.LINKS,
+    channel: str | None = options.CHANNEL,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
     from fewmask.predict import (
@@ -113,7 +114,7 @@ def predict(
         source,
         out,
         options=options.scan_options(
-            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
+            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
         ),
         cleanup=rule,
         known=said,

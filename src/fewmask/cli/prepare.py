@@ -55,7 +55,9 @@ def prepare(
         rich_help_panel=_SAID,
     ),
     split: Path | None = typer.Option(
-        None, help="Split file (lists train, val, test).", rich_help_panel=_SAID
+        None,
+        help="Split file (lists train, val, test), or nnU-Net's splits_final.json[#fold].",
+        rich_help_panel=_SAID,
     ),
     jobs: int = typer.Option(2, min=1, help="Processes."),
     trust: str | None = options.TRUST,
@@ -66,6 +68,7 @@ def prepare(
     series: str | None = options.SERIES,
     keep: str | None = options.KEEP,
     follow_links: bool = options.LINKS,
+    channel: str | None = options.CHANNEL,
 ) -> None:
     """Find, pair, check and store scans and masks, once, for all methods."""
     from fewmask.prepare.build import prepare as run_prepare
@@ -85,7 +88,7 @@ def prepare(
         split=split,
         jobs=jobs,
         scans=options.scan_options(
-            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links
+            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
         ),
     )
     summary = run_prepare(

@@ -62,6 +62,8 @@ class CaseRow:
     present: dict[str, list[int]] = field(default_factory=dict)
     """Per class the reviewed slices d that hold it after placing on the network's grid."""
     notes: tuple[str, ...] = ()
+    unknown: list[int] = field(default_factory=list)
+    """Slices d with voxels that the data set marks as not looked at: neither outlined nor empty."""
 
     @property
     def burned_in(self) -> bool:

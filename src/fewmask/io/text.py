@@ -44,6 +44,18 @@ def read_json(
     """A JSON file that holds one object. Duplicate keys, NaN, deep nesting, other encodings raise
     `kind`.
     """
+    record = read_json_value(path, kind=kind, max_bytes=max_bytes)
+    if not isinstance(record, dict):
+        raise _unreadable(
+            path, "JSON", f"an object {{...}} is needed, this is a {type(record).__name__}", kind
+        )
+    return record
+
+
+def read_json_value(
+    path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES
+) -> Any:
+    """The same of a JSON file that may also hold a list, a number or a text."""
     text = read_text(path, kind=kind, max_bytes=max_bytes)
     try:
         record = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -51,10 +63,6 @@ def read_json(
         raise _unreadable(path, "JSON", str(error), kind) from error
     except RecursionError as error:
         raise _too_deep(path, kind) from error
-    if not isinstance(record, dict):
-        raise _unreadable(
-            path, "JSON", f"an object {{...}} is needed, this is a {type(record).__name__}", kind
-        )
     _check_depth(record, path, kind)
     return record
 

@@ -178,11 +178,11 @@ def open_scans(
         names = sorted(prepared.cases) if cases is None else cases
         return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
     if source.is_dir():
-        layout = discover(source, options.follow_links)
+        layout = discover(source, options.follow_links, options.channel)
         problems = tuple(
             problem for problem in layout.problems if not isinstance(problem, MaskProblem)
         )
-        notes = (layout.unread,) if layout.unread else ()
+        notes = layout.scan_notes
         if layout.kind == "dicom" and len(layout.pairs) == 1:
             # A patient's folder is often one deeper, under a name that all patients have.
             return Scans({stem(source.absolute()): reader(layout.pairs[0])}, problems, notes)

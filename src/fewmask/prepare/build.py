@@ -30,7 +30,7 @@ from fewmask.io.prepared import (
     write_tags,
 )
 from fewmask.prepare.discover import Layout, Pair, discover
-from fewmask.prepare.mapping import check_found
+from fewmask.prepare.mapping import Values, check_found, resolve
 from fewmask.prepare.options import PrepareOptions
 from fewmask.prepare.reading import (
     digest_files,
@@ -40,6 +40,7 @@ from fewmask.prepare.reading import (
     spoils_one_case,
     stamp_of,
 )
+from fewmask.prepare.splitfile import check_names, open_split
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
 
@@ -123,7 +124,10 @@ def prepare(
             fix="name it and its value in the masks with `labels`, such as liver=6",
             code="C02",
         )
-    layout = discover(data, options.scans.follow_links)
+    layout = discover(data, options.scans.follow_links, options.scans.channel)
+    if not any(pair.parts for pair in layout.pairs) and any(pair.mask for pair in layout.pairs):
+        resolve(options.labels, layout.names)  # a name that means nothing is told at once
+    _check_split(layout, options)
     _check_out(data, out)
     (out / "cases").mkdir(parents=True, exist_ok=True)
     with folder_lock(out, "prepare"):
@@ -140,6 +144,13 @@ def prepare(
             _write_tables(prepared)
     reused = sum(case.reused for case in cases.values())
     return PrepareSummary(out, len(cases) - reused, reused, refused, work.notes)
+
+
+def _check_split(layout: Layout, options: PrepareOptions) -> None:
+    """The names of a split file against those of the folder, before scans are read."""
+    if options.split:
+        cases = [pair.case for pair in layout.pairs]
+        check_names(open_split(options.split, cases)[0], options.split, cases)
 
 
 def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:
@@ -160,7 +171,7 @@ def _collect_tables(work: _Preparation) -> Prepared:
     options, out = work.options, work.out
     _check_values(work)
     recipe = resolve_recipe(options.wanted_recipe, work.cases.values())
-    patients = patients_of(sorted(work.cases), options.patients)
+    patients = patients_of(sorted(work.cases), options.patients, work.layout.patients)
     classes = tuple(options.labels)
     rows = {}
     for name, case in sorted(work.cases.items()):
@@ -169,11 +180,13 @@ def _collect_tables(work: _Preparation) -> Prepared:
     reviewed = _reviewed_slices(work, rows)
     tags = _tags(work, rows)
     try:
-        split = choose_split(rows, options.split)
+        given, said = open_split(options.split, rows) if options.split else (None, [])
+        split = choose_split(rows, given)
     except BadDataset as error:
         lines = (f"{line['case']}: {line['what']}" for line in work.refused[:10])
         error.where = (*error.where, *lines)
         raise
+    work.notes += said
     work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
     work.notes += _advice(rows, recipe, options)
     mark = {**options.mark, "recipe": options.recipe, "size": options.size}
@@ -195,8 +208,9 @@ def _check_values(work: _Preparation) -> None:
 
 def _reviewed_slices(work: _Preparation, rows: Mapping[str, CaseRow]) -> dict[str, frozenset[int]]:
     """Per case the slices d of which the masks, or a table of the user's, say all there is."""
+    complete = work.options.masks == "complete"
     reviewed = {
-        name: set(range(row.shape[0])) if row.complete else set(row.outlined)
+        name: set(range(row.shape[0]) if complete and row.mask else row.outlined) - set(row.unknown)
         for name, row in rows.items()
     }
     if work.options.reviewed:
@@ -315,7 +329,7 @@ def _read_all(
 
 
 def _prepare_or_refuse(
-    argument: tuple[Pair, Path, PrepareOptions, dict[str, int], CaseRow | None],
+    argument: tuple[Pair, Path, PrepareOptions, dict[str, Values], CaseRow | None],
 ) -> "_Case | dict[str, Any]":
     """One case in a worker: its record, or the message that refuses it. The machine's other faults
     stop everything.
@@ -330,7 +344,11 @@ def _prepare_or_refuse(
 
 
 def _prepare_case(
-    pair: Pair, out: Path, options: PrepareOptions, names: dict[str, int], earlier: CaseRow | None
+    pair: Pair,
+    out: Path,
+    options: PrepareOptions,
+    names: dict[str, Values],
+    earlier: CaseRow | None,
 ) -> _Case:
     """Read, check and write one case; one that was written from these very files is kept."""
     path = out / "cases" / f"{pair.case}.h5"
@@ -362,8 +380,9 @@ def _prepare_case(
         shape=reading.volume.shape,
         spacing_mm=reading.volume.spacing_mm,
         percentiles=reading.percentiles,
-        complete=pair.has_mask and options.masks == "complete",
+        complete=pair.has_mask and options.masks == "complete" and not reading.unknown,
         outlined=list(reading.outlined),
+        unknown=list(reading.unknown),
         counts={str(value): count for value, count in reading.counts.items()},
         ct=reading.ct,
         flipped=reading.volume.grid.orientation.flips[0],
@@ -421,7 +440,7 @@ def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions
                 f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; "
                 "these slices count as empty"
             )
-        if row.mask and not outlined and not row.complete:
+        if row.mask and not outlined and not row.complete and not row.unknown:
             yield (
                 f"{name}: M10: the mask is empty and masks are partial, so the scan counts as not "
                 "outlined at all"
@@ -434,6 +453,11 @@ def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions
                 f"{name}: M12: all of a structure seems outlined; if empty slices are truly empty "
                 "prepare with `masks=complete`"
             )
+    if any(row.unknown for row in rows.values()) and not any(row.outlined for row in rows.values()):
+        yield (
+            "M19: no outlined slice is left, since all of them hold voxels that nobody looked at: "
+            "there is nothing to learn from until slices are outlined wholly"
+        )
     if options.tags is None:
         yield (
             "no image tags: which slices hold a structure can be learned from whole masks only, "

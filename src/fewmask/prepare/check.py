@@ -14,8 +14,8 @@ import numpy as np
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.volume import LabelMap
 from fewmask.io.nifti import read_grid, read_labels, write_labels
-from fewmask.prepare.discover import Pair, discover
-from fewmask.prepare.mapping import check_found
+from fewmask.prepare.discover import Layout, Pair, Seen, discover
+from fewmask.prepare.mapping import Values, check_found, resolve
 from fewmask.prepare.options import PrepareOptions
 from fewmask.prepare.reading import read_pair
 
@@ -46,6 +46,8 @@ class CheckReport:
     problems: list[dict[str, Any]]
     """Whole messages with file, row and fix; `case` is empty for problems of the folder."""
     notes: list[str] = field(default_factory=list)
+    files: tuple[Seen, ...] = ()
+    """Every file that was seen, and what becomes of it."""
 
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `problems` and `notes`."""
@@ -60,11 +62,13 @@ class CheckReport:
 
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
-    layout = discover(data, options.scans.follow_links)
+    layout = discover(data, options.scans.follow_links, options.scans.channel)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
+    undeclared = _undeclared(layout, options)
+    problems += undeclared
     # Without --label any non-zero value counts, so that geometry and content of masks are still
-    # checked.
-    anything = not options.labels
+    # checked; so it does where the names asked for mean nothing here.
+    anything = not options.labels or bool(undeclared)
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
     jobs = min(options.jobs, len(work))
     if jobs > 1:
@@ -78,19 +82,38 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
         for pair, r in zip(layout.pairs, results, strict=True)
         if isinstance(r, dict)
     ]
-    if options.labels and not any(pair.parts for pair in layout.pairs):
-        totals: dict[int, int] = {}
-        for case in cases:
-            for value, count in case.values.items():
-                totals[value] = totals.get(value, 0) + count
-        try:
-            check_found(
-                options.labels, layout.names, totals, sum(bool(pair.mask) for pair in layout.pairs)
-            )
-        except BadDataset as error:
-            problems.append({"case": "", **error.as_dict()})
+    if not anything and not any(pair.parts for pair in layout.pairs):
+        problems += _absent_values(layout, cases, options)
     notes = [*layout.notes, *(f"{case.case}: {note}" for case in cases for note in case.notes)]
-    return CheckReport(layout.kind, cases, problems, notes)
+    return CheckReport(layout.kind, cases, problems, notes, layout.files)
+
+
+def _undeclared(layout: Layout, options: PrepareOptions) -> list[dict[str, Any]]:
+    """The problem of names that the data set does not declare: one of the folder, not of each case.
+    Files with a structure each say it themselves.
+    """
+    try:
+        if options.labels and not any(pair.parts for pair in layout.pairs):
+            resolve(options.labels, layout.names)
+    except BadDataset as error:
+        return [{"case": "", **error.as_dict()}]
+    return []
+
+
+def _absent_values(
+    layout: Layout, cases: list[CheckedCase], options: PrepareOptions
+) -> list[dict[str, Any]]:
+    """The problem of values that no label map holds, of those that could be read."""
+    masked = {pair.case for pair in layout.pairs if pair.mask}
+    totals: Counter[int] = Counter()
+    for case in cases:
+        totals.update(case.values)
+    read = sum(case.case in masked for case in cases)
+    try:
+        check_found(options.labels, layout.names, totals, read)
+    except BadDataset as error:
+        return [{"case": "", **error.as_dict()}]
+    return []
 
 
 def copy_header(data: Path, case: str, out: Path) -> Path:
@@ -130,7 +153,7 @@ def copy_header(data: Path, case: str, out: Path) -> Path:
 
 
 def _check_one(
-    item: tuple[Pair, PrepareOptions, dict[str, int], bool],
+    item: tuple[Pair, PrepareOptions, dict[str, Values], bool],
 ) -> CheckedCase | dict[str, Any]:
     pair, options, names, anything = item
     try:

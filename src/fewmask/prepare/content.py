@@ -8,6 +8,12 @@ from scipy import ndimage
 
 from fewmask.core.volume import Volume
 
+_LOOK = 4096
+_FEW_VALUES, _LARGEST_LABEL = 32, 255
+"""What a label map holds at most that goes by the name of a scan. Scans hold hundreds of values,
+and those of 8 bits, scaled to show something, more than 32.
+"""
+
 
 def looks_like_ct(intensities: Float[np.ndarray, "d h w"]) -> bool:
     """Air or fat far below zero: only Hounsfield units do that."""
@@ -15,6 +21,22 @@ def looks_like_ct(intensities: Float[np.ndarray, "d h w"]) -> bool:
         intensities.min() <= -100
         and np.percentile(intensities[:: max(1, intensities.shape[0] // 16)], 1) < -90
     )
+
+
+def label_values(volume: Volume) -> tuple[int, ...]:
+    """The values of a file that is no scan but a label map: whole numbers from 0, few of them.
+    Empty for anything else.
+    """
+    stored = volume.voxels
+    if volume.slope != 1 or volume.inter != 0:
+        return ()
+    # Nearly every scan is told by a few thousand voxels.
+    if np.unique(stored.ravel()[:: max(1, stored.size // _LOOK)]).size > _FEW_VALUES:
+        return ()
+    values = np.unique(stored)
+    if values.size > _FEW_VALUES or values[0] != 0 or not (values == np.rint(values)).all():
+        return ()
+    return tuple(int(value) for value in values) if values[-1] <= _LARGEST_LABEL else ()
 
 
 def scan_warnings(volume: Volume, intensities: Float[np.ndarray, "d h w"], ct: bool) -> list[str]:

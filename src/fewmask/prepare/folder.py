@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError, NoRoom
@@ -25,14 +26,27 @@ class FolderTree:
     root: Path
     files: dict[Path, list[Path]] = field(default_factory=dict)
     problems: list[FewmaskError] = field(default_factory=list)
+    too_deep: list[Path] = field(default_factory=list)
+    """Folders that nobody looked into, since they lie too deep."""
     ignored: int = 0
     """Files that no person made: `._*`, `.DS_Store`, `Thumbs.db` and other hidden ones."""
 
     def folders(self, parent: Path) -> list[Path]:
         """Direct sub-folders, sorted by name."""
-        return sorted(
-            folder for folder in self.files if folder.parent == parent and folder != parent
-        )
+        return self._inner.get(parent, [])
+
+    @cached_property
+    def _inner(self) -> dict[Path, list[Path]]:
+        """Folder -> sub-folders, once the walk is over."""
+        inner: dict[Path, list[Path]] = {}
+        for folder in sorted(self.files):
+            if folder != self.root:
+                inner.setdefault(folder.parent, []).append(folder)
+        return inner
+
+    def holds_images(self, folder: Path) -> bool:
+        """Is there a file named as an image in it or below it?"""
+        return bool(self.nifti(folder)) or any(map(self.holds_images, self.folders(folder)))
 
     def below(self, parent: Path) -> Iterator[Path]:
         """Every file in `parent` and its sub-folders."""
@@ -86,6 +100,8 @@ def walk_folder(root: Path, follow_links: bool = False) -> FolderTree:
                 tree.files[folder].append(path)
             elif depth < _MAX_DEPTH:
                 waiting.append((path, depth + 1))
+            else:
+                tree.too_deep.append(path)
     return tree
 
 

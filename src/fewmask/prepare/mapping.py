@@ -22,8 +22,15 @@ Sources = int | str | Iterable[int | str]
 
 _MAX_CLASSES = 254
 _FILE_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
-_CLASS_NAME = re.compile(r"[\w][\w .+-]{0,63}")
+_CLASS_NAME = re.compile(r"\w(?:[\w .+()\[\]&'-]|/(?=\w)){0,63}")
+"""A slash stands between letters only: a class is named in tables and pages, never as a path."""
+_STRUCTURE = re.compile(r"(?!\.)[^\x00-\x1f\x7f\\=]{1,128}")
 _RESERVED = {"background", "unknown", "none"}
+IGNORE = "ignore"
+"""nnU-Net's name for voxels that nobody looked at."""
+
+Values = int | tuple[int, ...]
+"""What a data set's own list gives a name: a value, or those of a region."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,16 @@ class Mapped:
     """Source value -> voxels, without 0."""
     dropped: Mapping[int, int] = field(default_factory=dict)
     """The part of `counts` that no class asked for: now background."""
+    unknown: tuple[int, ...] = ()
+    """Slices d with voxels that the data set marks as not looked at: nothing of them is kept."""
+
+
+def values_of(names: Mapping[str, Values], name: str) -> tuple[int, ...]:
+    """The values that the data set declares for a name, in whatever letters; none without it."""
+    for known, values in names.items():
+        if known.casefold() == name.casefold():
+            return (values,) if isinstance(values, int) else values
+    return ()
 
 
 def parse_labels(lines: Iterable[str]) -> Wanted:
@@ -80,26 +97,35 @@ def _add(wanted: Wanted, name: str, texts: Sequence[str]) -> None:
         raise BadConfig(f"more than {_MAX_CLASSES} classes", code="C02")
 
 
-def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+def resolve(wanted: Wanted, names: Mapping[str, Values]) -> dict[str, tuple[int, ...]]:
     """Replace structure names by the values that the data set declares for them (upper and lower
-    case alike).
+    case alike); a region has several.
 
     Raises `BadDataset` (M08) for a name that is not declared, with the nearest ones, and for two
     classes that meet in a value.
     """
-    declared = {name.casefold(): value for name, value in names.items()}
     resolved: dict[str, tuple[int, ...]] = {}
     for name, sources in wanted.items():
-        values = []
+        values: list[int] = []
         for source in sources:
-            if isinstance(source, str) and source.casefold() not in declared:
-                raise _undeclared(name, source, names)
-            values.append(source if isinstance(source, int) else declared[source.casefold()])
+            found = (source,) if isinstance(source, int) else values_of(names, source)
+            if not found:
+                raise _undeclared(name, str(source), names)
+            values += [value for value in found if value not in values]
+        if unseen := set(values) & set(values_of(names, IGNORE)):
+            raise BadDataset(
+                f"class {name} asks for value {min(unseen)}, which the data set calls {IGNORE!r}",
+                where="its voxels were not looked at: they are unknown, and no structure",
+                did="nothing was written",
+                fix="ask for another value with `labels`",
+                code="M08",
+            )
         if shared := set(values) & {value for others in resolved.values() for value in others}:
             raise BadDataset(
                 f"value {min(shared)} is asked for by two classes",
-                where=f"class {name}",
+                where=f"class {name}: {name}={_listed(values)}",
                 did="nothing was written",
+                fix="give every value to one class with `labels`, such as organ=1 and tumour=2,3",
                 code="M17",
             )
         resolved[name] = tuple(values)
@@ -107,11 +133,15 @@ def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ..
 
 
 def map_labels(
-    labels: Integer[np.ndarray, "d h w"], wanted: Wanted, names: Mapping[str, int], where: str = ""
+    labels: Integer[np.ndarray, "d h w"],
+    wanted: Wanted,
+    names: Mapping[str, Values],
+    where: str = "",
 ) -> Mapped:
     """Class indices for one label map in (d, h, w); `where` names the file in messages.
 
-    Values that no class asked for become background and are counted. Raises `BadDataset` for a
+    Values that no class asked for become background and are counted. Slices that hold the value of
+    a name `ignore` are unknown: background here, and listed in `unknown`. Raises `BadDataset` for a
     value that the data set's own list (`names`, if there is one) does not hold, with voxel and
     slice numbers (M08), and for a mask whose only value is 255 where 1 was asked for (M07). An
     empty label map is fine here: whether "empty" was reviewed is not for this function to say.
@@ -128,13 +158,22 @@ def map_labels(
             fix=f"ask for {name}=255 with `labels`",
             code="M07",
         )
-    stray = sorted(set(counts) - set(names.values()) - asked) if names else []
+    declared = {value for name in names for value in values_of(names, name)}
+    stray = sorted(set(counts) - declared - asked) if names else []
     if stray:
         raise _stray(labels, stray, counts, names, where)
     voxels = np.zeros(labels.shape, np.uint8)
     for index, values in enumerate(resolved.values(), start=1):
         voxels[np.isin(labels, values)] = index
-    return Mapped(voxels, counts, {value: n for value, n in counts.items() if value not in asked})
+    unseen = set(counts) & set(values_of(names, IGNORE))
+    unknown = np.isin(labels, list(unseen)).any((1, 2)) if unseen else np.zeros(len(labels), bool)
+    voxels[unknown] = 0
+    return Mapped(
+        voxels,
+        counts,
+        {value: n for value, n in counts.items() if value not in asked},
+        tuple(int(d) for d in np.flatnonzero(unknown)),
+    )
 
 
 def map_parts(
@@ -163,12 +202,13 @@ def map_parts(
 
 
 def part_names(wanted: Wanted, structures: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The structures that each class asks for, as they are named here; raises `BadDataset` (M08)
-    for one that is not there.
+    """The structures that each class asks for, as they are named here; value 1 of a structure's
+    own file is that structure. Raises `BadDataset` (M08) for one that is not there.
     """
     there = {structure.casefold(): structure for structure in structures}
     found: dict[str, tuple[str, ...]] = {}
     for name, sources in wanted.items():
+        sources = (name,) if sources == (1,) and name.casefold() in there else sources
         for source in sources:
             if str(source).casefold() not in there:
                 raise _undeclared(name, str(source), dict.fromkeys(there.values(), 1))
@@ -177,7 +217,7 @@ def part_names(wanted: Wanted, structures: Iterable[str]) -> dict[str, tuple[str
 
 
 def check_found(
-    wanted: Wanted, names: Mapping[str, int], found: Mapping[int, int], cases: int
+    wanted: Wanted, names: Mapping[str, Values], found: Mapping[int, int], cases: int
 ) -> None:
     """After all label maps are read: raise `BadDataset` (M08) if a value that was asked for is in
     none of them.
@@ -189,7 +229,7 @@ def check_found(
         f"{name}={value}"
         for name, values in resolved.items()
         for value in values
-        if value not in found
+        if value not in found and not _of_region(value, wanted[name], names, found)
     ]
     if absent and cases:
         raise BadDataset(
@@ -199,6 +239,19 @@ def check_found(
             fix="give `labels` with the values found",
             code="M08",
         )
+
+
+def _of_region(
+    value: int,
+    sources: tuple[int | str, ...],
+    names: Mapping[str, Values],
+    found: Mapping[int, int],
+) -> bool:
+    """Was the value not asked for itself, but as part of a region of which something is there?"""
+    regions = [values_of(names, source) for source in sources if isinstance(source, str)]
+    return value not in sources and any(
+        value in region and set(region) & set(found) for region in regions
+    )
 
 
 def _check_name(line: str, name: str, wanted: Wanted) -> None:
@@ -226,7 +279,7 @@ def _source(line: str, text: str) -> int | str:
     if not text or re.fullmatch(r"[-+.\d]+(e[-+]?\d+)?", text, re.IGNORECASE):
         reason = "0 is background" if re.fullmatch(r"0+", text) else f"{text!r} is no label value"
         raise _nonsense(line, reason, "give whole numbers from 1, or names of structures")
-    if not _CLASS_NAME.fullmatch(text):
+    if not _STRUCTURE.fullmatch(text):
         raise _nonsense(
             line, f"{text!r} is no name of a structure", "give the name alone, without folders"
         )
@@ -247,7 +300,7 @@ def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
     return {int(value): int(number) for value, number in zip(values, numbers, strict=True) if value}
 
 
-def _undeclared(name: str, source: str, names: Mapping[str, int]) -> BadDataset:
+def _undeclared(name: str, source: str, names: Mapping[str, Values]) -> BadDataset:
     near = difflib.get_close_matches(
         source.casefold(), [known.casefold() for known in names], n=3, cutoff=0.5
     )
@@ -269,7 +322,7 @@ def _stray(
     labels: Integer[np.ndarray, "d h w"],
     stray: Sequence[int],
     counts: Mapping[int, int],
-    names: Mapping[str, int],
+    names: Mapping[str, Values],
     where: str,
 ) -> BadDataset:
     lines = [where]
@@ -280,7 +333,8 @@ def _stray(
             "(counted from the feet)"
         )
     lines.append(
-        "declared: " + ", ".join(f"{name}={value}" for name, value in list(names.items())[:20])
+        "declared: "
+        + ", ".join(f"{name}={_listed(values_of(names, name))}" for name in list(names)[:20])
     )
     return BadDataset(
         f"label {_listed(stray)} is not in the data set's own list",

@@ -9,12 +9,20 @@ from pathlib import Path
 from fewmask.io.nifti import case_id_of
 
 _EXTENSION = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
-_SCAN_WORDS = "volume|image|img|scan|ct"
-_MASK_WORDS = "segmentation|segmentations|labels|label|masks|mask|seg|gt|manual"
-_AFFIX = re.compile(
-    rf"^(?:(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)?(.+?)(?:[-_. ](?:{_SCAN_WORDS}|{_MASK_WORDS}))*$"
+_SCAN_WORDS = "volumes?|imaging|images?|img|scans?|mri|mr|ct"
+_MASK_WORDS = (
+    "segmentations?|segm?|labelmap|labels?|masks?|msk|dseg|ground[-_ ]?truth|gt|annotations?|manual"
 )
-_MASK_SUFFIX = re.compile(rf"[-_. ](?:{_MASK_WORDS})$")
+_AFFIX = re.compile(
+    rf"^(?>(?:(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)*)(.+?)"
+    rf"(?:[-_. ](?:{_SCAN_WORDS}|{_MASK_WORDS}))*$"
+)
+_MASK_AFFIX = re.compile(
+    rf"^(?>(?:(?:{_MASK_WORDS})(?:[-_. ]+|(?=\d)))*)(.+?)(?:[-_. ](?:{_MASK_WORDS}))*$"
+)
+_MASK_SUFFIX = re.compile(rf"(?:^|[-_. ])(?:{_MASK_WORDS})$")
+_MASK_PREFIX = re.compile(rf"^(?:{_MASK_WORDS})(?:[-_. ]|(?=\d))")
+_SCAN_WORD = re.compile(rf"(?:{_SCAN_WORDS}|t[12][a-z]*|flair|adc|dwi|swi|pdw?|pet)(?:_0000)?")
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _IDENTIFYING = (
     ("a name written family^given", re.compile(r"\^")),
@@ -59,13 +67,32 @@ def core_key(path: Path) -> str:
     """The part of the name that scan and mask share: `img0007`, `label0007` and `0007_seg` all give
     `0007`.
     """
-    found = _AFFIX.match(exact_key(path))
-    return found[1] if found else exact_key(path)
+    return core_of(exact_key(path))
+
+
+def core_of(key: str) -> str:
+    """The same of a case id in small letters."""
+    found = _AFFIX.match(key)
+    return found[1] if found else key
+
+
+def unmasked(key: str) -> str:
+    """A case id in small letters without the words that say mask, but with those that say scan."""
+    found = _MASK_AFFIX.match(key)
+    return found[1] if found else key
 
 
 def looks_like_mask(path: Path) -> bool:
-    """True if the name ends in `_seg`, `-label`, `_mask` and the like."""
-    return bool(_MASK_SUFFIX.search(exact_key(path)))
+    """True if the name ends in `_seg`, `-label`, `_mask` and the like, begins with such a word
+    (`label0007`, `mask_a`), or is one (`GT`).
+    """
+    key = exact_key(path)
+    return bool(_MASK_SUFFIX.search(key) or _MASK_PREFIX.match(key))
+
+
+def says_scan_only(path: Path) -> bool:
+    """True if the name says that it is a scan, and not of whom: `ct`, `imaging`, `T1`."""
+    return bool(_SCAN_WORD.fullmatch(stem(path).casefold()))
 
 
 def unusable(case: str) -> str:

@@ -22,6 +22,10 @@ class ScanOptions:
     """Keep the first of DICOM slices at one position."""
     follow_links: bool = False
     """Accept links that leave the data folder."""
+    channel: str | None = None
+    """Which of several channels of a scan (`_0001`, `_flair`) is taken: its number or name; None
+    takes the first.
+    """
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,17 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.dicom import read_series
 from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume
 from fewmask.io.stream import sha256
-from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
-from fewmask.prepare.discover import Pair
-from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
+from fewmask.prepare.content import label_values, looks_like_ct, mask_warnings, scan_warnings
+from fewmask.prepare.layout import Pair
+from fewmask.prepare.mapping import (
+    IGNORE,
+    Mapped,
+    Values,
+    map_labels,
+    map_parts,
+    part_names,
+    values_of,
+)
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 
 
@@ -33,6 +41,8 @@ class Reading:
     """Source value -> voxels."""
     outlined: tuple[int, ...]
     """d of slices with any class in them."""
+    unknown: tuple[int, ...]
+    """d of slices that the data set marks as not looked at."""
     ct: bool
     """Intensities look like Hounsfield units."""
     percentiles: tuple[float, float]
@@ -40,7 +50,7 @@ class Reading:
     notes: tuple[str, ...]
 
 
-def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> Reading:
+def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) -> Reading:
     """Read and check one pair. Raises `BadScan` or `BadDataset` for this case alone."""
     volume = read_scan(pair, options.scans)
     mapped, notes = _read_mask(pair, volume, options, names)
@@ -53,11 +63,18 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
         warnings += mask_warnings(intensities, labels, ct)
     outlined = () if labels is None else tuple(int(d) for d in np.flatnonzero(labels.any((1, 2))))
     counts = {} if mapped is None else mapped.counts
+    unknown = () if mapped is None else mapped.unknown
+    if unknown:
+        warnings.append(
+            f"M19: {len(unknown)} of {len(volume.voxels)} slices hold voxels that the data set "
+            f"marks {IGNORE!r}: these slices are unknown, and their outlines are left out"
+        )
     return Reading(
         volume,
         labels,
         counts,
         outlined,
+        unknown,
         ct,
         mr.bounds(intensities),
         (*volume.notes, *notes, *warnings),
@@ -65,10 +82,21 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
 
 
 def read_scan(pair: Pair, options: ScanOptions) -> Volume:
-    """The scan of a pair, NIfTI or DICOM."""
+    """The scan of a pair, NIfTI or DICOM. Raises `BadScan` as its reader does, and for a file that
+    is a label map (M20).
+    """
     if pair.image.is_dir():
         return read_series(pair.image, options.series, keep_first=options.keep_first)
-    return read_volume(pair.image, options.read)
+    volume = read_volume(pair.image, options.read)
+    if values := label_values(volume):
+        raise BadScan(
+            f"a label map, not a scan: all its voxels are {', '.join(map(str, values))}",
+            where=str(pair.image),
+            did="the case was skipped",
+            fix="put it in labels/, or name it like its scan with _seg at the end",
+            code="M20",
+        )
+    return volume
 
 
 def digest_voxels(volume: Volume) -> str:
@@ -96,7 +124,7 @@ def source_files(pair: Pair, options: PrepareOptions) -> list[Path]:
     )
     parts = (
         []
-        if not pair.parts
+        if pair.mask or not pair.parts
         else [
             pair.parts[name]
             for names in part_names(options.labels, pair.parts).values()
@@ -107,7 +135,7 @@ def source_files(pair: Pair, options: PrepareOptions) -> list[Path]:
     return [*scan, *(path for mask in masks for path in files_of(mask))]
 
 
-def stamp_of(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> str:
+def stamp_of(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) -> str:
     """Names, sizes and times of the files and what the data set calls its values, to see quickly
     that nothing changed.
     """
@@ -115,6 +143,8 @@ def stamp_of(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> s
         f"{path.name}:{path.stat().st_size}:{path.stat().st_mtime_ns}"
         for path in source_files(pair, options)
     ]
+    if values_of(names, IGNORE):  # until 0.1 such voxels were background
+        lines.append("ignored voxels are unknown")
     return hashlib.sha256("\n".join([*lines, repr(sorted(names.items()))]).encode()).hexdigest()
 
 
@@ -126,7 +156,7 @@ def digest_files(pair: Pair, options: PrepareOptions) -> str:
 
 
 def _read_mask(
-    pair: Pair, volume: Volume, options: PrepareOptions, names: Mapping[str, int]
+    pair: Pair, volume: Volume, options: PrepareOptions, names: Mapping[str, Values]
 ) -> tuple[Mapped | None, tuple[str, ...]]:
     if not pair.has_mask or not options.labels:
         return None, ()

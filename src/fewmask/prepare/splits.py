@@ -7,18 +7,20 @@ from pathlib import Path
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.randomness import permutation
-from fewmask.io.prepared import CaseRow, read_split
+from fewmask.io.prepared import CaseRow
 from fewmask.io.tables import read_csv
 
 _TEST_SHARE = 0.3
 
 
-def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
-    """Case -> patient from a table `case,patient`, a regular expression with one group, or the case
-    id itself.
+def patients_of(
+    cases: list[str], source: Path | str | None, folders: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Case -> patient from a table `case,patient`, a regular expression with one group, or what
+    the `folders` of the scans say, else the case id itself.
     """
     if source is None:
-        return {case: case for case in cases}
+        return {case: (folders or {}).get(case) or case for case in cases}
     if isinstance(source, Path):
         table = {row["case"]: row["patient"] for row in read_csv(source, ["case", "patient"])}
         absent = [case for case in cases if not table.get(case)]
@@ -47,14 +49,14 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
     return {case: match[1] for case, match in found.items() if match}
 
 
-def choose_split(rows: Mapping[str, CaseRow], path: Path | None) -> Split:
-    """The split of a file, or one drawn by patient (seed 0).
+def choose_split(rows: Mapping[str, CaseRow], given: Split | None) -> Split:
+    """The split that a person gave, or one drawn by patient (seed 0).
 
     Drawn: 30 % of the patients whose masks are complete go to test, as long as three stay to learn
     from; without complete masks everything is training, since nothing could be scored. Raises
     `BadDataset` on leakage (S01, N44).
     """
-    split = read_split(path) if path else _draw(rows)
+    split = given or _draw(rows)
     split.check({case: row.patient for case, row in rows.items()})
     _check_duplicates(rows, split)
     return split
