@@ -11,7 +11,7 @@ from fewmask.api.arguments import File, checked
 from fewmask.cleanup.rule import Change
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
-from fewmask.io.nifti import write_labels
+from fewmask.io.image import write_labels
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

@@ -13,8 +13,8 @@ from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
+from fewmask.io.image import case_id_of, is_prediction, read_labels, write_labels
 from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
-from fewmask.io.nifti import case_id_of, is_prediction, read_labels, write_labels
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.text import write_json
 from fewmask.predict.cleanup import NOTHING, Cleanup

@@ -14,6 +14,7 @@ from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.text import read_json
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
+from fewmask.prepare.listed import names_in
 from fewmask.prepare.names import (
     bare,
     case_id,
@@ -24,6 +25,7 @@ from fewmask.prepare.names import (
     stem,
     unusable,
 )
+from fewmask.prepare.unread import is_unread, ways_out
 
 _IMAGE_FOLDERS = ("images", "imagestr", "image", "scans", "volumes")
 _MASK_FOLDERS = (
@@ -37,7 +39,6 @@ _MASK_FOLDERS = (
     "segs",
 )
 _TOTALSEGMENTATOR = ("ct", "mri", "mr")
-_UNREAD = (".nrrd", ".mha", ".mhd", ".mgz", ".mnc", ".zip", ".tar", ".tgz", ".h5")
 _LISTED = 20
 
 UNDERSTOOD = (
@@ -60,7 +61,7 @@ class Pair:
 
     case: str
     image: Path
-    """A NIfTI file, or the folder of a DICOM series."""
+    """An image file, or the folder of a DICOM series."""
     mask: Path | None = None
     """One label map with a value per structure."""
     parts: Mapping[str, Path] = field(default_factory=dict)
@@ -85,7 +86,7 @@ class Layout:
     pairs: tuple[Pair, ...]
     """Sorted by case id."""
     names: Mapping[str, int] = field(default_factory=dict)
-    """Structure name -> value, where the data set declares it; background is left out."""
+    """Structure name -> value, where the data set or its masks say it; background is left out."""
     notes: tuple[str, ...] = ()
     problems: tuple[FewmaskError, ...] = ()
     """What could not be used; the pairs are usable without it."""
@@ -115,9 +116,11 @@ def discover(folder: Path, follow_links: bool = False) -> Layout:
     pairs = tuple(sorted(usable, key=lambda pair: pair.case))
     if not pairs and not problems:
         raise _nothing(tree)
+    masks = [pair.mask for pair in pairs if pair.mask is not None]
     return replace(
         layout,
         pairs=pairs,
+        names={**names_in(tree, masks), **layout.names},
         notes=tuple(notes),
         problems=tuple(problems),
         unread=unread,
@@ -423,10 +426,7 @@ def _notes(pairs: Sequence[Pair], tree: FolderTree) -> list[str]:
 def _unread(tree: FolderTree, layout: Layout) -> str:
     """Files of types that are not read, and DICOM series beside NIfTI files."""
     left = {
-        path.name
-        for folder in tree.files
-        for path in tree.files[folder]
-        if path.name.lower().endswith(_UNREAD)
+        path.name for folder in tree.files for path in tree.files[folder] if is_unread(path.name)
     }
     if layout.kind != "dicom":
         used = {folder for pair in layout.pairs for folder in (pair.image, *pair.image.parents)}
@@ -439,19 +439,15 @@ def _unread(tree: FolderTree, layout: Layout) -> str:
         return ""
     names = sorted(left)
     shown = ", ".join(map(printable, names[:5])) + (" ..." if len(names) > 5 else "")
-    return (
-        f"not read: {shown}; save scans and masks as NIfTI (.nii.gz), or lay DICOM folders in "
-        "images/ beside the other scans"
-    )
+    ways = ways_out(left) or ["lay DICOM folders in images/ beside the other scans"]
+    return f"not read: {shown}; {'; '.join(ways)}"
 
 
 def _nothing(tree: FolderTree) -> BadDataset:
     """Explain what was looked for, and what there was instead."""
     files = [path.name for path in tree.below(tree.root)]
     lines = [printable(tree.root)]
-    unread = sorted(
-        {ending for ending in _UNREAD for name in files if name.lower().endswith(ending)}
-    )
+    unread = ways_out(files)
     inner = [
         folder
         for folder in tree.folders(tree.root)
@@ -463,8 +459,8 @@ def _nothing(tree: FolderTree) -> BadDataset:
             f"give one of its folders: {', '.join(printable(folder.name) for folder in inner[:5])}"
         )
     elif unread:
-        lines.append(f"files of type {', '.join(unread)} are not read")
-        fix = "convert or unpack them to NIfTI (.nii.gz) or DICOM"
+        lines.append(f"{len(files)} files of kinds that are not read")
+        fix = "; ".join(unread)
     what = "no scans found" if files else "the folder is empty"
     lines += [str(problem.what) for problem in tree.problems[:_LISTED]]
     return BadDataset(what, where=[*lines, *UNDERSTOOD], did="nothing was written", fix=fix)

@@ -106,6 +106,12 @@ def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ..
     return resolved
 
 
+def classes_of(wanted: Wanted, names: Mapping[str, int]) -> dict[int, str]:
+    """Value in the masks -> the class that it is part of. Raises as `resolve`."""
+    resolved = resolve(wanted, names)
+    return {value: name for name, values in resolved.items() for value in values}
+
+
 def map_labels(
     labels: Integer[np.ndarray, "d h w"], wanted: Wanted, names: Mapping[str, int], where: str = ""
 ) -> Mapped:

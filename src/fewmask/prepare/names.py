@@ -6,9 +6,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from fewmask.io.nifti import case_id_of
+from fewmask.io.image import EXTENSION, case_id_of
 
-_EXTENSION = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _SCAN_WORDS = "volume|image|img|scan|ct"
 _MASK_WORDS = "segmentation|segmentations|labels|label|masks|mask|seg|gt|manual"
 _AFFIX = re.compile(
@@ -35,7 +34,7 @@ _MAX_BYTES = 230
 
 def bare(path: Path) -> str:
     """The file name without its image extension, as it is."""
-    return _EXTENSION.sub("", path.name)
+    return EXTENSION.sub("", path.name)
 
 
 def stem(path: Path) -> str:
@@ -64,8 +63,8 @@ def core_key(path: Path) -> str:
 
 
 def looks_like_mask(path: Path) -> bool:
-    """True if the name ends in `_seg`, `-label`, `_mask` and the like."""
-    return bool(_MASK_SUFFIX.search(exact_key(path)))
+    """True if the name ends in `_seg`, `-label`, `_mask` and the like, or in `.seg.nrrd`."""
+    return path.name.lower().endswith(".seg.nrrd") or bool(_MASK_SUFFIX.search(exact_key(path)))
 
 
 def unusable(case: str) -> str:
