@@ -229,7 +229,7 @@ def test_two_series_are_listed(tmp_path, voxels):  # D04
     refused(folder, "D04", "0 series match", series="nothing")
 
 
-def test_dose_report_is_listed_and_refused_when_chosen(tmp_path, voxels):  # D04
+def test_dose_report_is_left_out_with_a_note_and_refused_when_chosen(tmp_path, voxels):  # D04
     folder = write_series(tmp_path / "s", voxels)
     report = make_instance(
         voxels[0],
@@ -243,7 +243,9 @@ def test_dose_report_is_listed_and_refused_when_chosen(tmp_path, voxels):  # D04
         Columns=None,
     )
     report.save_as(folder / "dose")
-    refused(folder, "D04", "series 9: SR, 1 objects without an image")
+    assert "left out, no scan: series 9: SR, 1 objects without an image" in str(
+        read_series(folder).notes
+    )
     refused(folder, "D08", "no image", "dose", series="9")
 
 

@@ -528,9 +528,9 @@ def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:
 def test_masks_of_a_type_that_is_not_read_are_named(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     assert not any("not read" in note for note in check(tmp_path / "scans", options()).notes)
-    (tmp_path / "scans" / "labels" / "case_01.seg.nrrd").write_bytes(b"NRRD0005")
+    (tmp_path / "scans" / "labels" / "case_01.mgz").write_bytes(b"")
     assert any(
-        "not read: case_01.seg.nrrd; save scans" in note
+        "not read: case_01.mgz; save scans" in note
         for note in check(tmp_path / "scans", options()).notes
     )
 

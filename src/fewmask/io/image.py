@@ -17,6 +17,7 @@ from fewmask.core.volume import Grid, LabelMap, Volume
 from fewmask.io import nifti
 from fewmask.io.atomic import writing
 from fewmask.io.back import check_back
+from fewmask.io.dicommask import is_dicom_mask, open_mask, read_dicom_mask
 from fewmask.io.header import AS_IS, ReadOptions
 from fewmask.io.mark import MAKER, is_mark, mark_of
 from fewmask.io.metaimage import metaimage_pieces, read_metaimage
@@ -40,8 +41,9 @@ _PARSERS: dict[str, _Parser] = {
 """Formats with a text header, by ending."""
 ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", *_PARSERS)
 """What names of image files end in."""
+_OWN = (*ENDINGS, ".img", ".img.gz", ".part")
 EXTENSION = re.compile(
-    r"(\.(nii|hdr|img)(\.gz)?|(\.seg)?\.nrrd|\.nhdr|\.mha|\.mhd)$", re.IGNORECASE
+    r"(\.(nii|hdr|img)(\.gz)?|(\.seg)?\.nrrd|\.nhdr|\.mha|\.mhd|\.dcm)$", re.IGNORECASE
 )
 """The part of a file name that is no part of the case."""
 
@@ -49,6 +51,11 @@ EXTENSION = re.compile(
 def is_image(path: Path) -> bool:
     """Does the name end as an image of one file does? Hidden files do not count."""
     return path.name.lower().endswith(ENDINGS) and not path.name.startswith(".")
+
+
+def is_dicom_path(path: Path) -> bool:
+    """A folder, or a file that no format of ours ends like and that is a DICOM SEG or RTSTRUCT."""
+    return path.is_dir() or (not path.name.lower().endswith(_OWN) and is_dicom_mask(path))
 
 
 def case_id_of(path: Path) -> str:
@@ -63,9 +70,11 @@ def files_of(path: Path) -> list[Path]:
     """The files that an image is stored in: one, or header and voxels. Raises `BadScan` if one of
     them is missing.
     """
+    if path.is_dir():
+        return sorted(inner for inner in path.rglob("*") if inner.is_file())
     parser = _parser(path)
     if parser is None:
-        return nifti.files_of(path)
+        return [path] if is_dicom_path(path) else nifti.files_of(path)
     return list(dict.fromkeys([path, parser(path, _ANY, True).data]))
 
 
@@ -101,15 +110,22 @@ def read_volume(path: Path, options: ReadOptions = AS_IS) -> Volume:
 
 
 def read_labels(
-    path: Path, options: ReadOptions = AS_IS, *, wanted: Mapping[int, str] | None = None
+    path: Path,
+    options: ReadOptions = AS_IS,
+    *,
+    wanted: Mapping[int, str] | None = None,
+    grid: Grid | None = None,
 ) -> LabelMap:
     """A label map as uint8, or uint16 or uint32 where labels need it.
 
     Segments that overlap and masks with one 0/1 volume per structure become one number per voxel;
     `wanted` says which class the numbers that are asked for are part of: these win over others
-    (None: every number is a class). A label map of one volume belongs to every volume of its scan.
+    (None: every number is a class). `grid` is the scan's, which DICOM masks of a smaller extent and
+    contours are laid on. A label map of one volume belongs to every volume of its scan.
     Raises as `nifti.read_labels`, and `BadScan` (M17) where two classes share voxels.
     """
+    if is_dicom_path(path):
+        return read_dicom_mask(path, grid, wanted)
     parser = _parser(path)
     raster = _open(path, parser, options)
     header = raster.header
@@ -133,6 +149,8 @@ def read_names(path: Path) -> dict[str, int]:
 
 def read_segments(path: Path) -> tuple[Segment, ...]:
     """Names, values and colours that a label file holds; empty for formats without."""
+    if is_dicom_path(path):
+        return () if path.is_dir() else open_mask(path).segments
     parser = _parser(path)
     if parser is None:
         return ()

@@ -45,7 +45,9 @@ def check_size(header: Header, stream: Stream) -> None:
     where: tuple[str, ...] = ()
     if header.offset > stream.largest:
         code = "N14"
-        where = (f"the voxels begin at byte {header.offset}, beyond the end of the file",)
+        where = (
+            f"voxels begin at byte {header.offset} (vox_offset in NIfTI), beyond the file's end",
+        )
     raise BadScan(
         f"header declares {wanted} bytes ({wanted / 1e9:.3g} GB), the file holds "
         f"{stream.file_size}",

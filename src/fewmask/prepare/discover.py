@@ -25,7 +25,6 @@ from fewmask.prepare.names import (
     stem,
     unusable,
 )
-from fewmask.prepare.unread import is_unread, ways_out
 
 _IMAGE_FOLDERS = ("images", "imagestr", "image", "scans", "volumes")
 _MASK_FOLDERS = (
@@ -39,6 +38,7 @@ _MASK_FOLDERS = (
     "segs",
 )
 _TOTALSEGMENTATOR = ("ct", "mri", "mr")
+_UNREAD = (".npz", ".png", ".mgz", ".mnc", ".zip", ".tar", ".tgz", ".h5")
 _LISTED = 20
 
 UNDERSTOOD = (
@@ -426,7 +426,10 @@ def _notes(pairs: Sequence[Pair], tree: FolderTree) -> list[str]:
 def _unread(tree: FolderTree, layout: Layout) -> str:
     """Files of types that are not read, and DICOM series beside NIfTI files."""
     left = {
-        path.name for folder in tree.files for path in tree.files[folder] if is_unread(path.name)
+        path.name
+        for folder in tree.files
+        for path in tree.files[folder]
+        if path.name.lower().endswith(_UNREAD)
     }
     if layout.kind != "dicom":
         used = {folder for pair in layout.pairs for folder in (pair.image, *pair.image.parents)}
@@ -439,15 +442,19 @@ def _unread(tree: FolderTree, layout: Layout) -> str:
         return ""
     names = sorted(left)
     shown = ", ".join(map(printable, names[:5])) + (" ..." if len(names) > 5 else "")
-    ways = ways_out(left) or ["lay DICOM folders in images/ beside the other scans"]
-    return f"not read: {shown}; {'; '.join(ways)}"
+    return (
+        f"not read: {shown}; save scans and masks as NIfTI (.nii.gz), or lay DICOM folders in "
+        "images/ beside the other scans"
+    )
 
 
 def _nothing(tree: FolderTree) -> BadDataset:
     """Explain what was looked for, and what there was instead."""
     files = [path.name for path in tree.below(tree.root)]
     lines = [printable(tree.root)]
-    unread = ways_out(files)
+    unread = sorted(
+        {ending for ending in _UNREAD for name in files if name.lower().endswith(ending)}
+    )
     inner = [
         folder
         for folder in tree.folders(tree.root)
@@ -459,8 +466,8 @@ def _nothing(tree: FolderTree) -> BadDataset:
             f"give one of its folders: {', '.join(printable(folder.name) for folder in inner[:5])}"
         )
     elif unread:
-        lines.append(f"{len(files)} files of kinds that are not read")
-        fix = "; ".join(unread)
+        lines.append(f"files of type {', '.join(unread)} are not read")
+        fix = "convert or unpack them to NIfTI (.nii.gz) or DICOM"
     what = "no scans found" if files else "the folder is empty"
     lines += [str(problem.what) for problem in tree.problems[:_LISTED]]
     return BadDataset(what, where=[*lines, *UNDERSTOOD], did="nothing was written", fix=fix)

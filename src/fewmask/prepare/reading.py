@@ -165,7 +165,7 @@ def _on_grid(
     options: PrepareOptions,
     wanted: Mapping[int, str] | None = None,
 ) -> tuple[LabelMap, tuple[str, ...]]:
-    label_map = read_labels(path, options.scans.read, wanted=wanted)
+    label_map = read_labels(path, options.scans.read, wanted=wanted, grid=volume.grid)
     notes = check_same_grid(volume.grid, label_map.grid, pair.image, path)
     # Accepted rounding of a header must not turn the mask another way than its scan.
     turned = volume.grid.orientation.apply(label_map.grid.orientation.undo(label_map.voxels))
