@@ -214,7 +214,7 @@ def test_several_volumes(tmp_path, first):
 # --- masks ---
 
 
-def segmentation(path, layers, segments):
+def segmentation(path, layers, segments, **changes):
     """As Slicer writes it; `segments` are (name, layer, value)."""
     more = "".join(
         f"Segment{n}_Name:={name}\nSegment{n}_Layer:={layer}\nSegment{n}_LabelValue:={value}\n"
@@ -228,7 +228,7 @@ def segmentation(path, layers, segments):
         "kinds": "list domain domain domain",
         "space_directions": "none (2,0,0) (0,3,0) (0,0,5)",
     }
-    return write(path, np.stack(layers).astype(np.uint8), more=more, **names)
+    return write(path, np.stack(layers).astype(np.uint8), more=more, **(names | changes))
 
 
 def test_layers_become_one_number_per_voxel(tmp_path):

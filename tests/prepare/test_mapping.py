@@ -157,7 +157,8 @@ def test_part_that_is_not_there():
     assert caught.value.code == "M08"
     assert "kidney_left" in str(caught.value)
     with pytest.raises(BadDataset):
-        part_names({"liver": (1,)}, ["liver"])
+        part_names({"liver": (2,)}, ["liver"])
+    assert part_names({"liver": (1,)}, ["Liver"]) == {"liver": ("Liver",)}, "1 in its own file"
 
 
 def test_a_mapping_says_the_same_as_lines() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.text import read_json
+from fewmask.prepare.dicommasks import find_beside, find_objects
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
 from fewmask.prepare.listed import names_in
 from fewmask.prepare.names import (
@@ -111,6 +112,7 @@ def discover(folder: Path, follow_links: bool = False) -> Layout:
     else:
         raise _nothing(tree)
     usable = [pair for pair in layout.pairs if _keep(pair, problems)]
+    usable = _with_dicom_masks(tree, usable, problems)
     unread = _unread(tree, layout)
     notes = [*layout.notes, *_notes(usable, tree), *([unread] if unread else [])]
     pairs = tuple(sorted(usable, key=lambda pair: pair.case))
@@ -308,6 +310,33 @@ def _dicom(tree: FolderTree, problems: list[FewmaskError]) -> Layout | None:
     return Layout("dicom", tuple(pairs)) if pairs else None
 
 
+def _with_dicom_masks(
+    tree: FolderTree, pairs: list[Pair], problems: list[FewmaskError]
+) -> list[Pair]:
+    """Pairs whose scan is a DICOM folder with what lies beside it."""
+    if all(pair.has_mask or pair.image not in tree.files for pair in pairs):
+        return pairs
+    objects = find_objects(tree.files)
+    found = []
+    for pair in pairs:
+        if not pair.has_mask and pair.image in tree.files:
+            beside = find_beside(pair.image, tree.files, objects)
+            pair = replace(pair, image=beside.image, mask=beside.mask, parts=beside.parts)
+            if beside.problem is not None:
+                problem = beside.problem
+                problems.append(
+                    MaskProblem(
+                        problem.what,
+                        where=problem.where,
+                        did=problem.did,
+                        fix=problem.fix,
+                        code=problem.code,
+                    )
+                )
+        found.append(pair)
+    return found
+
+
 def _pair(scans: Sequence[Path], masks: Sequence[Path], problems: list[FewmaskError]) -> list[Pair]:
     """Scan and mask with the same case id, then with the same id without affixes where that is
     unique on both sides.
@@ -432,7 +461,11 @@ def _unread(tree: FolderTree, layout: Layout) -> str:
         if path.name.lower().endswith(_UNREAD)
     }
     if layout.kind != "dicom":
-        used = {folder for pair in layout.pairs for folder in (pair.image, *pair.image.parents)}
+        masks = [
+            path for pair in layout.pairs for path in (pair.mask, *pair.parts.values()) if path
+        ]
+        ours = [*masks, *(pair.image for pair in layout.pairs)]
+        used = {folder for path in ours for folder in (path, *path.parents)}
         left |= {
             f"{folder.name}/"
             for folder in tree.folders(tree.root)

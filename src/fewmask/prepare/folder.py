@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError, NoRoom
 from fewmask.io.image import is_image
+from fewmask.prepare.dicommasks import masks_in
 
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
 _MAX_DEPTH = 5
@@ -41,8 +42,9 @@ class FolderTree:
                 yield from files
 
     def nifti(self, folder: Path) -> list[Path]:
-        """Image files of this folder, by their names."""
-        return [path for path in self.files.get(folder, []) if is_image(path)]
+        """Image files of this folder by their names, and DICOM objects that are masks."""
+        files = self.files.get(folder, [])
+        return [path for path in files if is_image(path)] + masks_in(files)
 
 
 def walk_folder(root: Path, follow_links: bool = False) -> FolderTree:

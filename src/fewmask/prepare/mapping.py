@@ -169,12 +169,13 @@ def map_parts(
 
 
 def part_names(wanted: Wanted, structures: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """The structures that each class asks for, as they are named here; raises `BadDataset` (M08)
-    for one that is not there.
+    """The structures that each class asks for, as they are named here; value 1 of a structure's
+    own file is that structure. Raises `BadDataset` (M08) for one that is not there.
     """
     there = {structure.casefold(): structure for structure in structures}
     found: dict[str, tuple[str, ...]] = {}
     for name, sources in wanted.items():
+        sources = (name,) if sources == (1,) and name.casefold() in there else sources
         for source in sources:
             if str(source).casefold() not in there:
                 raise _undeclared(name, str(source), dict.fromkeys(there.values(), 1))
