@@ -201,16 +201,28 @@ def _read(
     Integer[np.ndarray, "i j k"], Float[np.ndarray, "4 4"], tuple[float, float], tuple[str, ...]
 ]:
     """Stored values in file order, affine, slope and intercept, notes."""
-    found = list_series(folder)
-    chosen, left_out = _choose(found, series, folder)
+    chosen, ordered, affine, left_out = _in_order(folder, series, keep_first)
+    voxels = _voxels(ordered, folder)
+    notes = (*left_out, *_notes(chosen, ordered, voxels))
+    return voxels.transpose(2, 1, 0), affine, _rescale(ordered[0]), notes
+
+
+def slices_of(folder: Path, series: str | None = None, *, keep_first: bool = False) -> list[Path]:
+    """The files that `read_series` reads, in the order of the volume's slices. Raises alike."""
+    _, ordered, _, _ = _in_order(folder, series, keep_first)
+    return [instance.path for instance in ordered]
+
+
+def _in_order(
+    folder: Path, series: str | None, keep_first: bool
+) -> tuple[Series, list[Instance], Float[np.ndarray, "4 4"], tuple[str, ...]]:
+    """The series that is meant, its checked instances along the slice axis, affine, notes."""
+    chosen, left_out = _choose(list_series(folder), series, folder)
     for instance in chosen.instances:
         check_instance(instance)
     _check_same(chosen.instances)
     order, affine = _stack(chosen.instances).place(keep_first)
-    ordered = [chosen.instances[n] for n in order]
-    voxels = _voxels(ordered, folder)
-    notes = (*left_out, *_notes(chosen, ordered, voxels))
-    return voxels.transpose(2, 1, 0), affine, _rescale(ordered[0]), notes
+    return chosen, [chosen.instances[n] for n in order], affine, left_out
 
 
 def _choose(

@@ -208,20 +208,20 @@ def _parts(
 
 
 def _colour(lab: Any) -> Colour | None:
-    """Slightly simplified: CIELab as DICOM scales it to sRGB, for display."""
+    """From CIELab, as DICOM scales it, to sRGB."""
     if lab is None or len(lab) != 3:
         return None
     light, a, b = lab[0] / 65535 * 100, lab[1] / 65535 * 255 - 128, lab[2] / 65535 * 255 - 128
     y = (light + 16) / 116
     xyz = np.array([y + a / 500, y, y - b / 200])
     xyz = np.where(xyz > 6 / 29, xyz**3, 3 * (6 / 29) ** 2 * (xyz - 4 / 29))
-    xyz *= [0.9642, 1.0, 0.8251]  # D50
+    xyz *= [0.95047, 1.0, 1.08883]  # daylight (D65), as the tools that write SEG take it
     linear = (
         np.array(
             [
-                [3.1338561, -1.6168667, -0.4906146],
-                [-0.9787684, 1.9161415, 0.0334540],
-                [0.0719453, -0.2289914, 1.4052427],
+                [3.2404542, -1.5371385, -0.4985314],
+                [-0.9692660, 1.8760108, 0.0415560],
+                [0.0556434, -0.2040259, 1.0572252],
             ]
         )
         @ xyz
