@@ -18,6 +18,7 @@ from fewmask.io import nifti
 from fewmask.io.atomic import writing
 from fewmask.io.back import check_back
 from fewmask.io.dicommask import is_dicom_mask, open_mask, read_dicom_mask
+from fewmask.io.dicomout import is_dicom_prediction
 from fewmask.io.header import AS_IS, ReadOptions
 from fewmask.io.mark import MAKER, is_mark, mark_of
 from fewmask.io.metaimage import metaimage_pieces, read_metaimage
@@ -43,7 +44,8 @@ ENDINGS = (".nii", ".nii.gz", ".hdr", ".hdr.gz", *_PARSERS)
 """What names of image files end in."""
 _OWN = (*ENDINGS, ".img", ".img.gz", ".part")
 EXTENSION = re.compile(
-    r"(\.(nii|hdr|img)(\.gz)?|(\.seg)?\.nrrd|\.nhdr|\.mha|\.mhd|\.dcm)$", re.IGNORECASE
+    r"(\.(nii|hdr|img)(\.gz)?|(\.seg)?\.nrrd|\.nhdr|\.mha|\.mhd|(\.(seg|rtstruct))?\.dcm)$",
+    re.IGNORECASE,
 )
 """The part of a file name that is no part of the case."""
 
@@ -166,6 +168,8 @@ def is_prediction(path: Path) -> bool:
     file that cannot be read.
     """
     parser = _parser(path)
+    if path.suffix.lower() == ".dcm":
+        return is_dicom_prediction(path)
     if parser is None:
         return nifti.is_prediction(path)
     try:

@@ -65,3 +65,12 @@ def snap_text(segments: Sequence[Segment]) -> str:
         f'{value:5d}  {red:3d}  {green:3d}  {blue:3d}  {shown}    "{name}"\n'
         for value, (red, green, blue), shown, name in lines
     )
+
+
+def slicer_text(segments: Sequence[Segment]) -> str:
+    """A colour table for 3D Slicer (`.ctbl`); names in it have no blanks."""
+    lines = ["# Color table file", f"# {len(segments) + 1} values", "0 Background 0 0 0 0"]
+    for segment in segments:
+        red, green, blue = segment.colour or (128, 174, 128)
+        lines.append(f"{segment.value} {'_'.join(segment.name.split())} {red} {green} {blue} 255")
+    return "\n".join(lines) + "\n"

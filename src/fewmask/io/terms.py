@@ -82,7 +82,7 @@ def parse_terms(lines: Iterable[str], classes: Iterable[str]) -> dict[str, Term]
             raise BadConfig(
                 f"the term {line!r} cannot be read",
                 where=f"structures: {', '.join(sorted(known))}",
-                fix="write such as `term=liver=SCT:10200004:Liver`",
+                fix="write such as `terms=liver=SCT:10200004:Liver`",
                 code="C02",
             )
         found[name] = Term(parts[1], parts[0], parts[2], kind)

@@ -21,7 +21,7 @@ Sources = int | str | Iterable[int | str]
 """What a person may give for a class: a value, the name of a structure, or several."""
 
 _MAX_CLASSES = 254
-_FILE_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_FILE_ENDING = re.compile(r"\.(nii(\.gz)?|nrrd|mha|mhd)$", re.IGNORECASE)
 _CLASS_NAME = re.compile(r"[\w][\w .+-]{0,63}")
 _RESERVED = {"background", "unknown", "none"}
 
