@@ -19,7 +19,7 @@ from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
-from fewmask.io.image import case_id_of, is_image, read_labels
+from fewmask.io.image import case_id_of, is_image, read_labels, read_names
 from fewmask.io.known import read_known_note
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
@@ -33,7 +33,8 @@ from fewmask.predict.folder import (
     predict_folder,
     write_prediction,
 )
-from fewmask.prepare.mapping import map_labels
+from fewmask.prepare.dicommasks import masks_in
+from fewmask.prepare.mapping import classes_of, map_labels
 from fewmask.report.run import read_truth
 
 
@@ -354,10 +355,13 @@ def _truth_of(case: str, truths: Mapping[str, Path], where: Path) -> Path:
 def _pair_voxels(
     pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None
 ) -> tuple[LabelMap, np.ndarray, tuple[str, ...]]:
-    prediction, reference = read_labels(pred), read_labels(truth)
+    names = read_names(truth)
+    wanted = classes_of(dict(labels), names) if labels else None
+    prediction = read_labels(pred)
+    reference = read_labels(truth, wanted=wanted, grid=prediction.grid)
     check_same_grid(reference.grid, prediction.grid, truth, pred)
     if labels:
-        mapped = map_labels(reference.voxels, dict(labels), {}, str(truth)).voxels
+        mapped = map_labels(reference.voxels, dict(labels), names, str(truth)).voxels
         return prediction, mapped, tuple(labels)
     top = int(max(prediction.voxels.max(), reference.voxels.max()))
     return prediction, reference.voxels, tuple(str(value) for value in range(1, top + 1))
@@ -370,4 +374,5 @@ def _image_files(folder: Path) -> list[Path]:
         )
     if not folder.is_dir():
         return [folder]
-    return sorted(path for path in folder.iterdir() if is_image(path))
+    files = sorted(folder.iterdir())
+    return [path for path in files if is_image(path)] + masks_in(files)

@@ -27,6 +27,7 @@ from fewmask.io.instance import (
     refuse,
 )
 from fewmask.io.memory import check_room
+from fewmask.io.multiframe import is_multiframe, read_multiframe
 from fewmask.io.slicestack import Stack
 
 _NO_SCAN = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
@@ -201,7 +202,11 @@ def _read(
     Integer[np.ndarray, "i j k"], Float[np.ndarray, "4 4"], tuple[float, float], tuple[str, ...]
 ]:
     """Stored values in file order, affine, slope and intercept, notes."""
-    chosen, ordered, affine, left_out = _in_order(folder, series, keep_first)
+    chosen, left_out = _choose(list_series(folder), series, folder)
+    if len(chosen.instances) == 1 and is_multiframe(chosen.instances[0]):
+        voxels, affine, scaling, more = read_multiframe(chosen.instances[0], keep_first)
+        return voxels, affine, scaling, (*left_out, *more)
+    ordered, affine = _in_order(chosen, keep_first)
     voxels = _voxels(ordered, folder)
     notes = (*left_out, *_notes(chosen, ordered, voxels))
     return voxels.transpose(2, 1, 0), affine, _rescale(ordered[0]), notes
@@ -209,20 +214,18 @@ def _read(
 
 def slices_of(folder: Path, series: str | None = None, *, keep_first: bool = False) -> list[Path]:
     """The files that `read_series` reads, in the order of the volume's slices. Raises alike."""
-    _, ordered, _, _ = _in_order(folder, series, keep_first)
+    chosen, _ = _choose(list_series(folder), series, folder)
+    ordered, _ = _in_order(chosen, keep_first)
     return [instance.path for instance in ordered]
 
 
-def _in_order(
-    folder: Path, series: str | None, keep_first: bool
-) -> tuple[Series, list[Instance], Float[np.ndarray, "4 4"], tuple[str, ...]]:
-    """The series that is meant, its checked instances along the slice axis, affine, notes."""
-    chosen, left_out = _choose(list_series(folder), series, folder)
+def _in_order(chosen: Series, keep_first: bool) -> tuple[list[Instance], Float[np.ndarray, "4 4"]]:
+    """The checked instances of a series along the slice axis, and the affine."""
     for instance in chosen.instances:
         check_instance(instance)
     _check_same(chosen.instances)
     order, affine = _stack(chosen.instances).place(keep_first)
-    return chosen, [chosen.instances[n] for n in order], affine, left_out
+    return [chosen.instances[n] for n in order], affine
 
 
 def _choose(

@@ -54,8 +54,8 @@ _HEADER = (
 _GEOMETRY = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 """Tags without which no slice has a place -> how many numbers each holds."""
 _DECODERS = (
-    "pip install python-gdcm (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series with "
-    "dcm2niix"
+    "pip install 'fewmask[dicom]' (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series "
+    "with dcm2niix"
 )
 AGAIN = "export the series again from the archive"
 MAX_SIDE = 8192
@@ -172,9 +172,9 @@ def check_instance(instance: Instance) -> None:
         )
     frames = instance.number("NumberOfFrames", 1.0)
     if frames > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
-        what = f"multi-frame DICOM is not read ({kind})"
+        what = f"multi-frame DICOM of this kind, or in several files, is not read ({kind})"
         raise refuse(instance.path, what, "D10", "convert it with dcm2niix")
-    _check_values(instance)
+    check_pixels(instance)
     for name, count in _GEOMETRY.items():
         if len(instance.numbers(name)) != count:
             raise refuse(
@@ -183,13 +183,20 @@ def check_instance(instance: Instance) -> None:
                 "D08",
                 f"{AGAIN}; a place is never guessed",
             )
-    _check_decoder(instance)
-    if max(instance.number("Rows"), instance.number("Columns")) > MAX_SIDE:
-        raise refuse(instance.path, f"slice of more than {MAX_SIDE} pixels a side", "D08", AGAIN)
     held, needed = instance.path.stat().st_size, _expected_bytes(instance)
     if not instance.syntax.is_encapsulated and needed > held:
         what = f"truncated: the file holds {held} bytes, its pixels alone need {needed}"
         raise refuse(instance.path, what, "D08", "copy the file again")
+
+
+def check_pixels(instance: Instance) -> None:
+    """Raise `BadScan` if its pixels cannot be read: no grey values (D10), no decoder (D07), of a
+    size that no scanner makes (D08).
+    """
+    _check_values(instance)
+    _check_decoder(instance)
+    if max(instance.number("Rows"), instance.number("Columns")) > MAX_SIDE:
+        raise refuse(instance.path, f"slice of more than {MAX_SIDE} pixels a side", "D08", AGAIN)
 
 
 def read_pixels(instance: Instance) -> Integer[np.ndarray, "rows columns"]:
@@ -210,6 +217,13 @@ def read_pixels(instance: Instance) -> Integer[np.ndarray, "rows columns"]:
             tags.ensure_file_meta()
             tags.file_meta.TransferSyntaxUID = instance.syntax
         stored = pixel_array(tags, correct_unused_bits=False)
+    return grey(stored, instance)
+
+
+def grey(
+    stored: Integer[np.ndarray, "*frames rows columns"], instance: Instance
+) -> Integer[np.ndarray, "*frames rows columns"]:
+    """Decoded values without what stands above their bits, MONOCHROME1 inverted."""
     values = _within_bits(stored, instance)
     if instance.text("PhotometricInterpretation") == "MONOCHROME1":
         return _inverted(values, instance)
@@ -331,8 +345,8 @@ def _expected_bytes(instance: Instance) -> int:
 
 
 def _within_bits(
-    values: Integer[np.ndarray, "rows columns"], instance: Instance
-) -> Integer[np.ndarray, "rows columns"]:
+    values: Integer[np.ndarray, "*frames rows columns"], instance: Instance
+) -> Integer[np.ndarray, "*frames rows columns"]:
     """Stored values free of the bits above BitsStored; refused where those hold something else
     (signed read as unsigned).
     """
@@ -353,12 +367,12 @@ def _within_bits(
 
 
 def _inverted(
-    values: Integer[np.ndarray, "rows columns"], instance: Instance
-) -> Integer[np.ndarray, "rows columns"]:
+    values: Integer[np.ndarray, "*frames rows columns"], instance: Instance
+) -> Integer[np.ndarray, "*frames rows columns"]:
     """Mirror the range of the stored bits onto itself, so that dtype and rescale stay
     as they are.
     """
-    result: Integer[np.ndarray, "rows columns"]
+    result: Integer[np.ndarray, "*frames rows columns"]
     if instance.number("PixelRepresentation"):
         result = np.invert(values)
     else:
