@@ -2,6 +2,7 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,9 @@ ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
 AFFINE = [[-2, 0, 0, 40], [0, -3, 0, 30], [0, 0, 5, -100], [0, 0, 0, 1]]
 
 
-def write(path: Path, array=ARRAY, body: bytes | None = None, drop=(), more="", **changes) -> Path:
+def write(
+    path: Path, array=ARRAY, body: bytes | None = None, drop=(), more="", **changes: Any
+) -> Path:
     """A file as teem writes it; `changes` name fields with `_` for blanks."""
     fields = LINES | {name.replace("_", " "): text for name, text in changes.items()}
     text = "".join(f"{name}: {value}\n" for name, value in fields.items() if name not in drop)
@@ -193,7 +196,7 @@ def test_spacing_of_a_person(tmp_path):
 @pytest.mark.parametrize("first", [True, False])
 def test_several_volumes(tmp_path, first):
     volumes = np.stack([ARRAY, ARRAY + 100])
-    names = {
+    names: dict[str, Any] = {
         "dimension": "4",
         "sizes": "2 2 3 4" if first else "2 3 4 2",
         "kinds": "list domain domain domain" if first else "domain domain domain list",
@@ -344,3 +347,16 @@ def test_another_ending(tmp_path):
         write_labels(tmp_path / "m.mhd", made())
     assert caught.value.code == "N45"
     assert not list(tmp_path.iterdir())
+
+
+def test_evaluate_reads_every_format(tmp_path):
+    from fewmask.benchmark.score import score_folders
+
+    for folder in ("masks", "truth"):
+        (tmp_path / folder).mkdir()
+    write_labels(tmp_path / "masks/a.mha", made())
+    write_labels(tmp_path / "truth/a.seg.nrrd", made(), segments=SEGMENTS)
+    summary = score_folders(
+        tmp_path / "masks", tmp_path / "truth", {"liver": ("liver",), "kidney": (2,)}
+    )
+    assert {score.label: score.dice for score in summary.scores} == {"liver": 1, "kidney": 1}

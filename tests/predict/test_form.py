@@ -10,7 +10,7 @@ from fewmask.io.dicom import read_series
 from fewmask.io.image import read_labels, read_names, read_volume
 from fewmask.io.segments import coloured
 from fewmask.io.snap import read_snap
-from fewmask.io.terms import term_of
+from fewmask.io.terms import Term
 from fewmask.predict.folder import predict_folder
 from fewmask.predict.form import ENDINGS, MaskForm, tell_terms
 from fewmask.predict.predictor import Prediction
@@ -18,6 +18,7 @@ from tests.io.test_dicom import change, write_series
 from tests.scans import write_scans
 
 CLASSES = ("liver", "thing")
+LIVER = Term("10200004", "SCT", "Liver")
 
 
 class Corner:
@@ -35,7 +36,7 @@ class Corner:
 
 
 def form_of(name: str) -> MaskForm:
-    return MaskForm(name, coloured(CLASSES), {"liver": term_of("liver")})
+    return MaskForm(name, coloured(CLASSES), {"liver": LIVER})
 
 
 @pytest.mark.parametrize("name", ["nifti", "nrrd", "seg.nrrd", "mha"])

@@ -76,7 +76,8 @@ def _left_most(
 def _simple(loop: Float[np.ndarray, "p 2"]) -> Float[np.ndarray, "q 2"]:
     """Without corners on a straight line."""
     before, after = np.roll(loop, 1, axis=0), np.roll(loop, -1, axis=0)
-    return loop[(loop - before != after - loop).any(axis=1)]
+    corners: Float[np.ndarray, "q 2"] = loop[(loop - before != after - loop).any(axis=1)]
+    return corners
 
 
 def _area(loop: Float[np.ndarray, "p 2"]) -> float:

@@ -117,13 +117,13 @@ def _frames(data: Dataset, count: int) -> _Frames:
         for group in groups
     )
     between = measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 0
-    spacing = tuple(float(n) for n in measures.PixelSpacing)
+    rows_mm, columns_mm = (float(n) for n in measures.PixelSpacing)
     return _Frames(
         np.array(positions, float),
         numbers,
         np.array(turns.pop()),
-        spacing,
-        abs(float(between)),  # type: ignore[arg-type]
+        (rows_mm, columns_mm),
+        abs(float(between)),
     )
 
 

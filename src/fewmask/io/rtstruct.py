@@ -66,9 +66,9 @@ def read_struct(path: Path, grid: Grid | None, wanted: Mapping[int, str] | None 
     return replace(LabelMap.from_file_order(labels, grid.affine), notes=tuple(notes))
 
 
-def _contours(data: Dataset) -> dict[int, list[tuple[str, Float[np.ndarray, "p 3"]]]]:
+def _contours(data: Dataset) -> dict[int, list[tuple[str, Float[np.ndarray, "_ 3"]]]]:
     """Per structure number its contours: type, and points in RAS mm."""
-    found: dict[int, list[tuple[str, Float[np.ndarray, "p 3"]]]] = defaultdict(list)
+    found: dict[int, list[tuple[str, Float[np.ndarray, "_ 3"]]]] = defaultdict(list)
     for item in data.get("ROIContourSequence") or []:
         for contour in item.get("ContourSequence") or []:
             points = np.array([float(number) for number in contour.ContourData]).reshape(-1, 3)
@@ -80,7 +80,7 @@ def _contours(data: Dataset) -> dict[int, list[tuple[str, Float[np.ndarray, "p 3
 def _parts(
     path: Path,
     segments: tuple[Segment, ...],
-    contours: Mapping[int, list[tuple[str, Float[np.ndarray, "p 3"]]]],
+    contours: Mapping[int, list[tuple[str, Float[np.ndarray, "_ 3"]]]],
     grid: Grid,
     notes: list[str],
 ) -> Iterator[tuple[Segment, Bool[np.ndarray, "i j k"]]]:

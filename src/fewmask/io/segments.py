@@ -95,7 +95,7 @@ def merge_layers(
                 code="M08",
             )
     parts = ((segment, layers[segment.layer] == segment.stored) for segment in segments)
-    return merge(layers.shape[1:], parts, wanted)  # type: ignore[arg-type]
+    return merge(layers.shape[1:], parts, wanted)
 
 
 def merge(

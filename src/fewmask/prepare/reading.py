@@ -137,9 +137,9 @@ def _read_mask(
         label_map, notes = _on_grid(pair.mask, pair, volume, options, wanted)
         mapped = map_labels(label_map.voxels, options.labels, {**names, **own}, str(pair.mask))
         return replace(mapped, counts=_as_declared(mapped.counts, own, names)), notes
-    wanted = {name for group in part_names(options.labels, pair.parts).values() for name in group}
+    asked = {name for group in part_names(options.labels, pair.parts).values() for name in group}
     parts = {
-        name: _on_grid(pair.parts[name], pair, volume, options)[0].voxels for name in sorted(wanted)
+        name: _on_grid(pair.parts[name], pair, volume, options)[0].voxels for name in sorted(asked)
     }
     return map_parts(parts, options.labels, pair.case), ()
 
