@@ -7,17 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
-from fewmask.io.nifti import files_of
+from fewmask.io.image import files_of
 from fewmask.prepare.folder import FolderTree, printable
 from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Seen, Use
 from fewmask.prepare.names import looks_like_mask
 from fewmask.prepare.search import MASK_FOLDERS, holds_dicom, may_be_dicom
 
 _UNREAD = {
-    ".nrrd": "volume",
-    ".nhdr": "volume",
-    ".mha": "volume",
-    ".mhd": "volume",
     ".mgz": "volume",
     ".mgh": "volume",
     ".mnc": "volume",
@@ -78,7 +74,7 @@ def _used(layout: Layout) -> dict[Path, Seen]:
         images |= dict.fromkeys([pair.mask] if pair.mask else pair.parts.values(), "mask")
         for path, use in images.items():
             used[path] = Seen(path, use, pair.case)
-            if path.name.lower().endswith((".hdr", ".hdr.gz")):
+            if path.name.lower().endswith((".hdr", ".hdr.gz", ".nhdr", ".mhd")):
                 used |= {twin: Seen(twin, use, pair.case) for twin in _twins(path)}
     return used
 
