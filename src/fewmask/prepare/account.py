@@ -36,8 +36,8 @@ _UNREAD = {
 _WAYS_OUT = {
     "volume": "save it as NIfTI (.nii.gz), as 3D Slicer and ITK-SNAP do",
     "archive": "unpack it",
-    "array": "it has no voxel sizes: save it as NIfTI (.nii.gz)",
-    "picture": "it has no voxel sizes: convert the stack to NIfTI (.nii.gz)",
+    "array": "arrays have no orientation: save them as NIfTI (.nii.gz), such as with nibabel",
+    "picture": "pictures have no voxel sizes and no HU: take the DICOM or NIfTI they were made of",
 }
 _DICOM = "DICOM outside the folders of cases: lay each series in a folder of its own"
 _SHOWN = 5
@@ -146,6 +146,14 @@ def count_uses(files: Iterable[Seen]) -> Mapping[Use, int]:
     for seen in files:
         counts[seen.use] = counts.get(seen.use, 0) + 1
     return counts
+
+
+def ways_out(endings: Iterable[str]) -> list[str]:
+    """What to do with files of these endings, a line per kind."""
+    ways: dict[str, list[str]] = {}
+    for ending in endings:
+        ways.setdefault(_WAYS_OUT[_UNREAD[ending]], []).append(ending)
+    return [f"{', '.join(found)}: {way}" for way, found in ways.items()]
 
 
 def unread_endings(files: Iterable[Path]) -> list[str]:

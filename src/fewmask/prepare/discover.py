@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, FewmaskError
-from fewmask.prepare.account import account_for, account_notes, unread_endings
+from fewmask.prepare.account import account_for, account_notes, unread_endings, ways_out
 from fewmask.prepare.dicommasks import add_masks
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
 from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Pair, Seen
@@ -158,7 +158,7 @@ def _nothing(tree: FolderTree) -> BadDataset:
         fix = f"give one of its folders: {names}"
     elif unread:
         lines.append(f"files of type {', '.join(unread)} are not read")
-        fix = "convert or unpack them to NIfTI (.nii.gz) or DICOM"
+        fix = "; ".join(ways_out(unread))
     what = "no scans found" if files else "the folder is empty"
     lines += [str(problem.what) for problem in tree.problems[:_LISTED]]
     return BadDataset(what, where=[*lines, *UNDERSTOOD], did="nothing was written", fix=fix)
