@@ -41,6 +41,14 @@ def test_every_file_is_accounted_for(tmp_path: Path) -> None:
     assert "labels/z.nii" not in said, "a problem tells of it"
 
 
+def test_folders_that_nobody_looked_into_are_named(tmp_path: Path) -> None:
+    layout = discover(lay(tmp_path, "images/a.nii", "1/2/3/4/5/6/b.nii"))
+    assert layout.scan_notes == (
+        "1 folders lie too deep and were not looked into: 1/2/3/4/5/6; give a folder nearer to the "
+        "scans",
+    )
+
+
 @pytest.mark.parametrize(
     "mask",
     ["label0001", "0001_gt", "img0001_seg", "seg-img0001", "img0001_liver", "liver_img0001"],

@@ -61,6 +61,14 @@ def test_structures_beside_the_scan_and_in_folders_of_their_own(tmp_path: Path) 
         ("p0", ["liver", "spleen"]),
         ("p1", ["liver", "spleen"]),
     ]
+    contrasts = [f"B{n}/B{n}_{what}.nii.gz" for n in range(2) for what in ("t1", "flair")]
+    draw(tmp_path / "c", *contrasts, voxels=SCAN)
+    draw(tmp_path / "c", *names("B{0}/B{0}_lesion.nii.gz"))
+    layout = discover(tmp_path / "c")
+    assert [(one.case, list(one.parts)) for one in layout.pairs] == [
+        ("B0", ["lesion"]),
+        ("B1", ["lesion"]),
+    ]
     draw(tmp_path / "b", *names("venous/case_{}.nii.gz"), voxels=SCAN)
     draw(tmp_path / "b", *names("liver/case_{}.nii.gz"))
     layout = discover(tmp_path / "b")
@@ -100,6 +108,10 @@ def test_visits_are_scans_of_one_patient(tmp_path: Path) -> None:
 def test_a_folder_of_many_scans_is_no_patient(tmp_path: Path) -> None:
     sites = [f"{site}/p{n}/ct.nii.gz" for site in ("north", "south") for n in range(13)]
     assert len(set(discover(lay(tmp_path, *sites)).patients.values())) == 26
+    loose = [f"{site}/{site[0]}{n}.nii" for site in ("a_1", "b_1") for n in range(5)]
+    assert set(discover(lay(tmp_path / "loose", *loose)).patients.values()) == {
+        f"{site}{n}" for site in "ab" for n in range(5)
+    }
     sets = [*names("train/p{}/ct.nii"), "test/p9/ct.nii"]
     assert sorted(discover(lay(tmp_path / "sets", *sets)).patients.values()) == ["p0", "p1", "p9"]
 

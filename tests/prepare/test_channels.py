@@ -35,11 +35,13 @@ def test_channels_of_nnunet_with_and_without_its_list(tmp_path: Path, record) ->
         (tmp_path / "dataset.json").write_text(json.dumps(record))
     layout = discover(tmp_path)
     assert (pairs(layout), layout.problems) == (RIGHT, ())
-    assert {pair.image.name[-11:] for pair in layout.pairs} == {"0000.nii.gz"[-11:]}
+    assert {pair.image.name for pair in layout.pairs} == {f"p{n}_0000.nii.gz" for n in range(3)}
     assert uses(layout, tmp_path)["imagesTr/p0_0001.nii.gz"] == "channel"
-    said = "channel 0 of each scan is used; 3 files of other channels are not read (1)"
+    names = record is not None
+    first, other = ("0 = T1", "1 = T2") if names else ("0", "1")
+    said = f"channel {first} of each scan is used; 3 files of other channels are not read ({other})"
     assert layout.scan_notes[0].startswith(said)
-    second = discover(tmp_path, channel="1")
+    second = discover(tmp_path, channel="T2" if names else "1")
     assert pairs(second) == RIGHT
     assert {pair.image.name for pair in second.pairs} == {f"p{n}_0001.nii.gz" for n in range(3)}
 

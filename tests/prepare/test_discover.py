@@ -166,7 +166,7 @@ def test_nnunet_channels_and_regions(tmp_path):
     layout = discover(tmp_path)
     assert (layout.kind, shown(layout)) == ("nnunet", {"a": "a.nii.gz"})
     assert layout.names == {"whole": (1, 2), "core": 2}
-    assert any("1 files of other channels are not read (1)" in note for note in layout.notes)
+    assert any("1 files of other channels are not read (1 = T2)" in note for note in layout.notes)
 
 
 def test_label_table_that_is_no_table(tmp_path):

@@ -40,7 +40,7 @@ from fewmask.prepare.reading import (
     spoils_one_case,
     stamp_of,
 )
-from fewmask.prepare.splitfile import open_split
+from fewmask.prepare.splitfile import check_names, open_split
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
 
@@ -150,7 +150,7 @@ def _check_split(layout: Layout, options: PrepareOptions) -> None:
     """The names of a split file against those of the folder, before scans are read."""
     if options.split:
         cases = [pair.case for pair in layout.pairs]
-        open_split(options.split, cases)[0].check({case: case for case in cases})
+        check_names(open_split(options.split, cases)[0], options.split, cases)
 
 
 def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:

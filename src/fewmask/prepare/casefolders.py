@@ -20,8 +20,11 @@ _SUBJECT = re.compile(r"sub-[^_/.]+", re.IGNORECASE)
 _SETS = {"train", "training", "val", "validation", "valid", "test", "testing", "data", "raw"}
 _MOST_SIBLINGS = 40
 """Folders side by side of which one file each is looked into."""
-_VISITS = 12
-"""Scans in a folder of folders, beyond which it is a site or a set, and no patient."""
+_MOST_LOOKS = 200
+_VISITS, _NAMED_VISITS = 12, 4
+"""Scans in a folder, beyond which it is a site or a set, and no patient: of scans that are called
+alike in every folder, and of those with names of their own.
+"""
 
 
 @dataclass
@@ -119,23 +122,41 @@ def _sort_case(found: _Found, files: list[Path], case: str, counts: Mapping[str,
     """Of a folder with scans, and perhaps with masks beside them."""
     masks = [path for path in files if looks_like_mask(path)]
     scans = [path for path in files if path not in set(masks) and not _is_cine(path, files)]
-    told = [path for path in scans if says_scan_only(path)]
-    if len(told) == 1:
+    words = {} if masks else named_after(scans)
+    found.parts |= words
+    inside = {path for one in words.values() for path in one.values()}
+    scans = [path for path in scans if path not in inside]
+    structures = {} if words else _structures(found, scans, masks)
+    if structures:
         # ct.nii.gz with liver.nii.gz and spleen.nii.gz beside it
-        others = [path for path in scans if path not in told]
-        structures = [path for path in others if _is_labels(found, path, told[0])]
-        if structures:
-            found.parts[told[0].parent] = {stem(path): path for path in (*structures, *masks)}
-            masks = []
-            scans = [path for path in scans if path not in structures]
-    elif not masks:
-        words = named_after(scans)
-        found.parts |= words
-        inside = {path for one in words.values() for path in one.values()}
-        scans = [path for path in scans if path not in inside]
+        more = {stem(path): path for path in masks}
+        found.parts[scans[0].parent] = {**structures, **more}
+        masks = []
+        scans = [path for path in scans if path not in structures.values()]
     found.scans += scans
     found.masks += masks
     found.ids |= _ids(scans, masks, case, counts)
+
+
+def _structures(found: _Found, scans: Sequence[Path], masks: Sequence[Path]) -> dict[str, Path]:
+    """Label maps among the files of one case that are called after structures. Where other files
+    say that they are masks, those beside `ct` or `T1` alone are looked into.
+    """
+    told = [path for path in scans if says_scan_only(path)]
+    if masks and not told:
+        return {}
+    labels = {}
+    for path in scans:
+        others = [other for other in (*told, *scans) if other != path]
+        word = _word(path)
+        if path not in told and others and _is_labels(found, word, path, others[0]):
+            labels[word.strip("-_. ") or stem(path)] = path
+    return labels if len(labels) < len(scans) else {}
+
+
+def _word(path: Path) -> str:
+    """The file's name without that of its folder."""
+    return stem(path).casefold().replace(stem(path.parent).casefold(), "")
 
 
 def _is_inside_case(found: _Found, folder: Path, holders: Collection[Path], search: Search) -> bool:
@@ -159,12 +180,13 @@ def _is_cine(path: Path, files: Sequence[Path]) -> bool:
     )
 
 
-def _is_labels(found: _Found, path: Path, scan: Path) -> bool:
-    """Looks into the first file of each name only: data sets have thousands."""
-    name = stem(path).casefold()
-    if name not in found.labels:
-        found.labels[name] = shows_labels(path, scan)
-    return found.labels[name]
+def _is_labels(found: _Found, word: str, path: Path, scan: Path) -> bool:
+    """Looks into the first file of each name only, and not into too many: data sets have thousands,
+    and reading tells a label map in any case.
+    """
+    if word not in found.labels and len(found.labels) < _MOST_LOOKS:
+        found.labels[word] = shows_labels(path, scan)
+    return found.labels.get(word, False)
 
 
 def _structure_folders(search: Search, folders: Sequence[Path]) -> dict[Path, Path]:
@@ -267,31 +289,30 @@ def _session_of(path: Path) -> object:
 
 def _patients(scans: Sequence[Path], top: Path) -> dict[Path, str]:
     """Whose each scan is: the subject of BIDS; a folder that the file is called after; else the
-    first folder, unless it holds more scans than a patient has visits.
+    first folder that holds no more scans than a patient has visits. Nothing: a patient of its own.
     """
     places = {path: _places(path, top) for path in scans}
-    sizes = Counter(parts[0] for parts in places.values() if parts)
-    if len(sizes) == 1:  # one folder around all scans says nothing of patients
+    if len({parts[:1] for parts in places.values()}) == 1:
+        # One folder around all scans says nothing of patients.
         places = {path: parts[1:] for path, parts in places.items()}
-        sizes = Counter(parts[0] for parts in places.values() if parts)
+    sizes = Counter(parts[:n] for parts in places.values() for n in range(1, len(parts) + 1))
+    names = Counter(stem(path).casefold() for path in scans)
     whose = {}
     for path, parts in places.items():
         name = stem(path).casefold()
-        named = [part for part in parts if len(part) > 1 and name.startswith(part.casefold())]
-        if subject := _SUBJECT.match(stem(path)):
-            whose[path] = subject[0]
-        elif named:
-            whose[path] = named[0]
-        elif parts:
-            whose[path] = parts[0] if sizes[parts[0]] <= _VISITS else "_".join(parts)
-        else:
-            whose[path] = ""
+        most = _VISITS if says_scan_only(path) or names[name] > 1 else _NAMED_VISITS
+        after = [part for part in parts if len(part) > 1 and name.startswith(part.casefold())]
+        small = [parts[:n] for n in range(1, len(parts) + 1) if sizes[parts[:n]] <= most]
+        subject = _SUBJECT.match(stem(path))
+        whose[path] = (
+            subject[0] if subject else after[0] if after else "_".join(small[0]) if small else ""
+        )
     return whose
 
 
-def _places(path: Path, top: Path) -> list[str]:
-    parts = path.parent.relative_to(top).parts if path.is_relative_to(top) else ()
-    return [part for part in parts if part.casefold() not in _SETS]
+def _places(path: Path, top: Path) -> tuple[str, ...]:
+    parts = path.parent.relative_to(top).parts
+    return tuple(part for part in parts if part.casefold() not in _SETS)
 
 
 def _patient_notes(pairs: Sequence[Pair]) -> list[str]:

@@ -43,9 +43,11 @@ def choose_channels(
     masks: Sequence[Path],
     declared: bool | None = None,
     names: Mapping[Path, str] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> Channels:
     """One file per scan: the channel that the search wants (by its number, or as the name of a
-    contrast), or the first. `names` stand for file names that do not tell the case.
+    contrast), or the first. `names` stand for file names that do not tell the case, `titles` say
+    what a data set calls its channels (`1`: `T2`).
 
     Four digits at the end of a name may count channels or cases. `declared` says which (True:
     channels) where the data set does; else masks do (`p1` or `p1_0001`), else how often the same
@@ -66,7 +68,7 @@ def choose_channels(
         found = _contrasts({path: stems[path] for path in scans})
     if not found:
         return _without(scans, wanted, {})
-    return _chosen(scans, found, wanted, search.problems)
+    return _chosen(scans, found, wanted, search.problems, titles or {})
 
 
 def _without(scans: Sequence[Path], wanted: str | None, ids: Mapping[Path, str]) -> Channels:
@@ -153,9 +155,11 @@ def _chosen(
     found: Mapping[Path, tuple[str, str]],
     wanted: str | None,
     problems: list[FewmaskError],
+    titles: Mapping[str, str],
 ) -> Channels:
     channels = sorted({channel for _, channel in found.values()})
-    channel = _channel(channels, wanted)
+    shown = {channel: _shown(channel, titles) for channel in channels}
+    channel = _channel(shown, wanted)
     with_it = {case.casefold() for case, name in found.values() if name == channel}
     chosen = {path: case for path, (case, name) in found.items() if name == channel}
     further = {path: case for path, (case, name) in found.items() if name != channel}
@@ -163,7 +167,7 @@ def _chosen(
     if lacking:
         problems.append(
             FileProblem(
-                f"{len(lacking)} scans lack channel {_shown(channel)}",
+                f"{len(lacking)} scans lack channel {shown[channel]}",
                 where=[printable(case) for case in lacking[:_LISTED]],
                 did="they were left out",
                 fix="add the missing files, or choose a channel that all scans have with `channel`",
@@ -175,9 +179,9 @@ def _chosen(
     several = len(channels) > 1
     notes = []
     if several:
-        others = ", ".join(_shown(name) for name in channels if name != channel)
+        others = ", ".join(shown[name] for name in channels if name != channel)
         notes.append(
-            f"channel {_shown(channel)} of each scan is used; {len(further)} files of other "
+            f"channel {shown[channel]} of each scan is used; {len(further)} files of other "
             f"channels are not read ({others}): choose with `channel`"
         )
     kept = tuple(path for path in scans if path in chosen or path not in found)
@@ -186,23 +190,29 @@ def _chosen(
     return Channels(kept, ids, further, tuple(notes))
 
 
-def _channel(channels: Sequence[str], wanted: str | None) -> str:
+def _channel(shown: Mapping[str, str], wanted: str | None) -> str:
     """The channel that a person means by its number or name; without a wish the first."""
+    channels = list(shown)
     if wanted is None:
         return channels[0]
     text = wanted.strip().casefold().lstrip("_")
     number = int(text) if text.isdecimal() and len(text) < 9 else -1
     for index, channel in enumerate(channels):
-        if channel == text or number == (int(channel) if channel.isdecimal() else index):
+        title = shown[channel].partition(" = ")[2].casefold()
+        own = int(channel) if channel.isdecimal() else index
+        if number == own or text in (channel, title):
             return channel
     raise BadConfig(
         f"no scan has a channel {printable(wanted)!r}",
-        where=f"there are: {', '.join(map(_shown, channels))}",
+        where=f"there are: {', '.join(shown.values())}",
         fix=f"take one of them, such as `channel={channels[0].lstrip('0') or '0'}`",
         code="C02",
     )
 
 
-def _shown(channel: str) -> str:
-    """`_0001` as 1, a contrast by its name."""
-    return str(int(channel)) if channel.isdecimal() else channel or "without a name"
+def _shown(channel: str, titles: Mapping[str, str]) -> str:
+    """`_0001` as 1, or as `1 = T2` where the data set says so; a contrast by its name."""
+    if not channel.isdecimal():
+        return channel or "without a name"
+    number = str(int(channel))
+    return f"{number} = {printable(titles[number])}" if number in titles else number

@@ -42,6 +42,14 @@ class DataList:
         return True if isinstance(modality, Mapping) and len(modality) > 1 else None
 
     @property
+    def channels(self) -> dict[str, str]:
+        """Number of a channel -> what it shows, where the file says so."""
+        table = self.record.get("channel_names", self.record.get("modality"))
+        if not isinstance(table, Mapping):
+            return {}
+        return {str(number): str(name)[:40] for number, name in table.items()}
+
+    @property
     def kind(self) -> str:
         """`nnunet` (version 2) or `msd`."""
         return "nnunet" if "channel_names" in self.record or "file_ending" in self.record else "msd"

@@ -70,6 +70,12 @@ def discover(
     layout = replace(layout, pairs=pairs, problems=tuple(problems), ignored=tree.ignored)
     files = account_for(tree, layout)
     seen, more = account_notes(files, tree.root)
+    if tree.too_deep:
+        shown = ", ".join(printable(path.relative_to(tree.root)) for path in tree.too_deep[:3])
+        seen.append(
+            f"{len(tree.too_deep)} folders lie too deep and were not looked into: {shown}"
+            f"{' ...' if len(tree.too_deep) > 3 else ''}; give a folder nearer to the scans"
+        )
     problems += more
     masks = _mask_notes(pairs)
     names = _name_notes(pairs)

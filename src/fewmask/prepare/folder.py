@@ -27,6 +27,8 @@ class FolderTree:
     root: Path
     files: dict[Path, list[Path]] = field(default_factory=dict)
     problems: list[FewmaskError] = field(default_factory=list)
+    too_deep: list[Path] = field(default_factory=list)
+    """Folders that nobody looked into, since they lie too deep."""
     ignored: int = 0
     """Files that no person made: `._*`, `.DS_Store`, `Thumbs.db` and other hidden ones."""
 
@@ -100,6 +102,8 @@ def walk_folder(root: Path, follow_links: bool = False) -> FolderTree:
                 tree.files[folder].append(path)
             elif depth < _MAX_DEPTH:
                 waiting.append((path, depth + 1))
+            else:
+                tree.too_deep.append(path)
     return tree
 
 

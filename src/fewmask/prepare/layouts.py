@@ -42,7 +42,8 @@ def find_task(search: Search) -> Layout | None:
     masks = [path for folder in labels for path in search.tree.nifti(folder)]
     declared = True if listed.kind == "nnunet" else listed.counts_channels
     rows, absent = follow(listed, search.tree)
-    layout = _paired(search, listed.kind, scans, masks, declared, rows)
+    titles = listed.channels
+    layout = _paired(search, listed.kind, scans, masks, declared, rows, titles=titles)
     absent = [name for name in absent if not _is_there(name, layout)]
     if absent:
         search.problems.append(_absent(absent, listed.path))
@@ -96,10 +97,11 @@ def _paired(
     declared: bool | None = None,
     rows: Mapping[Path, Path | None] | None = None,
     ids: Mapping[Path, str] | None = None,
+    titles: Mapping[str, str] | None = None,
 ) -> Layout:
     """Scans, once each, with their masks: by a list where it says so, else by name."""
     masks = list(dict.fromkeys(masks))
-    found = choose_channels(search, scans, masks, declared, ids)
+    found = choose_channels(search, scans, masks, declared, ids, titles)
     listed = {scan: mask for scan, mask in (rows or {}).items() if mask}
     names = Names({**(ids or {}), **found.ids})
     pairs = pair(found.scans, masks, search.problems, names, listed)

@@ -138,14 +138,20 @@ def named_after(scans: Sequence[Path]) -> dict[Path, dict[str, Path]]:
     """Masks under names that do not say so: `case_1_liver` or `liver_case_1` beside `case_1`, of
     the same shape, with few whole values. Scan -> word -> mask.
 
-    Opens no file whose name is not that of another one and a word.
+    Of each word the first file is looked into, and none whose name is not that of another file and
+    a word.
     """
+    labels: dict[str, bool] = {}
     stems = {stem(path).casefold(): path for path in scans}
     found: dict[Path, dict[str, Path]] = {}
     for path in scans:
         for rest, word in _halves(stem(path)):
             scan = stems.get(rest.casefold())
-            if scan and not word.isdecimal() and shows_labels(path, scan):
+            if scan is None or word.isdecimal():
+                continue
+            if word not in labels:
+                labels[word] = shows_labels(path, scan)
+            if labels[word]:
                 found.setdefault(scan, {})[word] = path
                 break
     masks = {path for parts in found.values() for path in parts.values()}

@@ -2,6 +2,7 @@
 `splits_final.json`.
 """
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -41,6 +42,31 @@ def open_split(path: Path, cases: Iterable[str]) -> tuple[Split, list[str]]:
     if path.suffix.lower() == ".json":
         return _open_json(path, 0, cases)
     return _as_cases(read_split(path), cases), []
+
+
+def check_names(split: Split, path: Path, cases: Iterable[str]) -> None:
+    """Raise `BadDataset` (S04) for names that are no case, with the nearest ones, and as
+    `Split.check` does.
+    """
+    known = set(cases)
+    parts = (split.train, split.val, split.test)
+    absent = [name for part in parts for name in part if name not in known]
+    if absent:
+        near = {name: difflib.get_close_matches(name, known, 1, 0.5) for name in absent[:10]}
+        raise BadDataset(
+            f"split names {len(absent)} cases that are not there",
+            where=[
+                printable(path),
+                *(
+                    printable(name) + (f"   nearest: {near[name][0]}" if near[name] else "")
+                    for name in absent[:10]
+                ),
+            ],
+            did="no dataset was made",
+            fix=f"use the names of this folder, such as {', '.join(sorted(known)[:3])}",
+            code="S04",
+        )
+    split.check({case: case for case in known})
 
 
 def _open_json(path: Path, number: int, cases: Iterable[str]) -> tuple[Split, list[str]]:
