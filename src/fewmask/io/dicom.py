@@ -22,6 +22,7 @@ from fewmask.io.instance import (
     Instance,
     check_instance,
     is_dicom,
+    quiet,
     read_instance,
     read_pixels,
     refuse,
@@ -204,7 +205,8 @@ def _read(
     """Stored values in file order, affine, slope and intercept, notes."""
     chosen, left_out = _choose(list_series(folder), series, folder)
     if len(chosen.instances) == 1 and is_multiframe(chosen.instances[0]):
-        voxels, affine, scaling, more = read_multiframe(chosen.instances[0], keep_first)
+        with quiet(chosen.instances[0].path):
+            voxels, affine, scaling, more = read_multiframe(chosen.instances[0], keep_first)
         return voxels, affine, scaling, (*left_out, *more)
     ordered, affine = _in_order(chosen, keep_first)
     voxels = _voxels(ordered, folder)

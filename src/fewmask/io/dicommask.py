@@ -55,11 +55,9 @@ def _is_class(head: bytes, uid: bytes) -> bool:
 
 def open_mask(path: Path) -> MaskObject:
     """Names, values, colours, and the series it belongs to. Raises `BadScan` (D07 to D10)."""
-    data = _header(path)
-    segments = _segments(data, path)
-    with quiet(path):
-        series = frozenset(_series_of(data))
-    return MaskObject(path, segments, series)
+    with about(path), quiet(path):
+        data = _header(path)
+        return MaskObject(path, _segments(data, path), frozenset(_series_of(data)))
 
 
 def read_dicom_mask(
@@ -70,7 +68,7 @@ def read_dicom_mask(
     """
     if path.is_dir():
         return read_label_series(path)
-    with about(path):
+    with about(path), quiet(path):
         data = _header(path)
         if _is_struct(data):
             return read_struct(path, grid, wanted)

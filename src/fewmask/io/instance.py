@@ -27,7 +27,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from fewmask.core.errors import BadScan, NoRoom
+from fewmask.core.errors import BadScan, FewmaskError, NoRoom
 
 _EXECUTABLE = (
     b"MZ",
@@ -255,6 +255,8 @@ def quiet(path: Path) -> Iterator[None]:
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
             warnings.simplefilter("ignore")
             yield
+    except FewmaskError:
+        raise
     except Exception as error:
         # pydicom documents no closed set of exceptions for damaged files.
         raise refuse(

@@ -176,15 +176,16 @@ def _read_mask(
 
 
 def _as_declared(
-    counts: Mapping[int, int], own: Mapping[str, int], names: Mapping[str, int]
+    counts: Mapping[int, int], own: Mapping[str, int], names: Mapping[str, object]
 ) -> dict[int, int]:
     """Voxels under the numbers that the data set has for names: files number their segments as
     they like.
     """
-    common = {value: names.get(name, value) for name, value in own.items()}
+    common = {value: names.get(name) for name, value in own.items()}
     found: dict[int, int] = {}
     for value, count in counts.items():
-        number = common.get(value, value)
+        declared = common.get(value)
+        number = declared if isinstance(declared, int) else value
         found[number] = found.get(number, 0) + count
     return found
 
