@@ -1,5 +1,8 @@
 """Whatever happens to a file, it is read, or refused with its name and a fix; nothing else."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,7 +17,7 @@ from tests.io.test_nrrd import ARRAY, segmentation
 from tests.io.test_nrrd import write as write_nrrd
 
 FRAMES = [(1, 1, pixels((0, 1))), (2, 2, pixels((0, 0)))]
-MAKERS = {
+MAKERS: dict[str, Callable[[Path], Path]] = {
     "a.nrrd": write_nrrd,
     "a.mha": write_mha,
     "b.nrrd": lambda path: segmentation(path, [ARRAY > 3, ARRAY > 9], [("a", 0, 1), ("b", 1, 1)]),
