@@ -46,6 +46,17 @@ def test_several_files_per_line_are_channels(tmp_path: Path) -> None:
     assert uses(discover(tmp_path), tmp_path)["a/u.nii"] == "channel"
 
 
+def test_a_list_names_folders_beside_the_usual_ones(tmp_path: Path) -> None:
+    """As AMOS: a part for validation, and cases numbered with four digits."""
+    lay(tmp_path, *(f"{part}Tr/amos_000{n}.nii" for part in ("images", "labels") for n in (0, 1)))
+    lay(tmp_path, "imagesVa/amos_0008.nii", "labelsVa/amos_0008.nii")
+    lines = [{"image": f"./imagesTr/amos_000{n}.nii"} for n in (0, 1)]
+    more = [{"image": "./imagesVa/amos_0008.nii", "label": "./labelsVa/amos_0008.nii"}]
+    layout = discover(write(tmp_path, training=lines, validation=more, modality={"0": "CT"}))
+    assert pairs(layout) == {f"amos_000{n}": f"amos_000{n}.nii" for n in (0, 1, 8)}
+    assert layout.problems == ()
+
+
 @pytest.mark.parametrize(
     "labels",
     [

@@ -71,7 +71,8 @@ def check(
     Returns
     -------
     CheckReport
-        `cases` (shape, spacing, outlined slices), `problems` with what to do, `notes`.
+        `cases` (shape, spacing, outlined slices), `problems` with what to do, `notes`, and `files`:
+        what becomes of every file that was seen.
 
     Raises
     ------
@@ -137,8 +138,9 @@ def prepare(
     Parameters
     ----------
     scans
-        Folder of scans and masks: `images/` and `labels/`, LiTS, TotalSegmentator, Medical
-        Segmentation Decathlon, nnU-Net, or DICOM.
+        Folder of scans and masks: `images/` and `labels/`, masks beside scans, one folder per case
+        (KiTS, ACDC, BraTS, TotalSegmentator, BIDS), LiTS, Medical Segmentation Decathlon, nnU-Net,
+        MONAI lists, or DICOM.
     out
         Folder for the prepared dataset.
     labels
@@ -158,7 +160,8 @@ def prepare(
         Table `case,patient`, or a regular expression with one group over case ids; None takes every
         case for a patient.
     split
-        File with lists `train`, `val` and `test`; None draws it by patient.
+        File with lists `train`, `val` and `test` (TOML or JSON), or nnU-Net's `splits_final.json`,
+        of which `#3` at the end takes fold 3; None draws it by patient.
     jobs
         Processes that read at the same time; with more than one a script needs
         `if __name__ == "__main__":` around its calls.

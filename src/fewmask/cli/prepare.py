@@ -55,7 +55,9 @@ def prepare(
         rich_help_panel=_SAID,
     ),
     split: Path | None = typer.Option(
-        None, help="Split file (lists train, val, test).", rich_help_panel=_SAID
+        None,
+        help="Split file (lists train, val, test), or nnU-Net's splits_final.json[#fold].",
+        rich_help_panel=_SAID,
     ),
     jobs: int = typer.Option(2, min=1, help="Processes."),
     trust: str | None = options.TRUST,

@@ -42,6 +42,9 @@ def find_task(search: Search) -> Layout | None:
     masks = [path for folder in labels for path in search.tree.nifti(folder)]
     declared = True if listed.kind == "nnunet" else listed.counts_channels
     rows, absent = follow(listed, search.tree)
+    # A list may name further folders, such as imagesVa.
+    scans = list(dict.fromkeys([*scans, *rows]))
+    masks += [mask for mask in rows.values() if mask]
     titles = listed.channels
     layout = _paired(search, listed.kind, scans, masks, declared, rows, titles=titles)
     absent = [name for name in absent if not _is_there(name, layout)]
