@@ -87,7 +87,9 @@ def read_grid(path: Path, options: ReadOptions = AS_IS) -> Grid:
     parser = _parser(path)
     if parser is None:
         return nifti.read_grid(path, options)
-    raster = parser(path, options, False)
+    raster = parser(path, options, True)
+    if not slicer_segments(raster.texts, raster.header.volumes):  # whose volumes are layers
+        raster = parser(path, options, False)
     check_raster(raster)
     with about(path):
         return Grid(raster.header.shape, raster.header.affine)
