@@ -56,7 +56,8 @@ del PREPARING["scans"], PREPARING["labels"]  # the one is READING, the other is 
             fewmask.predict_folder,
             READING,
             {
-                *("run", "scans", "out", "cases", "cleanup", "known", "tags", "device"),
+                *("run", "scans", "out", "cases", "cleanup", "known", "tags", "format", "terms"),
+                "device",
                 "on_progress",
             },
         ),

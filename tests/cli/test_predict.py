@@ -11,6 +11,7 @@ import fewmask
 from fewmask.cli.app import _leave, app
 from fewmask.core.errors import BadConfig, PartlyDone
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.image import read_names
 from fewmask.io.nifti import read_labels
 from fewmask.predict import Predictor
 from fewmask.predict.predictor import Prediction
@@ -140,3 +141,14 @@ def test_the_masks_of_a_mean_are_not_those_of_its_first_run(runs) -> None:
     with pytest.raises(BadConfig, match="masks of the mean"):
         fewmask.predict_folder(fewmask.load([runs / "vnet", runs / "unet"]), runs / "prepared")
     assert not (runs / "vnet" / "predictions").exists()
+
+
+def test_masks_in_the_format_of_slicer(runs) -> None:
+    predict(runs, "unet", "--format", "seg.nrrd")
+    assert read_names(runs / "masks" / "case_04.seg.nrrd") == {"liver": 1}
+    with pytest.raises(BadConfig, match="refers to the DICOM scan"):
+        predict(runs, "unet", "--format", "rtstruct")
+    with pytest.raises(BadConfig, match="format 'png' is not known"):
+        predict(runs, "unet", "--format", "png")
+    with pytest.raises(BadConfig, match="cannot be read"):
+        predict(runs, "unet", "--format", "rtstruct", "--term", "spleen=SCT:1:Spleen")

@@ -11,7 +11,12 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from fewmask.core.errors import BadScan, NoRoom
 from fewmask.io.dicom import is_dicom_folder, list_series, read_series
@@ -229,7 +234,7 @@ def test_two_series_are_listed(tmp_path, voxels):  # D04
     refused(folder, "D04", "0 series match", series="nothing")
 
 
-def test_dose_report_is_listed_and_refused_when_chosen(tmp_path, voxels):  # D04
+def test_dose_report_is_left_out_with_a_note_and_refused_when_chosen(tmp_path, voxels):  # D04
     folder = write_series(tmp_path / "s", voxels)
     report = make_instance(
         voxels[0],
@@ -243,7 +248,9 @@ def test_dose_report_is_listed_and_refused_when_chosen(tmp_path, voxels):  # D04
         Columns=None,
     )
     report.save_as(folder / "dose")
-    refused(folder, "D04", "series 9: SR, 1 objects without an image")
+    assert "left out, no scan: series 9: SR, 1 objects without an image" in str(
+        read_series(folder).notes
+    )
     refused(folder, "D08", "no image", "dose", series="9")
 
 
@@ -269,12 +276,25 @@ def test_undecodable_syntax_is_named(tmp_path, voxels):  # D07
     folder = write_series(tmp_path / "s", voxels)
     one = pydicom.dcmread(folder / "im1")
     one.PixelData = pydicom.encaps.encapsulate([b"\xff\xd8\xff\xf7" + bytes(60)])
-    one.file_meta.TransferSyntaxUID = JPEGLSLossless
+    one.file_meta.TransferSyntaxUID = HTJ2KLossless
     one["PixelData"].VR = "OB"
     one.save_as(folder / "im1")
-    if pydicom.pixels.get_decoder(JPEGLSLossless).is_available:
-        pytest.skip("this machine can decode JPEG-LS")
-    refused(folder, "D07", "JPEG-LS Lossless", "pip install", "im1")
+    if pydicom.pixels.get_decoder(HTJ2KLossless).is_available:
+        pytest.skip("this machine can decode high-throughput JPEG 2000")
+    refused(folder, "D07", "High-Throughput JPEG 2000", r"pip install 'fewmask\[dicom\]'", "im1")
+
+
+def test_the_extra_decodes_what_archives_send(tmp_path):
+    if not pydicom.pixels.get_encoder(JPEGLSLossless).is_available:
+        pytest.skip("nothing here encodes JPEG-LS: the extra `dicom` is not installed")
+    voxels = np.random.default_rng(0).integers(-900, 900, (3, 16, 16)).astype(np.int16)
+    folder = write_series(tmp_path / "s", voxels)
+    for n, path in enumerate(sorted(folder.iterdir()), 1):
+        one = pydicom.dcmread(path)
+        one.SOPInstanceUID = f"1.2.8.{n}"
+        one.compress(JPEGLSLossless, generate_instance_uid=False)
+        one.save_as(path)
+    assert np.array_equal(read_series(folder).voxels, voxels)
 
 
 def test_run_length_coding_is_read(tmp_path, voxels):

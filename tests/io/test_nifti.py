@@ -16,11 +16,10 @@ from hypothesis import strategies as st
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io import memory, stream
+from fewmask.io.image import case_id_of, is_image
 from fewmask.io.nifti import (
     ReadOptions,
-    case_id_of,
     check_same_grid,
-    is_nifti,
     is_prediction,
     read_grid,
     read_labels,
@@ -328,7 +327,7 @@ def test_image_larger_than_memory_is_refused_with_the_figures(
 )
 def test_names(name: str, case: str, nifti: bool) -> None:
     assert case_id_of(Path("x") / name) == case
-    assert is_nifti(Path("x") / name) is nifti
+    assert is_image(Path("x") / name) is nifti
 
 
 def test_no_torch() -> None:

@@ -147,10 +147,10 @@ def test_patients_whose_folders_look_alike_keep_their_own_masks(tmp_path) -> Non
 def test_trouble_with_masks_is_none_of_predicts_and_unread_files_are_named(scans, tmp_path) -> None:
     labels = scans / "labels"
     (labels / "case_00.nii").write_bytes(gzip.decompress((labels / "case_00.nii.gz").read_bytes()))
-    (scans / "images" / "case_09.nrrd").write_text("a scan")
+    (scans / "images" / "case_09.mgz").write_text("a scan")
     summary = predict_folder(Nothing(), scans, tmp_path / "masks")
     assert len(summary.written) == 3 and not summary.refused
-    assert "seen and not used: images/case_09.nrrd" in summary.notes[0]
+    assert "seen and not used: images/case_09.mgz" in summary.notes[0]
 
 
 def test_a_series_beside_files_is_not_passed_over_in_silence(scans, tmp_path) -> None:

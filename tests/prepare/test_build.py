@@ -531,10 +531,10 @@ def test_a_coronal_scan_is_pointed_out(tmp_path) -> None:
 def test_masks_of_a_type_that_is_not_read_are_named(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     assert not any("not read" in note for note in check(tmp_path / "scans", options()).notes)
-    (tmp_path / "scans" / "labels" / "case_01.seg.nrrd").write_bytes(b"NRRD0005")
+    (tmp_path / "scans" / "labels" / "case_01.mgz").write_bytes(b"")
     (problem,) = check(tmp_path / "scans", options()).problems
     assert problem["what"] == "1 mask of a type that is not read"
-    assert problem["where"] == ["labels/case_01.seg.nrrd"] and ".nii.gz" in problem["fix"]
+    assert problem["where"] == ["labels/case_01.mgz"] and ".nii.gz" in problem["fix"]
 
 
 def test_a_word_that_means_nothing_is_refused(tmp_path) -> None:

@@ -267,8 +267,8 @@ def test_empty_and_foreign_folders(tmp_path):
         for word in ("the folder is empty", "images/case_01.nii.gz", "LiTS", "DICOM", "fix:")
     )
     with pytest.raises(BadDataset, match="no scans found") as caught:
-        discover(lay(tmp_path / "n", "a.nrrd", "b.mha"))
-    assert ".mha, .nrrd are not read" in str(caught.value)
+        discover(lay(tmp_path / "n", "a.mgz", "b.mnc"))
+    assert ".mgz, .mnc are not read" in str(caught.value)
     with pytest.raises(BadDataset) as caught:
         discover(lay(tmp_path / "sets", "set1/images/a.nii", "set2/images/a.nii").resolve())
     assert "give one of its folders: set1, set2" in str(caught.value)

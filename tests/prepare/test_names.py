@@ -31,7 +31,7 @@ COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "größe.nii") for form in (
         ("a.img.gz", "a"),
         ("a.b.nii", "a.b"),
         ("a.nii.nii.gz", "a.nii"),
-        ("a.dcm", "a.dcm"),
+        ("a.dcm", "a"),
         (".nii.gz", ""),
     ],
 )

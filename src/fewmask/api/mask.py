@@ -11,7 +11,8 @@ from fewmask.api.arguments import File, checked
 from fewmask.cleanup.rule import Change
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
-from fewmask.io.nifti import write_labels
+from fewmask.io.image import write_labels
+from fewmask.io.segments import coloured
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -47,12 +48,13 @@ class PredictedMask(LabelMap):
 
     @checked
     def save(self, path: File, overwrite: bool = False) -> Path:
-        """Write the mask as NIfTI on the grid of its scan, and return the path.
+        """Write the mask on the grid of its scan, and return the path.
 
         Parameters
         ----------
         path
-            A name that ends in `.nii.gz` or `.nii`.
+            A name that ends in `.nii.gz`, `.nii`, `.nrrd`, `.seg.nrrd` (3D Slicer, with names) or
+            `.mha`.
         overwrite
             Replace a file that is there.
 
@@ -70,7 +72,7 @@ class PredictedMask(LabelMap):
                 fix="choose another path, or say overwrite=True",
                 code="F11",
             )
-        write_labels(target, self)
+        write_labels(target, self, segments=coloured(self.classes))
         return target
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Shaped[np.ndarray, "i j k"]:

@@ -1,6 +1,7 @@
 """Train a model, open it again, and let it draw masks."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,7 @@ from fewmask.predict import (
     load_mean,
     load_predictor,
     open_cleanup,
+    open_form,
     open_known,
 )
 from fewmask.predict import predict_folder as write_masks
@@ -555,6 +557,8 @@ def predict_folder(
     cleanup: File | None = None,
     known: Literal["auto", "none"] = "auto",
     tags: File | None = None,
+    format: str = "nifti",
+    terms: Mapping[str, str] | None = None,
     device: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
@@ -600,6 +604,13 @@ def predict_folder(
         Of new scans: a table `case[,class],first_slice,last_slice` as `prepare` takes it. Masks end
         where tags end, and methods that judge slices are told what slices hold; scored, such masks
         have `prompts` `tags`.
+    format
+        `nifti`, `nrrd`, `seg.nrrd`, `mha`; of DICOM scans also `dicom-seg` and `rtstruct`, which
+        refer to the scan and carry its patient and study. Names and colours lie in the mask, or
+        beside it for 3D Slicer and ITK-SNAP.
+    terms
+        For DICOM: structure -> coded term, `{"liver": "SCT:10200004:Liver"}`. Common structures
+        have theirs, others are written as Tissue.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
     on_progress
@@ -624,6 +635,12 @@ def predict_folder(
     PredictSummary(4 written; 0 refused; 0 notes)
     """
     source, target = Path(scans), path_or_none(out)
+    if target is None and format != "nifti":
+        raise BadConfig(
+            "the run's own folder is for masks in NIfTI, which scores and reports read",
+            fix="give out=",
+            code="C02",
+        )
     if target is None and not is_prepared(source):
         raise BadConfig("where should the masks go?", fix="give out=", code="C02")
     options = scan_options(
@@ -652,6 +669,9 @@ def predict_folder(
         options=options,
         cleanup=loaded.cleanup,
         known=open_known(loaded.path, source, known, path_or_none(tags)),
+        form=open_form(
+            loaded.path, format, [f"{one}={term}" for one, term in (terms or {}).items()]
+        ),
         on_progress=on_progress,
     )
 

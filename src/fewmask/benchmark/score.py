@@ -19,10 +19,11 @@ from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.image import case_id_of, is_image, read_labels, read_names
 from fewmask.io.known import read_known_note
-from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
+from fewmask.io.same_grid import check_same_grid
 from fewmask.io.tables import write_csv
 from fewmask.predict import Cleanup, Predicts, load_predictor, open_cleanup
 from fewmask.predict.folder import (
@@ -32,7 +33,8 @@ from fewmask.predict.folder import (
     predict_folder,
     write_prediction,
 )
-from fewmask.prepare.mapping import map_labels
+from fewmask.prepare.dicommasks import masks_in
+from fewmask.prepare.mapping import classes_of, map_labels
 from fewmask.report.run import read_truth
 
 
@@ -141,7 +143,7 @@ def score_folders(
     truths = _by_case(truth)
     scores: list[CaseScore] = []
     refused: list[dict[str, Any]] = []
-    for path in _nifti_files(pred):
+    for path in _image_files(pred):
         case = case_id_of(path)
         try:
             scores += _score_pair(case, path, truths, labels)
@@ -151,13 +153,13 @@ def score_folders(
         raise BadDataset(
             "no prediction could be scored",
             where=[f"{line['case']}: {line['what']}" for line in refused[:5]]
-            or [f"no NIfTI file in {pred}"],
+            or [f"no mask file in {pred}"],
             fix="predictions and truth are paired by file name",
             code="M15",
         )
     if out:
         write_csv(out, COLUMNS, [as_row(score) for score in scores])
-    predicted = {case_id_of(path) for path in _nifti_files(pred)}
+    predicted = {case_id_of(path) for path in _image_files(pred)}
     return ScoreSummary(
         summarise(scores), scores, refused, tuple(sorted(truths.keys() - predicted))
     )
@@ -262,7 +264,7 @@ def _folder_pairs(
 ) -> _Pairs:
     """These pairs of two folders."""
     truths = _by_case(truth)
-    for path in _nifti_files(pred):
+    for path in _image_files(pred):
         case = case_id_of(path)
         if case in cases:
             yield case, _prompts(pred, case), *_pair_voxels(path, truths[case], labels)
@@ -341,7 +343,7 @@ def _score_pair(
 
 
 def _by_case(folder: Path) -> dict[str, Path]:
-    return {case_id_of(path): path for path in _nifti_files(folder)}
+    return {case_id_of(path): path for path in _image_files(folder)}
 
 
 def _truth_of(case: str, truths: Mapping[str, Path], where: Path) -> Path:
@@ -353,20 +355,24 @@ def _truth_of(case: str, truths: Mapping[str, Path], where: Path) -> Path:
 def _pair_voxels(
     pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None
 ) -> tuple[LabelMap, np.ndarray, tuple[str, ...]]:
-    prediction, reference = read_labels(pred), read_labels(truth)
+    names = read_names(truth)
+    wanted = classes_of(dict(labels), names) if labels else None
+    prediction = read_labels(pred)
+    reference = read_labels(truth, wanted=wanted, grid=prediction.grid)
     check_same_grid(reference.grid, prediction.grid, truth, pred)
     if labels:
-        mapped = map_labels(reference.voxels, dict(labels), {}, str(truth)).voxels
+        mapped = map_labels(reference.voxels, dict(labels), names, str(truth)).voxels
         return prediction, mapped, tuple(labels)
     top = int(max(prediction.voxels.max(), reference.voxels.max()))
     return prediction, reference.voxels, tuple(str(value) for value in range(1, top + 1))
 
 
-def _nifti_files(folder: Path) -> list[Path]:
+def _image_files(folder: Path) -> list[Path]:
     if not folder.exists():
         raise BadDataset(
             "no such file or folder", where=str(folder), fix="check the path", code="M15"
         )
     if not folder.is_dir():
         return [folder]
-    return sorted(path for path in folder.iterdir() if is_nifti(path))
+    files = sorted(folder.iterdir())
+    return [path for path in files if is_image(path)] + masks_in(files)

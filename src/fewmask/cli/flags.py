@@ -9,7 +9,14 @@ from typing import Any
 import typer
 
 _KEYWORD = re.compile(r"`([a-z_]\w*(?:\.\w+)*)(?:=([^`]+))?`")
-_UNLIKE = {"label": "labels", "spacing": "spacing_mm", "assume": "", "keep": "", "set": "settings"}
+_UNLIKE = {
+    "label": "labels",
+    "term": "terms",
+    "spacing": "spacing_mm",
+    "assume": "",
+    "keep": "",
+    "set": "settings",
+}
 """Flags whose keyword in Python has another name; an empty one stands in `_WHOLE`."""
 _WHOLE = {"assume_ras": "--assume RAS", "keep_first": "--keep first"}
 """Keywords that are true or false in Python, and a flag with a word here."""

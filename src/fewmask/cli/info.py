@@ -72,7 +72,7 @@ def _words(value: Any) -> str:
 
 
 def _look(path: Path) -> dict[str, Any]:
-    from fewmask.io.nifti import is_nifti
+    from fewmask.io.image import is_image
 
     if (path / "config.json").exists():
         return _run(path)
@@ -80,7 +80,7 @@ def _look(path: Path) -> dict[str, Any]:
         return _prepared(path)
     if path.suffix == ".safetensors":
         return _weights(path)
-    if path.is_file() and is_nifti(path):
+    if path.is_file() and is_image(path):
         return _scan(path)
     if path.is_dir():
         return _folder(path)
@@ -99,7 +99,7 @@ def _weights(path: Path) -> dict[str, Any]:
 
 
 def _scan(path: Path) -> dict[str, Any]:
-    from fewmask.io.nifti import read_volume
+    from fewmask.io.image import read_volume
 
     volume = read_volume(path)
     low, high = float(volume.voxels.min()), float(volume.voxels.max())

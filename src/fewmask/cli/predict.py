@@ -38,6 +38,16 @@ def predict(
     tags: Path | None = typer.Option(
         None, help="Tags of new scans (as `prepare --tags`): where their masks begin and end."
     ),
+    form: str = typer.Option(
+        "nifti",
+        "--format",
+        help="nifti, nrrd, seg.nrrd, mha; of DICOM scans also dicom-seg, rtstruct.",
+    ),
+    term: list[str] = typer.Option(
+        [],
+        "--term",
+        help="Coded term of a structure in DICOM, such as liver=SCT:10200004:Liver. May repeat.",
+    ),
     device: str | None = options.DEVICE,
     engine: str = typer.Option(
         "torch",
@@ -73,6 +83,7 @@ def predict(
         load_mean,
         load_predictor,
         open_cleanup,
+        open_form,
         open_known,
         predict_folder,
     )
@@ -90,6 +101,12 @@ def predict(
         if not (source / "dataset.json").exists() or not (source / "cases").is_dir():
             raise BadConfig(
                 "where should the masks go?",
+                fix="add --out masks",
+                code="C02",
+            )
+        if form != "nifti":
+            raise BadConfig(
+                "the run's own folder is for masks in NIfTI, which scores and reports read",
                 fix="add --out masks",
                 code="C02",
             )
@@ -118,6 +135,7 @@ def predict(
         ),
         cleanup=rule,
         known=said,
+        form=open_form(run, form, term),
         on_progress=console.count_items("scans predicted"),
     )
     for line in summary.empty:

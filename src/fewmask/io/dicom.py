@@ -10,25 +10,29 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float, Integer
 
 from fewmask.core.errors import BadScan, NoRoom
-from fewmask.core.volume import BURNED_IN, Volume
+from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.io.instance import (
     Instance,
     check_instance,
     is_dicom,
+    quiet,
     read_instance,
     read_pixels,
     refuse,
 )
 from fewmask.io.memory import check_room
+from fewmask.io.multiframe import is_multiframe, read_multiframe
 from fewmask.io.slicestack import Stack
 
+_NO_SCAN = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
+"""Modalities of objects that belong to a scan and are none."""
 _MAX_FILES = 100_000
 _MAX_DEPTH = 4
 _PROBED = 20
@@ -79,6 +83,11 @@ class Series:
     def description(self) -> str:
         """What the scanner's operator called it."""
         return self.instances[0].text("SeriesDescription")
+
+    @property
+    def is_no_scan(self) -> bool:
+        """A segmentation, structure set, dose, report or the like."""
+        return not self.instances[0].is_image or self.modality in _NO_SCAN
 
     @property
     def title(self) -> str:
@@ -166,23 +175,73 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
     `BadScan` with the code D01 to D10 that applies, and `NoRoom` if the volume does not fit into
     memory.
     """
-    chosen = _choose(list_series(folder), series, folder)
+    voxels, affine, (slope, inter), notes = _read(folder, series, keep_first)
+    return Volume.from_file_order(voxels, affine, slope, inter, notes)
+
+
+def read_label_series(folder: Path) -> LabelMap:
+    """The stored values of one series as a label map: 0 is outside. Raises as `read_series`, and
+    `BadScan` (M08) for negative values.
+    """
+    voxels, affine, scaling, notes = _read(folder, None, False)
+    if scaling != (1.0, 0.0):
+        # Masks made from the slices of a scan keep its tags, and mean what is stored.
+        notes = (*notes, f"{folder.name}: labels are the stored values, not rescaled")
+    if int(voxels.min()) < 0:
+        what, fix = (
+            f"negative labels, down to {voxels.min()}",
+            "give every structure a positive number",
+        )
+        raise BadScan(what, where=folder.name, fix=fix, code="M08")
+    voxels = voxels.astype(np.min_scalar_type(int(voxels.max())))
+    return replace(LabelMap.from_file_order(voxels, affine), notes=notes)
+
+
+def _read(
+    folder: Path, series: str | None, keep_first: bool
+) -> tuple[
+    Integer[np.ndarray, "i j k"], Float[np.ndarray, "4 4"], tuple[float, float], tuple[str, ...]
+]:
+    """Stored values in file order, affine, slope and intercept, notes."""
+    chosen, left_out = _choose(list_series(folder), series, folder)
+    if len(chosen.instances) == 1 and is_multiframe(chosen.instances[0]):
+        with quiet(chosen.instances[0].path):
+            voxels, affine, scaling, more = read_multiframe(chosen.instances[0], keep_first)
+        return voxels, affine, scaling, (*left_out, *more)
+    ordered, affine = _in_order(chosen, keep_first)
+    voxels = _voxels(ordered, folder)
+    notes = (*left_out, *_notes(chosen, ordered, voxels))
+    return voxels.transpose(2, 1, 0), affine, _rescale(ordered[0]), notes
+
+
+def slices_of(folder: Path, series: str | None = None, *, keep_first: bool = False) -> list[Path]:
+    """The files that `read_series` reads, in the order of the volume's slices. Raises alike."""
+    chosen, _ = _choose(list_series(folder), series, folder)
+    ordered, _ = _in_order(chosen, keep_first)
+    return [instance.path for instance in ordered]
+
+
+def _in_order(chosen: Series, keep_first: bool) -> tuple[list[Instance], Float[np.ndarray, "4 4"]]:
+    """The checked instances of a series along the slice axis, and the affine."""
     for instance in chosen.instances:
         check_instance(instance)
     _check_same(chosen.instances)
     order, affine = _stack(chosen.instances).place(keep_first)
-    ordered = [chosen.instances[n] for n in order]
-    voxels = _voxels(ordered, folder)
-    slope, inter = _rescale(ordered[0])
-    return Volume.from_file_order(
-        voxels.transpose(2, 1, 0), affine, slope, inter, tuple(_notes(chosen, ordered, voxels))
-    )
+    return [chosen.instances[n] for n in order], affine
 
 
-def _choose(found: Sequence[Series], wanted: str | None, folder: Path) -> Series:
+def _choose(
+    found: Sequence[Series], wanted: str | None, folder: Path
+) -> tuple[Series, tuple[str, ...]]:
+    """The series that is meant, and notes on those that hold no images."""
     chosen = [series for series in found if wanted is None or series.answers(wanted)]
+    others = [series for series in chosen if series.is_no_scan]
+    notes: tuple[str, ...] = ()
+    if wanted is None and others and len(others) < len(chosen):
+        chosen = [series for series in chosen if not series.is_no_scan]
+        notes = tuple(f"left out, no scan: {series.title}" for series in others)
     if len(chosen) == 1:
-        return chosen[0]
+        return chosen[0], notes
     what = "in one folder" if wanted is None else f"match `series` {wanted!r}"
     raise BadScan(
         f"{len(chosen)} series {what}",

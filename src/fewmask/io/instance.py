@@ -27,7 +27,7 @@ from pydicom.uid import (
     MediaStorageDirectoryStorage,
 )
 
-from fewmask.core.errors import BadScan, NoRoom
+from fewmask.core.errors import BadScan, FewmaskError, NoRoom
 
 _EXECUTABLE = (
     b"MZ",
@@ -54,11 +54,11 @@ _HEADER = (
 _GEOMETRY = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 """Tags without which no slice has a place -> how many numbers each holds."""
 _DECODERS = (
-    "pip install python-gdcm (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series with "
-    "dcm2niix"
+    "pip install 'fewmask[dicom]' (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series "
+    "with dcm2niix"
 )
-_AGAIN = "export the series again from the archive"
-_MAX_SIDE = 8192
+AGAIN = "export the series again from the archive"
+MAX_SIDE = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +125,9 @@ def read_instance(path: Path) -> Instance | None:
     bare = start[128:] != b"DICM"
     if start.startswith(_EXECUTABLE):
         raise refuse(
-            path, "DICOM file with a program in its preamble", "D08", f"do not run it; {_AGAIN}"
+            path, "DICOM file with a program in its preamble", "D08", f"do not run it; {AGAIN}"
         )
-    with _quiet(path):
+    with quiet(path):
         meta = Dataset() if bare else read_file_meta_info(path)
         named = UID(str(meta.get("TransferSyntaxUID") or ""))
         is_directory = meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage
@@ -143,7 +143,7 @@ def read_instance(path: Path) -> Instance | None:
     if is_directory:
         _check_directory(path)
         return None
-    with _quiet(path):
+    with quiet(path):
         tags = pydicom.dcmread(
             path, stop_before_pixels=True, specific_tags=list(_HEADER), force=bare
         )
@@ -172,44 +172,58 @@ def check_instance(instance: Instance) -> None:
         )
     frames = instance.number("NumberOfFrames", 1.0)
     if frames > 1 or kind.startswith("Enhanced") or "Multi-frame" in kind:
-        what = f"multi-frame DICOM is not read ({kind})"
+        what = f"multi-frame DICOM of this kind, or in several files, is not read ({kind})"
         raise refuse(instance.path, what, "D10", "convert it with dcm2niix")
-    _check_values(instance)
+    check_pixels(instance)
     for name, count in _GEOMETRY.items():
         if len(instance.numbers(name)) != count:
             raise refuse(
                 instance.path,
                 f"{name} is missing or not {count} numbers",
                 "D08",
-                f"{_AGAIN}; a place is never guessed",
+                f"{AGAIN}; a place is never guessed",
             )
-    _check_decoder(instance)
-    if max(instance.number("Rows"), instance.number("Columns")) > _MAX_SIDE:
-        raise refuse(instance.path, f"slice of more than {_MAX_SIDE} pixels a side", "D08", _AGAIN)
     held, needed = instance.path.stat().st_size, _expected_bytes(instance)
     if not instance.syntax.is_encapsulated and needed > held:
         what = f"truncated: the file holds {held} bytes, its pixels alone need {needed}"
         raise refuse(instance.path, what, "D08", "copy the file again")
 
 
+def check_pixels(instance: Instance) -> None:
+    """Raise `BadScan` if its pixels cannot be read: no grey values (D10), no decoder (D07), of a
+    size that no scanner makes (D08).
+    """
+    _check_values(instance)
+    _check_decoder(instance)
+    if max(instance.number("Rows"), instance.number("Columns")) > MAX_SIDE:
+        raise refuse(instance.path, f"slice of more than {MAX_SIDE} pixels a side", "D08", AGAIN)
+
+
 def read_pixels(instance: Instance) -> Integer[np.ndarray, "rows columns"]:
     """The stored values of one checked file, MONOCHROME1 inverted. Raises `BadScan` (D08, D10)."""
-    with _quiet(instance.path):
+    with quiet(instance.path):
         tags = pydicom.dcmread(
             instance.path, specific_tags=[*_PIXELS, "PixelData"], force=instance.bare
         )
         held = len(tags.get("PixelData") or b"")
     if not held:
-        raise refuse(instance.path, "no pixel data", "D08", _AGAIN)
+        raise refuse(instance.path, "no pixel data", "D08", AGAIN)
     needed = _expected_bytes(instance)
     if not instance.syntax.is_encapsulated and held < needed:
         what = f"truncated: {held} of {needed} bytes of pixels"
         raise refuse(instance.path, what, "D08", "copy the file again from the source")
-    with _quiet(instance.path):
+    with quiet(instance.path):
         if instance.bare:
             tags.ensure_file_meta()
             tags.file_meta.TransferSyntaxUID = instance.syntax
         stored = pixel_array(tags, correct_unused_bits=False)
+    return grey(stored, instance)
+
+
+def grey(
+    stored: Integer[np.ndarray, "*frames rows columns"], instance: Instance
+) -> Integer[np.ndarray, "*frames rows columns"]:
+    """Decoded values without what stands above their bits, MONOCHROME1 inverted."""
     values = _within_bits(stored, instance)
     if instance.text("PhotometricInterpretation") == "MONOCHROME1":
         return _inverted(values, instance)
@@ -232,7 +246,7 @@ def _bare(start: bytes) -> bool:
 
 
 @contextmanager
-def _quiet(path: Path) -> Iterator[None]:
+def quiet(path: Path) -> Iterator[None]:
     """Around calls into pydicom: its log, warnings and error texts may repeat the value of any tag,
     so none is passed on.
     """
@@ -241,6 +255,8 @@ def _quiet(path: Path) -> Iterator[None]:
         with warnings.catch_warnings(), pydicom.config.disable_value_validation():
             warnings.simplefilter("ignore")
             yield
+    except FewmaskError:
+        raise
     except Exception as error:
         # pydicom documents no closed set of exceptions for damaged files.
         raise refuse(
@@ -257,7 +273,7 @@ def _check_directory(path: Path) -> None:
     """A DICOMDIR is never followed; one that names files outside its folder is refused all the same
     (CVE-2026-32711).
     """
-    with _quiet(path):
+    with quiet(path):
         records = pydicom.dcmread(path).get("DirectoryRecordSequence") or []
         named = [record.get("ReferencedFileID") for record in records]
     for parts in named:
@@ -310,7 +326,7 @@ def _check_values(instance: Instance) -> None:
 
 
 def _check_decoder(instance: Instance) -> None:
-    with _quiet(instance.path):
+    with quiet(instance.path):
         try:
             available = get_decoder(instance.syntax).is_available
         except NotImplementedError:
@@ -331,8 +347,8 @@ def _expected_bytes(instance: Instance) -> int:
 
 
 def _within_bits(
-    values: Integer[np.ndarray, "rows columns"], instance: Instance
-) -> Integer[np.ndarray, "rows columns"]:
+    values: Integer[np.ndarray, "*frames rows columns"], instance: Instance
+) -> Integer[np.ndarray, "*frames rows columns"]:
     """Stored values free of the bits above BitsStored; refused where those hold something else
     (signed read as unsigned).
     """
@@ -348,17 +364,17 @@ def _within_bits(
             f"values beyond {instance.text('BitsStored')} bits: signed and unsigned may be "
             "confused, or an overlay is in the pixels"
         )
-        raise refuse(instance.path, what, "D10", _AGAIN)
+        raise refuse(instance.path, what, "D10", AGAIN)
     return own
 
 
 def _inverted(
-    values: Integer[np.ndarray, "rows columns"], instance: Instance
-) -> Integer[np.ndarray, "rows columns"]:
+    values: Integer[np.ndarray, "*frames rows columns"], instance: Instance
+) -> Integer[np.ndarray, "*frames rows columns"]:
     """Mirror the range of the stored bits onto itself, so that dtype and rescale stay
     as they are.
     """
-    result: Integer[np.ndarray, "rows columns"]
+    result: Integer[np.ndarray, "*frames rows columns"]
     if instance.number("PixelRepresentation"):
         result = np.invert(values)
     else:

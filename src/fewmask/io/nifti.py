@@ -1,7 +1,6 @@
 """NIfTI files: scans and label maps in, label maps out on the same grid, under a fresh header."""
 
 import gzip
-import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -14,22 +13,22 @@ from jaxtyping import Shaped
 from nibabel import nifti1
 from nibabel.quaternions import mat2quat
 
-from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
+from fewmask.core.errors import BadConfig, BadScan, FewmaskError
 from fewmask.core.volume import Grid, LabelMap, Volume
 from fewmask.io.atomic import writing
+from fewmask.io.back import check_back
 from fewmask.io.header import AS_IS, Header, ReadOptions, parse_header
-from fewmask.io.memory import check_room
+from fewmask.io.mark import MAKER, PREDICTED, mark_of
+from fewmask.io.raster import Raster, check_size, pick, take_voxels
 from fewmask.io.same_grid import check_same_grid
 from fewmask.io.stream import Stream, about, check_regular, opened
-from fewmask.io.voxels import finite, native, whole
+from fewmask.io.voxels import as_labels, as_volume
 from fewmask.version import __version__
 
 __all__ = [
     "ReadOptions",
-    "case_id_of",
     "check_same_grid",
     "files_of",
-    "is_nifti",
     "is_prediction",
     "read_grid",
     "read_labels",
@@ -38,24 +37,12 @@ __all__ = [
     "write_volume",
 ]
 
-_NAME = re.compile(r"(?P<stem>.+?)(?:\.nii|\.hdr|\.img)(?:\.gz)?", re.IGNORECASE | re.DOTALL)
 _HEAD = 540
 """Bytes that hold either header."""
 _CODES = {"u1": 2, "i2": 4, "i4": 8, "f4": 16, "i1": 256, "u2": 512, "u4": 768}
 _MILLIMETRES, _SCANNER = 2, 1
-_MAKER = b"fewmask "
-_PREDICTED = _MAKER + b"mask "
-"""Before the digest of a mask that a model drew, as long as nobody has changed it."""
 _DESCRIPTION = slice(148, 228)
 """Where NIfTI-1 has the field `descrip`."""
-
-
-def is_nifti(path: Path) -> bool:
-    """Does the name say NIfTI (`.nii`, `.nii.gz`, `.hdr`, `.hdr.gz`)? Hidden files (macOS
-    `._x.nii.gz`) do not count.
-    """
-    name = path.name.lower()
-    return name.endswith((".nii", ".nii.gz", ".hdr", ".hdr.gz")) and not name.startswith(".")
 
 
 def is_prediction(path: Path) -> bool:
@@ -66,19 +53,10 @@ def is_prediction(path: Path) -> bool:
     """
     try:
         with opened(path) as stream:
-            mark = bytes(stream.peek(_HEAD))[_DESCRIPTION]
-        return mark.startswith(_PREDICTED) and mark.startswith(_mark_of(_read(path, AS_IS)[1]))
+            text = bytes(stream.peek(_HEAD))[_DESCRIPTION].decode("latin-1")
+        return text.startswith(PREDICTED) and text.startswith(mark_of(_read(path, AS_IS)[1]))
     except FewmaskError:
         return False
-
-
-def case_id_of(path: Path) -> str:
-    """File name without its NIfTI ending and without one trailing `_0000` (nnU-Net's first
-    channel).
-    """
-    match = _NAME.fullmatch(path.name)
-    stem = match["stem"] if match else path.name
-    return stem.removesuffix("_0000") or stem
 
 
 def files_of(path: Path) -> list[Path]:
@@ -107,23 +85,7 @@ def read_volume(path: Path, options: ReadOptions = AS_IS) -> Volume:
     """
     header, array = _read(path, options)
     with about(path):
-        array, notes = finite(native(array, header), options)
-        low, high = float(array.min()), float(array.max())
-        if low == high:
-            raise BadScan(
-                f"no contrast: every voxel is {low:g}", fix="export the image again", code="N33"
-            )
-        with np.errstate(over="ignore"):
-            scaled = np.array([low, high]) * header.slope + header.inter
-        if np.abs(scaled).max() > np.finfo(np.float32).max:
-            raise BadScan(
-                f"scaled intensities reach {scaled}, beyond float32",
-                fix="export the image again",
-                code="N37",
-            )
-        return Volume.from_file_order(
-            array, header.affine, header.slope, header.inter, (*header.notes, *notes)
-        )
+        return as_volume(header, array, options)
 
 
 def read_labels(path: Path, options: ReadOptions = AS_IS) -> LabelMap:
@@ -138,9 +100,14 @@ def read_labels(path: Path, options: ReadOptions = AS_IS) -> LabelMap:
         options = replace(options, volume=0)
     header, array = _read(path, options)
     with about(path):
-        labels, notes = whole(array, header)
-        label_map = LabelMap.from_file_order(labels, header.affine)
-        return replace(label_map, notes=(*header.notes, *notes))
+        return as_labels(header, array)
+
+
+def read_raster(path: Path, options: ReadOptions) -> Raster:
+    """Header and place of the voxels, for all volumes. Raises as `read_volume`, for what a header
+    can show.
+    """
+    return Raster(_read_header(path, options), _twins(path)[1], 0, "guess")
 
 
 def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) -> None:
@@ -153,11 +120,11 @@ def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) ->
 
     def verify(temp: Path) -> None:
         back = read_labels(temp)
-        _verify(path, label_map.grid, back.grid, np.array_equal(back.voxels, label_map.voxels))
+        check_back(path, label_map.grid, back.grid, np.array_equal(back.voxels, label_map.voxels))
 
     with writing(path, verify=verify) as temp:
         array = label_map.grid.orientation.undo(stored)
-        mark = _mark_of(array) if predicted else _MAKER
+        mark = mark_of(array) if predicted else MAKER
         _write(temp, path, label_map.grid, array, 1.0, 0.0, mark)
 
 
@@ -168,7 +135,7 @@ def write_volume(path: Path, volume: Volume) -> None:
         back = read_volume(temp)
         same_scaling = np.allclose([back.slope, back.inter], [volume.slope, volume.inter])
         same = same_scaling and np.array_equal(back.voxels, volume.voxels)
-        _verify(path, volume.grid, back.grid, same)
+        check_back(path, volume.grid, back.grid, same)
 
     with writing(path, verify=verify) as temp:
         array = volume.grid.orientation.undo(volume.voxels)
@@ -183,7 +150,7 @@ def _read_header(path: Path, options: ReadOptions) -> Header:
     with opened(head_path) as stream:
         header = _header_from(stream, head_path, options)
         if data_path == head_path:
-            _check_size(header, stream)
+            check_size(header, stream)
         return header
 
 
@@ -193,9 +160,9 @@ def _read(path: Path, options: ReadOptions) -> tuple[Header, Shaped[np.ndarray, 
     with opened(head_path) as stream:
         header = _header_from(stream, head_path, options)
         if data_path == head_path:
-            return header, _voxels(stream, header)
+            return header, pick(take_voxels(stream, header), header)
     with opened(data_path) as stream:
-        return header, _voxels(stream, header)
+        return header, pick(take_voxels(stream, header), header)
 
 
 def _twins(path: Path) -> tuple[Path, Path]:
@@ -238,55 +205,6 @@ def _header_from(stream: Stream, path: Path, options: ReadOptions) -> Header:
     return replace(header, notes=(*header.notes, note)) if note else header
 
 
-def _check_size(header: Header, stream: Stream) -> None:
-    """Refuse from the header, before any allocation, what the file cannot hold."""
-    wanted = header.offset + header.data_bytes
-    if wanted <= stream.largest:
-        return
-    code = "N11" if wanted > 2**30 else "N02"
-    where: tuple[str, ...] = ()
-    if header.offset > stream.largest:
-        code = "N14"
-        where = (f"field vox_offset is {header.offset}, beyond the end of the file",)
-    raise BadScan(
-        f"header declares {wanted} bytes ({wanted / 1e9:.3g} GB), the file holds "
-        f"{stream.file_size}",
-        where=where,
-        fix="copy it again from its source, and compare size or hash with the original",
-        code=code,
-    )
-
-
-def _voxels(stream: Stream, header: Header) -> Shaped[np.ndarray, "i j k"]:
-    """Voxels of the chosen volume; the whole stream is read, so that damage anywhere in
-    it is seen.
-    """
-    _check_size(header, stream)
-    count = math.prod(header.shape)
-    check_room(header.data_bytes + 4 * count, "reading this image")
-    buffer = np.empty(header.data_bytes, np.uint8)
-    stream.skip(header.offset)
-    found = stream.read_into(buffer.data)
-    if found < header.data_bytes:
-        raise BadScan(
-            f"the image ends early: {header.data_bytes} bytes of voxels declared, {found} found",
-            fix="copy it again from its source, and compare size or hash with the original",
-            code="N02",
-        )
-    extra = stream.finish()
-    if extra:
-        number = f"{extra} extra bytes" if extra <= 2**20 else "more than 1048576 extra bytes"
-        raise BadScan(
-            f"{number} follow the image",
-            fix="export the image again; its header does not fit its data",
-            code="N07",
-        )
-    first = header.volume * count * header.dtype.itemsize
-    chosen = buffer[first : first + count * header.dtype.itemsize].view(header.dtype)
-    array: Shaped[np.ndarray, "i j k"] = chosen.reshape(header.shape, order="F")
-    return array
-
-
 # --- writing ---
 
 
@@ -297,7 +215,7 @@ def _write(
     array: Shaped[np.ndarray, "i j k"],
     slope: float,
     inter: float,
-    mark: bytes = _MAKER,
+    mark: str = MAKER,
 ) -> None:
     name = path.name.lower()
     if not name.endswith((".nii", ".nii.gz")):
@@ -316,14 +234,6 @@ def _write(
             packed.writelines(_pieces(head, array))
 
 
-def _mark_of(array: Shaped[np.ndarray, "i j k"]) -> bytes:
-    """Says that a model drew these voxels."""
-    digest = hashlib.sha256(f"{array.shape}{array.dtype.str[1:]}".encode())
-    for k in range(array.shape[2]):
-        digest.update(array[:, :, k].tobytes())
-    return _PREDICTED + digest.hexdigest()[:40].encode() + b" "
-
-
 def _pieces(head: bytes, array: Shaped[np.ndarray, "i j k"]) -> Iterator[bytes]:
     """Header, an empty list of extensions, and the voxels slice by slice (never a second copy of
     the whole).
@@ -333,9 +243,7 @@ def _pieces(head: bytes, array: Shaped[np.ndarray, "i j k"]) -> Iterator[bytes]:
         yield array[:, :, k].tobytes(order="F")
 
 
-def _fresh_header(
-    grid: Grid, dtype: np.dtype[Any], slope: float, inter: float, mark: bytes
-) -> bytes:
+def _fresh_header(grid: Grid, dtype: np.dtype[Any], slope: float, inter: float, mark: str) -> bytes:
     if max(grid.shape) > np.iinfo(np.int16).max:
         raise BadScan(
             f"shape {grid.shape}: NIfTI-1 ends at 32767 voxels an axis",
@@ -348,7 +256,7 @@ def _fresh_header(
     header["datatype"], header["bitpix"] = _CODES[dtype.str[1:]], 8 * dtype.itemsize
     header["scl_slope"], header["scl_inter"] = slope, inter
     header["xyzt_units"] = _MILLIMETRES
-    header["descrip"] = mark + __version__.encode()
+    header["descrip"] = (mark + __version__).encode()
     header["sform_code"] = _SCANNER
     header["srow_x"], header["srow_y"], header["srow_z"] = grid.affine[:3]
     header["pixdim"] = [1, *grid.spacing_mm, 0, 0, 0, 0]
@@ -374,15 +282,3 @@ def _add_qform(header: np.ndarray, grid: Grid) -> None:
     header["qform_code"] = _SCANNER
     header["quatern_b"], header["quatern_c"], header["quatern_d"] = quaternion[1:]
     header["qoffset_x"], header["qoffset_y"], header["qoffset_z"] = grid.affine[:3, 3]
-
-
-def _verify(path: Path, grid: Grid, back: Grid, same_voxels: bool) -> None:
-    limit = 1e-6 * max(1.0, float(np.abs(grid.affine).max()))
-    moved = np.abs(back.affine - grid.affine).max() > limit
-    if not same_voxels or back.shape != grid.shape or moved:
-        raise NoRoom(
-            f"{path.name} does not read back as written",
-            where=f"file  {path}",
-            fix="check the disk",
-            code="F09",
-        )

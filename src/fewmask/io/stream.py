@@ -10,14 +10,17 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from fewmask.core.errors import BadScan, NoRoom
 
 CHUNK = 2**20
 MAX_RATIO = 1032
 """Deflate cannot shrink data more than this."""
+Packing = Literal["guess", "raw", "gzip", "zlib"]
+"""How bytes are packed; `guess` tells gzip by its first bytes."""
 _GZIP = b"\x1f\x8b"
+_WBITS = {"gzip": 31, "zlib": 15}
 _COPY_AGAIN = "copy it again from its source, and compare size or hash with the original"
 _KINDS = (
     (b"<", "a web page (HTML or XML)"),
@@ -28,16 +31,16 @@ _KINDS = (
 
 
 class Stream:
-    """Sequential reader of a plain or gzip file; gzip is told by content, and its checksums are
-    checked as it is read.
-    """
+    """Sequential reader of plain or packed bytes; checksums are checked as they are read."""
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, packing: Packing = "guess") -> None:
         self.file_size = size
         self._file = file
         self._first = file.read(CHUNK)
-        self.compressed = self._first.startswith(_GZIP)
-        self._inflate = zlib.decompressobj(31) if self.compressed else None
+        if packing == "guess":
+            packing = "gzip" if self._first.startswith(_GZIP) else "raw"
+        self.compressed = packing != "raw"
+        self._inflate = zlib.decompressobj(_WBITS[packing]) if self.compressed else None
         self._peeked = b""
 
     @property
@@ -118,9 +121,9 @@ class Stream:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Stream]:
-    """A guarded stream over `path`. Raises `BadScan` (the file named) for what is no image,
-    `NoRoom` if it may not be read.
+def opened(path: Path, offset: int = 0, packing: Packing = "guess") -> Iterator[Stream]:
+    """A guarded stream over `path`, from byte `offset` on. Raises `BadScan` (the file named) for
+    what is no image, `NoRoom` if it may not be read.
     """
     with about(path):
         before = check_regular(path)
@@ -129,7 +132,8 @@ def opened(path: Path) -> Iterator[Stream]:
                 "empty file (failed download, or the disk was full?)", fix=_COPY_AGAIN, code="N04"
             )
         with path.open("rb") as file:
-            stream = Stream(file, before.st_size)
+            file.seek(offset)
+            stream = Stream(file, max(0, before.st_size - offset), packing)
             yield stream
             after = os.fstat(file.fileno())
         if _identity(before) != _identity(after):

@@ -3,12 +3,13 @@ are whole numbers.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from fewmask.core.errors import BadScan
-from fewmask.core.volume import Grid
+from fewmask.core.volume import Grid, LabelMap, Volume
 from fewmask.io.header import Header, ReadOptions
 
 MAX_NONFINITE = 0.001
@@ -17,6 +18,36 @@ _MAX_OFF = 1e-3
 """How far from a whole number a label may be."""
 _SCALING_OFF = 1e-5
 """Less than this is the rounding of the scaling itself."""
+
+
+def as_volume(header: Header, array: Shaped[np.ndarray, "i j k"], options: ReadOptions) -> Volume:
+    """A scan from stored voxels in file order. Raises `BadScan`: NaN or Inf (N31), no contrast
+    (N33), beyond float32 (N37), 64-bit numbers that do not fit (N39).
+    """
+    array, notes = finite(native(array, header), options)
+    low, high = float(array.min()), float(array.max())
+    if low == high:
+        raise BadScan(
+            f"no contrast: every voxel is {low:g}", fix="export the image again", code="N33"
+        )
+    with np.errstate(over="ignore"):
+        scaled = np.array([low, high]) * header.slope + header.inter
+    if np.abs(scaled).max() > np.finfo(np.float32).max:
+        raise BadScan(
+            f"scaled intensities reach {scaled}, beyond float32",
+            fix="export the image again",
+            code="N37",
+        )
+    return Volume.from_file_order(
+        array, header.affine, header.slope, header.inter, (*header.notes, *notes)
+    )
+
+
+def as_labels(header: Header, array: Shaped[np.ndarray, "i j k"]) -> LabelMap:
+    """A label map from stored voxels in file order. Raises as `whole`."""
+    labels, notes = whole(array, header)
+    label_map = LabelMap.from_file_order(labels, header.affine)
+    return replace(label_map, notes=(*header.notes, *notes))
 
 
 def native(array: Shaped[np.ndarray, "i j k"], header: Header) -> Shaped[np.ndarray, "i j k"]:

@@ -9,6 +9,7 @@ from fewmask.methods import is_external
 from fewmask.predict.cleanup import Cleanup, open_cleanup
 from fewmask.predict.external import ExternalPredictor
 from fewmask.predict.folder import PredictSummary, predict_folder
+from fewmask.predict.form import MaskForm, open_form
 from fewmask.predict.known import KnownScans, open_known
 from fewmask.predict.mean import MeanPredictor, load_mean
 from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, open_finished
@@ -16,6 +17,7 @@ from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, o
 __all__ = [
     "Cleanup",
     "KnownScans",
+    "MaskForm",
     "MeanPredictor",
     "PredictSummary",
     "Prediction",
@@ -24,6 +26,7 @@ __all__ = [
     "load_mean",
     "load_predictor",
     "open_cleanup",
+    "open_form",
     "open_known",
     "predict_folder",
 ]

@@ -13,12 +13,13 @@ from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import clean_parts
+from fewmask.io.image import case_id_of, is_prediction, read_labels
 from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
-from fewmask.io.nifti import case_id_of, is_prediction, read_labels, write_labels
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.text import write_json
 from fewmask.predict.cleanup import NOTHING, Cleanup
 from fewmask.predict.finish import predict_finished
+from fewmask.predict.form import NIFTI, MaskForm, tell_terms
 from fewmask.predict.known import NOTHING_KNOWN, KnownScans
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import MaskProblem, Pair, discover
@@ -39,6 +40,8 @@ class Scans:
     """Files that may be scans and cannot be used."""
     notes: tuple[str, ...] = ()
     """What else was left out."""
+    images: dict[str, Path] = field(default_factory=dict)
+    """Case id -> file or folder of the scan; empty for a prepared dataset."""
 
 
 @dataclass
@@ -77,10 +80,11 @@ def predict_folder(
     options: ScanOptions | None = None,
     cleanup: Cleanup = NOTHING,
     known: KnownScans = NOTHING_KNOWN,
+    form: MaskForm = NIFTI,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
-    """Write `out/<case>.nii.gz` (and `.prompts.json`, `.cleanup.json`, `.known.json`) for every
-    scan of `source`.
+    """Write `out/<case>.nii.gz`, or another `form` of mask (and `.prompts.json`, `.cleanup.json`,
+    `.known.json`), for every scan of `source`.
 
     Masks are as the network draws them, unless there is a `cleanup` (`open_cleanup`), or something
     is `known` of the scans (`open_known`).
@@ -92,7 +96,8 @@ def predict_folder(
     that no model drew, or that was changed since.
     """
     scans = open_scans(source, cases, options)
-    _check_out(source, out, scans.found)
+    form.check(scans.images)
+    _check_out(source, out, scans.found, form)
     out.mkdir(parents=True, exist_ok=True)
     summary = PredictSummary(
         notes=[*scans.notes, *clean_parts(out), *filter(None, [cleanup.note, known.note])],
@@ -115,7 +120,9 @@ def predict_folder(
             summary.refused.append({"case": case, **error.as_dict()})
         else:
             heard[case] = finished.note
-            write_prediction(out, case, prediction, finished.note)
+            write_prediction(
+                out, case, prediction, finished.note, form, scans.images.get(case), options
+            )
             summary.written.append(case)
             summary.no_prompt += prediction.no_prompt
             if prediction.cleaned is not None:
@@ -130,6 +137,7 @@ def predict_folder(
             did="no mask was written",
             fix=str(summary.refused[0]["fix"]) if machine else f"fewmask check {source}",
         )
+    summary.notes += [*form.write_names(out), *tell_terms(form)]
     summary.cleanup = cleanup.add_up(cleaned)
     summary.put_in = add_up(heard.values())
     summary.empty = tell_empty(heard)
@@ -141,14 +149,20 @@ def predict_folder(
 
 
 def write_prediction(
-    out: Path, case: str, prediction: Prediction, note: KnownNote = NOTHING_SAID
+    out: Path,
+    case: str,
+    prediction: Prediction,
+    note: KnownNote = NOTHING_SAID,
+    form: MaskForm = NIFTI,
+    scan: Path | None = None,
+    options: ScanOptions | None = None,
 ) -> None:
     """All else first, then the mask: a mask that exists is complete with all that belongs to it."""
     if prediction.prompts is not None:
         write_json(out / f"{case}.prompts.json", prediction.prompts)
     write_cleaning(out, case, prediction.cleaned)
     write_known(out, case, note)
-    write_labels(out / f"{case}.nii.gz", prediction.label_map, predicted=True)
+    form.write(out, case, prediction.label_map, scan, options)
 
 
 def clean_folder(folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path) -> None:
@@ -185,10 +199,14 @@ def open_scans(
         notes = layout.scan_notes
         if layout.kind == "dicom" and len(layout.pairs) == 1:
             # A patient's folder is often one deeper, under a name that all patients have.
-            return Scans({stem(source.absolute()): reader(layout.pairs[0])}, problems, notes)
-        return Scans({pair.case: reader(pair) for pair in layout.pairs}, problems, notes)
+            (pair,) = layout.pairs
+            case = stem(source.absolute())
+            return Scans({case: reader(pair)}, problems, notes, {case: pair.image})
+        images = {pair.case: pair.image for pair in layout.pairs}
+        return Scans({pair.case: reader(pair) for pair in layout.pairs}, problems, notes, images)
     if source.exists():
-        return Scans({(case := case_id_of(source)): reader(Pair(case, source))})
+        case = case_id_of(source)
+        return Scans({case: reader(Pair(case, source))}, images={case: source})
     raise BadScan(
         "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
     )
@@ -200,7 +218,7 @@ def load_prepared(prepared: Prepared, case: str) -> Volume:
         return file.volume()
 
 
-def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
+def _check_out(source: Path, out: Path, cases: Iterable[str], form: MaskForm) -> None:
     inside = source.resolve() if source.is_dir() else source.resolve().parent
     if out.resolve() == inside or (source.is_dir() and inside in out.resolve().parents):
         raise BadConfig(
@@ -220,7 +238,7 @@ def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
     foreign = [
         path
         for case in cases
-        if (path := out / f"{case}.nii.gz").exists() and not is_prediction(path)
+        if (path := form.path(out, case)).exists() and not is_prediction(path)
     ]
     if foreign:
         raise BadConfig(

@@ -7,17 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
-from fewmask.io.nifti import files_of
+from fewmask.io.image import files_of
 from fewmask.prepare.folder import FolderTree, printable
 from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Seen, Use
 from fewmask.prepare.names import looks_like_mask
 from fewmask.prepare.search import MASK_FOLDERS, holds_dicom, may_be_dicom
 
 _UNREAD = {
-    ".nrrd": "volume",
-    ".nhdr": "volume",
-    ".mha": "volume",
-    ".mhd": "volume",
     ".mgz": "volume",
     ".mgh": "volume",
     ".mnc": "volume",
@@ -40,8 +36,8 @@ _UNREAD = {
 _WAYS_OUT = {
     "volume": "save it as NIfTI (.nii.gz), as 3D Slicer and ITK-SNAP do",
     "archive": "unpack it",
-    "array": "it has no voxel sizes: save it as NIfTI (.nii.gz)",
-    "picture": "it has no voxel sizes: convert the stack to NIfTI (.nii.gz)",
+    "array": "arrays have no orientation: save them as NIfTI (.nii.gz), such as with nibabel",
+    "picture": "pictures have no voxel sizes and no HU: take the DICOM or NIfTI they were made of",
 }
 _DICOM = "DICOM outside the folders of cases: lay each series in a folder of its own"
 _SHOWN = 5
@@ -78,7 +74,7 @@ def _used(layout: Layout) -> dict[Path, Seen]:
         images |= dict.fromkeys([pair.mask] if pair.mask else pair.parts.values(), "mask")
         for path, use in images.items():
             used[path] = Seen(path, use, pair.case)
-            if path.name.lower().endswith((".hdr", ".hdr.gz")):
+            if path.name.lower().endswith((".hdr", ".hdr.gz", ".nhdr", ".mhd")):
                 used |= {twin: Seen(twin, use, pair.case) for twin in _twins(path)}
     return used
 
@@ -150,6 +146,14 @@ def count_uses(files: Iterable[Seen]) -> Mapping[Use, int]:
     for seen in files:
         counts[seen.use] = counts.get(seen.use, 0) + 1
     return counts
+
+
+def ways_out(endings: Iterable[str]) -> list[str]:
+    """What to do with files of these endings, a line per kind."""
+    ways: dict[str, list[str]] = {}
+    for ending in endings:
+        ways.setdefault(_WAYS_OUT[_UNREAD[ending]], []).append(ending)
+    return [f"{', '.join(found)}: {way}" for way, found in ways.items()]
 
 
 def unread_endings(files: Iterable[Path]) -> list[str]:

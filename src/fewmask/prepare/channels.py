@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fewmask.core.errors import BadConfig, FewmaskError
-from fewmask.io.nifti import read_grid
+from fewmask.io.image import read_grid
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import FileProblem
 from fewmask.prepare.names import core_of, stem

@@ -13,7 +13,7 @@ import numpy as np
 
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.volume import LabelMap
-from fewmask.io.nifti import read_grid, read_labels, write_labels
+from fewmask.io.image import read_grid, read_labels, read_segments, write_labels
 from fewmask.prepare.discover import Layout, Pair, Seen, discover
 from fewmask.prepare.mapping import Values, check_found, resolve
 from fewmask.prepare.options import PrepareOptions
@@ -178,4 +178,6 @@ def _check_one(
 
 
 def _values(mask: Path) -> set[int]:
-    return {int(value) for value in np.unique(read_labels(mask).voxels) if value}
+    """What a mask may hold, besides 0: what it lists, or what is in its voxels."""
+    listed = {segment.value for segment in read_segments(mask)}
+    return listed or {int(value) for value in np.unique(read_labels(mask).voxels) if value}

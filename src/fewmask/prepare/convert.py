@@ -14,7 +14,8 @@ from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
-from fewmask.io.nifti import case_id_of, write_labels, write_volume
+from fewmask.io.image import case_id_of
+from fewmask.io.nifti import write_labels, write_volume
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.samix import export_samix, read_samix
 from fewmask.io.ssl4mis import LEFT_ATRIUM, LEFT_ATRIUM_MM, Order, find_volumes, read_h5_volume

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, FewmaskError
-from fewmask.prepare.account import account_for, account_notes, unread_endings
+from fewmask.prepare.account import account_for, account_notes, unread_endings, ways_out
+from fewmask.prepare.dicommasks import add_masks
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
 from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Pair, Seen
 from fewmask.prepare.layouts import LAYOUTS
+from fewmask.prepare.listed import names_in
 from fewmask.prepare.names import identifying, unusable
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, holds_dicom_below
 
@@ -64,6 +66,7 @@ def discover(
     )
     if not pairs and not problems:
         raise _nothing(tree)
+    pairs = add_masks(tree, pairs, problems)
     layout = replace(layout, pairs=pairs, problems=tuple(problems), ignored=tree.ignored)
     files = account_for(tree, layout)
     seen, more = account_notes(files, tree.root)
@@ -81,8 +84,10 @@ def discover(
         if tree.ignored
         else []
     )
+    own = names_in(tree, [one.mask for one in pairs if one.mask is not None])
     return replace(
         layout,
+        names={**own, **layout.names},
         notes=(*layout.notes, *masks, *names, *seen, *hidden),
         scan_notes=(*layout.scan_notes, *seen),
         problems=tuple(problems),
@@ -159,7 +164,7 @@ def _nothing(tree: FolderTree) -> BadDataset:
         fix = f"give one of its folders: {names}"
     elif unread:
         lines.append(f"files of type {', '.join(unread)} are not read")
-        fix = "convert or unpack them to NIfTI (.nii.gz) or DICOM"
+        fix = "; ".join(ways_out(unread))
     what = "no scans found" if files else "the folder is empty"
     lines += [str(problem.what) for problem in tree.problems[:_LISTED]]
     return BadDataset(what, where=[*lines, *UNDERSTOOD], did="nothing was written", fix=fix)

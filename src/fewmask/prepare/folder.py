@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError, NoRoom
-from fewmask.io.nifti import is_nifti
+from fewmask.io.image import is_image
+from fewmask.prepare.dicommasks import masks_in
 
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
 _MAX_DEPTH = 5
@@ -55,8 +56,9 @@ class FolderTree:
                 yield from files
 
     def nifti(self, folder: Path) -> list[Path]:
-        """Files in this folder that are named as NIfTI."""
-        return [path for path in self.files.get(folder, []) if is_nifti(path)]
+        """Image files of this folder by their names, and DICOM objects that are masks."""
+        files = self.files.get(folder, [])
+        return [path for path in files if is_image(path)] + masks_in(files)
 
 
 def walk_folder(root: Path, follow_links: bool = False) -> FolderTree:
@@ -143,7 +145,7 @@ def _problem(entry: os.DirEntry[str], path: Path, root: Path, follow_links: bool
             mode = entry.stat().st_mode
         except OSError as error:
             what, mode = f"cannot be looked at: {error.strerror}", 0
-        if stat.S_ISDIR(mode) and is_nifti(path):
+        if stat.S_ISDIR(mode) and is_image(path):
             what, fix = (
                 "is a folder with the name of an image",
                 "rename the folder, or move the image inside it up",

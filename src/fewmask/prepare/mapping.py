@@ -21,7 +21,7 @@ Sources = int | str | Iterable[int | str]
 """What a person may give for a class: a value, the name of a structure, or several."""
 
 _MAX_CLASSES = 254
-_FILE_ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+_FILE_ENDING = re.compile(r"\.(nii(\.gz)?|nrrd|mha|mhd)$", re.IGNORECASE)
 _CLASS_NAME = re.compile(r"\w(?:[\w .+()\[\]&'-]|/(?=\w)){0,63}")
 """A slash stands between letters only: a class is named in tables and pages, never as a path."""
 _STRUCTURE = re.compile(r"(?!\.)[^\x00-\x1f\x7f\\=]{1,128}")
@@ -130,6 +130,12 @@ def resolve(wanted: Wanted, names: Mapping[str, Values]) -> dict[str, tuple[int,
             )
         resolved[name] = tuple(values)
     return resolved
+
+
+def classes_of(wanted: Wanted, names: Mapping[str, Values]) -> dict[int, str]:
+    """Value in the masks -> the class that it is part of. Raises as `resolve`."""
+    resolved = resolve(wanted, names)
+    return {value: name for name, values in resolved.items() for value in values}
 
 
 def map_labels(

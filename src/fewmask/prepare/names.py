@@ -6,9 +6,8 @@ import re
 import unicodedata
 from pathlib import Path
 
-from fewmask.io.nifti import case_id_of
+from fewmask.io.image import EXTENSION, case_id_of
 
-_EXTENSION = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _SCAN_WORDS = "volumes?|imaging|images?|img|scans?|mri|mr|ct"
 _MASK_WORDS = (
     "segmentations?|segm?|labelmap|labels?|masks?|msk|dseg|ground[-_ ]?truth|gt|annotations?|manual"
@@ -43,7 +42,7 @@ _MAX_BYTES = 230
 
 def bare(path: Path) -> str:
     """The file name without its image extension, as it is."""
-    return _EXTENSION.sub("", path.name)
+    return EXTENSION.sub("", path.name)
 
 
 def stem(path: Path) -> str:
@@ -84,8 +83,10 @@ def unmasked(key: str) -> str:
 
 def looks_like_mask(path: Path) -> bool:
     """True if the name ends in `_seg`, `-label`, `_mask` and the like, begins with such a word
-    (`label0007`, `mask_a`), or is one (`GT`).
+    (`label0007`, `mask_a`), is one (`GT`), or ends as segmentations do (`.seg.nrrd`, `.dcm`).
     """
+    if path.name.lower().endswith((".seg.nrrd", ".dcm")):
+        return True
     key = exact_key(path)
     return bool(_MASK_SUFFIX.search(key) or _MASK_PREFIX.match(key))
 

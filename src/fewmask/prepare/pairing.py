@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.core.errors import FewmaskError
-from fewmask.io.nifti import read_grid, read_labels
+from fewmask.io.image import read_grid, read_labels
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import FileProblem, MaskProblem, Pair
 from fewmask.prepare.names import bare, case_id, core_of, stem, unmasked

@@ -4,7 +4,7 @@ of them.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.dicom import read_series
-from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume
+from fewmask.io.image import files_of, read_labels, read_names, read_volume
+from fewmask.io.same_grid import check_same_grid
 from fewmask.io.stream import sha256
 from fewmask.prepare.content import label_values, looks_like_ct, mask_warnings, scan_warnings
 from fewmask.prepare.layout import Pair
@@ -22,6 +23,7 @@ from fewmask.prepare.mapping import (
     IGNORE,
     Mapped,
     Values,
+    classes_of,
     map_labels,
     map_parts,
     part_names,
@@ -161,19 +163,41 @@ def _read_mask(
     if not pair.has_mask or not options.labels:
         return None, ()
     if pair.mask is not None:
-        label_map, notes = _on_grid(pair.mask, pair, volume, options)
-        return map_labels(label_map.voxels, options.labels, names, str(pair.mask)), notes
-    wanted = {name for group in part_names(options.labels, pair.parts).values() for name in group}
+        own = read_names(pair.mask)
+        wanted = classes_of(options.labels, {**names, **own})
+        label_map, notes = _on_grid(pair.mask, pair, volume, options, wanted)
+        mapped = map_labels(label_map.voxels, options.labels, {**names, **own}, str(pair.mask))
+        return replace(mapped, counts=_as_declared(mapped.counts, own, names)), notes
+    asked = {name for group in part_names(options.labels, pair.parts).values() for name in group}
     parts = {
-        name: _on_grid(pair.parts[name], pair, volume, options)[0].voxels for name in sorted(wanted)
+        name: _on_grid(pair.parts[name], pair, volume, options)[0].voxels for name in sorted(asked)
     }
     return map_parts(parts, options.labels, pair.case), ()
 
 
+def _as_declared(
+    counts: Mapping[int, int], own: Mapping[str, int], names: Mapping[str, object]
+) -> dict[int, int]:
+    """Voxels under the numbers that the data set has for names: files number their segments as
+    they like.
+    """
+    common = {value: names.get(name) for name, value in own.items()}
+    found: dict[int, int] = {}
+    for value, count in counts.items():
+        declared = common.get(value)
+        number = declared if isinstance(declared, int) else value
+        found[number] = found.get(number, 0) + count
+    return found
+
+
 def _on_grid(
-    path: Path, pair: Pair, volume: Volume, options: PrepareOptions
+    path: Path,
+    pair: Pair,
+    volume: Volume,
+    options: PrepareOptions,
+    wanted: Mapping[int, str] | None = None,
 ) -> tuple[LabelMap, tuple[str, ...]]:
-    label_map = read_labels(path, options.scans.read)
+    label_map = read_labels(path, options.scans.read, wanted=wanted, grid=volume.grid)
     notes = check_same_grid(volume.grid, label_map.grid, pair.image, path)
     # Accepted rounding of a header must not turn the mask another way than its scan.
     turned = volume.grid.orientation.apply(label_map.grid.orientation.undo(label_map.voxels))
