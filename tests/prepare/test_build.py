@@ -286,16 +286,19 @@ def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\nfrom fewmask.prepare.build import prepare\n"
+        "from fewmask.prepare.check import check\n"
         "from fewmask.prepare.options import PrepareOptions\n"
         f"here = Path({str(tmp_path)!r})\n"
         "options = PrepareOptions(labels={'liver': (6,)}, jobs=2)\n"
+        "print('usable', len(check(here / 'scans', options).cases))\n"
         "print('built', prepare(here / 'scans', here / 'prepared', options).built)\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert f"built {len(cases)}" in done.stdout
+    assert f"usable {len(cases)}\nbuilt {len(cases)}" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture

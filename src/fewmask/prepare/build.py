@@ -2,11 +2,8 @@
 recipe from all of them, then write the tables.
 """
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +39,7 @@ from fewmask.prepare.reading import (
 )
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.workers import each_result, leave_second_run
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
@@ -117,6 +115,7 @@ def prepare(
     nothing is left or the folder as a whole cannot be used, `BadConfig` for options that cannot be
     met, `NoRoom` for the machine's limits.
     """
+    leave_second_run()
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",
@@ -280,37 +279,25 @@ def _read_all(
     """Every pair read and written, in parallel; the result does not depend on the order in which
     workers finish.
     """
-    jobs = min(options.jobs, len(layout.pairs))
     arguments = [
         (pair, out, options, dict(layout.names), earlier.get(pair.case)) for pair in layout.pairs
     ]
     pace = Pace("scan", len(layout.pairs))
     found: dict[str, _Case] = {}
     refused: list[dict[str, Any]] = []
+    done = 0
 
-    def take(done: int, pair: Pair, result: "_Case | dict[str, Any]") -> None:
+    def say(text: str) -> None:
+        on_progress(pace.event(done, note=text))
+
+    results = each_result(_prepare_or_refuse, arguments, options.jobs, say)
+    for pair, result in zip(layout.pairs, results, strict=True):
+        done += 1
         if isinstance(result, _Case):
             found[pair.case] = result
         else:
             refused.append({"case": pair.case, **result})
         on_progress(pace.event(done, item=pair.case))
-
-    done = 0
-    if jobs > 1:
-        try:
-            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-                results = pool.map(_prepare_or_refuse, arguments)
-                for pair, result in zip(layout.pairs, results, strict=True):
-                    done += 1
-                    take(done, pair, result)
-        except BrokenProcessPool:
-            # Killed for memory, crashed in a decoder, or started by a script without a main guard
-            # (F05): once more, here.
-            note = "a worker process died, going on in this one"
-            on_progress(pace.event(done, note=note))
-    for pair, argument in list(zip(layout.pairs, arguments, strict=True))[done:]:
-        done += 1
-        take(done, pair, _prepare_or_refuse(argument))
     return found, refused
 
 

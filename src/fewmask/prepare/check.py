@@ -2,9 +2,7 @@
 Writes nothing.
 """
 
-import multiprocessing
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from fewmask.prepare.discover import Pair, discover
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import PrepareOptions
 from fewmask.prepare.reading import read_pair
+from fewmask.prepare.workers import each_result, leave_second_run
 
 
 @dataclass(frozen=True)
@@ -60,18 +59,15 @@ class CheckReport:
 
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
+    leave_second_run()
     layout = discover(data, options.scans.follow_links)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     # Without --label any non-zero value counts, so that geometry and content of masks are still
     # checked.
     anything = not options.labels
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
-    jobs = min(options.jobs, len(work))
-    if jobs > 1:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results = list(pool.map(_check_one, work))
-    else:
-        results = [_check_one(item) for item in work]
+    died: list[str] = []
+    results = list(each_result(_check_one, work, options.jobs, died.append))
     cases = [result for result in results if isinstance(result, CheckedCase)]
     problems += [
         {"case": pair.case, **r}
@@ -89,7 +85,7 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
             )
         except BadDataset as error:
             problems.append({"case": "", **error.as_dict()})
-    notes = [*layout.notes, *(f"{case.case}: {note}" for case in cases for note in case.notes)]
+    notes = [*died, *layout.notes, *(f"{case.case}: {note}" for case in cases for note in case.notes)]
     return CheckReport(layout.kind, cases, problems, notes)
 
 
