@@ -56,7 +56,17 @@ del PREPARING["scans"], PREPARING["labels"]  # the one is READING, the other is 
             fewmask.predict_folder,
             READING,
             {
-                *("run", "scans", "out", "cases", "cleanup", "known", "tags", "device"),
+                *(
+                    "run",
+                    "scans",
+                    "out",
+                    "cases",
+                    "cleanup",
+                    "known",
+                    "tags",
+                    "slices_from",
+                    "device",
+                ),
                 "on_progress",
             },
         ),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.cli import app
-from fewmask.cli.flags import in_flags
+from fewmask.cli.flags import _Given, in_flags
 from fewmask.core.errors import BadConfig
 from fewmask.training import TrainRequest
 
@@ -34,6 +34,18 @@ FLAG = re.compile(r"--[a-z]")
 )
 def test_settings_become_flags_and_all_else_stays(keyword: str, flag: str | None) -> None:
     assert in_flags(keyword) == (keyword if flag is None else flag)
+
+
+def test_a_command_of_a_message_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the folder and the flags of reading in use, and quoted where it must be."""
+    command = "do: `fewmask check DATA 'copy_header=case 1' out=fixed`"
+    assert in_flags(command) == "do: fewmask check DATA --copy-header 'case 1' --out fixed"
+    monkeypatch.setattr(_Given, "data", "'my scans'")
+    monkeypatch.setattr(_Given, "reading", "--assume RAS --volume 1")
+    assert in_flags(command) == (
+        "do: fewmask check 'my scans' --copy-header 'case 1' --out fixed --assume RAS --volume 1"
+    )
+    assert in_flags("`fewmask report run`") == "`fewmask report run`"
 
 
 def test_the_same_error_in_python_and_in_the_program(

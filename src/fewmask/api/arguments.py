@@ -61,10 +61,11 @@ def scan_options(
     series: str | None,
     keep_first: bool,
     follow_links: bool,
+    intensity: str | None,
 ) -> ScanOptions:
     """How scans are found and read, from the keywords that say so."""
     read = ReadOptions(trust, assume_ras, volume, fix_nonfinite, spacing_mm)
-    return ScanOptions(read, series, keep_first, follow_links)
+    return ScanOptions(read, series, keep_first, follow_links, intensity)
 
 
 def path_or_none(file: File | None) -> Path | None:

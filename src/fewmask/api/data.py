@@ -32,6 +32,7 @@ def check(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    intensity: str | None = None,
 ) -> CheckReport:
     """Read every scan and mask of a folder and list every problem; nothing is written.
 
@@ -63,6 +64,9 @@ def check(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
 
     Returns
     -------
@@ -87,7 +91,15 @@ def check(
         recipe=recipe,
         jobs=jobs,
         scans=scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            intensity,
         ),
     )
     return run_check(Path(scans), options)
@@ -104,6 +116,7 @@ def prepare(
     masks: Literal["partial", "complete"] = "partial",
     tags: File | None = None,
     reviewed: File | None = None,
+    slices_from: int = 0,
     patients: File | None = None,
     split: File | None = None,
     jobs: int = 1,
@@ -115,6 +128,7 @@ def prepare(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    intensity: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
     """Find, pair, check and store scans and masks, once, for all methods.
@@ -141,6 +155,8 @@ def prepare(
         Table `case,class,first_slice,last_slice`, or "from-masks" (complete masks only).
     reviewed
         Table `case,first_slice,last_slice` of slices that were looked at and are empty.
+    slices_from
+        What these tables call the first slice of a file: 0, or 1 as ITK-SNAP does.
     patients
         Table `case,patient`, or a regular expression with one group over case ids; None takes every
         case for a patient.
@@ -165,6 +181,9 @@ def prepare(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -192,11 +211,20 @@ def prepare(
         masks=masks,
         tags="from-masks" if tags == "from-masks" else path_or_none(tags),
         reviewed=path_or_none(reviewed),
+        slices_from=slices_from,
         patients=None if patients is None else table_or_pattern(os.fspath(patients)),
         split=path_or_none(split),
         jobs=jobs,
         scans=scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            intensity,
         ),
     )
     return run_prepare(Path(scans), Path(out), options, on_progress)

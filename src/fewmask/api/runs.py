@@ -167,6 +167,7 @@ class LoadedRun(TrainedRun):
         series: str | None = None,
         keep_first: bool = False,
         follow_links: bool = False,
+        intensity: str | None = None,
     ) -> PredictedMask:
         """The mask of one scan; the parameters are those of `fewmask.predict`.
 
@@ -194,6 +195,9 @@ class LoadedRun(TrainedRun):
             Keep the first of DICOM slices at one position.
         follow_links
             Accept links that leave the folder.
+        intensity
+            What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too
+            high), `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
 
         Returns
         -------
@@ -201,7 +205,15 @@ class LoadedRun(TrainedRun):
             On the grid of `scan`, and in its axis order through `numpy.asarray`.
         """
         options = scan_options(
-            trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+            trust,
+            assume_ras,
+            volume,
+            fix_nonfinite,
+            spacing_mm,
+            series,
+            keep_first,
+            follow_links,
+            intensity,
         )
         return self._predict(as_volume(scan, affine, options), probabilities)
 
@@ -444,6 +456,7 @@ def predict(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    intensity: str | None = None,
     cleanup: File | None = None,
     device: str | None = None,
 ) -> PredictedMask:
@@ -478,6 +491,9 @@ def predict(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     device
@@ -507,7 +523,15 @@ def predict(
     ((12, 32, 40), (40, 32, 12), (2, 40, 32, 12))
     """
     options = scan_options(
-        trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+        trust,
+        assume_ras,
+        volume,
+        fix_nonfinite,
+        spacing_mm,
+        series,
+        keep_first,
+        follow_links,
+        intensity,
     )
     return _loaded(run, device, cleanup)._predict(as_volume(scan, affine, options), probabilities)
 
@@ -527,9 +551,11 @@ def predict_folder(
     series: str | None = None,
     keep_first: bool = False,
     follow_links: bool = False,
+    intensity: str | None = None,
     cleanup: File | None = None,
     known: Literal["auto", "none"] = "auto",
     tags: File | None = None,
+    slices_from: int = 0,
     device: str | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
@@ -562,6 +588,9 @@ def predict_folder(
         Keep the first of DICOM slices at one position.
     follow_links
         Accept links that leave the folder.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     known
@@ -572,6 +601,8 @@ def predict_folder(
         Of new scans: a table `case[,class],first_slice,last_slice` as `prepare` takes it. Masks end
         where tags end, and methods that judge slices are told what slices hold; scored, such masks
         have `prompts` `tags`.
+    slices_from
+        What this table calls the first slice of a file: 0, or 1 as ITK-SNAP does.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
     on_progress
@@ -599,7 +630,15 @@ def predict_folder(
     if target is None and not is_prepared(source):
         raise BadConfig("where should the masks go?", fix="give out=", code="C02")
     options = scan_options(
-        trust, assume_ras, volume, fix_nonfinite, spacing_mm, series, keep_first, follow_links
+        trust,
+        assume_ras,
+        volume,
+        fix_nonfinite,
+        spacing_mm,
+        series,
+        keep_first,
+        follow_links,
+        intensity,
     )
     loaded = _loaded(run, device, cleanup)
     if target is None and loaded.others:
@@ -615,7 +654,7 @@ def predict_folder(
         cases=cases,
         options=options,
         cleanup=loaded.cleanup,
-        known=open_known(loaded.path, source, known, path_or_none(tags)),
+        known=open_known(loaded.path, source, known, path_or_none(tags), slices_from),
         on_progress=on_progress,
     )
 

@@ -18,6 +18,7 @@ from jaxtyping import Integer
 
 from fewmask.core.errors import BadScan, NoRoom
 from fewmask.core.volume import BURNED_IN, Volume
+from fewmask.io.contrast import check_contrast
 from fewmask.io.instance import (
     Instance,
     check_instance,
@@ -174,6 +175,7 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
     ordered = [chosen.instances[n] for n in order]
     voxels = _voxels(ordered, folder)
     slope, inter = _rescale(ordered[0])
+    check_contrast(voxels, slope, inter, f"{folder.name} (series {chosen.number or '?'})")
     return Volume.from_file_order(
         voxels.transpose(2, 1, 0), affine, slope, inter, tuple(_notes(chosen, ordered, voxels))
     )

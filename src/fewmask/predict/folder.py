@@ -4,8 +4,9 @@ the others.
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewmask.cleanup.beside import Total, write_cleaning
@@ -21,6 +22,7 @@ from fewmask.predict.cleanup import NOTHING, Cleanup
 from fewmask.predict.finish import predict_finished
 from fewmask.predict.known import NOTHING_KNOWN, KnownScans
 from fewmask.predict.predictor import Prediction, Predicts
+from fewmask.prepare.content import scan_warnings
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
 from fewmask.prepare.options import ScanOptions
@@ -93,14 +95,18 @@ def predict_folder(
     """
     scans = open_scans(source, cases, options)
     _check_out(source, out, scans.found)
+    if known.among is not None:
+        known = known.among(list(scans.found))
     out.mkdir(parents=True, exist_ok=True)
+    told = [cleanup.note, *known.note.splitlines()]
     summary = PredictSummary(
-        notes=[*scans.notes, *clean_parts(out), *filter(None, [cleanup.note, known.note])],
+        notes=[
+            *scans.notes,
+            *clean_parts(out),
+            *filter(None, told),
+        ],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
-    summary.notes += [
-        f"tags of {name}: no scan is called so" for name in known.named if name not in scans.found
-    ]
     pace = Pace("scan", len(scans.found))
     cleaned, heard = [], dict[str, KnownNote]()
     for done, (case, load) in enumerate(scans.found.items(), 1):
@@ -128,7 +134,9 @@ def predict_folder(
             f"no mask could be made of any of the {len(scans.found)} scans",
             where=[f"{line['case'] or 'folder'}: {line['what']}" for line in summary.refused[:5]],
             did="no mask was written",
-            fix=str(summary.refused[0]["fix"]) if machine else f"fewmask check {source}",
+            fix=str(summary.refused[0]["fix"])
+            if machine
+            else f"`fewmask check {quote(str(source))}`",
         )
     summary.cleanup = cleanup.add_up(cleaned)
     summary.put_in = add_up(heard.values())
@@ -171,7 +179,11 @@ def open_scans(
     options = options or ScanOptions()
 
     def reader(pair: Pair) -> Load:
-        return lambda: read_scan(pair, options)
+        def load() -> Volume:
+            volume = read_scan(pair, options)
+            return replace(volume, notes=(*volume.notes, *scan_warnings(volume)))
+
+        return load
 
     if is_prepared(source):
         prepared = Prepared.open(source)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
@@ -147,7 +148,7 @@ def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:
         "no case can be used",
         where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
         did="no dataset was made",
-        fix=str(refused[0]["fix"]) if machine else f"fewmask check {data}",
+        fix=str(refused[0]["fix"]) if machine else f"`fewmask check {quote(str(data))}`",
         code=str(refused[0]["code"]) if machine else "M15",
     )
 
@@ -174,8 +175,9 @@ def _collect_tables(work: _Preparation) -> Prepared:
         error.where = (*error.where, *lines)
         raise
     work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
-    work.notes += _advice(rows, recipe, options)
+    work.notes += _advice(rows, recipe, options, tags)
     mark = {**options.mark, "recipe": options.recipe, "size": options.size}
+    mark["slices_from"] = options.slices_from
     return Prepared(out, recipe, classes, rows, tags, reviewed, split, tuple(work.refused), mark)
 
 
@@ -199,7 +201,7 @@ def _reviewed_slices(work: _Preparation, rows: Mapping[str, CaseRow]) -> dict[st
         for name, row in rows.items()
     }
     if work.options.reviewed:
-        more, notes = read_reviewed(work.options.reviewed, rows, _flips(rows))
+        more, notes = read_reviewed(work.options.reviewed, rows, work.options.slices_from)
         work.notes += notes
         for name, slices in more.items():
             reviewed[name] |= slices
@@ -212,15 +214,10 @@ def _tags(work: _Preparation, rows: Mapping[str, CaseRow]) -> Tags:
     if work.options.tags == "from-masks":
         return tags_from_masks(rows, classes)
     if isinstance(work.options.tags, Path):
-        tags, notes = read_tags(work.options.tags, rows, _flips(rows), classes)
+        tags, notes = read_tags(work.options.tags, rows, classes, work.options.slices_from)
         work.notes += notes
         return tags
     return {}
-
-
-def _flips(rows: Mapping[str, CaseRow]) -> dict[str, bool]:
-    """Per case whether d runs against the slices of the file, in which people count."""
-    return {name: row.flipped for name, row in rows.items()}
 
 
 def _write_tables(prepared: Prepared) -> None:
@@ -395,7 +392,9 @@ def _wide(rows: Mapping[str, CaseRow], recipe: Recipe, fixed: bool) -> Iterator[
         )
 
 
-def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions) -> Iterator[str]:
+def _advice(
+    rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions, tags: Tags
+) -> Iterator[str]:
     """What a person should know about what their masks will be taken for, and which scans take
     longer.
     """
@@ -421,9 +420,10 @@ def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions
                 f"{name}: M12: all of a structure seems outlined; if empty slices are truly empty "
                 "prepare with `masks=complete`"
             )
-    if options.tags is None:
+    if not tags:
+        none = "no image tags" if options.tags is None else f"no tags are left of {options.tags}"
         yield (
-            "no image tags: which slices hold a structure can be learned from whole masks only, "
+            f"{none}: which slices hold a structure can be learned from whole masks only, "
             "otherwise use `presence=none`; first and last slice per scan (`tags`) help much"
         )
 
@@ -467,7 +467,7 @@ def _refuse_lost(before: Prepared | None, refused: list[dict[str, Any]]) -> None
 
 def _reusable(before: Prepared | None, options: PrepareOptions) -> dict[str, CaseRow]:
     """Rows of an earlier preparation, if it was made under the same options."""
-    if before is None or {key: before.options.get(key) for key in options.mark} != options.mark:
+    if before is None or not options.made(before.options):
         return {}
     return before.cases
 

@@ -7,20 +7,25 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from fewmask.core.volume import Volume
+from fewmask.prepare.intensity import intensity_ends, looks_like_ct
 
 
-def looks_like_ct(intensities: Float[np.ndarray, "d h w"]) -> bool:
-    """Air or fat far below zero: only Hounsfield units do that."""
-    return bool(
-        intensities.min() <= -100
-        and np.percentile(intensities[:: max(1, intensities.shape[0] // 16)], 1) < -90
-    )
+def scan_warnings(volume: Volume) -> list[str]:
+    """N18 slices far apart or taken in another plane, N40 padding and metal."""
+    warnings = _plane_warnings(volume)
+    if looks_like_ct(volume):
+        low, high = intensity_ends(volume)
+        if low < -1500:
+            warnings.append(
+                f"N40: voxels at {low:g} HU look like padding outside the scanner's circle; the "
+                "window clips them"
+            )
+        if high > 10000:
+            warnings.append(f"N40: voxels up to {high:g} HU look like metal; the window clips them")
+    return warnings
 
 
-def scan_warnings(volume: Volume, intensities: Float[np.ndarray, "d h w"], ct: bool) -> list[str]:
-    """N18 slices far apart or taken in another plane, N38 unusual HU range, N40 padding
-    and metal.
-    """
+def _plane_warnings(volume: Volume) -> list[str]:
     warnings = []
     d, h, w = volume.spacing_mm
     if max(h, w) > 1.5 * d:
@@ -34,19 +39,6 @@ def scan_warnings(volume: Volume, intensities: Float[np.ndarray, "d h w"], ct: b
         warnings.append(
             f"N18: slices are {d:g} mm apart, pixels {min(h, w):g} mm: only slice-wise methods "
             "will do"
-        )
-    low, high = float(intensities.min()), float(intensities.max())
-    if ct and low < -1500:
-        warnings.append(
-            f"N40: voxels at {low:g} HU look like padding outside the scanner's circle; the "
-            "window clips them"
-        )
-    if ct and high > 10000:
-        warnings.append(f"N40: voxels up to {high:g} HU look like metal; the window clips them")
-    if not ct and low >= 0 and 3500 <= high <= 4200 and float(np.median(intensities)) < 200:
-        warnings.append(
-            f"N38: values {low:g}..{high:g} could be CT stored without its intercept; say "
-            "with `recipe` what it is"
         )
     return warnings
 

@@ -1,6 +1,7 @@
 """What a person decides about a data folder, and about the scans in it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.io.header import AS_IS, ReadOptions
+from fewmask.prepare.intensity import check_intensity
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,18 @@ class ScanOptions:
     """Keep the first of DICOM slices at one position."""
     follow_links: bool = False
     """Accept links that leave the data folder."""
+    intensity: str | None = None
+    """What CT scans' numbers are where they are not Hounsfield units: `offset`, `wrapped`, or
+    `SLOPE INTER` (`prepare/intensity.py`).
+    """
+
+    def __post_init__(self) -> None:
+        """Raises `BadConfig` for a word that means nothing."""
+        check_intensity(self.intensity)
+
+
+AS_THEY_ARE = ScanOptions()
+"""Nothing declared."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,8 @@ class PrepareOptions:
     """File of further reviewed slices (outlined or declared empty). A budget of slices is drawn
     from slices that hold something, so these enter no training today; `convert` exports them.
     """
+    slices_from: int = 0
+    """What the first slice of a file is called in `tags` and `reviewed`: 0, or 1 (ITK-SNAP)."""
     patients: Path | str | None = None
     """Table `case,patient`, or a regular expression with one group over case ids; default: one
     patient per case.
@@ -54,7 +70,7 @@ class PrepareOptions:
     """Worker processes; with more than one a script needs `if __name__ == "__main__":` around its
     calls.
     """
-    scans: ScanOptions = ScanOptions()
+    scans: ScanOptions = AS_THEY_ARE
     """How scans are found and read."""
 
     def __post_init__(self) -> None:
@@ -63,6 +79,12 @@ class PrepareOptions:
             raise BadConfig(
                 f"masks {self.masks!r} are not known",
                 fix="partial or complete",
+                code="C02",
+            )
+        if self.slices_from not in (0, 1):
+            raise BadConfig(
+                f"`slices_from={self.slices_from}`: the first slice is called 0 or 1",
+                fix="`slices_from=0` as arrays count, `slices_from=1` as ITK-SNAP does",
                 code="C02",
             )
         _ = self.wanted_recipe  # a wrong one is refused before anything is read
@@ -92,7 +114,13 @@ class PrepareOptions:
             "read": repr(self.scans.read),
             "series": self.scans.series or "",
             "keep_first": self.scans.keep_first,
+            **({"intensity": self.scans.intensity} if self.scans.intensity else {}),
         }
+
+    def made(self, earlier: Mapping[str, Any]) -> bool:
+        """Were cases with this mark in their dataset made under these very options?"""
+        mark, later = self.mark, {"intensity": ""}  # of which earlier versions knew nothing
+        return all(earlier.get(key, later.get(key)) == mark.get(key, "") for key in mark | later)
 
 
 def table_or_pattern(text: str) -> Path | str:

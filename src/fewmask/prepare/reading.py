@@ -6,18 +6,22 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from jaxtyping import UInt8
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
-from fewmask.core.volume import LabelMap, Volume
+from fewmask.core.volume import Grid, LabelMap, Volume
 from fewmask.io.dicom import read_series
-from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume
+from fewmask.io.header import ReadOptions
+from fewmask.io.nifti import files_of, lay_on_grid, read_grid, read_labels, read_volume
+from fewmask.io.same_grid import directions_differ
 from fewmask.io.stream import sha256
-from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
+from fewmask.prepare.content import mask_warnings, scan_warnings
 from fewmask.prepare.discover import Pair
+from fewmask.prepare.intensity import declare, intensity_notes, looks_like_ct
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 
@@ -46,9 +50,10 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
     mapped, notes = _read_mask(pair, volume, options, names)
     labels = None if mapped is None else mapped.voxels
     intensities = volume.intensities()
-    ct = looks_like_ct(intensities)
+    ct = looks_like_ct(volume)
     mr = Recipe("mr", "mr", percentiles=options.wanted_recipe.percentiles)
-    warnings = scan_warnings(volume, intensities, ct)
+    warnings = scan_warnings(volume)
+    warnings += intensity_notes(volume, options.wanted_recipe.modality)
     if labels is not None:
         warnings += mask_warnings(intensities, labels, ct)
     outlined = () if labels is None else tuple(int(d) for d in np.flatnonzero(labels.any((1, 2))))
@@ -65,10 +70,12 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
 
 
 def read_scan(pair: Pair, options: ScanOptions) -> Volume:
-    """The scan of a pair, NIfTI or DICOM."""
+    """The scan of a pair, NIfTI or DICOM, with its numbers as they were declared."""
     if pair.image.is_dir():
-        return read_series(pair.image, options.series, keep_first=options.keep_first)
-    return read_volume(pair.image, options.read)
+        volume = read_series(pair.image, options.series, keep_first=options.keep_first)
+    else:
+        volume = read_volume(pair.image, options.read)
+    return declare(volume, options.intensity, str(pair.image))
 
 
 def digest_voxels(volume: Volume) -> str:
@@ -143,11 +150,33 @@ def _read_mask(
 def _on_grid(
     path: Path, pair: Pair, volume: Volume, options: PrepareOptions
 ) -> tuple[LabelMap, tuple[str, ...]]:
-    label_map = read_labels(path, options.scans.read)
-    notes = check_same_grid(volume.grid, label_map.grid, pair.image, path)
-    # Accepted rounding of a header must not turn the mask another way than its scan.
-    turned = volume.grid.orientation.apply(label_map.grid.orientation.undo(label_map.voxels))
-    return LabelMap(turned, volume.grid), (*label_map.notes, *notes)
+    try:
+        read = read_labels(path, options.scans.read)
+        laid, notes = lay_on_grid(volume.grid, read, pair.image, path)
+    except BadScan as error:
+        if header_may_be_copied(error, path, volume.grid):
+            error.fix = (
+                f"if the mask was drawn on this scan and only its header is wrong, write a copy "
+                f"under the scan's header and look at both: `fewmask check DATA "
+                f"{quote(f'copy_header={pair.case}')} out=masks_fixed`"
+            )
+        raise
+    return laid, (*read.notes, *notes)
+
+
+def header_may_be_copied(error: BadScan, path: Path, scan: Grid) -> bool:
+    """Can the scan's header mend a mask that was refused, without turning it? Its shape must be the
+    scan's, and its axes must lead where the scan's lead, or nowhere (N21).
+    """
+    if error.code == "N21":
+        return read_grid(path, ReadOptions(assume_ras=True)).shape == scan.shape
+    if error.code not in ("M02", "M03"):
+        return False
+    try:
+        mask = read_grid(path)
+    except BadScan as without:  # read under options: the header itself says nothing
+        return without.code == "N21"
+    return not directions_differ(scan, mask)
 
 
 def spoils_one_case(error: FewmaskError) -> bool:

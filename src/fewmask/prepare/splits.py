@@ -8,7 +8,7 @@ from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.randomness import permutation
 from fewmask.io.prepared import CaseRow, read_split
-from fewmask.io.tables import read_csv
+from fewmask.prepare.lines import read_lines
 
 _TEST_SHARE = 0.3
 
@@ -20,7 +20,8 @@ def patients_of(cases: list[str], source: Path | str | None) -> dict[str, str]:
     if source is None:
         return {case: case for case in cases}
     if isinstance(source, Path):
-        table = {row["case"]: row["patient"] for row in read_csv(source, ["case", "patient"])}
+        lines, _ = read_lines(source, ["case", "patient"], cases)
+        table = {case: line["patient"] for case, line in lines}
         absent = [case for case in cases if not table.get(case)]
         if absent:
             raise BadDataset(
