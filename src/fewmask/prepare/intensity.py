@@ -82,7 +82,8 @@ def intensity_notes(volume: Volume, wanted: Wanted) -> list[str]:
         return [f"N38: looks like CT ({shown}), MR was expected"] if wanted == "mr" else []
     if wanted == "mr":
         return []
-    if look.low >= 0 and look.high > 60000 and look.share(_WRAPPED - 1100.0, float(_WRAPPED)) > 0.001:
+    wrapped = look.share(_WRAPPED - 1100.0, float(_WRAPPED)) > 0.001
+    if look.low >= 0 and look.high < _WRAPPED and wrapped:
         return [
             f"N38: {shown}: CT whose negative numbers were stored as unsigned ones? Then say "
             "`intensity=wrapped`"
