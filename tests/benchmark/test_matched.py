@@ -1,5 +1,5 @@
-"""What the numbers of masks and truths mean, and which slices are scored; all figures can be counted
-by hand.
+"""What the numbers of masks and truths mean, and which slices are scored; by figures that can be
+counted by hand.
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from fewmask.api.arguments import File, Spacing, Trust, checked, path_or_none, scan_options
 from fewmask.core.progress import OnProgress, ignore_progress
+from fewmask.core.volume import Plane
 from fewmask.prepare.build import PrepareSummary
 from fewmask.prepare.build import prepare as run_prepare
 from fewmask.prepare.check import CheckReport
@@ -33,6 +34,7 @@ def check(
     keep_first: bool = False,
     follow_links: bool = False,
     intensity: str | None = None,
+    plane: Plane | None = None,
 ) -> CheckReport:
     """Read every scan and mask of a folder and list every problem; nothing is written.
 
@@ -67,6 +69,9 @@ def check(
     intensity
         What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
         `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
 
     Returns
     -------
@@ -100,6 +105,7 @@ def check(
             keep_first,
             follow_links,
             intensity,
+            plane,
         ),
     )
     return run_check(Path(scans), options)
@@ -129,6 +135,7 @@ def prepare(
     keep_first: bool = False,
     follow_links: bool = False,
     intensity: str | None = None,
+    plane: Plane | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
     """Find, pair, check and store scans and masks, once, for all methods.
@@ -184,6 +191,9 @@ def prepare(
     intensity
         What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
         `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -225,6 +235,7 @@ def prepare(
             keep_first,
             follow_links,
             intensity,
+            plane,
         ),
     )
     return run_prepare(Path(scans), Path(out), options, on_progress)

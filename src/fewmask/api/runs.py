@@ -24,7 +24,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.core.run_record import RunRecord
 from fewmask.core.task import DEFAULT_METHOD
-from fewmask.core.volume import Volume
+from fewmask.core.volume import Plane, Volume
 from fewmask.evaluate.scores import COLUMNS, as_row, from_row
 from fewmask.io.prepared import is_prepared
 from fewmask.io.run import RunFolder
@@ -41,7 +41,7 @@ from fewmask.predict import (
 )
 from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.cleanup import NOTHING
-from fewmask.predict.folder import PredictSummary
+from fewmask.predict.folder import PredictSummary, plane_of
 from fewmask.predict.predictor import Engine
 from fewmask.training import TrainRequest
 from fewmask.training import train as run_training
@@ -168,6 +168,7 @@ class LoadedRun(TrainedRun):
         keep_first: bool = False,
         follow_links: bool = False,
         intensity: str | None = None,
+        plane: Plane | None = None,
     ) -> PredictedMask:
         """The mask of one scan; the parameters are those of `fewmask.predict`.
 
@@ -198,6 +199,8 @@ class LoadedRun(TrainedRun):
         intensity
             What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too
             high), `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+        plane
+            In which plane scans are looked at: `axial`, `sagittal` or `coronal`. None is the run's.
 
         Returns
         -------
@@ -214,10 +217,12 @@ class LoadedRun(TrainedRun):
             keep_first,
             follow_links,
             intensity,
+            plane,
         )
         return self._predict(as_volume(scan, affine, options), probabilities)
 
     def _predict(self, volume: Volume, with_probabilities: bool) -> PredictedMask:
+        volume = volume.in_plane(plane_of(self.predictor))
         probabilities = None
         if with_probabilities:
             # Made in the file's order and filled through a view in (d, h, w): there is no copy.
@@ -457,6 +462,7 @@ def predict(
     keep_first: bool = False,
     follow_links: bool = False,
     intensity: str | None = None,
+    plane: Plane | None = None,
     cleanup: File | None = None,
     device: str | None = None,
 ) -> PredictedMask:
@@ -494,6 +500,9 @@ def predict(
     intensity
         What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
         `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     device
@@ -532,6 +541,7 @@ def predict(
         keep_first,
         follow_links,
         intensity,
+        plane,
     )
     return _loaded(run, device, cleanup)._predict(as_volume(scan, affine, options), probabilities)
 
@@ -552,6 +562,7 @@ def predict_folder(
     keep_first: bool = False,
     follow_links: bool = False,
     intensity: str | None = None,
+    plane: Plane | None = None,
     cleanup: File | None = None,
     known: Literal["auto", "none"] = "auto",
     tags: File | None = None,
@@ -591,6 +602,9 @@ def predict_folder(
     intensity
         What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
         `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     known
@@ -639,6 +653,7 @@ def predict_folder(
         keep_first,
         follow_links,
         intensity,
+        plane,
     )
     loaded = _loaded(run, device, cleanup)
     if target is None and loaded.others:

@@ -15,6 +15,7 @@ from fewmask.benchmark.rows import read_rows
 from fewmask.benchmark.score import protocol_lines, score_folders, score_run
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, ignore_progress
+from fewmask.core.volume import Plane
 from fewmask.evaluate.intervals import Summary
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import as_row
@@ -112,6 +113,7 @@ def evaluate(
     trust: Trust | None = None,
     assume_ras: bool = False,
     volume: int | None = None,
+    plane: Plane | None = None,
     on_progress: OnProgress = ignore_progress,
     on_message: Callable[[str], Any] | None = None,
 ) -> Evaluation:
@@ -149,6 +151,8 @@ def evaluate(
         Take the axes of NIfTI files without orientation to run to the right, front and top.
     volume
         Which volume of 4D NIfTI files, from 0.
+    plane
+        In which plane truths are outlined; None is axial. A run knows its own.
     on_progress
         Called with a `ProgressEvent` after each scan that is predicted, or mask that is scored.
     on_message
@@ -174,7 +178,9 @@ def evaluate(
     """
     known = check_labels(labels) if labels else None
     pred, true = Path(predicted), path_or_none(truth)
-    scans = scan_options(trust, assume_ras, volume, False, spacing_mm, None, False, False, None)
+    scans = scan_options(
+        trust, assume_ras, volume, False, spacing_mm, None, False, False, None, plane
+    )
     chosen: dict[str, Any] = {"same_values": same_values, "masks": masks, "scans": scans}
     if true is None:
         summary = score_run(

@@ -14,6 +14,7 @@ from fewmask.benchmark.pairs import MaskFiles, MaskPair
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap
 from fewmask.io.nifti import is_prediction, lay_on_grid, read_labels
+from fewmask.prepare.content import stand_alone
 from fewmask.prepare.mapping import Wanted, map_labels, map_parts, part_names, resolve
 from fewmask.prepare.options import AS_THEY_ARE, ScanOptions
 
@@ -171,11 +172,15 @@ def expected_values(numbering: Numbering) -> set[int] | None:
 
 def _read(files: MaskFiles, numbering: Numbering) -> LabelMap:
     """The label map; of a file per structure the classes, in their order."""
+    plane = numbering.scans.plane or "axial"
     if not files.parts:
-        return read_labels(files.path, numbering.scans.read)
+        return read_labels(files.path, numbering.scans.read).in_plane(plane)
     labels = numbering.labels or {}
     wanted = {name for group in part_names(labels, files.parts).values() for name in group}
-    maps = {name: read_labels(files.parts[name], numbering.scans.read) for name in sorted(wanted)}
+    maps = {
+        name: read_labels(files.parts[name], numbering.scans.read).in_plane(plane)
+        for name in sorted(wanted)
+    }
     first_name, first = next(iter(maps.items()))
     laid = {
         name: lay_on_grid(first.grid, one, files.parts[first_name], files.parts[name])[0].voxels
@@ -233,13 +238,8 @@ def _outlined(truth: UInt8[np.ndarray, "d h w"], masks: Outlined) -> Bool[np.nda
     Few outlines are drawn here and there, whole ones slice after slice: if most outlined slices
     have no outlined neighbour, the others were not looked at.
     """
-    known: Bool[np.ndarray, " d"] = truth.any((1, 2))
-    beside = np.zeros_like(known)
-    beside[1:] |= known[:-1]
-    beside[:-1] |= known[1:]
-    alone = known & ~beside
-    few = alone.sum() >= 2 and 2 * alone.sum() > known.sum()
-    if masks == "complete" or not known.any() or (masks == "auto" and not few):
+    known = np.asarray(truth.any((1, 2)))
+    if masks == "complete" or not known.any() or (masks == "auto" and not stand_alone(known)):
         return None
     return known
 

@@ -31,6 +31,7 @@ from fewmask.predict.folder import (
     clean_folder,
     load_prepared,
     open_scans,
+    plane_of,
     predict_folder,
     write_prediction,
 )
@@ -116,7 +117,9 @@ def score_cleaned(run_path: Path, cleanup: Cleanup, out: Path) -> list[CaseScore
     """Scores of the run's test part after clean-up of its masks as they are; cleaned ones go to
     `out`.
     """
-    clean_folder(RunFolder.open(run_path).predictions, scored_cases(run_path), cleanup, out)
+    run = RunFolder.open(run_path)
+    plane = run.open_prepared().recipe.plane
+    clean_folder(run.predictions, scored_cases(run_path), cleanup, out, plane)
     return score_masks(run_path, out)
 
 
@@ -230,7 +233,7 @@ def score_bound(
         if case not in meant:
             raise BadDataset(f"no truth is called {case}", where=str(images), code="M15")
         path = truths[meant[case]]
-        volume = load()
+        volume = load().in_plane(plane_of(predictor))
         reference, _ = lay_on_grid(volume.grid, read_labels(path), images, path)
         mapped = map_labels(reference.voxels, dict(labels), {}, str(path)).voxels
         scores += _score_oracle(
@@ -337,7 +340,8 @@ def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
 def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
     """A test case's prediction in `folder` and its truth, on the same grid."""
     path = folder / f"{case}.nii.gz"
-    prediction, truth = read_labels(path), read_truth(prepared, case)
+    truth = read_truth(prepared, case)
+    prediction = read_labels(path).in_plane(truth.grid.plane)
     check_same_grid(truth.grid, prediction.grid, prepared.folder / case, path)
     return prediction, truth
 

@@ -57,7 +57,7 @@ from fewmask.predict import (
     open_cleanup,
     predict_folder,
 )
-from fewmask.predict.folder import clean_folder
+from fewmask.predict.folder import clean_folder, plane_of
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
@@ -314,7 +314,7 @@ def _score_elsewhere(
             fix=f"`fewmask check {quote(str(images))}`",
             code="M15",
         )
-    clean_folder(out, summary.written, cleanup, cleaned)
+    clean_folder(out, summary.written, cleanup, cleaned, plane_of(predictor))
     drawn, lines = _score_masks(other.name, out, truth, labels, protocol)
     if predictor.promptable:
         bound = folder / f"{other.name}-{ORACLE}"

@@ -4,7 +4,7 @@ import inspect
 import shlex
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
@@ -48,6 +48,13 @@ _FLAGS = (
         None,
         "--intensity",
         "CT that is not in HU: offset (1024 too high), wrapped (unsigned), or 'SLOPE INTER'.",
+    ),
+    _flag(
+        _WORD,
+        None,
+        "--plane",
+        "Plane of the outlines, whose slices are counted: axial (if nothing is said), sagittal or "
+        "coronal.",
     ),
     _flag(_WORD, None, "--series", "DICOM series to take: UID, number or description."),
     _flag(_WORD, None, "--keep", "first: keep the first of DICOM slices at one position."),
@@ -98,15 +105,18 @@ def _scan_options(
     spacing: str | None,
     fix_nonfinite: bool,
     intensity: str | None,
+    plane: str | None,
     series: str | None,
     keep: str | None,
     follow_links: bool,
 ) -> "ScanOptions":
+    from fewmask.core.volume import Plane
     from fewmask.io.header import ReadOptions
     from fewmask.prepare.options import ScanOptions
 
     one_of("--trust", trust, ("sform", "qform"))
     one_of("--assume", assume, ("RAS",))
+    one_of("--plane", plane, get_args(Plane))
     one_of("--keep", keep, ("first",))
     read = ReadOptions(
         trust=trust,  # type: ignore[arg-type]
@@ -115,4 +125,4 @@ def _scan_options(
         fix_nonfinite=fix_nonfinite,
         spacing_mm=three_numbers("--spacing", spacing),
     )
-    return ScanOptions(read, series, keep == "first", follow_links, intensity)
+    return ScanOptions(read, series, keep == "first", follow_links, intensity, plane)  # type: ignore[arg-type]

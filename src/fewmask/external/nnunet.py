@@ -183,7 +183,7 @@ def ask(place: Place, weights: Path, configuration: str, mirror: bool, volume: V
         _work("ask", {**settings, **how}, place)
         mask = read_labels(out)
     check_same_grid(volume.grid, mask.grid, image, out)
-    return LabelMap(mask.voxels.astype(np.uint8), volume.grid)
+    return LabelMap(mask.in_plane(volume.grid.plane).voxels.astype(np.uint8), volume.grid)
 
 
 _VERSIONS = (

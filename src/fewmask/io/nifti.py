@@ -143,7 +143,8 @@ def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) ->
 
     def verify(temp: Path) -> None:
         back = read_labels(temp)
-        _verify(path, label_map.grid, back.grid, np.array_equal(back.voxels, label_map.voxels))
+        same = np.array_equal(back.to_file_order(), label_map.to_file_order())
+        _verify(path, label_map.grid, back.grid, same)
 
     with writing(path, verify=verify) as temp:
         array = label_map.grid.orientation.undo(stored)
@@ -157,7 +158,7 @@ def write_volume(path: Path, volume: Volume) -> None:
     def verify(temp: Path) -> None:
         back = read_volume(temp)
         same_scaling = np.allclose([back.slope, back.inter], [volume.slope, volume.inter])
-        same = same_scaling and np.array_equal(back.voxels, volume.voxels)
+        same = same_scaling and np.array_equal(back.to_file_order(), volume.to_file_order())
         _verify(path, volume.grid, back.grid, same)
 
     with writing(path, verify=verify) as temp:

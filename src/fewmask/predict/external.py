@@ -34,7 +34,7 @@ class ExternalPredictor:
         place = choose_device(device)
         self._place = nnunet.Place(run.path / nnunet.FOLDER, str(place), torch.get_num_threads())
         self._weights = weights or run.weights
-        self._modality = Recipe.from_dict(run.read_recipe()).modality
+        self.recipe = Recipe.from_dict(run.read_recipe())
         record = run.read_record()
         self._chosen = config_from(record.method, record.config)
 
@@ -43,7 +43,7 @@ class ExternalPredictor:
         labels = nnunet.ask(
             self._place, self._weights, self._chosen.configuration, self._chosen.mirror, volume
         )
-        notes = tuple(intensity_notes(volume, self._modality))
+        notes = tuple(intensity_notes(volume, self.recipe.modality))
         return Prediction(labels, prompts=None, no_prompt=0, notes=notes)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[ndarray, "d k 4"]) -> NoReturn:

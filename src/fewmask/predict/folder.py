@@ -12,7 +12,8 @@ from typing import Any
 from fewmask.cleanup.beside import Total, write_cleaning
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
-from fewmask.core.volume import Volume
+from fewmask.core.recipe import Recipe
+from fewmask.core.volume import Plane, Volume
 from fewmask.io.atomic import clean_parts
 from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
 from fewmask.io.nifti import case_id_of, is_prediction, read_labels, write_labels
@@ -93,6 +94,7 @@ def predict_folder(
     `BadConfig` (F11) before anything is written where a mask would land in the input or replace one
     that no model drew, or that was changed since.
     """
+    plane = plane_of(predictor, options)
     scans = open_scans(source, cases, options)
     _check_out(source, out, scans.found)
     if known.among is not None:
@@ -111,7 +113,7 @@ def predict_folder(
     cleaned, heard = [], dict[str, KnownNote]()
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
-            volume = load()
+            volume = load().in_plane(plane)
             said = known.find(case, volume)
             finished = predict_finished(predictor, volume, said, cleanup, known.classes)
             prediction = finished.prediction
@@ -148,6 +150,21 @@ def predict_folder(
     return summary
 
 
+def plane_of(predictor: Predicts, options: ScanOptions | None = None) -> Plane:
+    """The plane that the run learned in. Raises `BadConfig` (C06) where another is asked for."""
+    recipe = getattr(predictor, "recipe", None)
+    learned: Plane = recipe.plane if isinstance(recipe, Recipe) else "axial"
+    asked = options.plane if options else None
+    if asked is not None and asked != learned:
+        raise BadConfig(
+            f"`plane={asked}`: the run learned from {learned} slices",
+            did="nothing was written",
+            fix="leave `plane` out",
+            code="C06",
+        )
+    return learned
+
+
 def write_prediction(
     out: Path, case: str, prediction: Prediction, note: KnownNote = NOTHING_SAID
 ) -> None:
@@ -159,14 +176,16 @@ def write_prediction(
     write_labels(out / f"{case}.nii.gz", prediction.label_map, predicted=True)
 
 
-def clean_folder(folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path) -> None:
+def clean_folder(
+    folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path, plane: Plane = "axial"
+) -> None:
     """Clean masks of `folder` that are as they were drawn, and write them to `out`, which is
-    emptied first.
+    emptied first. Holes are those of the `plane`'s slices.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for case in cases:
-        drawn = Prediction(read_labels(folder / f"{case}.nii.gz"), None, 0)
+        drawn = Prediction(read_labels(folder / f"{case}.nii.gz").in_plane(plane), None, 0)
         write_prediction(out, case, cleanup.apply(drawn))
 
 

@@ -266,7 +266,9 @@ class Predictor:
                 return method.predict_present(image, judged[window, slices].to(image.device))
 
             fill(overrule, overruled)
-        lines = [records[d] for d in sorted(records)]
+        depth, number = volume.shape[0], volume.grid.orientation.slice_index
+        # `slice` is d in the order of the file, in which people count.
+        lines = [{"slice": number(d, depth), **records[d]} for d in sorted(records)]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
         notes = intensity_notes(volume, self.recipe.modality)

@@ -148,7 +148,9 @@ def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:
         "no case can be used",
         where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
         did="no dataset was made",
-        fix=str(refused[0]["fix"]) if machine else f"`fewmask check {quote(str(data))}`",
+        fix=str(refused[0]["fix"])
+        if machine or len({line["fix"] for line in refused}) == 1
+        else f"`fewmask check {quote(str(data))}`",
         code=str(refused[0]["code"]) if machine else "M15",
     )
 

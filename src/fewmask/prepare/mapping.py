@@ -107,9 +107,14 @@ def resolve(wanted: Wanted, names: Mapping[str, int]) -> dict[str, tuple[int, ..
 
 
 def map_labels(
-    labels: Integer[np.ndarray, "d h w"], wanted: Wanted, names: Mapping[str, int], where: str = ""
+    labels: Integer[np.ndarray, "d h w"],
+    wanted: Wanted,
+    names: Mapping[str, int],
+    where: str = "",
+    flipped: bool = False,
 ) -> Mapped:
-    """Class indices for one label map in (d, h, w); `where` names the file in messages.
+    """Class indices for one label map in (d, h, w); `where` names the file in messages, and
+    `flipped` says that d runs against its slices.
 
     Values that no class asked for become background and are counted. Raises `BadDataset` for a
     value that the data set's own list (`names`, if there is one) does not hold, with voxel and
@@ -130,7 +135,7 @@ def map_labels(
         )
     stray = sorted(set(counts) - set(names.values()) - asked) if names else []
     if stray:
-        raise _stray(labels, stray, counts, names, where)
+        raise _stray(labels[::-1] if flipped else labels, stray, counts, names, where)
     voxels = np.zeros(labels.shape, np.uint8)
     for index, values in enumerate(resolved.values(), start=1):
         voxels[np.isin(labels, values)] = index
@@ -277,7 +282,7 @@ def _stray(
         slices = np.flatnonzero((labels == value).any(axis=(1, 2)))
         lines.append(
             f"value {value}: {counts[value]} voxels, slices {slices[0]} to {slices[-1]} "
-            "(counted from the feet)"
+            "(from 0, in the order of the file)"
         )
     lines.append(
         "declared: " + ", ".join(f"{name}={value}" for name, value in list(names.items())[:20])

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import RECIPES, Recipe
+from fewmask.core.volume import Plane
 from fewmask.io.header import AS_IS, ReadOptions
 from fewmask.prepare.intensity import check_intensity
 
@@ -27,6 +28,11 @@ class ScanOptions:
     intensity: str | None = None
     """What CT scans' numbers are where they are not Hounsfield units: `offset`, `wrapped`, or
     `SLOPE INTER` (`prepare/intensity.py`).
+    """
+
+    plane: Plane | None = None
+    """In which plane scans are outlined and looked at, and slices are counted; None: axial, or as
+    the run that predicts learned it.
     """
 
     def __post_init__(self) -> None:
@@ -100,8 +106,13 @@ class PrepareOptions:
                 fix=f"use one of: {', '.join(RECIPES)}",
                 code="C01",
             )
-        recipe = RECIPES[self.recipe]
+        recipe = replace(RECIPES[self.recipe], plane=self.plane)
         return recipe.on_grid(self.size) if self.size else recipe
+
+    @property
+    def plane(self) -> Plane:
+        """Which slices are outlined."""
+        return self.scans.plane or "axial"
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -115,11 +126,15 @@ class PrepareOptions:
             "series": self.scans.series or "",
             "keep_first": self.scans.keep_first,
             **({"intensity": self.scans.intensity} if self.scans.intensity else {}),
+            **({"plane": self.plane} if self.plane != "axial" else {}),
         }
 
     def made(self, earlier: Mapping[str, Any]) -> bool:
         """Were cases with this mark in their dataset made under these very options?"""
-        mark, later = self.mark, {"intensity": ""}  # of which earlier versions knew nothing
+        mark, later = (
+            self.mark,
+            {"intensity": "", "plane": ""},
+        )  # of which earlier versions knew nothing
         return all(earlier.get(key, later.get(key)) == mark.get(key, "") for key in mark | later)
 
 

@@ -13,13 +13,13 @@ from jaxtyping import UInt8
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
-from fewmask.core.volume import Grid, LabelMap, Volume
+from fewmask.core.volume import Grid, LabelMap, Plane, Volume
 from fewmask.io.dicom import read_series
 from fewmask.io.header import ReadOptions
 from fewmask.io.nifti import files_of, lay_on_grid, read_grid, read_labels, read_volume
 from fewmask.io.same_grid import directions_differ
 from fewmask.io.stream import sha256
-from fewmask.prepare.content import mask_warnings, scan_warnings
+from fewmask.prepare.content import drawn_across, mask_warnings, scan_warnings, taken_in
 from fewmask.prepare.discover import Pair
 from fewmask.prepare.intensity import declare, intensity_notes, looks_like_ct
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
@@ -49,6 +49,8 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
     volume = read_scan(pair, options.scans)
     mapped, notes = _read_mask(pair, volume, options, names)
     labels = None if mapped is None else mapped.voxels
+    if labels is not None and options.masks == "partial" and labels.any():
+        _refuse_across(LabelMap(labels, volume.grid), volume, pair, options.scans.plane)
     intensities = volume.intensities()
     ct = looks_like_ct(volume)
     mr = Recipe("mr", "mr", percentiles=options.wanted_recipe.percentiles)
@@ -75,6 +77,7 @@ def read_scan(pair: Pair, options: ScanOptions) -> Volume:
         volume = read_series(pair.image, options.series, keep_first=options.keep_first)
     else:
         volume = read_volume(pair.image, options.read)
+    volume = volume.in_plane(options.plane or "axial")
     return declare(volume, options.intensity, str(pair.image))
 
 
@@ -132,6 +135,27 @@ def digest_files(pair: Pair, options: PrepareOptions) -> str:
     ).hexdigest()
 
 
+def _refuse_across(labels: LabelMap, volume: Volume, pair: Pair, said: Plane | None) -> None:
+    """Undrawn slices of another plane cross every drawn one: what is empty there is unknown. Of a
+    scan that was plainly taken in another plane, somebody has to say which one was outlined.
+    """
+    plane, own = drawn_across(labels), labels.grid.plane
+    what = f"single {plane} slices seem to be outlined, and {own} ones were expected"
+    fix = f"say `plane={plane}`, or outline {own} slices"
+    taken = taken_in(volume)
+    if plane is None and said is None and taken not in (None, own):
+        plane, what = taken, f"this is a {taken} scan: are its outlines {taken}, or {own}?"
+        fix = f"say `plane={taken}` or `plane={own}`"
+    if plane is not None:
+        raise BadScan(
+            what,
+            where=f"mask  {pair.mask or pair.image}",
+            did="the case was skipped: what is empty beside outlined slices is unknown",
+            fix=fix,
+            code="M12",
+        )
+
+
 def _read_mask(
     pair: Pair, volume: Volume, options: PrepareOptions, names: Mapping[str, int]
 ) -> tuple[Mapped | None, tuple[str, ...]]:
@@ -139,7 +163,9 @@ def _read_mask(
         return None, ()
     if pair.mask is not None:
         label_map, notes = _on_grid(pair.mask, pair, volume, options)
-        return map_labels(label_map.voxels, options.labels, names, str(pair.mask)), notes
+        flipped = volume.grid.orientation.flips[0]
+        mapped = map_labels(label_map.voxels, options.labels, names, str(pair.mask), flipped)
+        return mapped, notes
     wanted = {name for group in part_names(options.labels, pair.parts).values() for name in group}
     parts = {
         name: _on_grid(pair.parts[name], pair, volume, options)[0].voxels for name in sorted(wanted)
