@@ -186,7 +186,8 @@ def test_a_scan_wider_than_the_grid_is_segmented_whole(shape) -> None:
         levels[:, 16] = levels[:, 15]
     assert np.array_equal(found.label_map.voxels, levels)
     count = {(28, 20): 4, (40, 28): 6, (17, 33): 3, (16, 16): 1}[shape[1:]]
-    assert found.notes == () if count == 1 else f" {count} overlapping windows" in found.notes[0]
+    said = [note for note in found.notes if "windows" in note]
+    assert said == [] if count == 1 else f" {count} overlapping windows" in said[0]
 
 
 def test_a_3d_method_leaves_no_part_of_a_wide_long_fine_scan_out() -> None:

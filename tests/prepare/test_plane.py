@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fewmask.benchmark.score import score_folders, score_run
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import Grid, LabelMap, Plane, Volume
 from fewmask.io.nifti import read_labels, read_volume, write_labels, write_volume
 from fewmask.io.prepared import Prepared
@@ -141,3 +141,7 @@ def test_a_truth_outlined_in_sagittal_slices_is_scored_in_these(tmp_path: Path) 
         scans=ScanOptions(plane="sagittal"),
     )
     assert found.scores[0].dice == 1.0 and "a (2)" in found.notes[0]
+    with pytest.raises(BadDataset, match="could be scored") as caught:
+        score_folders(tmp_path / "m" / "labels", tmp_path / "t" / "labels", None)
+    assert "single sagittal slices of the truth" in str(caught.value)
+    assert caught.value.fix == "say `plane=sagittal`"

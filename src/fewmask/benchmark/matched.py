@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Integer, UInt8
 
 from fewmask.benchmark.pairs import MaskFiles, MaskPair
-from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.errors import BadConfig, BadDataset, BadScan
 from fewmask.core.volume import LabelMap
 from fewmask.io.nifti import is_prediction, lay_on_grid, read_labels
-from fewmask.prepare.content import stand_alone
+from fewmask.prepare.content import drawn_across, stand_alone
 from fewmask.prepare.mapping import Wanted, map_labels, map_parts, part_names, resolve
 from fewmask.prepare.options import AS_THEY_ARE, ScanOptions
 
@@ -117,8 +117,7 @@ class Notes:
             more = " ..." if len(self.partial) > 5 else ""
             said.append(
                 f"M12: {len(self.partial)} truths are outlined in some slices only, and only these "
-                f"slices are scored: {some}{more}; if their other slices are truly empty, say "
-                "`masks=complete`"
+                f"slices are scored: {some}{more} (`masks` can say otherwise)"
             )
         return said
 
@@ -150,6 +149,7 @@ def match(pair: MaskPair, numbering: Numbering) -> Matched:
         drawn = prediction.voxels
         if numbering.same_values and not pair.prediction.parts:
             drawn = _numbered(prediction, pair.prediction, numbering.labels)
+    _refuse_across(LabelMap(true, truth.grid), pair, numbering)
     known = _outlined(true, numbering.masks)
     if known is not None:
         drawn = np.where(known[:, None, None], drawn, 0).astype(drawn.dtype)
@@ -223,6 +223,19 @@ def _values(prediction: LabelMap, truth: LabelMap, pair: MaskPair) -> list[int]:
             code="M08",
         )
     return values
+
+
+def _refuse_across(truth: LabelMap, pair: MaskPair, numbering: Numbering) -> None:
+    """Slices outlined in another plane say nothing about what lies between them."""
+    plane = drawn_across(truth, several=True) if numbering.masks != "complete" else None
+    if plane is not None:
+        raise BadScan(
+            f"single {plane} slices of the truth seem to be outlined",
+            where=str(pair.truth.path),
+            did="the pair was not scored",
+            fix=f"say `plane={plane}`",
+            code="M12",
+        )
 
 
 def _dense(

@@ -36,8 +36,9 @@ def stand_alone(outlined: Bool[np.ndarray, " d"]) -> bool:
     return alone >= 2 and 2 * alone > int(outlined.sum())
 
 
-def drawn_across(label_map: LabelMap) -> Plane | None:
-    """The other plane in which single slices seem to be outlined; None: nothing speaks for one.
+def drawn_across(label_map: LabelMap, several: bool = False) -> Plane | None:
+    """The other plane in which single slices (`several`: more than one) seem to be outlined; None:
+    nothing speaks for one.
 
     Across their own plane outlines stand alone, or are one slice; across any other they go on from
     slice to slice.
@@ -50,7 +51,7 @@ def drawn_across(label_map: LabelMap) -> Plane | None:
     found = [
         plane
         for plane, slices in outlined.items()
-        if stand_alone(slices) or (slices.sum() == 1 and len(slices) > 1)
+        if stand_alone(slices) or (not several and slices.sum() == 1 and len(slices) > 1)
     ]
     return found[0] if len(found) == 1 else None
 
