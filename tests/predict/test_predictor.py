@@ -3,6 +3,7 @@ its orientation.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fewmask.predict import Predictor
 from fewmask.predict.folder import write_prediction
 from fewmask.predict.windows import Windows
 from tests.narrow import required
+from tests.prepare.test_intensity import OFFSET
 
 
 class Bright(Method):
@@ -188,6 +190,18 @@ def test_a_scan_wider_than_the_grid_is_segmented_whole(shape) -> None:
     count = {(28, 20): 4, (40, 28): 6, (17, 33): 3, (16, 16): 1}[shape[1:]]
     said = [note for note in found.notes if "windows" in note]
     assert said == [] if count == 1 else f" {count} overlapping windows" in said[0]
+
+
+@pytest.mark.parametrize("patch", [None, (4, 16, 16)])
+def test_a_ct_run_tells_of_numbers_that_are_no_hounsfield_units(patch) -> None:
+    """In 2D and 3D, and of an MR run nothing."""
+    task = Task(tuple(f"organ {number}" for number in range(1, 14)), 16)
+    for recipe, said in ((RECIPE, ["`intensity=offset`"]), (replace(RECIPE, modality="mr"), [])):
+        network = Predictor(Levels(patch), recipe, task, torch.device("cpu"), bf16=False)
+        notes = network.volume(Volume.from_file_order(OFFSET, UPRIGHT)).notes
+        assert [words in note for words, note in zip(said, notes, strict=True)] == [True] * len(
+            said
+        )
 
 
 def test_a_3d_method_leaves_no_part_of_a_wide_long_fine_scan_out() -> None:

@@ -60,6 +60,7 @@ def evaluate(
     from fewmask.evaluate.protocols import NOTES, PROTOCOLS
     from fewmask.predict import load_predictor
     from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import AS_THEY_ARE
 
     console: Console = context.obj
     options.existing(pred, "file or folder")
@@ -67,6 +68,12 @@ def evaluate(
     options.one_of("--masks", masks, get_args(Outlined))
     chosen: dict[str, Any] = {"same_values": same_values, "masks": masks, "scans": scans}
     if truth is None:
+        if scans != AS_THEY_ARE:
+            raise BadConfig(
+                "how masks are read can be said of folders of masks; a run knows its own",
+                fix="leave these flags out, or give masks and truth",
+                code="C02",
+            )
         predictor = load_predictor(pred, device) if device is not None else None
         summary = score_run(
             pred,

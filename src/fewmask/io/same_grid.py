@@ -10,7 +10,7 @@ import numpy as np
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid, LabelMap
 
-_OFF = 0.05
+_OFF = 0.1
 """How far from a voxel of the scan, in voxels, one of the mask may lie to be that voxel."""
 
 
@@ -68,7 +68,7 @@ class _Place:
 
 
 def _place(scan: Grid, mask: Grid) -> _Place | None:
-    """Where every voxel of the mask is, to a twentieth, a voxel of the scan; None if it is not."""
+    """Where every voxel of the mask is, to a tenth, a voxel of the scan; None if it is not."""
     exact = np.linalg.solve(scan.affine, mask.affine)
     whole = np.rint(exact)
     turn = np.abs(whole[:3, :3])
