@@ -40,7 +40,7 @@ from fewmask.prepare.reading import (
 )
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
-from fewmask.prepare.workers import each_result, leave_second_run
+from fewmask.prepare.workers import in_processes, leave_second_run
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
@@ -289,7 +289,7 @@ def _read_all(
     def say(text: str) -> None:
         on_progress(pace.event(done, note=text))
 
-    results = each_result(_prepare_or_refuse, arguments, options.jobs, say)
+    results = in_processes(_prepare_or_refuse, arguments, options.jobs, say)
     for pair, result in zip(layout.pairs, results, strict=True):
         done += 1
         if isinstance(result, _Case):

@@ -16,7 +16,7 @@ from fewmask.prepare.discover import Pair, discover
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import AS_THEY_ARE, PrepareOptions, ScanOptions
 from fewmask.prepare.reading import header_may_be_copied, read_pair, read_scan
-from fewmask.prepare.workers import each_result, leave_second_run
+from fewmask.prepare.workers import in_processes, leave_second_run
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     anything = not options.labels
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
     died: list[str] = []
-    results = list(each_result(_check_one, work, options.jobs, died.append))
+    results = list(in_processes(_check_one, work, options.jobs, died.append))
     cases = [result for result in results if isinstance(result, CheckedCase)]
     problems += [
         {"case": pair.case, **r}

@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 DIED = "a worker process died, going on in this one"
-"""What `each_result` says when it goes on alone."""
+"""What `in_processes` says when it goes on alone."""
 
 
 def leave_second_run() -> None:
@@ -25,11 +25,11 @@ def leave_second_run() -> None:
         sys.exit(0)
 
 
-def each_result(
+def in_processes(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     jobs: int,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], object] = lambda note: None,
 ) -> Iterator[Result]:
     """`function(item)` for each item, in their order, by `jobs` processes at a time.
 
