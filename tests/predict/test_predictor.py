@@ -116,6 +116,10 @@ def test_prompts_are_reported_on_the_scans_pixels() -> None:
     prompts = required(predictor().volume(volume).prompts)
     assert [line["d"] for line in prompts["slices"]] == [0, 1, 2, 3, 4]
     assert prompts["slices"][0]["boxes_raw"] == [[4.0, 2.0, 12.0, 10.0]]
+    for flipped, slices in ((0, [0, 1, 2, 3, 4]), (1, [4, 3, 2, 1, 0])):
+        volume, _ = scan((0, 1, 2), (flipped, 0, 0))
+        prompts = required(predictor().volume(volume).prompts)
+        assert [line["slice"] for line in prompts["slices"]] == slices, "as the file counts"
 
 
 def test_oracle_boxes_arrive_in_the_networks_frame() -> None:
