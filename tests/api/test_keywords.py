@@ -38,6 +38,7 @@ READING = defaults(ReadOptions) | defaults(ScanOptions)
 del READING["read"]
 PREPARING = defaults(PrepareOptions)
 del PREPARING["scans"], PREPARING["labels"]  # the one is READING, the other is required
+del PREPARING["tags_off"]  # for experiments
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ del PREPARING["scans"], PREPARING["labels"]  # the one is READING, the other is 
             fewmask.predict_folder,
             READING,
             {
-                *("run", "scans", "out", "cases", "cleanup", "known", "tags", "format", "terms"),
-                "device",
+                *("run", "scans", "out", "cases", "cleanup", "known", "tags", "slices_from"),
+                *("format", "terms", "device"),
                 "on_progress",
             },
         ),

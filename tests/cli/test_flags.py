@@ -2,12 +2,15 @@
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
 
 from fewmask.cli import app
-from fewmask.cli.flags import in_flags
+from fewmask.cli.flags import _Given, in_flags
+from fewmask.cli.reading import _as_typed
 from fewmask.core.errors import BadConfig
 from fewmask.training import TrainRequest
 
@@ -34,6 +37,33 @@ FLAG = re.compile(r"--[a-z]")
 )
 def test_settings_become_flags_and_all_else_stays(keyword: str, flag: str | None) -> None:
     assert in_flags(keyword) == (keyword if flag is None else flag)
+
+
+def test_a_command_of_a_message_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the folder and the flags of reading in use, and quoted where it must be."""
+    command = "do: `fewmask check DATA 'copy_header=case 1' out=fixed`"
+    assert in_flags(command) == "do: fewmask check DATA --copy-header 'case 1' --out fixed"
+    monkeypatch.setattr(_Given, "data", "'my scans'")
+    monkeypatch.setattr(_Given, "reading", "--assume RAS --volume 1")
+    assert in_flags(command) == (
+        "do: fewmask check 'my scans' --copy-header 'case 1' --out fixed --assume RAS --volume 1"
+    )
+    assert in_flags("`fewmask report run`") == "`fewmask report run`"
+
+
+def test_verbs_that_read_scans_take_the_same_flags_and_keep_them_in_mind() -> None:
+    for verb in ("check", "prepare", "predict", "evaluate"):
+        import_module(f"fewmask.cli.{verb}")
+    commands = typer.main.get_command(app.app).commands  # type: ignore[attr-defined]
+    reading = {"--trust", "--assume", "--volume", "--spacing", "--fix-nonfinite", "--intensity"}
+    reading |= {"--plane", "--series", "--keep", "--follow-links"}
+    for verb in ("check", "prepare", "predict", "evaluate"):
+        flags = {flag for option in commands[verb].params for flag in option.opts}
+        assert reading <= flags, verb
+    assert _as_typed({"assume": "RAS", "volume": 0, "spacing": "1 1 5", "follow_links": True}) == (
+        "--assume RAS --volume 0 --spacing '1 1 5' --follow-links"
+    )
+    assert _as_typed({"trust": None, "volume": None, "fix_nonfinite": False}) == ""
 
 
 def test_the_same_error_in_python_and_in_the_program(

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fewmask.core.errors import FewmaskError
-from fewmask.io.nifti import check_same_grid, read_grid, read_labels, read_volume
+from fewmask.io.nifti import read_grid, read_labels, read_volume
+from fewmask.io.same_grid import check_same_grid
 
 from .corpus import LABELS, ROWS, VOXELS, Row, nifti_bytes, pack
 

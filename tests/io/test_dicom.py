@@ -422,8 +422,16 @@ def test_signed_values_of_twelve_bits(tmp_path):  # D10
     refused(write_series(tmp_path / "c", confused, **twelve), "D10", "12 bits", "im0")
 
 
+def test_what_has_no_contrast_or_no_scaling_is_refused_as_in_nifti(tmp_path, voxels):
+    refused(
+        write_series(tmp_path / "s", np.zeros_like(voxels)), "N33", "every voxel is", "series 7"
+    )
+    refused(write_series(tmp_path / "t", voxels, RescaleSlope=0), "N37", "slope 0", "series 7")
+
+
 def test_unsigned_values_stay_above_32767(tmp_path):  # N39
     pixels = np.full((2, 2, 2), 65535, np.uint16)
+    pixels[0, 0, 0] = 0
     assert read_series(write_series(tmp_path / "s", pixels)).intensities().max() == 65535 - 1024
 
 

@@ -19,7 +19,6 @@ from fewmask.io import memory, stream
 from fewmask.io.image import case_id_of, is_image
 from fewmask.io.nifti import (
     ReadOptions,
-    check_same_grid,
     is_prediction,
     read_grid,
     read_labels,
@@ -27,6 +26,7 @@ from fewmask.io.nifti import (
     write_labels,
     write_volume,
 )
+from fewmask.io.same_grid import check_same_grid
 from fewmask.io.stream import sha256
 from fewmask.version import __version__
 

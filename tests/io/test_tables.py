@@ -35,10 +35,16 @@ def test_header_alone_gives_no_rows(tmp_path: Path) -> None:
     assert read_csv(tmp_path / "a.csv", ["case"]) == []
 
 
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_are_seen_in_the_header(tmp_path: Path, mark: str) -> None:
+    """Excel writes semicolons where a comma is a decimal sign."""
+    (tmp_path / "a.csv").write_text(f"case{mark}first\na{mark}1,0\n")
+    assert read_csv(tmp_path / "a.csv", ["case", "first"]) == [{"case": "a", "first": "1,0"}]
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"case;first\na;1\n", "semicolons"),
         (b"case\na\n", "'first'"),
         (b"case,first,case\na,1,b\n", "twice"),
         (b"case,first\na\n", "line 2: 1 fields"),

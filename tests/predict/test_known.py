@@ -233,7 +233,7 @@ def test_tags_of_new_scans_end_their_masks_and_mark_them(run, prepared, tmp_path
     """Slices 1 and 2 of 8. The scan without a line is drawn as ever."""
     write_scans(tmp_path / "scans", 2)
     table = tmp_path / "new.csv"
-    table.write_text("case,first_slice,last_slice\ncase_00,1,2\nghost,0,1\n")
+    table.write_text("case,first_slice,last_slice\nCase_00.nii.gz,1.0,2.0\nghost,0,1\n")
     images, out = tmp_path / "scans" / "images", tmp_path / "out"
     network = Whole()
     summary = predict_folder(network, images, out, known=open_known(run.path, images, tags=table))
@@ -242,7 +242,7 @@ def test_tags_of_new_scans_end_their_masks_and_mark_them(run, prepared, tmp_path
     assert np.flatnonzero(filled).tolist() == [1, 2]
     assert read_labels(out / "case_01.nii.gz").voxels.all()
     assert summary.prompts == {"tags": ["case_00"], "automatic": ["case_01"]}
-    assert "tags of ghost: no scan is called so" in summary.notes
+    assert "new.csv: no case is called ghost   nearest: case_00, case_01" in summary.notes
     scored = score_folders(out, tmp_path / "scans" / "labels", {"liver": (6,)}).scores
     assert [(score.case, score.prompts) for score in scored] == [
         ("case_00", "tags"),
@@ -255,12 +255,20 @@ def test_tags_of_new_scans_end_their_masks_and_mark_them(run, prepared, tmp_path
 
 
 def test_tags_that_do_not_fit_are_refused(run, tmp_path) -> None:
-    """An unknown structure at once, numbers beyond a scan with that scan."""
+    """An unknown structure at once, a table of other scans before any mask, numbers beyond a scan
+    with that scan.
+    """
     write_scans(tmp_path / "scans", 2)
     table, images = tmp_path / "new.csv", tmp_path / "scans" / "images"
     table.write_text("case,class,first_slice,last_slice\ncase_00,spleen,1,2\n")
     with pytest.raises(BadDataset, match=r"new\.csv does not fit"):
         open_known(run.path, images, tags=table)
+    table.write_text("case,first_slice,last_slice\nghost,1,2\n")
+    with pytest.raises(BadDataset, match="no line is of a case that is there"):
+        predict_folder(
+            Whole(), images, tmp_path / "out", known=open_known(run.path, images, tags=table)
+        )
+    assert not (tmp_path / "out").exists()
     table.write_text("case,class,first_slice,last_slice\ncase_00,liver,1,9\n")
     known = open_known(run.path, images, tags=table)
     summary = predict_folder(Whole(), images, tmp_path / "out", known=known)

@@ -3,6 +3,7 @@ its orientation.
 """
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from fewmask.predict import Predictor
 from fewmask.predict.folder import write_prediction
 from fewmask.predict.windows import Windows
 from tests.narrow import required
+from tests.prepare.test_intensity import OFFSET
 
 
 class Bright(Method):
@@ -114,6 +116,10 @@ def test_prompts_are_reported_on_the_scans_pixels() -> None:
     prompts = required(predictor().volume(volume).prompts)
     assert [line["d"] for line in prompts["slices"]] == [0, 1, 2, 3, 4]
     assert prompts["slices"][0]["boxes_raw"] == [[4.0, 2.0, 12.0, 10.0]]
+    for flipped, slices in ((0, [0, 1, 2, 3, 4]), (1, [4, 3, 2, 1, 0])):
+        volume, _ = scan((0, 1, 2), (flipped, 0, 0))
+        prompts = required(predictor().volume(volume).prompts)
+        assert [line["slice"] for line in prompts["slices"]] == slices, "as the file counts"
 
 
 def test_oracle_boxes_arrive_in_the_networks_frame() -> None:
@@ -186,7 +192,20 @@ def test_a_scan_wider_than_the_grid_is_segmented_whole(shape) -> None:
         levels[:, 16] = levels[:, 15]
     assert np.array_equal(found.label_map.voxels, levels)
     count = {(28, 20): 4, (40, 28): 6, (17, 33): 3, (16, 16): 1}[shape[1:]]
-    assert found.notes == () if count == 1 else f" {count} overlapping windows" in found.notes[0]
+    said = [note for note in found.notes if "windows" in note]
+    assert said == [] if count == 1 else f" {count} overlapping windows" in said[0]
+
+
+@pytest.mark.parametrize("patch", [None, (4, 16, 16)])
+def test_a_ct_run_tells_of_numbers_that_are_no_hounsfield_units(patch) -> None:
+    """In 2D and 3D, and of an MR run nothing."""
+    task = Task(tuple(f"organ {number}" for number in range(1, 14)), 16)
+    for recipe, said in ((RECIPE, ["`intensity=offset`"]), (replace(RECIPE, modality="mr"), [])):
+        network = Predictor(Levels(patch), recipe, task, torch.device("cpu"), bf16=False)
+        notes = network.volume(Volume.from_file_order(OFFSET, UPRIGHT)).notes
+        assert [words in note for words, note in zip(said, notes, strict=True)] == [True] * len(
+            said
+        )
 
 
 def test_a_3d_method_leaves_no_part_of_a_wide_long_fine_scan_out() -> None:

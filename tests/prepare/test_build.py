@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -156,6 +157,40 @@ def test_bad_cases_are_listed_and_the_others_are_the_same(tmp_path) -> None:
     )
 
 
+@pytest.mark.parametrize("stored", ["without header", "elsewhere", "turned", "other axes"])
+def test_the_way_that_a_message_about_a_mask_leads(tmp_path, stored) -> None:
+    """A copy under the scan's header where that turns nothing; else nothing of the kind."""
+    write_scans(tmp_path / "scans", 1)
+    path = tmp_path / "scans" / "labels" / "case_00.nii.gz"
+    mask = read_labels(path)
+    voxels, affine = mask.to_file_order(), mask.grid.affine.copy()
+    if stored == "elsewhere":
+        affine[:3, 3] += 50
+    if stored == "turned":  # in storage alone: it lies where it lay
+        affine[:3, 3] += affine[:3, 0] * (len(voxels) - 1)
+    if stored in ("turned", "other axes"):
+        affine[:3, 0] *= -1
+    image = nib.Nifti1Image(voxels[::-1] if stored == "turned" else voxels, affine)
+    if stored == "without header":
+        image = nib.Nifti1Image(voxels, None)
+    nib.save(image, path)
+    report = check(tmp_path / "scans", options())
+    if stored == "turned":
+        assert not report.problems and report.cases[0].outlined == 4
+    else:
+        (problem,) = report.problems  # and not that no label map holds liver=6
+        command = "`fewmask check DATA copy_header=case_00 out=masks_fixed`"
+        assert (command in problem["fix"]) == (stored != "other axes")
+    if stored == "other axes":
+        with pytest.raises(BadDataset, match="header cannot mend"):
+            copy_header(tmp_path / "scans", "case_00", tmp_path / "fixed")
+        assert not (tmp_path / "fixed").exists()
+    else:
+        copy = read_labels(copy_header(tmp_path / "scans", "case_00", tmp_path / "fixed"))
+        assert np.array_equal(copy.to_file_order(), voxels)
+        assert np.allclose(copy.grid.affine, mask.grid.affine)
+
+
 def test_nothing_is_written_into_or_over_what_is_not_ours(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
     with pytest.raises(BadConfig, match="inside the data folder"):
@@ -286,16 +321,19 @@ def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\nfrom fewmask.prepare.build import prepare\n"
+        "from fewmask.prepare.check import check\n"
         "from fewmask.prepare.options import PrepareOptions\n"
         f"here = Path({str(tmp_path)!r})\n"
         "options = PrepareOptions(labels={'liver': (6,)}, jobs=2)\n"
+        "print('usable', len(check(here / 'scans', options).cases))\n"
         "print('built', prepare(here / 'scans', here / 'prepared', options).built)\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert f"built {len(cases)}" in done.stdout
+    assert f"usable {len(cases)}\nbuilt {len(cases)}" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture
@@ -596,3 +634,11 @@ def repaint(path) -> None:
     voxels = mask.voxels.copy()
     voxels[0, 0, 0] = 6
     write_labels(path, LabelMap(voxels, mask.grid))
+
+
+def test_tags_that_come_to_nothing_are_said(tmp_path) -> None:
+    """`from-masks` reads complete masks only, and there is none."""
+    write_scans(tmp_path / "scans", 2)
+    partial = options(tags="from-masks", masks="partial")
+    said = prepare(tmp_path / "scans", tmp_path / "out", partial).notes
+    assert any("no tags are left of from-masks" in note for note in said)

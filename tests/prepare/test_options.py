@@ -36,3 +36,14 @@ def test_the_mark_is_the_one_of_earlier_versions() -> None:
         "series": "",
         "keep_first": False,
     }
+
+
+def test_cases_are_used_again_under_the_same_options_only() -> None:
+    """What earlier versions did not know is empty in theirs."""
+    plain, mended = (
+        PrepareOptions(LIVER),
+        PrepareOptions(LIVER, scans=ScanOptions(intensity="offset")),
+    )
+    for options, other in ((plain, mended), (mended, plain)):
+        assert options.made(options.mark) and not options.made(other.mark)
+    assert not plain.made({**plain.mark, "masks": "complete"}) and not plain.made({})

@@ -19,7 +19,7 @@ from PIL import Image
 from fewmask.cleanup import Change, Cleaning, CleanupRule, StructureRule
 from fewmask.cleanup.beside import write_cleaning
 from fewmask.core.recipe import RECIPES
-from fewmask.core.volume import BURNED_IN, LabelMap, Volume
+from fewmask.core.volume import BURNED_IN, Grid, LabelMap, Volume
 from fewmask.evaluate.intervals import summarise
 from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore, score_case
@@ -101,8 +101,27 @@ def test_the_card_shows_where_prediction_and_truth_differ_most(tmp_path) -> None
     card = make_card("a", "a", volume, pred, truth, _recipe(tmp_path))
     # 256 pixels of 3 mm x 3 mm = 23.0 cm²
     assert card.pictures[0].caption == "slice 5: largest disagreement, 23.0\u00a0cm²"
-    bare = make_card("a", "a", volume, pred, None, _recipe(tmp_path / "again"))
+    recipe = _recipe(tmp_path / "again")
+    bare = make_card("a", "a", volume, pred, None, recipe)
     assert [picture.caption for picture in bare.pictures] == ["slice 3: no truth: look yourself"]
+
+
+def test_the_card_calls_slices_as_the_file_does(tmp_path) -> None:
+    """Stored from head to feet, of 8 slices: the file's 5 is d = 2. ITK-SNAP calls it 6."""
+    recipe, down = _recipe(tmp_path), AFFINE @ np.diag([1.0, 1, -1, 1])
+    volume, pred, truth = _scan_and_masks()
+    grid = Grid(SHAPE, down)
+
+    def upside_down(voxels: np.ndarray) -> np.ndarray:
+        return voxels.transpose(2, 1, 0)[::-1]
+
+    volume = replace(volume, grid=grid, voxels=upside_down(volume.to_file_order()))
+    pred, truth = (
+        replace(one, grid=grid, voxels=upside_down(one.to_file_order())) for one in (pred, truth)
+    )
+    for slices_from, called in ((0, "slice 5: "), (1, "slice 6: ")):
+        card = make_card("a", "a", volume, pred, truth, recipe, slices_from)
+        assert card.pictures[0].caption.startswith(called)
 
 
 def test_no_prompt_no_story(tmp_path) -> None:

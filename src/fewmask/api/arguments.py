@@ -9,6 +9,7 @@ from types import GenericAlias
 from typing import Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 from fewmask.core.config import convert, nearest
+from fewmask.core.volume import Plane
 from fewmask.io.header import ReadOptions
 from fewmask.prepare.options import ScanOptions
 
@@ -62,12 +63,13 @@ def scan_options(
     keep_first: bool,
     follow_links: bool,
     channel: str | int | None = None,
+    intensity: str | None = None,
+    plane: Plane | None = None,
 ) -> ScanOptions:
     """How scans are found and read, from the keywords that say so."""
     read = ReadOptions(trust, assume_ras, volume, fix_nonfinite, spacing_mm)
-    return ScanOptions(
-        read, series, keep_first, follow_links, None if channel is None else str(channel)
-    )
+    chosen = None if channel is None else str(channel)
+    return ScanOptions(read, series, keep_first, follow_links, chosen, intensity, plane)
 
 
 def path_or_none(file: File | None) -> Path | None:

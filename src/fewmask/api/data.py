@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from fewmask.api.arguments import File, Spacing, Trust, checked, path_or_none, scan_options
 from fewmask.core.progress import OnProgress, ignore_progress
+from fewmask.core.volume import Plane
 from fewmask.prepare.build import PrepareSummary
 from fewmask.prepare.build import prepare as run_prepare
 from fewmask.prepare.check import CheckReport
@@ -33,6 +34,8 @@ def check(
     keep_first: bool = False,
     follow_links: bool = False,
     channel: str | int | None = None,
+    intensity: str | None = None,
+    plane: Plane | None = None,
 ) -> CheckReport:
     """Read every scan and mask of a folder and list every problem; nothing is written.
 
@@ -67,6 +70,12 @@ def check(
     channel
         Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
         first.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
 
     Returns
     -------
@@ -101,6 +110,8 @@ def check(
             keep_first,
             follow_links,
             channel,
+            intensity,
+            plane,
         ),
     )
     return run_check(Path(scans), options)
@@ -117,6 +128,7 @@ def prepare(
     masks: Literal["partial", "complete"] = "partial",
     tags: File | None = None,
     reviewed: File | None = None,
+    slices_from: int = 0,
     patients: File | None = None,
     split: File | None = None,
     jobs: int = 1,
@@ -129,6 +141,8 @@ def prepare(
     keep_first: bool = False,
     follow_links: bool = False,
     channel: str | int | None = None,
+    intensity: str | None = None,
+    plane: Plane | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PrepareSummary:
     """Find, pair, check and store scans and masks, once, for all methods.
@@ -156,6 +170,8 @@ def prepare(
         Table `case,class,first_slice,last_slice`, or "from-masks" (complete masks only).
     reviewed
         Table `case,first_slice,last_slice` of slices that were looked at and are empty.
+    slices_from
+        What these tables call the first slice of a file: 0, or 1 as ITK-SNAP does.
     patients
         Table `case,patient`, or a regular expression with one group over case ids; None takes every
         case for a patient.
@@ -184,6 +200,12 @@ def prepare(
     channel
         Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
         first.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -211,6 +233,7 @@ def prepare(
         masks=masks,
         tags="from-masks" if tags == "from-masks" else path_or_none(tags),
         reviewed=path_or_none(reviewed),
+        slices_from=slices_from,
         patients=None if patients is None else table_or_pattern(os.fspath(patients)),
         split=path_or_none(split),
         jobs=jobs,
@@ -224,6 +247,8 @@ def prepare(
             keep_first,
             follow_links,
             channel,
+            intensity,
+            plane,
         ),
     )
     return run_prepare(Path(scans), Path(out), options, on_progress)

@@ -25,7 +25,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.core.run_record import RunRecord
 from fewmask.core.task import DEFAULT_METHOD
-from fewmask.core.volume import Volume
+from fewmask.core.volume import Plane, Volume
 from fewmask.evaluate.scores import COLUMNS, as_row, from_row
 from fewmask.io.prepared import is_prepared
 from fewmask.io.run import RunFolder
@@ -43,7 +43,7 @@ from fewmask.predict import (
 )
 from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.cleanup import NOTHING
-from fewmask.predict.folder import PredictSummary
+from fewmask.predict.folder import PredictSummary, plane_of
 from fewmask.predict.predictor import Engine
 from fewmask.training import TrainRequest
 from fewmask.training import train as run_training
@@ -170,6 +170,8 @@ class LoadedRun(TrainedRun):
         keep_first: bool = False,
         follow_links: bool = False,
         channel: str | int | None = None,
+        intensity: str | None = None,
+        plane: Plane | None = None,
     ) -> PredictedMask:
         """The mask of one scan; the parameters are those of `fewmask.predict`.
 
@@ -200,6 +202,11 @@ class LoadedRun(TrainedRun):
         channel
             Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes
             the first.
+        intensity
+            What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too
+            high), `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+        plane
+            In which plane scans are looked at: `axial`, `sagittal` or `coronal`. None is the run's.
 
         Returns
         -------
@@ -216,10 +223,13 @@ class LoadedRun(TrainedRun):
             keep_first,
             follow_links,
             channel,
+            intensity,
+            plane,
         )
         return self._predict(as_volume(scan, affine, options), probabilities)
 
     def _predict(self, volume: Volume, with_probabilities: bool) -> PredictedMask:
+        volume = volume.in_plane(plane_of(self.predictor))
         probabilities = None
         if with_probabilities:
             # Made in the file's order and filled through a view in (d, h, w): there is no copy.
@@ -459,6 +469,8 @@ def predict(
     keep_first: bool = False,
     follow_links: bool = False,
     channel: str | int | None = None,
+    intensity: str | None = None,
+    plane: Plane | None = None,
     cleanup: File | None = None,
     device: str | None = None,
 ) -> PredictedMask:
@@ -496,6 +508,12 @@ def predict(
     channel
         Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
         first.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     device
@@ -534,6 +552,8 @@ def predict(
         keep_first,
         follow_links,
         channel,
+        intensity,
+        plane,
     )
     return _loaded(run, device, cleanup)._predict(as_volume(scan, affine, options), probabilities)
 
@@ -554,9 +574,12 @@ def predict_folder(
     keep_first: bool = False,
     follow_links: bool = False,
     channel: str | int | None = None,
+    intensity: str | None = None,
+    plane: Plane | None = None,
     cleanup: File | None = None,
     known: Literal["auto", "none"] = "auto",
     tags: File | None = None,
+    slices_from: int = 0,
     format: str = "nifti",
     terms: Mapping[str, str] | None = None,
     device: str | None = None,
@@ -594,6 +617,12 @@ def predict_folder(
     channel
         Which of several channels of each scan (`_0001`, `_flair`): number or name; None takes the
         first.
+    intensity
+        What the numbers of CT are where they are not Hounsfield units: `offset` (1024 too high),
+        `wrapped` (negative ones stored as unsigned), or `SLOPE INTER`.
+    plane
+        In which plane scans are outlined and looked at: `axial`, `sagittal` or `coronal`. None is
+        axial; for prediction it is the run's.
     cleanup
         As `load` takes it; None is `auto`, or what a loaded run was loaded with.
     known
@@ -604,6 +633,8 @@ def predict_folder(
         Of new scans: a table `case[,class],first_slice,last_slice` as `prepare` takes it. Masks end
         where tags end, and methods that judge slices are told what slices hold; scored, such masks
         have `prompts` `tags`.
+    slices_from
+        What this table calls the first slice of a file: 0, or 1 as ITK-SNAP does.
     format
         `nifti`, `nrrd`, `seg.nrrd`, `mha`; of DICOM scans also `dicom-seg` and `rtstruct`, which
         refer to the scan and carry its patient and study. Names and colours lie in the mask, or
@@ -653,6 +684,8 @@ def predict_folder(
         keep_first,
         follow_links,
         channel,
+        intensity,
+        plane,
     )
     loaded = _loaded(run, device, cleanup)
     if target is None and loaded.others:
@@ -668,7 +701,7 @@ def predict_folder(
         cases=cases,
         options=options,
         cleanup=loaded.cleanup,
-        known=open_known(loaded.path, source, known, path_or_none(tags)),
+        known=open_known(loaded.path, source, known, path_or_none(tags), slices_from),
         form=open_form(
             loaded.path, format, [f"{one}={term}" for one, term in (terms or {}).items()]
         ),

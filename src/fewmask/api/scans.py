@@ -11,6 +11,7 @@ from nibabel.spatialimages import SpatialImage
 from fewmask.core.errors import BadConfig, BadScan
 from fewmask.core.volume import Volume
 from fewmask.predict.folder import open_scans
+from fewmask.prepare.intensity import declare
 from fewmask.prepare.options import ScanOptions
 
 _NOTHING = "nothing was predicted"
@@ -27,11 +28,13 @@ def as_volume(scan: Any, affine: Any, options: ScanOptions) -> Volume:
         _refuse(affine, "a file has its own affine", "leave affine out")
         return _only_scan(Path(scan), options)
     if isinstance(scan, Volume):
-        return scan
-    if isinstance(scan, SpatialImage):
+        volume = scan
+    elif isinstance(scan, SpatialImage):
         _refuse(affine, "an image has its own affine", "give the array instead")
-        return _from_image(scan)
-    return _from_array(np.asarray(scan), _affine_of(affine, options.read.spacing_mm))
+        volume = _from_image(scan)
+    else:
+        volume = _from_array(np.asarray(scan), _affine_of(affine, options.read.spacing_mm))
+    return declare(volume, options.intensity, "the array")
 
 
 def _only_scan(path: Path, options: ScanOptions) -> Volume:

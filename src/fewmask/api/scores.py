@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fewmask.api.arguments import File, checked, path_or_none
+from fewmask.api.arguments import File, Spacing, Trust, checked, path_or_none, scan_options
 from fewmask.api.data import Labels
 from fewmask.api.runs import LoadedRun
 from fewmask.benchmark import compare as tables
+from fewmask.benchmark.matched import Outlined
 from fewmask.benchmark.rows import read_rows
 from fewmask.benchmark.score import protocol_lines, score_folders, score_run
 from fewmask.core.errors import BadConfig
+from fewmask.core.progress import OnProgress, ignore_progress
+from fewmask.core.volume import Plane
 from fewmask.evaluate.intervals import Summary
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import as_row
@@ -44,6 +47,10 @@ class Evaluation:
     """Pairs that could not be scored, with the reasons."""
     unpredicted: tuple[str, ...] = ()
     """Truths without a mask, which count for nothing."""
+    without_truth: tuple[str, ...] = ()
+    """Masks without a truth, which count for nothing."""
+    notes: tuple[str, ...] = ()
+    """What to know of the scores: values that no class has, truths that are partly outlined."""
     protocol_rows: list[dict[str, Any]] = field(default_factory=list)
     """Numbers of a protocol of the literature, per scan and structure, if one was asked for."""
 
@@ -97,9 +104,17 @@ def evaluate(
     truth: File | None = None,
     *,
     labels: Labels | None = None,
+    same_values: bool = False,
+    masks: Outlined = "auto",
     oracle_box: bool = False,
     protocol: Protocol = "default",
     out: File | None = None,
+    spacing_mm: Spacing | None = None,
+    trust: Trust | None = None,
+    assume_ras: bool = False,
+    volume: int | None = None,
+    plane: Plane | None = None,
+    on_progress: OnProgress = ignore_progress,
     on_message: Callable[[str], Any] | None = None,
 ) -> Evaluation:
     """Score a run on the test scans it never saw, or a folder of masks against truth.
@@ -110,20 +125,38 @@ def evaluate(
     Parameters
     ----------
     predicted
-        Run folder (or what `train` or `load` returned), or a folder of masks.
+        Run folder (or what `train` or `load` returned), a folder of masks, or one mask.
     truth
-        Folder of true label maps under the same names; not for a run.
+        Folder of true label maps, or one; not for a run. Names are paired as `prepare` pairs scans
+        and masks; two single files are one pair.
     labels
-        Class name -> value or values in `truth`, in the order of the classes in the masks; None if
-        both hold the same values.
+        Class name -> value or values in `truth`, or structures of TotalSegmentator, in the order of
+        the classes in the masks; None if both hold the same values: those that occur are scored.
+    same_values
+        The masks hold the values of `labels` too, not the numbers of the classes.
+    masks
+        Slices of a truth without an outline are unknown and not scored (`partial`), or empty
+        (`complete`); `auto`: unknown where most outlined slices stand alone.
     oracle_box
         Of a run: add the bound, the same model prompted with the true boxes.
     protocol
         `sam-mix` or `la-2018` adds the numbers of that literature to `protocol_rows`.
     out
         CSV file for the scores of a folder; a run has its `metrics.csv`.
+    spacing_mm
+        Voxel size along the axes i, j, k of masks and truths in mm, instead of the header's.
+    trust
+        Which geometry of a NIfTI file to take where its two disagree: `sform` or `qform`.
+    assume_ras
+        Take the axes of NIfTI files without orientation to run to the right, front and top.
+    volume
+        Which volume of 4D NIfTI files, from 0.
+    plane
+        In which plane truths are outlined; None is axial. A run knows its own.
+    on_progress
+        Called with a `ProgressEvent` after each scan that is predicted, or mask that is scored.
     on_message
-        Called with a line of text while scans are predicted.
+        Called with a line of text while true boxes are tried.
 
     Returns
     -------
@@ -145,23 +178,38 @@ def evaluate(
     """
     known = check_labels(labels) if labels else None
     pred, true = Path(predicted), path_or_none(truth)
+    scans = scan_options(
+        trust, assume_ras, volume, False, spacing_mm, None, False, False, None, plane
+    )
+    chosen: dict[str, Any] = {"same_values": same_values, "masks": masks, "scans": scans}
     if true is None:
         summary = score_run(
             pred,
             oracle_box=oracle_box,
             predictor=predicted.predictor if isinstance(predicted, LoadedRun) else None,
+            on_progress=on_progress,
             say=on_message or (lambda text: None),
         )
     elif oracle_box:
         raise BadConfig("oracle_box needs the model", fix="give the run, without truth", code="C02")
     else:
-        summary = score_folders(pred, true, known, path_or_none(out))
+        summary = score_folders(
+            pred, true, known, path_or_none(out), on_progress=on_progress, **chosen
+        )
     lines = []
     if protocol != "default":
         cases = {score.case for score in summary.scores}
-        lines = protocol_lines(pred, true, known, protocol, cases)
+        lines = protocol_lines(pred, true, known, protocol, cases, **chosen)
     rows = [as_row(score) for score in summary.scores]
-    return Evaluation(summary.summaries, rows, summary.refused, summary.unpredicted, lines)
+    return Evaluation(
+        summary.summaries,
+        rows,
+        summary.refused,
+        summary.unpredicted,
+        summary.without_truth,
+        summary.notes,
+        lines,
+    )
 
 
 @checked

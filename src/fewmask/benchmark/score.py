@@ -8,33 +8,37 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
+from fewmask.benchmark.matched import Matched, Notes, Numbering, Outlined, match
+from fewmask.benchmark.pairs import MaskPair, list_masks, match_names, pair_masks
 from fewmask.benchmark.rows import ORACLE
 from fewmask.cleanup.beside import cleaning_path
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.placement import Placement
-from fewmask.core.progress import OnMessage
+from fewmask.core.progress import OnMessage, OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
-from fewmask.io.image import case_id_of, is_image, read_labels, read_names
+from fewmask.io.image import read_labels
 from fewmask.io.known import read_known_note
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
-from fewmask.io.same_grid import check_same_grid
+from fewmask.io.same_grid import check_same_grid, lay_on_grid
 from fewmask.io.tables import write_csv
 from fewmask.predict import Cleanup, Predicts, load_predictor, open_cleanup
 from fewmask.predict.folder import (
     clean_folder,
     load_prepared,
     open_scans,
+    plane_of,
     predict_folder,
     write_prediction,
 )
-from fewmask.prepare.dicommasks import masks_in
-from fewmask.prepare.mapping import classes_of, map_labels
+from fewmask.prepare.mapping import map_labels
+from fewmask.prepare.options import AS_THEY_ARE, ScanOptions
+from fewmask.prepare.reading import spoils_one_case
 from fewmask.report.run import read_truth
 
 
@@ -47,6 +51,10 @@ class ScoreSummary:
     refused: list[dict[str, Any]]
     unpredicted: tuple[str, ...] = ()
     """Cases with a truth and no mask: they count for nothing."""
+    without_truth: tuple[str, ...] = ()
+    """Masks without a truth: they count for nothing."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the scores."""
 
 
 def score_run(
@@ -55,6 +63,7 @@ def score_run(
     oracle_box: bool = False,
     predictor: Predicts | None = None,
     raw: bool = False,
+    on_progress: OnProgress = ignore_progress,
     say: OnMessage = lambda text: None,
 ) -> ScoreSummary:
     """Score the test part of a run's dataset and write `metrics.csv`; missing masks are predicted
@@ -63,7 +72,8 @@ def score_run(
     With `raw` no mask is cleaned, and one that was is predicted again; else masks that are there
     are scored as they are. By `predictor`, or by one that is opened where one is needed. With
     `oracle_box` the bound is added: the same model, prompted with each slice's true box; its masks
-    go to the run's folder `oracle-box`. Raises `BadDataset` if no test case has a complete mask.
+    go to the run's folder `oracle-box`. `on_progress` counts scans that are predicted. Raises
+    `BadDataset` if no test case has a complete mask.
     """
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
@@ -83,7 +93,7 @@ def score_run(
             run.predictions,
             cases=missing,
             cleanup=open_cleanup(run_path, "none" if raw else "auto"),
-            on_progress=lambda event: say(f"predicted {event.item}"),
+            on_progress=on_progress,
         )
     scores: list[CaseScore] = []
     for case in cases:
@@ -108,7 +118,9 @@ def score_cleaned(run_path: Path, cleanup: Cleanup, out: Path) -> list[CaseScore
     """Scores of the run's test part after clean-up of its masks as they are; cleaned ones go to
     `out`.
     """
-    clean_folder(RunFolder.open(run_path).predictions, scored_cases(run_path), cleanup, out)
+    run = RunFolder.open(run_path)
+    plane = run.open_prepared().recipe.plane
+    clean_folder(run.predictions, scored_cases(run_path), cleanup, out, plane)
     return score_masks(run_path, out)
 
 
@@ -132,37 +144,74 @@ def score_folders(
     truth: Path,
     labels: Mapping[str, tuple[int | str, ...]] | None,
     out: Path | None = None,
+    *,
+    same_values: bool = False,
+    masks: Outlined = "auto",
+    scans: ScanOptions = AS_THEY_ARE,
+    on_progress: OnProgress = ignore_progress,
 ) -> ScoreSummary:
-    """Score masks in `pred` against label maps of the same case id in `truth`; a bad pair is
-    listed, the others are scored.
+    """Score masks in `pred` against the label maps in `truth` that `pair_masks` finds for them; a
+    bad pair is listed, the others are scored.
 
-    `labels` maps classes to values in the truth; the predictions hold class indices in that order.
-    Without it both hold the same values. Writes `out` if given. Raises `BadDataset` if no pair is
-    found.
+    `labels` maps classes to values in the truth; the predictions hold class numbers in that order,
+    or the values of the truth (`same_values`). Without it both hold the same values, and those that
+    occur are scored. `masks` says what slices of a truth without outline are. Writes `out` if
+    given. Raises `BadDataset` if nothing is found or the masks hold none of the values expected.
     """
-    truths = _by_case(truth)
+    pairing = pair_masks(pred, truth)
+    numbering = Numbering(None if labels is None else dict(labels), same_values, masks, scans)
+    notes = Notes(numbering)
     scores: list[CaseScore] = []
-    refused: list[dict[str, Any]] = []
-    for path in _image_files(pred):
-        case = case_id_of(path)
+    refused = [{"case": "", **problem.as_dict()} for problem in pairing.ambiguous]
+    pace = Pace("mask", len(pairing.pairs))
+    for done, pair in enumerate(pairing.pairs, 1):
         try:
-            scores += _score_pair(case, path, truths, labels)
+            matched = match(pair, numbering)
         except FewmaskError as error:
-            refused.append({"case": case, **error.as_dict()})
+            if not spoils_one_case(error):
+                raise
+            refused.append({"case": pair.case, **error.as_dict()})
+        else:
+            notes.add(pair.case, matched)
+            scores += _score_matched(pair, matched)
+        on_progress(pace.event(done, item=pair.case))
+    notes.refuse_foreign()
     if not scores:
         raise BadDataset(
             "no prediction could be scored",
-            where=[f"{line['case']}: {line['what']}" for line in refused[:5]]
-            or [f"no mask file in {pred}"],
-            fix="predictions and truth are paired by file name",
+            where=[f"{line['case'] or 'folder'}: {line['what']}" for line in refused[:5]]
+            or ["masks and truths are empty: there is no value to score"],
+            did="nothing was scored",
+            fix=str(refused[0]["fix"]) if refused else "name the structures with `labels`",
             code="M15",
         )
+    if labels is None:
+        scores = _fill(scores)
     if out:
         write_csv(out, COLUMNS, [as_row(score) for score in scores])
-    predicted = {case_id_of(path) for path in _image_files(pred)}
     return ScoreSummary(
-        summarise(scores), scores, refused, tuple(sorted(truths.keys() - predicted))
+        summarise(scores),
+        scores,
+        refused,
+        pairing.without_mask,
+        pairing.without_truth,
+        tuple(notes.lines()),
     )
+
+
+def _fill(scores: Sequence[CaseScore]) -> list[CaseScore]:
+    """With a score for every value that occurs in any pair: where it does not, both are empty."""
+    labels = sorted({score.label for score in scores}, key=int)
+    prompts = {score.case: score.prompts for score in scores}
+    there = {(score.case, score.label): score for score in scores}
+    nothing = np.zeros((1, 1, 1), np.uint8)
+    return [
+        there[case, label]
+        if (case, label) in there
+        else score_case(case, nothing, nothing, (1.0, 1.0, 1.0), (label,), prompts=said)[0]
+        for case, said in prompts.items()
+        for label in labels
+    ]
 
 
 def score_bound(
@@ -177,12 +226,16 @@ def score_bound(
 
     Raises `BadDataset` for a scan without truth, `BadGeometry` for one on another grid.
     """
-    truths = _by_case(truth)
+    truths = {mask.case: mask.path for mask in list_masks(truth)}
+    found = open_scans(images).found
+    meant = match_names(list(found), list(truths))
     scores: list[CaseScore] = []
-    for case, load in open_scans(images).found.items():
-        path = _truth_of(case, truths, images)
-        volume, reference = load(), read_labels(path)
-        check_same_grid(volume.grid, reference.grid, images, path)
+    for case, load in found.items():
+        if case not in meant:
+            raise BadDataset(f"no truth is called {case}", where=str(images), code="M15")
+        path = truths[meant[case]]
+        volume = load().in_plane(plane_of(predictor))
+        reference, _ = lay_on_grid(volume.grid, read_labels(path), images, path)
         mapped = map_labels(reference.voxels, dict(labels), {}, str(path)).voxels
         scores += _score_oracle(
             predictor, volume, LabelMap(mapped, volume.grid), tuple(labels), out, case
@@ -197,6 +250,10 @@ def protocol_lines(
     protocol: str,
     cases: Collection[str],
     cleaned: Path | None = None,
+    *,
+    same_values: bool = False,
+    masks: Outlined = "auto",
+    scans: ScanOptions = AS_THEY_ARE,
 ) -> list[dict[str, Any]]:
     """For each of `cases` and each class the numbers of a named protocol of the literature; without
     `truth`, `pred` is a run, whose masks may also lie in `cleaned`.
@@ -207,7 +264,8 @@ def protocol_lines(
     if truth is None:
         pairs = _run_pairs(pred, cases, cleaned)
     else:
-        pairs = _folder_pairs(pred, truth, labels, cases)
+        known = None if labels is None else dict(labels)
+        pairs = _folder_pairs(pred, truth, Numbering(known, same_values, masks, scans), cases)
     lines: list[dict[str, Any]] = []
     for case, prompts, prediction, reference, classes in pairs:
         line = {"case": case, "prompts": prompts, "protocol": protocol}
@@ -256,18 +314,13 @@ def _run_pairs(run_path: Path, cases: Collection[str], cleaned: Path | None) -> 
                 yield case, prompts, prediction, truth.voxels, prepared.classes
 
 
-def _folder_pairs(
-    pred: Path,
-    truth: Path,
-    labels: Mapping[str, tuple[int | str, ...]] | None,
-    cases: Collection[str],
-) -> _Pairs:
+def _folder_pairs(pred: Path, truth: Path, numbering: Numbering, cases: Collection[str]) -> _Pairs:
     """These pairs of two folders."""
-    truths = _by_case(truth)
-    for path in _image_files(pred):
-        case = case_id_of(path)
-        if case in cases:
-            yield case, _prompts(pred, case), *_pair_voxels(path, truths[case], labels)
+    for pair in pair_masks(pred, truth).pairs:
+        if pair.case in cases:
+            matched = match(pair, numbering)
+            prompts = _prompts(pair.prediction.path.parent, pair.case)
+            yield pair.case, prompts, matched.prediction, matched.truth, matched.classes
 
 
 def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
@@ -288,7 +341,8 @@ def _test_cases(run: RunFolder, prepared: Prepared) -> list[str]:
 def _prepared_pair(folder: Path, prepared: Prepared, case: str) -> tuple[LabelMap, LabelMap]:
     """A test case's prediction in `folder` and its truth, on the same grid."""
     path = folder / f"{case}.nii.gz"
-    prediction, truth = read_labels(path), read_truth(prepared, case)
+    truth = read_truth(prepared, case)
+    prediction = read_labels(path).in_plane(truth.grid.plane)
     check_same_grid(truth.grid, prediction.grid, prepared.folder / case, path)
     return prediction, truth
 
@@ -329,50 +383,12 @@ def _score_oracle(
     return [replace(score, prompts=ORACLE) for score in scores]
 
 
-def _score_pair(
-    case: str,
-    path: Path,
-    truths: Mapping[str, Path],
-    labels: Mapping[str, tuple[int | str, ...]] | None,
-) -> list[CaseScore]:
-    prediction, truth, classes = _pair_voxels(path, _truth_of(case, truths, path), labels)
-    prompts = _prompts(path.parent, case)
+def _score_matched(pair: MaskPair, matched: Matched) -> list[CaseScore]:
     return score_case(
-        case, prediction.voxels, truth, prediction.spacing_mm, classes, prompts=prompts
+        pair.case,
+        matched.prediction.voxels,
+        matched.truth,
+        matched.prediction.spacing_mm,
+        matched.classes,
+        prompts=_prompts(pair.prediction.path.parent, pair.case),
     )
-
-
-def _by_case(folder: Path) -> dict[str, Path]:
-    return {case_id_of(path): path for path in _image_files(folder)}
-
-
-def _truth_of(case: str, truths: Mapping[str, Path], where: Path) -> Path:
-    if case not in truths:
-        raise BadDataset(f"no truth is called {case}", where=str(where), code="M15")
-    return truths[case]
-
-
-def _pair_voxels(
-    pred: Path, truth: Path, labels: Mapping[str, tuple[int | str, ...]] | None
-) -> tuple[LabelMap, np.ndarray, tuple[str, ...]]:
-    names = read_names(truth)
-    wanted = classes_of(dict(labels), names) if labels else None
-    prediction = read_labels(pred)
-    reference = read_labels(truth, wanted=wanted, grid=prediction.grid)
-    check_same_grid(reference.grid, prediction.grid, truth, pred)
-    if labels:
-        mapped = map_labels(reference.voxels, dict(labels), names, str(truth)).voxels
-        return prediction, mapped, tuple(labels)
-    top = int(max(prediction.voxels.max(), reference.voxels.max()))
-    return prediction, reference.voxels, tuple(str(value) for value in range(1, top + 1))
-
-
-def _image_files(folder: Path) -> list[Path]:
-    if not folder.exists():
-        raise BadDataset(
-            "no such file or folder", where=str(folder), fix="check the path", code="M15"
-        )
-    if not folder.is_dir():
-        return [folder]
-    files = sorted(folder.iterdir())
-    return [path for path in files if is_image(path)] + masks_in(files)

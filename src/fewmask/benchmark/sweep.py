@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from fewmask.benchmark.plan import Elsewhere, Mean, Plan, Run, plan_means, plan_runs
@@ -56,7 +57,7 @@ from fewmask.predict import (
     open_cleanup,
     predict_folder,
 )
-from fewmask.predict.folder import clean_folder
+from fewmask.predict.folder import clean_folder, plane_of
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
@@ -313,16 +314,16 @@ def _score_elsewhere(
             f"{other.name}: {refused['case'] or 'folder'}: {refused['what']}",
             where=str(images),
             did="no row was written",
-            fix=f"fewmask check {images}",
+            fix=f"`fewmask check {quote(str(images))}`",
             code="M15",
         )
-    clean_folder(out, summary.written, cleanup, cleaned)
+    clean_folder(out, summary.written, cleanup, cleaned, plane_of(predictor))
     drawn, lines = _score_masks(other.name, out, truth, labels, protocol)
     if predictor.promptable:
         bound = folder / f"{other.name}-{ORACLE}"
         of_bound = score_bound(predictor, images, truth, labels, bound)
         cases = {score.case for score in of_bound}
-        marked = protocol_lines(bound, truth, labels, protocol, cases)
+        marked = protocol_lines(bound, truth, labels, protocol, cases, masks="complete")
         drawn, lines = drawn + of_bound, lines + [{**line, "prompts": ORACLE} for line in marked]
     return {
         RAW: (drawn, lines),
@@ -334,8 +335,11 @@ def _score_masks(
     name: str, masks: Path, truth: Path, labels: Labels, protocol: str
 ) -> tuple[list[CaseScore], list[dict[str, Any]]]:
     """Scores of a folder of masks and lines of the protocol."""
-    scored = score_folders(masks, truth, labels)
+    scored = score_folders(masks, truth, labels, masks="complete")
     if scored.refused:
         raise BadDataset(f"{name}: {scored.refused[0]['what']}", where=str(masks), code="M15")
+    if scored.without_truth:
+        lonely = ", ".join(scored.without_truth[:5])
+        raise BadDataset(f"{name}: no truth is called {lonely}", where=str(truth), code="M15")
     cases = {score.case for score in scored.scores}
-    return scored.scores, protocol_lines(masks, truth, labels, protocol, cases)
+    return scored.scores, protocol_lines(masks, truth, labels, protocol, cases, masks="complete")

@@ -8,10 +8,12 @@ import typer
 from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console, count
+from fewmask.cli.reading import reads_scans
 from fewmask.core.errors import BadConfig, BadDataset
 
 if TYPE_CHECKING:
     from fewmask.prepare.layout import Seen, Use
+    from fewmask.prepare.options import ScanOptions
 
 _WORDS: "dict[Use, str]" = {
     "scan": "of scans",
@@ -25,21 +27,14 @@ _WORDS: "dict[Use, str]" = {
 
 
 @verb(("fewmask check scans", "fewmask check scans --label liver=6"))
+@reads_scans
 def check(
     context: typer.Context,
+    scans: "ScanOptions",
     data: Path = typer.Argument(..., help="Folder of scans and masks."),
     label: list[str] = options.LABEL,
     recipe: str = typer.Option("auto", help="Recipe whose bounds the contents are held against."),
     jobs: int = typer.Option(2, min=1, help="Processes."),
-    trust: str | None = options.TRUST,
-    assume: str | None = options.ASSUME,
-    volume: int | None = options.VOLUME,
-    spacing: str | None = options.SPACING,
-    fix_nonfinite: bool = options.NONFINITE,
-    series: str | None = options.SERIES,
-    keep: str | None = options.KEEP,
-    follow_links: bool = options.LINKS,
-    channel: str | None = options.CHANNEL,
     copy_header: str | None = typer.Option(
         None, help="Case whose mask is copied under its scan's geometry, into --out."
     ),
@@ -61,13 +56,10 @@ def check(
                 fix="--out data_fixed",
                 code="C02",
             )
-        path = run_copy(data, copy_header, out)
+        path = run_copy(data, copy_header, out, scans)
         console.say(f"wrote {path}")
         console.result({"written": path})
         return
-    scans = options.scan_options(
-        trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
-    )
     wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)
     console.say(f"{count(len(report.cases), 'usable scan')}, layout {report.layout}")

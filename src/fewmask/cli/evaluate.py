@@ -2,27 +2,45 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console, count
+from fewmask.cli.reading import reads_scans
 from fewmask.core.errors import BadConfig
 
 if TYPE_CHECKING:
     from fewmask.benchmark.score import ScoreSummary
+    from fewmask.prepare.options import ScanOptions
 
 
 @verb(("fewmask evaluate run --oracle-box", "fewmask evaluate masks truth --label liver=6"))
+@reads_scans
 def evaluate(
     context: typer.Context,
-    pred: Path = typer.Argument(..., help="A run folder (its test scans are scored), or masks."),
+    scans: "ScanOptions",
+    pred: Path = typer.Argument(
+        ..., help="A run folder (its test scans are scored), a mask or a folder of masks."
+    ),
     truth: Path | None = typer.Argument(
-        None, help="True label maps of the same file names; not for a run folder."
+        None, help="True label maps, paired by name; not for a run folder."
     ),
     label: list[str] = options.LABEL,
+    same_values: bool = typer.Option(
+        False,
+        "--same-values",
+        help="The masks hold the truth's values of --label, not the numbers of the classes.",
+    ),
+    masks: str = typer.Option(
+        "auto",
+        help=(
+            "Slices of a truth without outline are unknown (partial) or empty (complete); auto: "
+            "unknown where most outlined slices stand alone."
+        ),
+    ),
     oracle_box: bool = typer.Option(
         False, "--oracle-box", help="Add the bound: the same model prompted with true boxes."
     ),
@@ -37,17 +55,33 @@ def evaluate(
     """Score masks against truth: per volume, in millimetres, empties counted, with t intervals
     over patients.
     """
+    from fewmask.benchmark.matched import Outlined
     from fewmask.benchmark.score import protocol_lines, score_folders, score_run
     from fewmask.evaluate.protocols import NOTES, PROTOCOLS
     from fewmask.predict import load_predictor
     from fewmask.prepare.mapping import parse_labels
+    from fewmask.prepare.options import AS_THEY_ARE
 
     console: Console = context.obj
-    options.existing(pred, "folder")
+    options.existing(pred, "file or folder")
     options.one_of("--protocol", protocol, PROTOCOLS)
+    options.one_of("--masks", masks, get_args(Outlined))
+    chosen: dict[str, Any] = {"same_values": same_values, "masks": masks, "scans": scans}
     if truth is None:
+        if scans != AS_THEY_ARE:
+            raise BadConfig(
+                "how masks are read can be said of folders of masks; a run knows its own",
+                fix="leave these flags out, or give masks and truth",
+                code="C02",
+            )
         predictor = load_predictor(pred, device) if device is not None else None
-        summary = score_run(pred, oracle_box=oracle_box, predictor=predictor, say=console.step)
+        summary = score_run(
+            pred,
+            oracle_box=oracle_box,
+            predictor=predictor,
+            on_progress=console.count_items("scans predicted"),
+            say=console.step,
+        )
         console.say(f"scores in {pred / 'metrics.csv'}")
     else:
         if oracle_box:
@@ -57,13 +91,18 @@ def evaluate(
                 code="C02",
             )
         summary = score_folders(
-            pred, options.existing(truth, "folder"), parse_labels(label) or None, out
+            pred,
+            options.existing(truth, "file or folder"),
+            parse_labels(label) or None,
+            out,
+            on_progress=console.count_items("masks scored"),
+            **chosen,
         )
     _show(console, summary)
     lines = []
     if protocol != "default":
         cases = {score.case for score in summary.scores}
-        lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol, cases)
+        lines = protocol_lines(pred, truth, parse_labels(label) or None, protocol, cases, **chosen)
         for line in lines:
             words = (
                 f"{key} {value:.3f}" if isinstance(value, float) else f"{key} {value}"
@@ -82,6 +121,8 @@ def evaluate(
             "scores": summary.scores,
             "refused": summary.refused,
             "unpredicted": summary.unpredicted,
+            "without_truth": summary.without_truth,
+            "notes": summary.notes,
             "protocol": lines,
         }
     )
@@ -112,12 +153,14 @@ def _show(console: Console, summary: "ScoreSummary") -> None:
         )
     if any(math.isnan(s.dice.low) and s.n for s in summary.summaries):
         console.hint("note: one patient has no interval (-): it takes two")
-    if summary.unpredicted:
-        names = ", ".join(summary.unpredicted[:5])
-        more = " ..." if len(summary.unpredicted) > 5 else ""
-        console.hint(
-            f"note: {count(len(summary.unpredicted), 'truth')} without a mask, not counted "
-            f"({names}{more})"
-        )
+    for names, what, other in (
+        (summary.unpredicted, "truth", "mask"),
+        (summary.without_truth, "mask", "truth"),
+    ):
+        if names:
+            some = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+            console.hint(f"note: {count(len(names), what)} without a {other}, not counted ({some})")
+    for note in summary.notes:
+        console.warn(f"note: {note}")
     for line in summary.refused:
         console.warn("\n" + options.explain(line))

@@ -9,6 +9,8 @@ from typing import Any
 import typer
 
 _KEYWORD = re.compile(r"`([a-z_]\w*(?:\.\w+)*)(?:=([^`]+))?`")
+_COMMAND = re.compile(r"`fewmask (check|prepare|predict|evaluate)( [^`]*)`")
+_READERS = ("check", "prepare", "predict", "evaluate")
 _UNLIKE = {
     "label": "labels",
     "term": "terms",
@@ -22,13 +24,50 @@ _WHOLE = {"assume_ras": "--assume RAS", "keep_first": "--keep first"}
 """Keywords that are true or false in Python, and a flag with a word here."""
 
 
+class _Given:
+    """What the verb that runs was given and its messages' commands must carry on."""
+
+    data = ""
+    """The data folder, as typed."""
+    reading = ""
+    """Flags of reading scans, as typed."""
+
+
+def remember(data: Any, reading: str) -> None:
+    """Keep in mind what this call was given: its data folder, if it has one, and its flags of
+    reading scans.
+    """
+    _Given.data = "" if data is None else shlex.quote(str(data))
+    _Given.reading = reading
+
+
 def in_flags(text: str) -> str:
     """A message with its settings as flags: `` `slices=5` `` becomes `--slices 5`, a method's own
     setting `--set lr=0.001`, and a name alone its flag if it has one.
 
-    Everything else between backticks stays as it is.
+    A command with its settings, such as `` `fewmask check DATA copy_header=c0` ``, becomes one that
+    can be typed: with the data folder in use for DATA, and with the flags in use where the verb
+    reads scans. Everything else between backticks stays as it is.
     """
+    text = _COMMAND.sub(lambda found: _typed(found[1], shlex.split(found[2])), text)
     return _KEYWORD.sub(lambda found: _flag(found[0], found[1], found[2]), text)
+
+
+def _typed(verb: str, words: list[str]) -> str:
+    """A command as it can be typed."""
+    line = ["fewmask", verb]
+    for word in words:
+        name, _, value = word.partition("=")
+        flag, switch = _flags().get(name, ("", False))
+        if word == "DATA":
+            line.append(_Given.data or word)
+        elif flag and value:
+            line += [flag] if switch else [flag, shlex.quote(value)]
+        else:
+            line.append(shlex.quote(word))
+    if verb in _READERS and _Given.reading:
+        line.append(_Given.reading)
+    return " ".join(line)
 
 
 def _flag(whole: str, name: str, value: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -11,16 +11,12 @@ from fewmask.core.errors import BadConfig, PartlyDone
 from fewmask.core.manual import method_names
 from fewmask.core.task import DEFAULT_METHOD
 
-if TYPE_CHECKING:
-    from fewmask.prepare.options import ScanOptions
-
 
 def _complete_method(incomplete: str) -> list[str]:
     """Names of methods for the shell."""
     return [name for name in method_names() if name.startswith(incomplete)]
 
 
-READING = "Reading scans"
 MACHINE = "Machine"
 LABEL = typer.Option(
     [],
@@ -30,56 +26,12 @@ LABEL = typer.Option(
         "repeated."
     ),
 )
-TRUST = typer.Option(
-    None,
-    "--trust",
-    help="Which of two disagreeing geometries to take: sform or qform.",
-    rich_help_panel=READING,
-)
-ASSUME = typer.Option(
-    None,
-    "--assume",
-    help="RAS: take files without orientation to run to right, front, top.",
-    rich_help_panel=READING,
-)
-VOLUME = typer.Option(
-    None, "--volume", help="Which volume of 4D files, from 0.", rich_help_panel=READING
-)
-SPACING = typer.Option(
-    None,
-    "--spacing",
-    help="Voxel size along the file's axes in mm, e.g. '0.8 0.8 5'.",
-    rich_help_panel=READING,
-)
-NONFINITE = typer.Option(
-    False,
-    "--fix-nonfinite",
-    help="Replace up to 0.1 % NaN or Inf voxels by the smallest finite one.",
-    rich_help_panel=READING,
-)
-SERIES = typer.Option(
-    None,
-    "--series",
-    help="DICOM series to take: UID, number or description.",
-    rich_help_panel=READING,
-)
-KEEP = typer.Option(
-    None,
-    "--keep",
-    help="first: keep the first of DICOM slices at one position.",
-    rich_help_panel=READING,
-)
-LINKS = typer.Option(
-    False,
-    "--follow-links",
-    help="Accept links that leave the data folder.",
-    rich_help_panel=READING,
-)
-CHANNEL = typer.Option(
-    None,
-    "--channel",
-    help="Which of several channels of each scan (_0001, _flair): number or name; default: first.",
-    rich_help_panel=READING,
+SLICES_FROM = typer.Option(
+    0,
+    "--slices-from",
+    min=0,
+    max=1,
+    help="What tables call the first slice of a file: 0, or 1 as ITK-SNAP does.",
 )
 DEVICE = typer.Option(
     None,
@@ -98,34 +50,6 @@ METHOD = typer.Option(
     autocompletion=_complete_method,
 )
 SETTINGS = typer.Option([], "--set", help="Another setting, key=value; may be repeated.")
-
-
-def scan_options(
-    trust: str | None,
-    assume: str | None,
-    volume: int | None,
-    spacing: str | None,
-    fix_nonfinite: bool,
-    series: str | None,
-    keep: str | None,
-    follow_links: bool,
-    channel: str | None = None,
-) -> "ScanOptions":
-    """`ScanOptions` from flags."""
-    from fewmask.io.header import ReadOptions
-    from fewmask.prepare.options import ScanOptions
-
-    one_of("--trust", trust, ("sform", "qform"))
-    one_of("--assume", assume, ("RAS",))
-    one_of("--keep", keep, ("first",))
-    read = ReadOptions(
-        trust=trust,  # type: ignore[arg-type]
-        assume_ras=assume == "RAS",
-        volume=volume,
-        fix_nonfinite=fix_nonfinite,
-        spacing_mm=three_numbers("--spacing", spacing),
-    )
-    return ScanOptions(read, series, keep == "first", follow_links, channel)
 
 
 def three_numbers(flag: str, text: str | None) -> tuple[float, float, float] | None:

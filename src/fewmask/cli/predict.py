@@ -1,20 +1,27 @@
 """`fewmask predict`."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console, count
+from fewmask.cli.reading import reads_scans
 from fewmask.core.errors import BadConfig
+
+if TYPE_CHECKING:
+    from fewmask.prepare.options import ScanOptions
 
 _3D = "3D methods"
 
 
 @verb(("fewmask predict run new_scans --out masks", "fewmask predict run prepared"))
+@reads_scans
 def predict(
     context: typer.Context,
+    scans: "ScanOptions",
     run: Path = typer.Argument(..., help="Run folder of `fewmask train`."),
     source: Path = typer.Argument(
         ..., help="A scan, a folder of scans, a DICOM folder, or a prepared dataset."
@@ -38,6 +45,7 @@ def predict(
     tags: Path | None = typer.Option(
         None, help="Tags of new scans (as `prepare --tags`): where their masks begin and end."
     ),
+    slices_from: int = options.SLICES_FROM,
     form: str = typer.Option(
         "nifti",
         "--format",
@@ -68,15 +76,6 @@ def predict(
         help="Windows at a time (default: 2); a GPU has room for more.",
         rich_help_panel=_3D,
     ),
-    trust: str | None = options.TRUST,
-    assume: str | None = options.ASSUME,
-    volume: int | None = options.VOLUME,
-    spacing: str | None = options.SPACING,
-    fix_nonfinite: bool = options.NONFINITE,
-    series: str | None = options.SERIES,
-    keep: str | None = options.KEEP,
-    follow_links: bool = options.LINKS,
-    channel: str | None = options.CHANNEL,
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
     from fewmask.predict import (
@@ -117,7 +116,7 @@ def predict(
     if tags is not None:
         options.existing(tags, "table of tags")
     rule = open_cleanup(run, cleanup)
-    said = open_known(run, source, known, tags)  # type: ignore[arg-type]
+    said = open_known(run, source, known, tags, slices_from)  # type: ignore[arg-type]
     predictor = (
         load_mean([run, *others], device, engine)  # type: ignore[arg-type]
         if others
@@ -130,9 +129,7 @@ def predict(
         predictor,
         source,
         out,
-        options=options.scan_options(
-            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
-        ),
+        options=scans,
         cleanup=rule,
         known=said,
         form=open_form(run, form, term),

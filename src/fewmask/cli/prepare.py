@@ -1,13 +1,17 @@
 """`fewmask prepare`."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console, count
+from fewmask.cli.reading import reads_scans
+
+if TYPE_CHECKING:
+    from fewmask.prepare.options import ScanOptions
 
 _SAID = "What is known of the scans"
 
@@ -18,8 +22,10 @@ _SAID = "What is known of the scans"
         "fewmask prepare scans --out prepared --label liver=6 --tags tags.csv --recipe ct-liver",
     )
 )
+@reads_scans
 def prepare(
     context: typer.Context,
+    scans: "ScanOptions",
     data: Path = typer.Argument(..., help="Folder of scans and masks; it is never written to."),
     out: Path = typer.Option(..., help="Folder for the prepared dataset."),
     label: list[str] = options.LABEL,
@@ -49,6 +55,7 @@ def prepare(
         ),
         rich_help_panel=_SAID,
     ),
+    slices_from: int = options.SLICES_FROM,
     patients: str | None = typer.Option(
         None,
         help="Table case,patient; or a regular expression with one group.",
@@ -60,15 +67,6 @@ def prepare(
         rich_help_panel=_SAID,
     ),
     jobs: int = typer.Option(2, min=1, help="Processes."),
-    trust: str | None = options.TRUST,
-    assume: str | None = options.ASSUME,
-    volume: int | None = options.VOLUME,
-    spacing: str | None = options.SPACING,
-    fix_nonfinite: bool = options.NONFINITE,
-    series: str | None = options.SERIES,
-    keep: str | None = options.KEEP,
-    follow_links: bool = options.LINKS,
-    channel: str | None = options.CHANNEL,
 ) -> None:
     """Find, pair, check and store scans and masks, once, for all methods."""
     from fewmask.prepare.build import prepare as run_prepare
@@ -84,12 +82,11 @@ def prepare(
         masks=masks,
         tags=_file_or_word(tags, "from-masks", "tag file"),
         reviewed=reviewed,
+        slices_from=slices_from,
         patients=table_or_pattern(patients) if patients else None,
         split=split,
         jobs=jobs,
-        scans=options.scan_options(
-            trust, assume, volume, spacing, fix_nonfinite, series, keep, follow_links, channel
-        ),
+        scans=scans,
     )
     summary = run_prepare(
         data,

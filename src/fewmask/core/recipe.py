@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig
+from fewmask.core.volume import Plane
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Recipe:
     """
     slice_mm: float = 0.0
     """Distance of slices for methods that work in 3D; 0 = every scan's own."""
+    plane: Plane = "axial"
+    """Which slices networks look at: those that were outlined."""
 
     def __post_init__(self) -> None:
         """Refuse values that no slice could be made with."""
@@ -164,8 +167,11 @@ class Recipe:
         return range(first, max(first + 1, math.floor(middle + self.central * middle)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
+        """Plain data for JSON; the plane only where it is not axial, as earlier versions wrote."""
+        record = asdict(self)
+        if self.plane == "axial":
+            del record["plane"]
+        return record
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> "Recipe":

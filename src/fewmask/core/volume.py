@@ -1,17 +1,18 @@
 """Scans and label maps: voxels in (d, h, w) together with the grid of the file they came from.
 
 d runs inferior to superior, h anterior to posterior, w right to left (patient), whatever the order
-in the file. The world is RAS millimetres, as in NIfTI. `Grid` is the file's own array, so that a
-mask can be written back exactly onto it.
+in the file; of scans outlined in another plane, d runs across that plane (`Plane`). The world is
+RAS millimetres, as in NIfTI. `Grid` is the file's own array, so that a mask can be written back
+exactly onto it.
 """
 
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import EllipsisType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Integer, Shaped
@@ -19,8 +20,16 @@ from nibabel.nifti1 import Nifti1Image
 
 from fewmask.core.errors import BadScan
 
-# World axis (0 R, 1 A, 2 S) and sign that d, h and w follow: superior, posterior, left.
-_CANONICAL = ((2, 1), (1, -1), (0, -1))
+Plane = Literal["axial", "sagittal", "coronal"]
+"""Which slices of a scan are looked at: d leads across them."""
+
+# World axis (0 R, 1 A, 2 S) and sign that d, h and w follow. Axial: superior, posterior, left;
+# sagittal: left, inferior, posterior; coronal: posterior, inferior, left.
+_CANONICAL = {
+    "axial": ((2, 1), (1, -1), (0, -1)),
+    "sagittal": ((0, -1), (2, -1), (1, -1)),
+    "coronal": ((1, -1), (2, -1), (0, -1)),
+}
 _TOWARDS = (("S", "I"), ("P", "A"), ("L", "R"))
 """Where d, h and w lead, and where they lead turned round."""
 
@@ -31,6 +40,8 @@ class Grid:
 
     shape: tuple[int, int, int]
     affine: Float[np.ndarray, "4 4"]
+    plane: Plane = "axial"
+    """What (d, h, w) means for this array."""
 
     def __post_init__(self) -> None:
         """Refuse what no scan can have: an empty axis, a non-finite or singular affine."""
@@ -70,26 +81,29 @@ class Grid:
     @cached_property
     def orientation(self) -> "Orientation":
         """How to bring this grid to (d, h, w)."""
-        return Orientation.of(self.affine)
+        return Orientation.of(self.affine, self.plane)
 
     @property
     def axis_codes(self) -> str:
         """Where the file's axes i, j, k lead, such as `LPS`: left, posterior, superior."""
         codes = [""] * 3
-        turns = zip(self.orientation.axes, self.orientation.flips, _TOWARDS, strict=True)
+        axial = Orientation.of(self.affine)
+        turns = zip(axial.axes, axial.flips, _TOWARDS, strict=True)
         for axis, flip, (straight, back) in turns:
             codes[axis] = back if flip else straight
         return "".join(codes)
 
     def as_dict(self) -> dict[str, object]:
         """Plain data for JSON; `from_dict` is its exact inverse."""
-        return {"shape": list(self.shape), "affine": self.affine.tolist()}
+        record: dict[str, object] = {"shape": list(self.shape), "affine": self.affine.tolist()}
+        return record if self.plane == "axial" else {**record, "plane": self.plane}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Grid":
         """Rebuild from `as_dict`."""
         i, j, k = (int(n) for n in record["shape"])
-        return cls((i, j, k), np.array(record["affine"], float))
+        plane = record.get("plane", "axial")
+        return cls((i, j, k), np.array(record["affine"], float), plane)
 
 
 @dataclass(frozen=True)
@@ -102,19 +116,21 @@ class Orientation:
     flips: tuple[bool, bool, bool]
 
     @classmethod
-    def of(cls, affine: Float[np.ndarray, "4 4"]) -> "Orientation":
+    def of(cls, affine: Float[np.ndarray, "4 4"], plane: Plane = "axial") -> "Orientation":
         """Assign file axes to world axes so that the summed cosines are largest; the slice axis is
-        the one nearest superior.
+        the one nearest to the direction across the plane (axial: superior).
         """
+        canonical = _CANONICAL[plane]
+        across, down, along = (world for world, _ in canonical)
         cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-        slice_axis = int(np.abs(cosines[2]).argmax())
+        slice_axis = int(np.abs(cosines[across]).argmax())
         first, second = (axis for axis in range(3) if axis != slice_axis)
-        straight = abs(cosines[1, first]) + abs(cosines[0, second])
-        crossed = abs(cosines[1, second]) + abs(cosines[0, first])
+        straight = abs(cosines[down, first]) + abs(cosines[along, second])
+        crossed = abs(cosines[down, second]) + abs(cosines[along, first])
         axes = (slice_axis, first, second) if straight > crossed else (slice_axis, second, first)
         flips = tuple(
             bool(cosines[world, axis] * sign < 0)
-            for axis, (world, sign) in zip(axes, _CANONICAL, strict=True)
+            for axis, (world, sign) in zip(axes, canonical, strict=True)
         )
         return cls(axes, flips)  # type: ignore[arg-type]
 
@@ -138,6 +154,9 @@ class Orientation:
     def slice_index(self, file_index: int, depth: int) -> int:
         """A slice number counted along the file's slice axis, as d (its own inverse)."""
         return depth - 1 - file_index if self.flips[0] else file_index
+
+
+_Held = TypeVar("_Held", bound="_OnGrid")
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +207,13 @@ class _OnGrid:
     def to_file_order(self) -> Shaped[np.ndarray, "i j k"]:
         """The voxels as they are stored, in the file's own axis order (i, j, k); a view."""
         return self.grid.orientation.undo(self.voxels)
+
+    def in_plane(self: _Held, plane: Plane) -> _Held:
+        """The same voxels with (d, h, w) as this plane has it; the file's order stays."""
+        if plane == self.grid.plane:
+            return self
+        grid = replace(self.grid, plane=plane)
+        return replace(self, voxels=grid.orientation.apply(self.to_file_order()), grid=grid)
 
     def _describe(self, *more: str) -> str:
         """`LabelMap(shape: (8, 32, 32); ...)`, without a single voxel."""

@@ -153,7 +153,7 @@ class PatchLoader:
             [(case, None) for case in self._granted] if self._whole else list(slices)
         )
         rest = [case for case in prepared.split.train if case not in self._granted]
-        self._pseudo = PseudoLabels(pseudo, trust)
+        self._pseudo = PseudoLabels(pseudo, trust, prepared.recipe.plane)
         pool = rest or prepared.split.train
         if loader.pseudo == "only":
             pool = [case for case in pool if case in self._pseudo.cases]

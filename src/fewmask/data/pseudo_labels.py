@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fewmask.core.batch import IGNORE
+from fewmask.core.volume import Plane
 from fewmask.io.nifti import read_labels
 
 _CACHE_BYTES = 2 * 2**30
@@ -15,9 +16,9 @@ _CACHE_BYTES = 2 * 2**30
 class PseudoLabels:
     """A folder of `CASE.nii.gz` and `CASE.confidence.nii.gz` (0 to 255)."""
 
-    def __init__(self, folder: Path | None, trust: float = 0.0) -> None:
+    def __init__(self, folder: Path | None, trust: float = 0.0, plane: Plane = "axial") -> None:
         """Voxels less sure than `trust` in [0, 1] become `IGNORE`. No folder, no labels."""
-        self._folder, self._trust = folder, trust
+        self._folder, self._trust, self._plane = folder, trust, plane
         self._volumes: dict[str, UInt8[np.ndarray, "d h w"]] = {}
         self._bytes = 0
         self._reading = Lock()  # one thread reads a scan, and the others wait for it
@@ -57,8 +58,9 @@ class PseudoLabels:
             return volume
 
     def _read(self, path: Path, case: str) -> UInt8[np.ndarray, "d h w"]:
-        volume = read_labels(path).voxels.astype(np.uint8)
+        volume = read_labels(path).in_plane(self._plane).voxels.astype(np.uint8)
         if self._trust:
-            confidence = read_labels(path.with_name(f"{case}.confidence.nii.gz")).voxels
+            beside = read_labels(path.with_name(f"{case}.confidence.nii.gz"))
+            confidence = beside.in_plane(self._plane).voxels
             volume[confidence < round(255 * self._trust)] = IGNORE
         return volume

@@ -76,7 +76,7 @@ class SliceLoader:
         ]
         labelled = self._gate.granted()
         self._known = self._tags(every, labelled)
-        self._made = PseudoLabels(pseudo, trust)
+        self._made = PseudoLabels(pseudo, trust, prepared.recipe.plane)
         made = self._made.cases if loader.pseudo != "off" else set()
         self._pools: Mapping[str, list[Item]] = {
             "labelled": labelled,

@@ -29,8 +29,9 @@ from fewmask.data.nnunet import write_raw
 from fewmask.external.nnunet_worker import DATASET, MARK, PLANS
 from fewmask.io.ledger import cache
 from fewmask.io.lock import waiting_lock
-from fewmask.io.nifti import check_same_grid, read_labels, write_volume
+from fewmask.io.nifti import read_labels, write_volume
 from fewmask.io.prepared import Prepared
+from fewmask.io.same_grid import check_same_grid
 from fewmask.io.text import read_json, write_json
 
 PACKAGES = ("nnunetv2==2.6.2", "torch==2.8.0", "torchvision==0.23.0")
@@ -183,7 +184,7 @@ def ask(place: Place, weights: Path, configuration: str, mirror: bool, volume: V
         _work("ask", {**settings, **how}, place)
         mask = read_labels(out)
     check_same_grid(volume.grid, mask.grid, image, out)
-    return LabelMap(mask.voxels.astype(np.uint8), volume.grid)
+    return LabelMap(mask.in_plane(volume.grid.plane).voxels.astype(np.uint8), volume.grid)
 
 
 _VERSIONS = (

@@ -18,6 +18,7 @@ from jaxtyping import Float, Integer
 
 from fewmask.core.errors import BadScan, NoRoom
 from fewmask.core.volume import BURNED_IN, LabelMap, Volume
+from fewmask.io.contrast import check_contrast
 from fewmask.io.instance import (
     Instance,
     check_instance,
@@ -175,7 +176,7 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
     `BadScan` with the code D01 to D10 that applies, and `NoRoom` if the volume does not fit into
     memory.
     """
-    voxels, affine, (slope, inter), notes = _read(folder, series, keep_first)
+    voxels, affine, (slope, inter), notes = _read(folder, series, keep_first, scan=True)
     return Volume.from_file_order(voxels, affine, slope, inter, notes)
 
 
@@ -183,7 +184,7 @@ def read_label_series(folder: Path) -> LabelMap:
     """The stored values of one series as a label map: 0 is outside. Raises as `read_series`, and
     `BadScan` (M08) for negative values.
     """
-    voxels, affine, scaling, notes = _read(folder, None, False)
+    voxels, affine, scaling, notes = _read(folder, None, False, scan=False)
     if scaling != (1.0, 0.0):
         # Masks made from the slices of a scan keep its tags, and mean what is stored.
         notes = (*notes, f"{folder.name}: labels are the stored values, not rescaled")
@@ -198,20 +199,25 @@ def read_label_series(folder: Path) -> LabelMap:
 
 
 def _read(
-    folder: Path, series: str | None, keep_first: bool
+    folder: Path, series: str | None, keep_first: bool, scan: bool
 ) -> tuple[
     Integer[np.ndarray, "i j k"], Float[np.ndarray, "4 4"], tuple[float, float], tuple[str, ...]
 ]:
-    """Stored values in file order, affine, slope and intercept, notes."""
+    """Stored values in file order, affine, slope and intercept, notes; of a scan they must have
+    contrast.
+    """
     chosen, left_out = _choose(list_series(folder), series, folder)
     if len(chosen.instances) == 1 and is_multiframe(chosen.instances[0]):
         with quiet(chosen.instances[0].path):
             voxels, affine, scaling, more = read_multiframe(chosen.instances[0], keep_first)
-        return voxels, affine, scaling, (*left_out, *more)
-    ordered, affine = _in_order(chosen, keep_first)
-    voxels = _voxels(ordered, folder)
-    notes = (*left_out, *_notes(chosen, ordered, voxels))
-    return voxels.transpose(2, 1, 0), affine, _rescale(ordered[0]), notes
+        notes = (*left_out, *more)
+    else:
+        ordered, affine = _in_order(chosen, keep_first)
+        voxels, scaling = _voxels(ordered, folder).transpose(2, 1, 0), _rescale(ordered[0])
+        notes = (*left_out, *_notes(chosen, ordered, voxels.transpose(2, 1, 0)))
+    if scan:
+        check_contrast(voxels, *scaling, f"{folder.name} (series {chosen.number or '?'})")
+    return voxels, affine, scaling, notes
 
 
 def slices_of(folder: Path, series: str | None = None, *, keep_first: bool = False) -> list[Path]:

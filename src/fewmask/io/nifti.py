@@ -20,14 +20,12 @@ from fewmask.io.back import check_back
 from fewmask.io.header import AS_IS, Header, ReadOptions, parse_header
 from fewmask.io.mark import MAKER, PREDICTED, mark_of
 from fewmask.io.raster import Raster, check_size, pick, take_voxels
-from fewmask.io.same_grid import check_same_grid
 from fewmask.io.stream import Stream, about, check_regular, opened
 from fewmask.io.voxels import as_labels, as_volume
 from fewmask.version import __version__
 
 __all__ = [
     "ReadOptions",
-    "check_same_grid",
     "files_of",
     "is_prediction",
     "read_grid",
@@ -120,7 +118,8 @@ def write_labels(path: Path, label_map: LabelMap, *, predicted: bool = False) ->
 
     def verify(temp: Path) -> None:
         back = read_labels(temp)
-        check_back(path, label_map.grid, back.grid, np.array_equal(back.voxels, label_map.voxels))
+        same = np.array_equal(back.to_file_order(), label_map.to_file_order())
+        check_back(path, label_map.grid, back.grid, same)
 
     with writing(path, verify=verify) as temp:
         array = label_map.grid.orientation.undo(stored)
@@ -134,7 +133,7 @@ def write_volume(path: Path, volume: Volume) -> None:
     def verify(temp: Path) -> None:
         back = read_volume(temp)
         same_scaling = np.allclose([back.slope, back.inter], [volume.slope, volume.inter])
-        same = same_scaling and np.array_equal(back.voxels, volume.voxels)
+        same = same_scaling and np.array_equal(back.to_file_order(), volume.to_file_order())
         check_back(path, volume.grid, back.grid, same)
 
     with writing(path, verify=verify) as temp:

@@ -2,12 +2,99 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from fewmask.core.errors import BadScan
-from fewmask.core.volume import Grid
+from fewmask.core.volume import Grid, LabelMap
+
+_OFF = 0.1
+"""How far from a voxel of the scan, in voxels, one of the mask may lie to be that voxel."""
+
+
+def lay_on_grid(
+    scan: Grid, mask: LabelMap, scan_path: Path, mask_path: Path
+) -> tuple[LabelMap, tuple[str, ...]]:
+    """The mask on the grid of its scan, with notes on what that took.
+
+    Taken as it is where `check_same_grid` takes it. Else its voxels must fall on voxels of the
+    scan, all of them inside it: stored in another order, or cropped (3D Slicer cuts masks to their
+    extent), it is laid into the scan's grid, with 0 around. Anything else raises `BadScan` as
+    `check_same_grid` does.
+    """
+    try:
+        notes = check_same_grid(scan, mask.grid, scan_path, mask_path)
+    except BadScan:
+        place = _place(scan, mask.grid)
+        if place is None:
+            raise
+        return place.lay(mask, scan), (place.note,)
+    # Accepted rounding of a header must not turn the mask another way than its scan.
+    turned = scan.orientation.apply(mask.to_file_order())
+    return LabelMap(turned, scan), notes
+
+
+def directions_differ(scan: Grid, mask: Grid) -> str:
+    """How the mask's axes lead elsewhere than the scan's, in words; empty where they do not, so
+    that a copy of the scan's header turns nothing.
+    """
+    if scan.axis_codes == mask.axis_codes:
+        return ""
+    return f"its axes lead to {mask.axis_codes}, those of the scan to {scan.axis_codes}"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a mask's voxels fall on a scan's."""
+
+    axes: tuple[int, int, int]
+    """The mask's axis along each axis of the scan."""
+    flips: tuple[bool, bool, bool]
+    """Does it run backwards there?"""
+    first: tuple[int, int, int]
+    """The scan's voxel where the mask begins."""
+    note: str
+
+    def lay(self, mask: LabelMap, scan: Grid) -> LabelMap:
+        """The mask's voxels in the scan's grid, 0 around them."""
+        stored = mask.to_file_order().transpose(self.axes)
+        stored = stored[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        voxels = np.zeros(scan.shape, stored.dtype)
+        box = zip(self.first, stored.shape, strict=True)
+        voxels[tuple(slice(start, start + count) for start, count in box)] = stored
+        return LabelMap(scan.orientation.apply(voxels), scan, mask.notes)
+
+
+def _place(scan: Grid, mask: Grid) -> _Place | None:
+    """Where every voxel of the mask is, to a tenth, a voxel of the scan; None if it is not."""
+    exact = np.linalg.solve(scan.affine, mask.affine)
+    whole = np.rint(exact)
+    turn = np.abs(whole[:3, :3])
+    if not (turn.sum(0) == 1).all() or not (turn.sum(1) == 1).all():
+        return None
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in mask.shape))), float)
+    corners = np.c_[corners, np.ones(len(corners))]
+    placed = corners @ whole.T[:, :3]
+    low, high = placed.min(0), placed.max(0)
+    off = np.abs(corners @ exact.T[:, :3] - placed).max()
+    if off > _OFF or low.min() < 0 or (high >= scan.shape).any():
+        return None
+    i, j, k = (int(axis) for axis in turn.argmax(1))
+    flips = tuple(bool(whole[row, axis] < 0) for row, axis in enumerate((i, j, k)))
+    first = (int(low[0]), int(low[1]), int(low[2]))
+    return _Place((i, j, k), flips, first, _placed(scan, mask, first))  # type: ignore[arg-type]
+
+
+def _placed(scan: Grid, mask: Grid, first: tuple[int, int, int]) -> str:
+    words = []
+    if scan.axis_codes != mask.axis_codes:
+        words.append(f"stored in another order ({mask.axis_codes}, the scan {scan.axis_codes})")
+    if sorted(scan.shape) != sorted(mask.shape):
+        cut, whole = (" x ".join(map(str, grid.shape)) for grid in (mask, scan))
+        words.append(f"cropped to {cut} of {whole} voxels, from voxel {first} of the scan on")
+    return f"M03: the mask is {' and '.join(words)}; it was laid into the scan's grid by its place"
 
 
 def check_same_grid(scan: Grid, mask: Grid, scan_path: Path, mask_path: Path) -> tuple[str, ...]:
@@ -21,14 +108,13 @@ def check_same_grid(scan: Grid, mask: Grid, scan_path: Path, mask_path: Path) ->
         f"mask  {mask_path}   {_describe(mask)}",
     )
     fix = (
-        "look at both; if they fit only when headers are ignored, write a copy of the mask "
-        "with the scan's header: `fewmask check` with `copy_header=CASE` and `out=DIR`"
+        "save the mask again on the grid of this scan, in the program that drew it (is it the mask "
+        "of another scan?)"
     )
     if scan.shape != mask.shape:
         if sorted(scan.shape) == sorted(mask.shape):
             order = _permutation(scan.shape, mask.shape)
             lines = (*lines, f"the mask's axes are the scan's in the order {order}")
-        fix = "save the mask again on the grid of this scan (is it the mask of another scan?)"
         raise BadScan("scan and mask differ in shape", where=lines, fix=fix, code="M01")
     apart = scan.distance_voxels(mask)
     ratio = np.abs(np.array(mask.spacing_mm) / np.array(scan.spacing_mm) - 1).max()

@@ -19,12 +19,13 @@ def read_csv(
     """Rows as dicts of stripped texts; every name in `columns` must stand in the header line, other
     columns are kept.
 
-    Blank lines and a leading byte-order mark (Excel writes one) are skipped. A missing or double
-    column, or a row with too many or too few fields, raises `kind` with the line number. A file
-    with the header alone gives no rows.
+    Fields are parted by commas, or by semicolons or tabs where the header has them and no comma (as
+    Excel writes in much of Europe). Blank lines and a leading byte-order mark are skipped. A
+    missing or double column, or a row with too many or too few fields, raises `kind` with the line
+    number. A file with the header alone gives no rows.
     """
     text = read_text(path, kind=kind, max_bytes=MAX_BYTES, allow_bom=True)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
     rows: list[dict[str, str]] = []
     header: list[str] = []
     try:
@@ -55,6 +56,11 @@ def read_csv(
     if not header:
         _check_header(header, columns, path, kind)
     return rows
+
+
+def _separator(text: str) -> str:
+    head = text.lstrip().partition("\n")[0]
+    return next((mark for mark in ";\t" if mark in head and "," not in head), ",")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -128,8 +134,6 @@ def _check_header(
     if missing or len(set(header)) < len(header):
         what = f"lacks the column {missing[0]!r}" if missing else "names a column twice"
         fix = f"let the first line be: {','.join(columns)}"
-        if len(header) == 1 and ";" in header[0]:
-            fix = "separate the fields by commas, not semicolons"
         raise kind(
             f"{path.name} {what}",
             where=[

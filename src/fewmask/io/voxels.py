@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid, LabelMap, Volume
+from fewmask.io.contrast import check_contrast
 from fewmask.io.header import Header, ReadOptions
 
 MAX_NONFINITE = 0.001
@@ -25,19 +26,7 @@ def as_volume(header: Header, array: Shaped[np.ndarray, "i j k"], options: ReadO
     (N33), beyond float32 (N37), 64-bit numbers that do not fit (N39).
     """
     array, notes = finite(native(array, header), options)
-    low, high = float(array.min()), float(array.max())
-    if low == high:
-        raise BadScan(
-            f"no contrast: every voxel is {low:g}", fix="export the image again", code="N33"
-        )
-    with np.errstate(over="ignore"):
-        scaled = np.array([low, high]) * header.slope + header.inter
-    if np.abs(scaled).max() > np.finfo(np.float32).max:
-        raise BadScan(
-            f"scaled intensities reach {scaled}, beyond float32",
-            fix="export the image again",
-            code="N37",
-        )
+    check_contrast(array, header.slope, header.inter)
     return Volume.from_file_order(
         array, header.affine, header.slope, header.inter, (*header.notes, *notes)
     )

@@ -10,11 +10,13 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from fewmask.blocks.device import choose_device
+from fewmask.core.recipe import Recipe
 from fewmask.core.volume import Volume
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
 from fewmask.methods import config_from
 from fewmask.predict.predictor import Prediction, no_bound, no_windows
+from fewmask.prepare.intensity import intensity_notes
 
 
 class ExternalPredictor:
@@ -32,6 +34,7 @@ class ExternalPredictor:
         place = choose_device(device)
         self._place = nnunet.Place(run.path / nnunet.FOLDER, str(place), torch.get_num_threads())
         self._weights = weights or run.weights
+        self.recipe = Recipe.from_dict(run.read_recipe())
         record = run.read_record()
         self._chosen = config_from(record.method, record.config)
 
@@ -40,7 +43,8 @@ class ExternalPredictor:
         labels = nnunet.ask(
             self._place, self._weights, self._chosen.configuration, self._chosen.mirror, volume
         )
-        return Prediction(labels, prompts=None, no_prompt=0)
+        notes = tuple(intensity_notes(volume, self.recipe.modality))
+        return Prediction(labels, prompts=None, no_prompt=0, notes=notes)
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[ndarray, "d k 4"]) -> NoReturn:
         """Raises `BadConfig`: there is no oracle-box bound."""

@@ -4,14 +4,16 @@ the others.
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewmask.cleanup.beside import Total, write_cleaning
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
-from fewmask.core.volume import Volume
+from fewmask.core.recipe import Recipe
+from fewmask.core.volume import Plane, Volume
 from fewmask.io.atomic import clean_parts
 from fewmask.io.image import case_id_of, is_prediction, read_labels
 from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
@@ -22,6 +24,7 @@ from fewmask.predict.finish import predict_finished
 from fewmask.predict.form import NIFTI, MaskForm, tell_terms
 from fewmask.predict.known import NOTHING_KNOWN, KnownScans
 from fewmask.predict.predictor import Prediction, Predicts
+from fewmask.prepare.content import scan_warnings
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
 from fewmask.prepare.options import ScanOptions
@@ -95,22 +98,27 @@ def predict_folder(
     `BadConfig` (F11) before anything is written where a mask would land in the input or replace one
     that no model drew, or that was changed since.
     """
+    plane = plane_of(predictor, options)
     scans = open_scans(source, cases, options)
     form.check(scans.images)
     _check_out(source, out, scans.found, form)
+    if known.among is not None:
+        known = known.among(list(scans.found))
     out.mkdir(parents=True, exist_ok=True)
+    told = [cleanup.note, *known.note.splitlines()]
     summary = PredictSummary(
-        notes=[*scans.notes, *clean_parts(out), *filter(None, [cleanup.note, known.note])],
+        notes=[
+            *scans.notes,
+            *clean_parts(out),
+            *filter(None, told),
+        ],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
-    summary.notes += [
-        f"tags of {name}: no scan is called so" for name in known.named if name not in scans.found
-    ]
     pace = Pace("scan", len(scans.found))
     cleaned, heard = [], dict[str, KnownNote]()
     for done, (case, load) in enumerate(scans.found.items(), 1):
         try:
-            volume = load()
+            volume = load().in_plane(plane)
             said = known.find(case, volume)
             finished = predict_finished(predictor, volume, said, cleanup, known.classes)
             prediction = finished.prediction
@@ -135,7 +143,9 @@ def predict_folder(
             f"no mask could be made of any of the {len(scans.found)} scans",
             where=[f"{line['case'] or 'folder'}: {line['what']}" for line in summary.refused[:5]],
             did="no mask was written",
-            fix=str(summary.refused[0]["fix"]) if machine else f"fewmask check {source}",
+            fix=str(summary.refused[0]["fix"])
+            if machine
+            else f"`fewmask check {quote(str(source))}`",
         )
     summary.notes += [*form.write_names(out), *tell_terms(form)]
     summary.cleanup = cleanup.add_up(cleaned)
@@ -146,6 +156,21 @@ def predict_folder(
         rest = [case for case in heard if case not in told]
         summary.prompts = {"tags": told, "automatic": rest}
     return summary
+
+
+def plane_of(predictor: Predicts, options: ScanOptions | None = None) -> Plane:
+    """The plane that the run learned in. Raises `BadConfig` (C06) where another is asked for."""
+    recipe = getattr(predictor, "recipe", None)
+    learned: Plane = recipe.plane if isinstance(recipe, Recipe) else "axial"
+    asked = options.plane if options else None
+    if asked is not None and asked != learned:
+        raise BadConfig(
+            f"`plane={asked}`: the run learned from {learned} slices",
+            did="nothing was written",
+            fix="leave `plane` out",
+            code="C06",
+        )
+    return learned
 
 
 def write_prediction(
@@ -165,14 +190,16 @@ def write_prediction(
     form.write(out, case, prediction.label_map, scan, options)
 
 
-def clean_folder(folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path) -> None:
+def clean_folder(
+    folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path, plane: Plane = "axial"
+) -> None:
     """Clean masks of `folder` that are as they were drawn, and write them to `out`, which is
-    emptied first.
+    emptied first. Holes are those of the `plane`'s slices.
     """
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     for case in cases:
-        drawn = Prediction(read_labels(folder / f"{case}.nii.gz"), None, 0)
+        drawn = Prediction(read_labels(folder / f"{case}.nii.gz").in_plane(plane), None, 0)
         write_prediction(out, case, cleanup.apply(drawn))
 
 
@@ -185,7 +212,11 @@ def open_scans(
     options = options or ScanOptions()
 
     def reader(pair: Pair) -> Load:
-        return lambda: read_scan(pair, options)
+        def load() -> Volume:
+            volume = read_scan(pair, options)
+            return replace(volume, notes=(*volume.notes, *scan_warnings(volume)))
+
+        return load
 
     if is_prepared(source):
         prepared = Prepared.open(source)

@@ -2,7 +2,7 @@
 outlines what a slice holds.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -17,9 +17,11 @@ from fewmask.io.known import Prompts
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
-from fewmask.prepare.tags import read_span, refuse_lines
+from fewmask.prepare.lines import read_lines
+from fewmask.prepare.tags import COLUMNS, class_of, read_span, refuse_lines
 
 UNKNOWN_DATA = "the run does not say what data it learned from: tags and outlines are not put in"
+_DID = "no mask was written"
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,11 @@ class KnownScans:
     classes: tuple[str, ...] = ()
     """Names of the structures 1, 2, ...; without them no mask is called empty."""
     named: tuple[str, ...] = ()
-    """Cases of a file of tags."""
+    """Cases of a file of tags that are among the scans."""
     note: str = ""
     """What a person should know."""
+    among: Callable[[Collection[str]], "KnownScans"] | None = None
+    """The same, once it is known what the scans are called; None where that changes nothing."""
 
 
 NOTHING_KNOWN = KnownScans()
@@ -87,17 +91,21 @@ def open_known(
     source: Path,
     chosen: Literal["auto", "none"] = "auto",
     tags: Path | None = None,
+    slices_from: int = 0,
 ) -> KnownScans:
     """What was said of the scans of `source`, for masks of this run.
 
     Of a prepared dataset: tags and outlines. Only masks of scans that the run learned from are
     changed (`auto`), or none: never one of a scan that was kept aside, whose tags only tell whether
-    its mask should not be empty. Of other scans: a file of `tags`. Raises `BadConfig` for a file of
+    its mask should not be empty. Of other scans: a file of `tags`, in which the first slice of a
+    scan's file is called `slices_from` (0 or 1). Raises `BadConfig` for a file of
     tags beside a prepared dataset, and what `read_new_tags` raises.
     """
     classes = tuple(RunFolder.open(run).read_record().task.classes)
     if not is_prepared(source):
-        return KnownScans(classes=classes) if tags is None else read_new_tags(tags, classes)
+        if tags is None:
+            return KnownScans(classes=classes)
+        return read_new_tags(tags, classes, slices_from)
     if tags is not None:
         raise BadConfig(
             "a prepared dataset has its own tags",
@@ -128,40 +136,45 @@ def _of_prepared(run: RunFolder, prepared: Prepared, put_in: bool) -> KnownScans
     return KnownScans(find, classes, note=note)
 
 
-def read_new_tags(path: Path, classes: tuple[str, ...]) -> KnownScans:
+def read_new_tags(path: Path, classes: tuple[str, ...], slices_from: int = 0) -> KnownScans:
     """Tags of scans that are to be predicted, in a file as `prepare` takes it: lines of
     `case[,class],first_slice,last_slice` in slices of the scan's file, both empty = absent.
 
     Scans without a line are predicted as ever. Raises `BadDataset` for a structure that the run
-    does not have; numbers outside a scan are that scan's error.
+    does not have, and `among` if no line is of one of the scans; numbers outside a scan are that
+    scan's error.
     """
-    lines: dict[str, list[tuple[int, dict[str, str]]]] = {}
-    problems = []
-    for line in read_csv(path, ["case", "first_slice", "last_slice"]):
-        name = line.get("class") or (classes[0] if len(classes) == 1 else "")
-        if name not in classes:
-            problems.append(
-                f"{line['case']}: no class is called {name!r} (classes: {', '.join(classes)})"
-            )
-        else:
-            lines.setdefault(line["case"], []).append((classes.index(name), line))
-    refuse_lines(problems, path, "no mask was written")
+    problems = [
+        f"{line['case']}: no class is called {name!r} (classes: {', '.join(classes)})"
+        for line in read_csv(path, COLUMNS)
+        if (name := class_of(line, classes)) not in classes
+    ]
+    refuse_lines(problems, path, _DID, slices_from)
 
-    def find(case: str, volume: Volume) -> Known | None:
-        if case not in lines:
-            return None
-        depth, flipped = volume.shape[0], volume.grid.orientation.flips[0]
-        tags = np.full((depth, len(classes)), -1, np.int8)
-        wrong: list[str] = []
-        for k, line in lines[case]:
-            span = read_span(line, case, depth, flipped, wrong)
-            tags[:, k] = 0
-            if span is not None:
-                tags[span[0] : span[1] + 1, k] = 1
-        refuse_lines(wrong, path, "its mask was not written")
-        return Known(tags, prompts="tags")
+    def among(cases: Collection[str]) -> KnownScans:
+        lines: dict[str, list[dict[str, str]]] = {}
+        found, notes = read_lines(path, COLUMNS, cases, _DID)
+        for case, line in found:
+            lines.setdefault(case, []).append(line)
 
-    return KnownScans(find, classes, tuple(lines))
+        def find(case: str, volume: Volume) -> Known | None:
+            if case not in lines:
+                return None
+            depth, flipped = volume.shape[0], volume.grid.orientation.flips[0]
+            tags = np.full((depth, len(classes)), -1, np.int8)
+            wrong: list[str] = []
+            for line in lines[case]:
+                k = classes.index(class_of(line, classes))
+                span = read_span(line, case, depth, flipped, wrong, slices_from)
+                tags[:, k] = 0
+                if span is not None:
+                    tags[span[0] : span[1] + 1, k] = 1
+            refuse_lines(wrong, path, "its mask was not written", slices_from)
+            return Known(tags, prompts="tags")
+
+        return KnownScans(find, classes, tuple(lines), "\n".join(notes))
+
+    return KnownScans(classes=classes, among=among)
 
 
 def settle(voxels: UInt8[np.ndarray, "d h w"], known: Known) -> Settled:

@@ -42,6 +42,7 @@ class MeanPredictor:
         """Two or more, with equal tasks; `load_mean` opens them from run folders."""
         self.members = tuple(members)
         self.task = self.members[0].task
+        self.recipe = self.members[0].recipe
 
     @property
     def device(self) -> torch.device:

@@ -36,6 +36,7 @@ from fewmask.predict.restore import (
     confidence_of,
 )
 from fewmask.predict.windows import Windows, slide
+from fewmask.prepare.intensity import intensity_notes
 
 Engine = Literal["torch", "openvino"]
 PredictSlices = Callable[[Float[Tensor, "b 1 h w"], list[int], int], Probabilities]
@@ -274,15 +275,17 @@ class Predictor:
                 return method.predict_present(image, judged[window, slices].to(image.device))
 
             fill(overrule, overruled)
-        lines = [records[d] for d in sorted(records)]
+        depth, number = volume.shape[0], volume.grid.orientation.slice_index
+        # `slice` is d in the order of the file, in which people count.
+        lines = [{"slice": number(d, depth), **records[d]} for d in sorted(records)]
         missing = sum(sum(line["no_prompt"]) for line in lines)
         prompts = {"classes": list(self.task.classes), "slices": lines} if lines else None
-        notes: tuple[str, ...] = ()
+        notes = intensity_notes(volume, self.recipe.modality)
         if len(windows) > 1:
-            notes = (
-                f"wider than the network's grid: seen through {len(windows)} overlapping windows",
+            notes.append(
+                f"wider than the network's grid: seen through {len(windows)} overlapping windows"
             )
-        return Prediction(LabelMap(labels, volume.grid), prompts, missing, confidence, notes)
+        return Prediction(LabelMap(labels, volume.grid), prompts, missing, confidence, tuple(notes))
 
     def _run_windows(
         self,
@@ -327,7 +330,8 @@ class Predictor:
             if d < volume.shape[0]:
                 drop = placement.rows_for(d).start - first
                 kept, first = kept[:, drop:], first + drop
-        return Prediction(LabelMap(labels, volume.grid), None, 0, confidence)
+        notes = tuple(intensity_notes(volume, self.recipe.modality))
+        return Prediction(LabelMap(labels, volume.grid), None, 0, confidence, notes)
 
     def _memory_in_words(self) -> AbstractContextManager[None]:
         advice = ["make `windows` smaller"] if self.windows else []

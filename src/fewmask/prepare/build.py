@@ -2,14 +2,12 @@
 recipe from all of them, then write the tables.
 """
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
@@ -43,6 +41,7 @@ from fewmask.prepare.reading import (
 from fewmask.prepare.splitfile import check_names, open_split
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.workers import in_processes, leave_second_run
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
@@ -118,6 +117,7 @@ def prepare(
     nothing is left or the folder as a whole cannot be used, `BadConfig` for options that cannot be
     met, `NoRoom` for the machine's limits.
     """
+    leave_second_run()
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",
@@ -159,7 +159,9 @@ def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:
         "no case can be used",
         where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
         did="no dataset was made",
-        fix=str(refused[0]["fix"]) if machine else f"fewmask check {data}",
+        fix=str(refused[0]["fix"])
+        if machine or len({line["fix"] for line in refused}) == 1
+        else f"`fewmask check {quote(str(data))}`",
         code=str(refused[0]["code"]) if machine else "M15",
     )
 
@@ -188,8 +190,9 @@ def _collect_tables(work: _Preparation) -> Prepared:
         raise
     work.notes += said
     work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
-    work.notes += _advice(rows, recipe, options)
+    work.notes += _advice(rows, recipe, options, tags)
     mark = {**options.mark, "recipe": options.recipe, "size": options.size}
+    mark["slices_from"] = options.slices_from
     return Prepared(out, recipe, classes, rows, tags, reviewed, split, tuple(work.refused), mark)
 
 
@@ -214,7 +217,7 @@ def _reviewed_slices(work: _Preparation, rows: Mapping[str, CaseRow]) -> dict[st
         for name, row in rows.items()
     }
     if work.options.reviewed:
-        more, notes = read_reviewed(work.options.reviewed, rows, _flips(rows))
+        more, notes = read_reviewed(work.options.reviewed, rows, work.options.slices_from)
         work.notes += notes
         for name, slices in more.items():
             reviewed[name] |= slices
@@ -227,15 +230,10 @@ def _tags(work: _Preparation, rows: Mapping[str, CaseRow]) -> Tags:
     if work.options.tags == "from-masks":
         return move_ends(tags_from_masks(rows, classes), work.options.tags_off, rows)
     if isinstance(work.options.tags, Path):
-        tags, notes = read_tags(work.options.tags, rows, _flips(rows), classes)
+        tags, notes = read_tags(work.options.tags, rows, classes, work.options.slices_from)
         work.notes += notes
         return tags
     return {}
-
-
-def _flips(rows: Mapping[str, CaseRow]) -> dict[str, bool]:
-    """Per case whether d runs against the slices of the file, in which people count."""
-    return {name: row.flipped for name, row in rows.items()}
 
 
 def _write_tables(prepared: Prepared) -> None:
@@ -294,37 +292,25 @@ def _read_all(
     """Every pair read and written, in parallel; the result does not depend on the order in which
     workers finish.
     """
-    jobs = min(options.jobs, len(layout.pairs))
     arguments = [
         (pair, out, options, dict(layout.names), earlier.get(pair.case)) for pair in layout.pairs
     ]
     pace = Pace("scan", len(layout.pairs))
     found: dict[str, _Case] = {}
     refused: list[dict[str, Any]] = []
+    done = 0
 
-    def take(done: int, pair: Pair, result: "_Case | dict[str, Any]") -> None:
+    def say(text: str) -> None:
+        on_progress(pace.event(done, note=text))
+
+    results = in_processes(_prepare_or_refuse, arguments, options.jobs, say)
+    for pair, result in zip(layout.pairs, results, strict=True):
+        done += 1
         if isinstance(result, _Case):
             found[pair.case] = result
         else:
             refused.append({"case": pair.case, **result})
         on_progress(pace.event(done, item=pair.case))
-
-    done = 0
-    if jobs > 1:
-        try:
-            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-                results = pool.map(_prepare_or_refuse, arguments)
-                for pair, result in zip(layout.pairs, results, strict=True):
-                    done += 1
-                    take(done, pair, result)
-        except BrokenProcessPool:
-            # Killed for memory, crashed in a decoder, or started by a script without a main guard
-            # (F05): once more, here.
-            note = "a worker process died, going on in this one"
-            on_progress(pace.event(done, note=note))
-    for pair, argument in list(zip(layout.pairs, arguments, strict=True))[done:]:
-        done += 1
-        take(done, pair, _prepare_or_refuse(argument))
     return found, refused
 
 
@@ -427,7 +413,9 @@ def _wide(rows: Mapping[str, CaseRow], recipe: Recipe, fixed: bool) -> Iterator[
         )
 
 
-def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions) -> Iterator[str]:
+def _advice(
+    rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions, tags: Tags
+) -> Iterator[str]:
     """What a person should know about what their masks will be taken for, and which scans take
     longer.
     """
@@ -458,9 +446,10 @@ def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions
             "M19: no outlined slice is left, since all of them hold voxels that nobody looked at: "
             "there is nothing to learn from until slices are outlined wholly"
         )
-    if options.tags is None:
+    if not tags:
+        none = "no image tags" if options.tags is None else f"no tags are left of {options.tags}"
         yield (
-            "no image tags: which slices hold a structure can be learned from whole masks only, "
+            f"{none}: which slices hold a structure can be learned from whole masks only, "
             "otherwise use `presence=none`; first and last slice per scan (`tags`) help much"
         )
 
@@ -504,7 +493,7 @@ def _refuse_lost(before: Prepared | None, refused: list[dict[str, Any]]) -> None
 
 def _reusable(before: Prepared | None, options: PrepareOptions) -> dict[str, CaseRow]:
     """Rows of an earlier preparation, if it was made under the same options."""
-    if before is None or {key: before.options.get(key) for key in options.mark} != options.mark:
+    if before is None or not options.made(before.options):
         return {}
     return before.cases
 

@@ -2,22 +2,22 @@
 Writes nothing.
 """
 
-import multiprocessing
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fewmask.core.errors import BadDataset, FewmaskError
-from fewmask.core.volume import LabelMap
-from fewmask.io.image import read_grid, read_labels, read_segments, write_labels
+from fewmask.core.errors import BadDataset, BadScan, FewmaskError
+from fewmask.core.volume import Grid, LabelMap
+from fewmask.io.image import read_labels, read_segments, write_labels
+from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.discover import Layout, Pair, Seen, discover
 from fewmask.prepare.mapping import Values, check_found, resolve
-from fewmask.prepare.options import PrepareOptions
-from fewmask.prepare.reading import read_pair
+from fewmask.prepare.options import AS_THEY_ARE, PrepareOptions, ScanOptions
+from fewmask.prepare.reading import header_may_be_copied, read_pair, read_scan
+from fewmask.prepare.workers import in_processes, leave_second_run
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class CheckReport:
 
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
+    leave_second_run()
     layout = discover(data, options.scans.follow_links, options.scans.channel)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     undeclared = _undeclared(layout, options)
@@ -70,12 +71,8 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     # checked; so it does where the names asked for mean nothing here.
     anything = not options.labels or bool(undeclared)
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
-    jobs = min(options.jobs, len(work))
-    if jobs > 1:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results = list(pool.map(_check_one, work))
-    else:
-        results = [_check_one(item) for item in work]
+    died: list[str] = []
+    results = list(in_processes(_check_one, work, options.jobs, died.append))
     cases = [result for result in results if isinstance(result, CheckedCase)]
     problems += [
         {"case": pair.case, **r}
@@ -84,7 +81,8 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     ]
     if not anything and not any(pair.parts for pair in layout.pairs):
         problems += _absent_values(layout, cases, options)
-    notes = [*layout.notes, *(f"{case.case}: {note}" for case in cases for note in case.notes)]
+    notes = [*died, *layout.notes]
+    notes += [f"{case.case}: {note}" for case in cases for note in case.notes]
     return CheckReport(layout.kind, cases, problems, notes, layout.files)
 
 
@@ -116,40 +114,57 @@ def _absent_values(
     return []
 
 
-def copy_header(data: Path, case: str, out: Path) -> Path:
+def copy_header(data: Path, case: str, out: Path, scans: ScanOptions = AS_THEY_ARE) -> Path:
     """Write a copy of a mask under its scan's geometry into `out`; the mask itself is never edited.
 
-    For masks saved by tools that ignore headers: same shape, wrong origin or direction. Raises
-    `BadDataset` for an unknown case, one without mask, or shapes that differ.
+    For masks saved by tools that ignore headers: same shape, wrong origin or spacing, or no
+    orientation. A mask that lies on its scan (stored in another order, cropped) is laid into its
+    grid. Raises `BadDataset` for an unknown case, one without mask or with a file per structure,
+    shapes that differ (M01), and axes that lead elsewhere than the scan's (M03): that copy would be
+    flipped.
     """
-    pairs = {pair.case: pair for pair in discover(data).pairs}
+    pairs = {pair.case: pair for pair in discover(data, scans.follow_links).pairs}
     pair = pairs.get(case)
     if pair is None or pair.mask is None:
         raise BadDataset(
-            f"no case with a mask is called {case!r}",
+            f"no case with a mask in one file is called {case!r}",
             where=str(data),
             fix=f"cases: {', '.join(list(pairs)[:10])}",
             code="M15",
         )
-    grid, mask = read_grid(pair.image), read_labels(pair.mask)
-    if grid.shape != mask.grid.shape:
-        raise BadDataset(
-            "scan and mask differ in shape, so a header cannot mend them",
-            where=str(pair.mask),
-            code="M01",
-        )
-    stored = mask.grid.orientation.undo(mask.voxels)
-    out.mkdir(parents=True, exist_ok=True)
+    grid, mask_path = read_scan(pair, scans).grid, pair.mask
     target = out / f"{case}.nii.gz"
-    if target.resolve() == pair.mask.resolve():
+    if target.resolve() == mask_path.resolve():
         raise BadDataset(
             "the copy would replace the mask itself",
             where=str(target),
             fix="choose another folder with `out`",
             code="F11",
         )
-    write_labels(target, LabelMap.from_file_order(stored, grid.affine))
+    copy = _under_header(grid, pair, mask_path, scans)
+    out.mkdir(parents=True, exist_ok=True)
+    write_labels(target, copy)
     return target
+
+
+def _under_header(grid: Grid, pair: Pair, path: Path, scans: ScanOptions) -> LabelMap:
+    """The mask on the scan's grid: by its place where it has one there, else voxel by voxel as it
+    is stored.
+    """
+    try:
+        return lay_on_grid(grid, read_labels(path, scans.read), pair.image, path)[0]
+    except BadScan as error:
+        if not header_may_be_copied(error, path, grid):
+            raise BadDataset(
+                f"{error.what}, and the scan's header cannot mend that",
+                where=error.where or str(path),
+                did="no copy was written",
+                fix="save the mask again on the grid of this scan, in the program that drew it",
+                code=error.code,
+            ) from error
+    # Only stored voxels count here, so a header without orientation will do.
+    mask = read_labels(path, replace(scans.read, assume_ras=True))
+    return LabelMap.from_file_order(mask.to_file_order(), grid.affine)
 
 
 def _check_one(
@@ -158,7 +173,7 @@ def _check_one(
     pair, options, names, anything = item
     try:
         if anything and pair.mask is not None:
-            values = _values(pair.mask)
+            values = _values(pair.mask, options)
             options = replace(options, labels={"anything": tuple(sorted(values))} if values else {})
         reading = read_pair(pair, options, names)
     except FewmaskError as error:
@@ -177,7 +192,8 @@ def _check_one(
     )
 
 
-def _values(mask: Path) -> set[int]:
+def _values(mask: Path, options: PrepareOptions) -> set[int]:
     """What a mask may hold, besides 0: what it lists, or what is in its voxels."""
     listed = {segment.value for segment in read_segments(mask)}
-    return listed or {int(value) for value in np.unique(read_labels(mask).voxels) if value}
+    voxels = read_labels(mask, options.scans.read).voxels
+    return listed or {int(value) for value in np.unique(voxels) if value}

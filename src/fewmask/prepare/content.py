@@ -3,10 +3,11 @@ stops anything.
 """
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
-from fewmask.core.volume import Volume
+from fewmask.core.volume import LabelMap, Plane, Volume
+from fewmask.prepare.intensity import intensity_ends, looks_like_ct
 
 _LOOK = 4096
 _FEW_VALUES, _LARGEST_LABEL = 32, 255
@@ -15,12 +16,19 @@ and those of 8 bits, scaled to show something, more than 32.
 """
 
 
-def looks_like_ct(intensities: Float[np.ndarray, "d h w"]) -> bool:
-    """Air or fat far below zero: only Hounsfield units do that."""
-    return bool(
-        intensities.min() <= -100
-        and np.percentile(intensities[:: max(1, intensities.shape[0] // 16)], 1) < -90
-    )
+def scan_warnings(volume: Volume) -> list[str]:
+    """N18 slices far apart or taken in another plane, N40 padding and metal."""
+    warnings = _plane_warnings(volume)
+    if looks_like_ct(volume):
+        low, high = intensity_ends(volume)
+        if low < -1500:
+            warnings.append(
+                f"N40: voxels at {low:g} HU look like padding outside the scanner's circle; the "
+                "window clips them"
+            )
+        if high > 10000:
+            warnings.append(f"N40: voxels up to {high:g} HU look like metal; the window clips them")
+    return warnings
 
 
 def label_values(volume: Volume) -> tuple[int, ...]:
@@ -39,36 +47,65 @@ def label_values(volume: Volume) -> tuple[int, ...]:
     return tuple(int(value) for value in values) if values[-1] <= _LARGEST_LABEL else ()
 
 
-def scan_warnings(volume: Volume, intensities: Float[np.ndarray, "d h w"], ct: bool) -> list[str]:
-    """N18 slices far apart or taken in another plane, N38 unusual HU range, N40 padding
-    and metal.
+def stand_alone(outlined: Bool[np.ndarray, " d"]) -> bool:
+    """Do most outlined slices have no outlined neighbour, and at least two? So few outlines are
+    drawn; whole ones go on from slice to slice.
     """
+    beside = np.zeros_like(outlined)
+    beside[1:] |= outlined[:-1]
+    beside[:-1] |= outlined[1:]
+    alone = int((outlined & ~beside).sum())
+    return alone >= 2 and 2 * alone > int(outlined.sum())
+
+
+def drawn_across(label_map: LabelMap, several: bool = False) -> Plane | None:
+    """The other plane in which single slices (`several`: more than one) seem to be outlined; None:
+    nothing speaks for one.
+
+    Across their own plane outlines stand alone, or are one slice; across any other they go on from
+    slice to slice.
+    """
+    planes: tuple[Plane, ...] = ("axial", "sagittal", "coronal")
+    outlined = {plane: np.asarray(label_map.in_plane(plane).voxels.any((1, 2))) for plane in planes}
+    own = outlined.pop(label_map.grid.plane)
+    if own.sum() < 3 or stand_alone(own):
+        return None
+    found = [
+        plane
+        for plane, slices in outlined.items()
+        if stand_alone(slices) or (not several and slices.sum() == 1 and len(slices) > 1)
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def taken_in(volume: Volume) -> Plane | None:
+    """The plane that a scan was plainly taken in: its slices lie more than 2.5 times as far apart
+    as the pixels of the plane; None where that is not plain.
+    """
+    d, h, w = volume.in_plane("axial").spacing_mm
+    apart: dict[Plane, tuple[float, float]] = {
+        "axial": (d, max(h, w)),
+        "coronal": (h, max(d, w)),
+        "sagittal": (w, max(d, h)),
+    }
+    return next((plane for plane, (far, near) in apart.items() if far > 2.5 * near), None)
+
+
+def _plane_warnings(volume: Volume) -> list[str]:
     warnings = []
-    d, h, w = volume.spacing_mm
-    if max(h, w) > 1.5 * d:
+    d, h, w = volume.in_plane("axial").spacing_mm
+    if max(h, w) > 1.5 * d and volume.grid.plane == "axial":
         plane = "coronal" if h > w else "sagittal"
         shown = f"voxels of {d:g} x {h:g} x {w:g} mm, head-feet first"
         warnings.append(
-            f"N18: a {plane} scan? ({shown}) fewmask works on axial slices: outline those, "
-            "tags count them"
+            f"N18: a {plane} scan? ({shown}) Outlines and tags are taken as axial; if they are "
+            f"{plane}, say `plane={plane}`"
         )
+    d, h, w = volume.spacing_mm
     if d / min(h, w) > 10:
         warnings.append(
             f"N18: slices are {d:g} mm apart, pixels {min(h, w):g} mm: only slice-wise methods "
             "will do"
-        )
-    low, high = float(intensities.min()), float(intensities.max())
-    if ct and low < -1500:
-        warnings.append(
-            f"N40: voxels at {low:g} HU look like padding outside the scanner's circle; the "
-            "window clips them"
-        )
-    if ct and high > 10000:
-        warnings.append(f"N40: voxels up to {high:g} HU look like metal; the window clips them")
-    if not ct and low >= 0 and 3500 <= high <= 4200 and float(np.median(intensities)) < 200:
-        warnings.append(
-            f"N38: values {low:g}..{high:g} could be CT stored without its intercept; say "
-            "with `recipe` what it is"
         )
     return warnings
 

@@ -143,8 +143,10 @@ def map_labels(
     wanted: Wanted,
     names: Mapping[str, Values],
     where: str = "",
+    flipped: bool = False,
 ) -> Mapped:
-    """Class indices for one label map in (d, h, w); `where` names the file in messages.
+    """Class indices for one label map in (d, h, w); `where` names the file in messages, and
+    `flipped` says that d runs against its slices.
 
     Values that no class asked for become background and are counted. Slices that hold the value of
     a name `ignore` are unknown: background here, and listed in `unknown`. Raises `BadDataset` for a
@@ -167,7 +169,7 @@ def map_labels(
     declared = {value for name in names for value in values_of(names, name)}
     stray = sorted(set(counts) - declared - asked) if names else []
     if stray:
-        raise _stray(labels, stray, counts, names, where)
+        raise _stray(labels[::-1] if flipped else labels, stray, counts, names, where)
     voxels = np.zeros(labels.shape, np.uint8)
     for index, values in enumerate(resolved.values(), start=1):
         voxels[np.isin(labels, values)] = index
@@ -336,7 +338,7 @@ def _stray(
         slices = np.flatnonzero((labels == value).any(axis=(1, 2)))
         lines.append(
             f"value {value}: {counts[value]} voxels, slices {slices[0]} to {slices[-1]} "
-            "(counted from the feet)"
+            "(from 0, in the order of the file)"
         )
     lines.append(
         "declared: "

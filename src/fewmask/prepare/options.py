@@ -1,13 +1,16 @@
 """What a person decides about a data folder, and about the scans in it."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.recipe import RECIPES, Recipe
+from fewmask.core.volume import Plane
 from fewmask.io.header import AS_IS, ReadOptions
+from fewmask.prepare.intensity import check_intensity
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,23 @@ class ScanOptions:
     """Which of several channels of a scan (`_0001`, `_flair`) is taken: its number or name; None
     takes the first.
     """
+    intensity: str | None = None
+    """What CT scans' numbers are where they are not Hounsfield units: `offset`, `wrapped`, or
+    `SLOPE INTER` (`prepare/intensity.py`).
+    """
+
+    plane: Plane | None = None
+    """In which plane scans are outlined and looked at, and slices are counted; None: axial, or as
+    the run that predicts learned it.
+    """
+
+    def __post_init__(self) -> None:
+        """Raises `BadConfig` for a word that means nothing."""
+        check_intensity(self.intensity)
+
+
+AS_THEY_ARE = ScanOptions()
+"""Nothing declared."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,8 @@ class PrepareOptions:
     """File of further reviewed slices (outlined or declared empty). A budget of slices is drawn
     from slices that hold something, so these enter no training today; `convert` exports them.
     """
+    slices_from: int = 0
+    """What the first slice of a file is called in `tags` and `reviewed`: 0, or 1 (ITK-SNAP)."""
     patients: Path | str | None = None
     """Table `case,patient`, or a regular expression with one group over case ids; default: one
     patient per case.
@@ -60,7 +82,7 @@ class PrepareOptions:
     """Worker processes; with more than one a script needs `if __name__ == "__main__":` around its
     calls.
     """
-    scans: ScanOptions = ScanOptions()
+    scans: ScanOptions = AS_THEY_ARE
     """How scans are found and read."""
 
     def __post_init__(self) -> None:
@@ -69,6 +91,12 @@ class PrepareOptions:
             raise BadConfig(
                 f"masks {self.masks!r} are not known",
                 fix="partial or complete",
+                code="C02",
+            )
+        if self.slices_from not in (0, 1):
+            raise BadConfig(
+                f"`slices_from={self.slices_from}`: the first slice is called 0 or 1",
+                fix="`slices_from=0` as arrays count, `slices_from=1` as ITK-SNAP does",
                 code="C02",
             )
         _ = self.wanted_recipe  # a wrong one is refused before anything is read
@@ -84,8 +112,13 @@ class PrepareOptions:
                 fix=f"use one of: {', '.join(RECIPES)}",
                 code="C01",
             )
-        recipe = RECIPES[self.recipe]
+        recipe = replace(RECIPES[self.recipe], plane=self.plane)
         return recipe.on_grid(self.size) if self.size else recipe
+
+    @property
+    def plane(self) -> Plane:
+        """Which slices are outlined."""
+        return self.scans.plane or "axial"
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -98,7 +131,17 @@ class PrepareOptions:
             "read": repr(self.scans.read),
             "series": self.scans.series or "",
             "keep_first": self.scans.keep_first,
+            **({"intensity": self.scans.intensity} if self.scans.intensity else {}),
+            **({"plane": self.plane} if self.plane != "axial" else {}),
         }
+
+    def made(self, earlier: Mapping[str, Any]) -> bool:
+        """Were cases with this mark in their dataset made under these very options?"""
+        mark, later = (
+            self.mark,
+            {"intensity": "", "plane": ""},
+        )  # of which earlier versions knew nothing
+        return all(earlier.get(key, later.get(key)) == mark.get(key, "") for key in mark | later)
 
 
 def table_or_pattern(text: str) -> Path | str:

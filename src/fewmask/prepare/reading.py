@@ -6,18 +6,27 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from jaxtyping import UInt8
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
-from fewmask.core.volume import LabelMap, Volume
+from fewmask.core.volume import Grid, LabelMap, Plane, Volume
 from fewmask.io.dicom import read_series
-from fewmask.io.image import files_of, read_labels, read_names, read_volume
-from fewmask.io.same_grid import check_same_grid
+from fewmask.io.header import ReadOptions
+from fewmask.io.image import files_of, read_grid, read_labels, read_names, read_volume
+from fewmask.io.same_grid import directions_differ, lay_on_grid
 from fewmask.io.stream import sha256
-from fewmask.prepare.content import label_values, looks_like_ct, mask_warnings, scan_warnings
+from fewmask.prepare.content import (
+    drawn_across,
+    label_values,
+    mask_warnings,
+    scan_warnings,
+    taken_in,
+)
+from fewmask.prepare.intensity import declare, intensity_notes, looks_like_ct
 from fewmask.prepare.layout import Pair
 from fewmask.prepare.mapping import (
     IGNORE,
@@ -57,10 +66,13 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) 
     volume = read_scan(pair, options.scans)
     mapped, notes = _read_mask(pair, volume, options, names)
     labels = None if mapped is None else mapped.voxels
+    if labels is not None and options.masks == "partial" and labels.any():
+        _refuse_across(LabelMap(labels, volume.grid), volume, pair, options.scans.plane)
     intensities = volume.intensities()
-    ct = looks_like_ct(intensities)
+    ct = looks_like_ct(volume)
     mr = Recipe("mr", "mr", percentiles=options.wanted_recipe.percentiles)
-    warnings = scan_warnings(volume, intensities, ct)
+    warnings = scan_warnings(volume)
+    warnings += intensity_notes(volume, options.wanted_recipe.modality)
     if labels is not None:
         warnings += mask_warnings(intensities, labels, ct)
     outlined = () if labels is None else tuple(int(d) for d in np.flatnonzero(labels.any((1, 2))))
@@ -84,21 +96,23 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) 
 
 
 def read_scan(pair: Pair, options: ScanOptions) -> Volume:
-    """The scan of a pair, NIfTI or DICOM. Raises `BadScan` as its reader does, and for a file that
-    is a label map (M20).
+    """The scan of a pair, NIfTI or DICOM, with its numbers as they were declared. Raises `BadScan`
+    as its reader does, and for a file that is a label map (M20).
     """
     if pair.image.is_dir():
-        return read_series(pair.image, options.series, keep_first=options.keep_first)
-    volume = read_volume(pair.image, options.read)
-    if values := label_values(volume):
-        raise BadScan(
-            f"a label map, not a scan: all its voxels are {', '.join(map(str, values))}",
-            where=str(pair.image),
-            did="the case was skipped",
-            fix="put it in labels/, or name it like its scan with _seg at the end",
-            code="M20",
-        )
-    return volume
+        volume = read_series(pair.image, options.series, keep_first=options.keep_first)
+    else:
+        volume = read_volume(pair.image, options.read)
+        if values := label_values(volume):
+            raise BadScan(
+                f"a label map, not a scan: all its voxels are {', '.join(map(str, values))}",
+                where=str(pair.image),
+                did="the case was skipped",
+                fix="put it in labels/, or name it like its scan with _seg at the end",
+                code="M20",
+            )
+    volume = volume.in_plane(options.plane or "axial")
+    return declare(volume, options.intensity, str(pair.image))
 
 
 def digest_voxels(volume: Volume) -> str:
@@ -157,6 +171,27 @@ def digest_files(pair: Pair, options: PrepareOptions) -> str:
     ).hexdigest()
 
 
+def _refuse_across(labels: LabelMap, volume: Volume, pair: Pair, said: Plane | None) -> None:
+    """Undrawn slices of another plane cross every drawn one: what is empty there is unknown. Of a
+    scan that was plainly taken in another plane, somebody has to say which one was outlined.
+    """
+    plane, own = drawn_across(labels), labels.grid.plane
+    what = f"single {plane} slices seem to be outlined, and {own} ones were expected"
+    fix = f"say `plane={plane}`, or outline {own} slices"
+    taken = taken_in(volume)
+    if plane is None and said is None and taken not in (None, own):
+        plane, what = taken, f"this is a {taken} scan: are its outlines {taken}, or {own}?"
+        fix = f"say `plane={taken}` or `plane={own}`"
+    if plane is not None:
+        raise BadScan(
+            what,
+            where=f"mask  {pair.mask or pair.image}",
+            did="the case was skipped: what is empty beside outlined slices is unknown",
+            fix=fix,
+            code="M12",
+        )
+
+
 def _read_mask(
     pair: Pair, volume: Volume, options: PrepareOptions, names: Mapping[str, Values]
 ) -> tuple[Mapped | None, tuple[str, ...]]:
@@ -166,7 +201,10 @@ def _read_mask(
         own = read_names(pair.mask)
         wanted = classes_of(options.labels, {**names, **own})
         label_map, notes = _on_grid(pair.mask, pair, volume, options, wanted)
-        mapped = map_labels(label_map.voxels, options.labels, {**names, **own}, str(pair.mask))
+        flipped = volume.grid.orientation.flips[0]
+        mapped = map_labels(
+            label_map.voxels, options.labels, {**names, **own}, str(pair.mask), flipped
+        )
         return replace(mapped, counts=_as_declared(mapped.counts, own, names)), notes
     asked = {name for group in part_names(options.labels, pair.parts).values() for name in group}
     parts = {
@@ -197,11 +235,33 @@ def _on_grid(
     options: PrepareOptions,
     wanted: Mapping[int, str] | None = None,
 ) -> tuple[LabelMap, tuple[str, ...]]:
-    label_map = read_labels(path, options.scans.read, wanted=wanted, grid=volume.grid)
-    notes = check_same_grid(volume.grid, label_map.grid, pair.image, path)
-    # Accepted rounding of a header must not turn the mask another way than its scan.
-    turned = volume.grid.orientation.apply(label_map.grid.orientation.undo(label_map.voxels))
-    return LabelMap(turned, volume.grid), (*label_map.notes, *notes)
+    try:
+        read = read_labels(path, options.scans.read, wanted=wanted, grid=volume.grid)
+        laid, notes = lay_on_grid(volume.grid, read, pair.image, path)
+    except BadScan as error:
+        if header_may_be_copied(error, path, volume.grid):
+            error.fix = (
+                f"if the mask was drawn on this scan and only its header is wrong, write a copy "
+                f"under the scan's header and look at both: `fewmask check DATA "
+                f"{quote(f'copy_header={pair.case}')} out=masks_fixed`"
+            )
+        raise
+    return laid, (*read.notes, *notes)
+
+
+def header_may_be_copied(error: BadScan, path: Path, scan: Grid) -> bool:
+    """Can the scan's header mend a mask that was refused, without turning it? Its shape must be the
+    scan's, and its axes must lead where the scan's lead, or nowhere (N21).
+    """
+    if error.code == "N21":
+        return read_grid(path, ReadOptions(assume_ras=True)).shape == scan.shape
+    if error.code not in ("M02", "M03"):
+        return False
+    try:
+        mask = read_grid(path)
+    except BadScan as without:  # read under options: the header itself says nothing
+        return without.code == "N21"
+    return not directions_differ(scan, mask)
 
 
 def spoils_one_case(error: FewmaskError) -> bool:

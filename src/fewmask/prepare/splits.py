@@ -8,7 +8,7 @@ from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.randomness import permutation
 from fewmask.io.prepared import CaseRow
-from fewmask.io.tables import read_csv
+from fewmask.prepare.lines import read_lines
 
 _TEST_SHARE = 0.3
 
@@ -22,7 +22,8 @@ def patients_of(
     if source is None:
         return {case: (folders or {}).get(case) or case for case in cases}
     if isinstance(source, Path):
-        table = {row["case"]: row["patient"] for row in read_csv(source, ["case", "patient"])}
+        lines, _ = read_lines(source, ["case", "patient"], cases)
+        table = {case: line["patient"] for case, line in lines}
         absent = [case for case in cases if not table.get(case)]
         if absent:
             raise BadDataset(

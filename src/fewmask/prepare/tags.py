@@ -1,4 +1,6 @@
-"""Image tags and reviewed slices: from a person's file, in the file's own slice numbers, to d."""
+"""Image tags and reviewed slices: from a person's file, in the
+file's own slice numbers, to d.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,42 +8,54 @@ from pathlib import Path
 from fewmask.core.errors import BadDataset
 from fewmask.core.randomness import rng
 from fewmask.io.prepared import CaseRow, Tags
-from fewmask.io.tables import read_csv
+from fewmask.prepare.lines import is_empty, read_lines, whole_number
+
+COLUMNS = ("case", "first_slice", "last_slice")
 
 
 def read_tags(
-    path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool], classes: tuple[str, ...]
+    path: Path,
+    rows: Mapping[str, CaseRow],
+    classes: tuple[str, ...],
+    slices_from: int = 0,
 ) -> tuple[Tags, list[str]]:
-    """Tags of a file `case[,class],first_slice,last_slice` (axial, 0-based in the order of the
-    file, inclusive; empty = absent).
+    """Tags of a file `case[,class],first_slice,last_slice` (axial, in the order of the file,
+    counted from `slices_from`, inclusive; empty = absent).
 
-    `flips` says per case whether d runs against the file. Returns tags in d and notes on lines for
-    cases that are not there. Raises `BadDataset` naming the line's case for unknown classes and
-    slices outside the scan, all in one message.
+    Returns tags in d and notes on lines for cases that are not there. Raises `BadDataset` if no
+    line is of a case that is there, and for unknown classes and slices outside the scan, naming
+    each line's case, all in one message.
     """
     tags: Tags = {}
     problems: list[str] = []
-    notes: list[str] = []
-    for line in read_csv(path, ["case", "first_slice", "last_slice"]):
-        case, name = line["case"], line.get("class") or (classes[0] if len(classes) == 1 else "")
-        if case not in rows:
-            notes.append(f"{path.name}: no case is called {case}")
-        elif name not in classes:
+    lines, notes = read_lines(path, COLUMNS, rows)
+    for case, line in lines:
+        name = class_of(line, classes)
+        if name not in classes:
             problems.append(f"{case}: no class is called {name!r} (classes: {', '.join(classes)})")
-        else:
-            span = read_span(line, case, rows[case].shape[0], flips[case], problems)
-            tags.setdefault(case, {})[name] = span
-            stray = [
-                d
-                for d in rows[case].present.get(name, [])
-                if span is None or not span[0] <= d <= span[1]
-            ]
-            if stray:
-                problems.append(
-                    f"{case}: {name} is outlined in slice {stray[0]} (d), outside its tag"
-                )
-    refuse_lines(problems, path)
+            continue
+        row, before = rows[case], len(problems)
+        span = read_span(line, case, row.shape[0], row.flipped, problems, slices_from)
+        tags.setdefault(case, {})[name] = span
+        stray = [
+            d for d in row.present.get(name, []) if span is None or not span[0] <= d <= span[1]
+        ]
+        if stray and len(problems) == before:
+            shown = outside(stray[0], row.shape[0], row.flipped, slices_from)
+            why = "though its line is empty (absent)" if span is None else "outside its tag"
+            problems.append(f"{case}: {name} is outlined in slice {shown}, {why}")
+    refuse_lines(problems, path, slices_from=slices_from)
     return tags, notes
+
+
+def class_of(line: Mapping[str, str], classes: tuple[str, ...]) -> str:
+    """The structure that a line is about: the only one, where it does not say."""
+    return line.get("class") or (classes[0] if len(classes) == 1 else "")
+
+
+def outside(d: int, depth: int, flipped: bool, slices_from: int = 0) -> int:
+    """Slice d as people count it: in the order of the file, from `slices_from`."""
+    return (depth - 1 - d if flipped else d) + slices_from
 
 
 def tags_from_masks(rows: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Tags:
@@ -76,53 +90,59 @@ def move_ends(tags: Tags, by: int, rows: Mapping[str, CaseRow]) -> Tags:
 
 
 def read_reviewed(
-    path: Path, rows: Mapping[str, CaseRow], flips: Mapping[str, bool]
+    path: Path, rows: Mapping[str, CaseRow], slices_from: int = 0
 ) -> tuple[dict[str, set[int]], list[str]]:
     """Reviewed slices of a file `case,first_slice,last_slice`, as `read_tags` counts them."""
     reviewed: dict[str, set[int]] = {}
     problems: list[str] = []
-    notes: list[str] = []
-    for line in read_csv(path, ["case", "first_slice", "last_slice"]):
-        case = line["case"]
-        if case not in rows:
-            notes.append(f"{path.name}: no case is called {case}")
-        elif span := read_span(line, case, rows[case].shape[0], flips[case], problems):
+    lines, notes = read_lines(path, COLUMNS, rows)
+    for case, line in lines:
+        depth, flipped = rows[case].shape[0], rows[case].flipped
+        if span := read_span(line, case, depth, flipped, problems, slices_from):
             reviewed.setdefault(case, set()).update(range(span[0], span[1] + 1))
-    refuse_lines(problems, path)
+    refuse_lines(problems, path, slices_from=slices_from)
     return reviewed, notes
 
 
 def read_span(
-    line: Mapping[str, str], case: str, depth: int, flipped: bool, problems: list[str]
+    line: Mapping[str, str],
+    case: str,
+    depth: int,
+    flipped: bool,
+    problems: list[str],
+    slices_from: int = 0,
 ) -> tuple[int, int] | None:
     """First and last d of a line, None for "absent"; numbers outside the scan are a problem, in
     words.
     """
     texts = (line["first_slice"], line["last_slice"])
-    if texts == ("", ""):
+    if all(map(is_empty, texts)):
         return None
-    if not all(text.isdecimal() and int(text) < depth for text in texts) or int(texts[0]) > int(
-        texts[1]
-    ):
+    first, last = map(whole_number, texts)
+    end = slices_from + depth - 1
+    if first is None or last is None or not slices_from <= first <= last <= end:
         problems.append(
-            f"{case}: slices {texts[0]!r}..{texts[1]!r} are not within 0..{depth - 1}, "
+            f"{case}: slices {texts[0]!r}..{texts[1]!r} are not within {slices_from}..{end}, "
             "first before last"
         )
         return None
-    first, last = int(texts[0]), int(texts[1])
+    first, last = first - slices_from, last - slices_from
     return (depth - 1 - last, depth - 1 - first) if flipped else (first, last)
 
 
-def refuse_lines(problems: list[str], path: Path, did: str = "no dataset was made") -> None:
+def refuse_lines(
+    problems: list[str], path: Path, did: str = "no dataset was made", slices_from: int = 0
+) -> None:
     """Raise `BadDataset` if there are problems."""
     if problems:
+        other = "" if slices_from else ", or `slices_from=1` if they count from 1"
         raise BadDataset(
             f"{path.name} does not fit the scans (lines that are wrong: {len(problems)})",
             where=[str(path), *problems[:10]],
             did=did,
             fix=(
-                "axial slices count from 0 in the order of the file, as an array viewer shows "
-                "them; correct these lines"
+                f"axial slices count from {slices_from} in the order of the file, as an array "
+                f"viewer shows them; correct these lines{other}"
             ),
             code="S04",
         )

@@ -44,10 +44,16 @@ class Card:
 
 
 def make_card(
-    case: str, headline: str, volume: Volume, pred: LabelMap, truth: LabelMap | None, recipe: Recipe
+    case: str,
+    headline: str,
+    volume: Volume,
+    pred: LabelMap,
+    truth: LabelMap | None,
+    recipe: Recipe,
+    slices_from: int = 0,
 ) -> Card:
     """The slice with most disagreement and the one with most of the structure; without truth only
-    the latter.
+    the latter. Slices are called as in the scan's file, the first one `slices_from`.
     """
     if truth is not None:
         wrong = (pred.voxels != truth.voxels).sum((1, 2))
@@ -59,9 +65,18 @@ def make_card(
     else:
         shown = [(_fullest(pred), "no truth: look yourself")]
     pictures = [
-        Picture(_picture(volume, pred, truth, d, recipe), f"slice {d}: {text}") for d, text in shown
+        Picture(
+            _picture(volume, pred, truth, d, recipe),
+            f"slice {_called(volume, d, slices_from)}: {text}",
+        )
+        for d, text in shown
     ]
     return Card(case, headline, tuple(pictures))
+
+
+def _called(volume: Volume, d: int, slices_from: int) -> int:
+    """Slice d by the number that a person knows it by."""
+    return volume.grid.orientation.slice_index(d, volume.shape[0]) + slices_from
 
 
 def make_story(
@@ -71,6 +86,7 @@ def make_story(
     pred: LabelMap,
     truth: LabelMap | None,
     recipe: Recipe,
+    slices_from: int = 0,
 ) -> Card | None:
     """Scan, heat map, box, mask, for the prompted slice with most predicted pixels; None if the
     model prompted nothing.
@@ -84,7 +100,7 @@ def make_story(
     factor = (size[0] / volume.shape[2], size[1] / volume.shape[1])
     x0, y0, x1, y1 = line["boxes_raw"][k]
     box = (x0 * factor[0], y0 * factor[1], x1 * factor[0], y1 * factor[1])
-    steps = [Picture(data_uri(bare), f"1. scan, slice {d}")]
+    steps = [Picture(data_uri(bare), f"1. scan, slice {_called(volume, d, slices_from)}")]
     heat = bare.copy()
     if line["heat"] is not None:
         level = np.array(line["heat"][k], np.float64)

@@ -128,6 +128,11 @@ class _Drawing:
                     shown.stories.append(story)
         return shown
 
+    @property
+    def slices_from(self) -> int:
+        """What the person calls the first slice of a file."""
+        return int(self.prepared.options.get("slices_from", 0))
+
     def case(self, case: str, prompts: dict[str, Any] | None) -> tuple[Card, Card | None]:
         """A card, and with prompts perhaps a story."""
         headline = _headline(case, self.scores)
@@ -135,11 +140,11 @@ class _Drawing:
         if row is not None and row.burned_in and not self.show_burned_in:
             return Card(case, f"{headline}   {_NO_PICTURE}", ()), None
         volume, truth = self.scan(case), self.truth(case)
-        pred = read_labels(self.run.predictions / f"{case}.nii.gz")
-        card = make_card(case, headline, volume, pred, truth, self.recipe)
+        pred = read_labels(self.run.predictions / f"{case}.nii.gz").in_plane(volume.grid.plane)
+        card = make_card(case, headline, volume, pred, truth, self.recipe, self.slices_from)
         if not prompts:
             return card, None
-        return card, make_story(case, prompts, volume, pred, truth, self.recipe)
+        return card, make_story(case, prompts, volume, pred, truth, self.recipe, self.slices_from)
 
 
 def _template() -> Any:

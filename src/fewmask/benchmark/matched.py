@@ -1,0 +1,278 @@
+"""A predicted mask and its truth on one grid and in one numbering, and what a person should know of
+the two.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8
+
+from fewmask.benchmark.pairs import MaskFiles, MaskPair
+from fewmask.core.errors import BadConfig, BadDataset, BadScan
+from fewmask.core.volume import Grid, LabelMap
+from fewmask.io.image import is_prediction, read_labels, read_names
+from fewmask.io.same_grid import lay_on_grid
+from fewmask.prepare.content import drawn_across, stand_alone
+from fewmask.prepare.mapping import Wanted, classes_of, map_labels, map_parts, part_names, resolve
+from fewmask.prepare.options import AS_THEY_ARE, ScanOptions
+
+Outlined = Literal["auto", "partial", "complete"]
+"""`partial`: slices of the truth without an outline are unknown; `complete`: they are empty;
+`auto`: partial where most outlined slices stand alone.
+"""
+
+_MOST = 254
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """What the numbers of masks and truths mean."""
+
+    labels: Wanted | None = None
+    """Class -> values, or structures, of the truth; None: both hold the same values."""
+    same_values: bool = False
+    """The masks hold the values of the truth too; else numbers of the classes, in their order."""
+    masks: Outlined = "auto"
+    scans: ScanOptions = AS_THEY_ARE
+    """How both are read."""
+
+
+@dataclass(frozen=True)
+class Matched:
+    """A mask and its truth, ready to be scored."""
+
+    prediction: LabelMap
+    """Class numbers, 0 outside the slices that are scored."""
+    truth: UInt8[np.ndarray, "d h w"]
+    classes: tuple[str, ...]
+    found: Mapping[int, int]
+    """Value in the mask, as it is stored -> voxels."""
+    outlined: int | None
+    """So many slices are scored, since the truth is outlined in these alone; None: all are."""
+    ours: bool
+    """Drawn by fewmask: the mask holds class numbers."""
+
+
+@dataclass
+class Notes:
+    """What is known of all pairs together."""
+
+    numbering: Numbering
+    foreign: Counter[int] = field(default_factory=Counter)
+    """Value that no class has -> masks that hold it."""
+    fitting: int = 0
+    """Masks with a value that a class has."""
+    others: int = 0
+    """Masks that fewmask did not draw."""
+    partial: dict[str, int] = field(default_factory=dict)
+    """Case -> slices scored."""
+
+    def add(self, case: str, matched: Matched) -> None:
+        """Take note of a pair."""
+        expected = expected_values(self.numbering)
+        self.others += not matched.ours
+        if expected is not None:
+            self.foreign.update(matched.found.keys() - expected)
+            self.fitting += bool(matched.found.keys() & expected)
+        if matched.outlined is not None:
+            self.partial[case] = matched.outlined
+
+    def refuse_foreign(self) -> None:
+        """Raise `BadDataset` (M08) if the masks hold values, and none that a class has."""
+        if not self.foreign or self.fitting:
+            return
+        labels, held = self.numbering.labels or {}, _listed(self.foreign)
+        wanted = ", ".join(f"{number} = {name}" for number, name in enumerate(labels, 1))
+        fix = "if they hold the values of the truth, say `same_values=True`"
+        if self.numbering.same_values:
+            wanted, fix = _listed(expected_values(self.numbering) or ()), "check `labels`"
+        raise BadDataset(
+            f"the masks hold {held}, which no class has, and none of the values that a class has",
+            where=f"expected in the masks: {wanted}",
+            did="nothing was scored",
+            fix=fix,
+            code="M08",
+        )
+
+    def lines(self) -> list[str]:
+        """What a person should know."""
+        said = []
+        if self.foreign:
+            most = max(self.foreign.values())
+            said.append(
+                f"M08: up to {most} masks hold {_listed(self.foreign)}, which no class has: not "
+                "scored"
+            )
+        labels = self.numbering.labels
+        if labels and self.others and not self.numbering.same_values and not _in_order(labels):
+            meant = ", ".join(f"{number} = {name}" for number, name in enumerate(labels, 1))
+            said.append(
+                f"numbers in the masks are taken in the order of `labels` ({meant}); if they are "
+                "the values of the truth, say `same_values=True`"
+            )
+        if self.partial:
+            some = ", ".join(f"{case} ({n})" for case, n in list(self.partial.items())[:5])
+            more = " ..." if len(self.partial) > 5 else ""
+            said.append(
+                f"M12: {len(self.partial)} truths are outlined in some slices only, and only these "
+                f"slices are scored: {some}{more} (`masks` can say otherwise)"
+            )
+        return said
+
+
+def match(pair: MaskPair, numbering: Numbering) -> Matched:
+    """Read a pair. Raises `BadScan` for a file that cannot be used or another grid, `BadDataset`
+    for values that are not as declared.
+    """
+    classes = tuple(numbering.labels or ())
+    if not numbering.labels and (pair.truth.parts or pair.prediction.parts):
+        raise BadConfig(
+            "a file per structure: which structures are meant?",
+            where=str((pair.truth if pair.truth.parts else pair.prediction).path),
+            did="nothing was scored",
+            fix="name them with `labels`, such as liver",
+            code="C02",
+        )
+    prediction = _read(pair.prediction, numbering)
+    truth = _read(pair.truth, numbering, prediction.grid)
+    prediction, truth = _on_one_grid(prediction, truth, pair)
+    found = {} if pair.prediction.parts else _counts(prediction.voxels)
+    ours = not pair.prediction.parts and is_prediction(pair.prediction.path)
+    if numbering.labels is None:
+        values = _values(prediction, truth, pair)
+        classes = tuple(map(str, values))
+        drawn, true = (_dense(each.voxels, values) for each in (prediction, truth))
+    else:
+        true = _numbered(truth, pair.truth, numbering.labels)
+        drawn = prediction.voxels
+        if numbering.same_values and not pair.prediction.parts:
+            drawn = _numbered(prediction, pair.prediction, numbering.labels)
+    _refuse_across(LabelMap(true, truth.grid), pair, numbering)
+    known = _outlined(true, numbering.masks)
+    if known is not None:
+        drawn = np.where(known[:, None, None], drawn, 0).astype(drawn.dtype)
+    scored = LabelMap(drawn, prediction.grid)
+    count = None if known is None else int(known.sum())
+    return Matched(scored, true, classes, found, count, ours)
+
+
+def expected_values(numbering: Numbering) -> set[int] | None:
+    """Values that the masks may hold; None where any may, or nobody can say."""
+    labels = numbering.labels
+    if labels is None:
+        return None
+    if not numbering.same_values:
+        return set(range(1, len(labels) + 1))
+    if any(isinstance(source, str) for sources in labels.values() for source in sources):
+        return None
+    return {value for values in resolve(labels, {}).values() for value in values}
+
+
+def _read(files: MaskFiles, numbering: Numbering, grid: Grid | None = None) -> LabelMap:
+    """The label map; of a file per structure the classes, in their order. `grid` is the mask's, of
+    a truth: DICOM masks of a smaller extent and contours are laid on it.
+    """
+    plane, labels = numbering.scans.plane or "axial", numbering.labels or {}
+    if not files.parts:
+        asked = labels if grid is not None or numbering.same_values else {}
+        classes = classes_of(asked, read_names(files.path)) if asked else None
+        read = read_labels(files.path, numbering.scans.read, wanted=classes, grid=grid)
+        return read.in_plane(plane)
+    wanted = {name for group in part_names(labels, files.parts).values() for name in group}
+    maps = {
+        name: read_labels(files.parts[name], numbering.scans.read).in_plane(plane)
+        for name in sorted(wanted)
+    }
+    first_name, first = next(iter(maps.items()))
+    laid = {
+        name: lay_on_grid(first.grid, one, files.parts[first_name], files.parts[name])[0].voxels
+        for name, one in maps.items()
+    }
+    return LabelMap(map_parts(laid, labels, files.case).voxels, first.grid)
+
+
+def _on_one_grid(
+    prediction: LabelMap, truth: LabelMap, pair: MaskPair
+) -> tuple[LabelMap, LabelMap]:
+    """The smaller one in the grid of the larger: either may be cropped to its extent."""
+    if prediction.voxels.size > truth.voxels.size:
+        where = (pair.prediction.path, pair.truth.path)
+        return prediction, lay_on_grid(prediction.grid, truth, *where)[0]
+    where = (pair.truth.path, pair.prediction.path)
+    return lay_on_grid(truth.grid, prediction, *where)[0], truth
+
+
+def _numbered(label_map: LabelMap, files: MaskFiles, labels: Wanted) -> UInt8[np.ndarray, "d h w"]:
+    if files.parts:  # in class numbers since it was read
+        return label_map.voxels.astype(np.uint8)
+    names = read_names(files.path)
+    return map_labels(label_map.voxels, labels, names, str(files.path)).voxels
+
+
+def _counts(voxels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
+    values, counts = np.unique(voxels, return_counts=True)
+    return {int(v): int(n) for v, n in zip(values, counts, strict=True) if v}
+
+
+def _values(prediction: LabelMap, truth: LabelMap, pair: MaskPair) -> list[int]:
+    """Values that occur in the one or the other."""
+    values = sorted(_counts(prediction.voxels).keys() | _counts(truth.voxels).keys())
+    if len(values) > _MOST:
+        raise BadDataset(
+            f"{len(values)} different values: is one of them a scan?",
+            where=[str(pair.prediction.path), str(pair.truth.path)],
+            did="the pair was not scored",
+            fix="give label maps, or name the structures with `labels`",
+            code="M08",
+        )
+    return values
+
+
+def _refuse_across(truth: LabelMap, pair: MaskPair, numbering: Numbering) -> None:
+    """Slices outlined in another plane say nothing about what lies between them."""
+    plane = drawn_across(truth, several=True) if numbering.masks != "complete" else None
+    if plane is not None:
+        raise BadScan(
+            f"single {plane} slices of the truth seem to be outlined",
+            where=str(pair.truth.path),
+            did="the pair was not scored",
+            fix=f"say `plane={plane}`",
+            code="M12",
+        )
+
+
+def _dense(
+    voxels: Integer[np.ndarray, "d h w"], values: Sequence[int]
+) -> UInt8[np.ndarray, "d h w"]:
+    """Each value's place among the values, from 1; 0 stays."""
+    return np.searchsorted(np.array([0, *values]), voxels).astype(np.uint8)
+
+
+def _outlined(truth: UInt8[np.ndarray, "d h w"], masks: Outlined) -> Bool[np.ndarray, " d"] | None:
+    """Slices that the truth says something about; None: all.
+
+    Few outlines are drawn here and there, whole ones slice after slice: if most outlined slices
+    have no outlined neighbour, the others were not looked at.
+    """
+    known = np.asarray(truth.any((1, 2)))
+    if masks == "complete" or not known.any() or (masks == "auto" and not stand_alone(known)):
+        return None
+    return known
+
+
+def _in_order(labels: Wanted) -> bool:
+    """Are the values of the classes their numbers, so that both readings are one? Structures that
+    are named have no values.
+    """
+    return all(
+        sources == (number,) or isinstance(sources[0], str)
+        for number, sources in enumerate(labels.values(), 1)
+    )
+
+
+def _listed(values: Iterable[int]) -> str:
+    shown = [str(value) for value in sorted(values)]
+    return ", ".join(shown[:10]) + (" ..." if len(shown) > 10 else "")

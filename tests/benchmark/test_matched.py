@@ -1,0 +1,166 @@
+"""What the numbers of masks and truths mean, and which slices are scored; by figures that can be
+counted by hand.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from fewmask.benchmark.score import ScoreSummary, protocol_lines, score_folders
+from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.volume import LabelMap
+from fewmask.io.nifti import ReadOptions, write_labels
+from fewmask.prepare.options import ScanOptions
+
+AFFINE = np.diag([-1.0, -1, 3, 1])
+
+
+def block(*slices: int, value: int = 1, depth: int = 12) -> np.ndarray:
+    """16 of 64 pixels in these slices."""
+    voxels = np.zeros((8, 8, depth), np.uint16)
+    voxels[2:6, 2:6, list(slices)] = value
+    return voxels
+
+
+def scored(
+    folder: Path, pred: np.ndarray, truth: np.ndarray, *, predicted: bool = False, **more: Any
+) -> ScoreSummary:
+    for name, voxels in (("m", pred), ("t", truth)):
+        (folder / name).mkdir(exist_ok=True)
+        label_map = LabelMap.from_file_order(voxels, AFFINE)
+        write_labels(folder / name / "a.nii.gz", label_map, predicted=predicted and name == "m")
+    labels = more.pop("labels", None)
+    return score_folders(folder / "m", folder / "t", labels, **more)
+
+
+def test_values_that_no_class_has_are_named(tmp_path: Path) -> None:
+    """The mask holds class 1 in two slices, and 7 in another; truth is 5 in the two."""
+    pred = block(2, 3) + block(8, value=7)
+    found = scored(tmp_path, pred, block(2, 3, value=5), labels={"liver": (5,)})
+    assert [score.dice for score in found.scores] == [1.0]
+    assert any("hold 7, which no class has" in note for note in found.notes)
+
+
+def test_masks_with_none_of_the_values_expected_are_refused(tmp_path: Path) -> None:
+    five = block(2, 3, value=5)
+    with pytest.raises(BadDataset, match="hold 5, which no class has, and none") as caught:
+        scored(tmp_path, five, five, labels={"liver": (5,)})
+    assert "1 = liver" in str(caught.value) and "`same_values=True`" in caught.value.fix
+    found = scored(tmp_path, five, five, labels={"liver": (5,)}, same_values=True)
+    assert [(score.label, score.dice) for score in found.scores] == [("liver", 1.0)]
+    with pytest.raises(BadDataset, match="none of the values"):
+        scored(tmp_path, block(2), five, labels={"liver": (5,)}, same_values=True)
+    empty = scored(tmp_path, block(), five, labels={"liver": (5,)})
+    assert [score.status for score in empty.scores] == ["missed"], "empty is no foreign value"
+
+
+def test_the_order_of_classes_is_told_where_it_is_not_that_of_the_values(tmp_path: Path) -> None:
+    both = block(2, 3) + block(8, 9, value=2)
+    swapped: dict[str, Any] = {"labels": {"spleen": (2,), "liver": (1,)}}
+    found = scored(tmp_path, both, both, **swapped)
+    assert [score.dice for score in found.scores] == [0.0, 0.0]
+    assert "(1 = spleen, 2 = liver)" in found.notes[0]
+    ours = scored(tmp_path, both, both, predicted=True, **swapped)
+    assert ours.notes == (), "our masks hold the numbers of the classes, whatever the values"
+    same = scored(tmp_path, both, both, **swapped, same_values=True)
+    assert [score.dice for score in same.scores] == [1.0, 1.0] and same.notes == ()
+
+
+def test_without_labels_only_values_that_occur_are_scored(tmp_path: Path) -> None:
+    pred = block(2, 3, value=205) + block(4, value=850)
+    truth = block(2, 3, value=205) + block(5, value=500)
+    found = scored(tmp_path, pred, truth, masks="complete")
+    assert [(score.label, score.status) for score in found.scores] == [
+        ("205", "ok"),
+        ("500", "missed"),
+        ("850", "spurious"),
+    ]
+    other = LabelMap.from_file_order(block(1, value=850), AFFINE)
+    for name in ("m", "t"):
+        write_labels(tmp_path / name / "b.nii.gz", other)
+    more = score_folders(tmp_path / "m", tmp_path / "t", None).scores
+    assert [score.status for score in more if score.case == "b"] == ["both_empty"] * 2 + ["ok"]
+    (tmp_path / "x").mkdir()
+    many = np.arange(512, dtype=np.uint16).reshape(8, 8, 8)
+    with pytest.raises(BadDataset, match="no prediction could be scored") as caught:
+        scored(tmp_path / "x", many, many)
+    assert "is one of them a scan" in str(caught.value)
+
+
+def test_a_partly_outlined_truth_is_scored_where_it_is_outlined(tmp_path: Path) -> None:
+    """Truth in slices 2, 5 and 8; the mask in 2 to 9, of half the size in slice 5.
+
+    Outlined slices alone: mask 16 + 8 + 16, truth 48, both 40, so Dice is 80 / 88. All slices: the
+    mask has 7 x 16 + 8 = 120 voxels, so Dice is 80 / 168.
+    """
+    pred, truth = block(*range(2, 10)), block(2, 5, 8)
+    pred[4:, :, 5] = 0
+    found = scored(tmp_path, pred, truth)
+    assert found.scores[0].dice == pytest.approx(80 / 88)
+    assert found.scores[0].pred_ml == pytest.approx(40 * 3 / 1000)
+    assert "M12: 1 truths" in found.notes[0] and "a (3)" in found.notes[0]
+    whole = scored(tmp_path, pred, truth, masks="complete")
+    assert whole.scores[0].dice == pytest.approx(80 / 168) and whole.notes == ()
+    lines = protocol_lines(tmp_path / "m", tmp_path / "t", None, "la-2018", ["a"])
+    assert lines[0]["dice"] == pytest.approx(80 / 88)
+
+
+@pytest.mark.parametrize(
+    ("slices", "masks", "count"),
+    [
+        ((4,), "auto", None),  # a small structure
+        ((4,), "partial", 1),
+        ((3, 4, 5, 9), "auto", None),  # two lesions
+        ((3, 4, 5), "partial", 3),
+        ((1, 4, 7, 8), "auto", None),  # half of them alone
+        ((1, 4, 7), "auto", 3),
+    ],
+)
+def test_when_a_truth_counts_as_partly_outlined(
+    tmp_path: Path, slices: tuple[int, ...], masks: str, count: int | None
+) -> None:
+    notes = scored(tmp_path, block(*range(10)), block(*slices), masks=masks).notes
+    assert [f"a ({count})" in note for note in notes] == ([True] if count else [])
+
+
+def test_a_truth_cropped_to_its_extent_is_laid_into_its_scan(tmp_path: Path) -> None:
+    """3D Slicer: the truth's first voxel is (2, 2, 3) of the mask."""
+    scored(tmp_path, block(3, 4, 5), block(3, 4, 5))
+    cut = LabelMap.from_file_order(
+        block(3, 4, 5)[2:6, 2:6, 3:6], AFFINE + np.c_[np.zeros((4, 3)), [-2, -2, 9, 0]]
+    )
+    write_labels(tmp_path / "t" / "a.nii.gz", cut)
+    assert [s.dice for s in score_folders(tmp_path / "m", tmp_path / "t", None).scores] == [1.0]
+
+
+def test_structures_in_files_of_their_own(tmp_path: Path) -> None:
+    """TotalSegmentator: any value above 0 is inside."""
+    scored(tmp_path, block(3, 4) + block(8, value=2), block())
+    for name, voxels in (("liver", block(3, 4)), ("spleen", block(8, value=9))):
+        path = tmp_path / "ts" / "a" / "segmentations" / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_labels(path, LabelMap.from_file_order(voxels, AFFINE))
+    labels = {"liver": ("liver",), "spleen": ("spleen",)}
+    found = score_folders(tmp_path / "m", tmp_path / "ts", labels)
+    assert [score.dice for score in found.scores] == [1.0, 1.0] and found.notes == ()
+    with pytest.raises(BadConfig, match="which structures"):
+        score_folders(tmp_path / "m", tmp_path / "ts", None)
+
+
+def test_masks_and_truths_are_read_as_was_declared_and_counted(tmp_path: Path) -> None:
+    for name in ("m", "t"):
+        (tmp_path / name).mkdir()
+        nib.save(nib.Nifti1Image(block(3, 4), None), tmp_path / name / "a.nii.gz")
+    with pytest.raises(BadDataset, match="no prediction could be scored") as caught:
+        score_folders(tmp_path / "m", tmp_path / "t", None)
+    assert "`assume_ras=True`" in caught.value.fix
+    heard = []
+    read = ScanOptions(ReadOptions(assume_ras=True))
+    found = score_folders(
+        tmp_path / "m", tmp_path / "t", None, scans=read, on_progress=lambda e: heard.append(e)
+    )
+    assert [score.dice for score in found.scores] == [1.0]
+    assert [(event.done, event.total, event.item) for event in heard] == [(1, 1, "a")]
