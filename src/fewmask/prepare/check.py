@@ -194,6 +194,7 @@ def _check_one(
 
 def _values(mask: Path, options: PrepareOptions) -> set[int]:
     """What a mask may hold, besides 0: what it lists, or what is in its voxels."""
-    listed = {segment.value for segment in read_segments(mask)}
+    if listed := {segment.value for segment in read_segments(mask)}:
+        return listed
     voxels = read_labels(mask, options.scans.read).voxels
-    return listed or {int(value) for value in np.unique(voxels) if value}
+    return {int(value) for value in np.unique(voxels) if value}
