@@ -19,7 +19,7 @@ from fewmask.io.text import write_json
 from fewmask.predict import load_predictor
 from fewmask.report.run import write_run_report
 from fewmask.training import ProgressEvent, TrainRequest, external, train
-from fewmask.training.signals import StopRequest
+from fewmask.core.signals import StopRequest
 from tests.cli.test_commands import fewmask
 from tests.scans import prepare_scans
 

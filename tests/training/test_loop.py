@@ -24,7 +24,7 @@ from fewmask.training.hardware import choose_bf16, mean_step
 from fewmask.training.jobs import MethodJob
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.run import build_method
-from fewmask.training.signals import listen
+from fewmask.core.signals import listen
 from tests.scans import prepare_scans
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fewmask.core.errors import NoRoom
+from fewmask.core.errors import BadConfig, NoRoom
 
 WINDOWS = os.name == "nt"
 _PART = re.compile(r"^\..+\.(\d+)\.part$")
@@ -74,6 +74,28 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def make_folder(path: Path) -> list[str]:
+    """Make a folder for what a verb writes, and those above it; temp files that dead processes left
+    in it are removed, and their names returned.
+
+    Raises `NoRoom` (F09, F10) where the disk is full, read-only or closed to us, and `BadConfig`
+    (F11) where a file is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise BadConfig(
+            "the output is not a folder",
+            where=str(path),
+            did="nothing was written",
+            fix="choose another folder with `out`",
+            code="F11",
+        ) from error
+    except OSError as error:
+        raise no_room(error, path) from error
+    return clean_parts(path)
+
+
 def clean_parts(folder: Path) -> list[str]:
     """Remove temp files that dead processes left in `folder` (not below it); returns their names,
     to be said to the user.
@@ -82,9 +104,24 @@ def clean_parts(folder: Path) -> list[str]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = _PART.match(path.name)
         if match and not is_alive(int(match[1])):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise no_room(error, path) from error
             removed.append(path.name)
     return removed
+
+
+def usual_mode() -> int:
+    """Who may read and write a new file here, as the umask says."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    said = next((line.split()[1] for line in lines if line.startswith("Umask:")), None)
+    if said is not None:
+        return 0o666 & ~int(said, 8)
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def is_part(path: Path) -> bool:

@@ -6,7 +6,19 @@ import re
 import unicodedata
 from pathlib import Path
 
+from fewmask.core.names import unusable
 from fewmask.io.nifti import case_id_of
+
+__all__ = [
+    "bare",
+    "case_id",
+    "core_key",
+    "exact_key",
+    "identifying",
+    "looks_like_mask",
+    "stem",
+    "unusable",
+]
 
 _EXTENSION = re.compile(r"\.(nii|hdr|img)(\.gz)?$", re.IGNORECASE)
 _SCAN_WORDS = "volume|image|img|scan|ct"
@@ -15,7 +27,6 @@ _AFFIX = re.compile(
     rf"^(?:(?:{_SCAN_WORDS}|{_MASK_WORDS})[-_. ]*)?(.+?)(?:[-_. ](?:{_SCAN_WORDS}|{_MASK_WORDS}))*$"
 )
 _MASK_SUFFIX = re.compile(rf"[-_. ](?:{_MASK_WORDS})$")
-_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _IDENTIFYING = (
     ("a name written family^given", re.compile(r"\^")),
     (
@@ -29,8 +40,6 @@ _IDENTIFYING = (
         re.compile(r"(?:mrn|patid|patientid|pid)[-_ ]?\d{3,}|(?<!\d)\d{7,}(?!\d)", re.IGNORECASE),
     ),
 )
-# "." + name + ".h5." + process id + ".part" must stay below the 255 bytes of most file systems
-_MAX_BYTES = 230
 
 
 def bare(path: Path) -> str:
@@ -66,19 +75,6 @@ def core_key(path: Path) -> str:
 def looks_like_mask(path: Path) -> bool:
     """True if the name ends in `_seg`, `-label`, `_mask` and the like."""
     return bool(_MASK_SUFFIX.search(exact_key(path)))
-
-
-def unusable(case: str) -> str:
-    """Why this case id cannot become a file name of ours, or an empty string."""
-    if not case.strip(". "):
-        return "nothing is left of the name without its extension"
-    if not case.isprintable() or "/" in case or "\\" in case:
-        return "the name holds control characters, undecodable bytes or slashes"
-    if len(case.encode()) > _MAX_BYTES:
-        return f"the name is longer than {_MAX_BYTES} bytes"
-    if _RESERVED.match(case):
-        return "the name is reserved on Windows"
-    return ""
 
 
 def identifying(case: str) -> str:

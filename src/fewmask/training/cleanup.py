@@ -19,7 +19,7 @@ from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predicts
 from fewmask.predict.folder import load_prepared
-from fewmask.training.signals import listen
+from fewmask.core.signals import listen
 
 Granted = dict[str, list[int]]
 """Case -> the d of its outlined slices."""

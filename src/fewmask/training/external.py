@@ -19,7 +19,7 @@ from fewmask.methods.nnunet import Config
 from fewmask.predict import Predicts
 from fewmask.predict.external import ExternalPredictor
 from fewmask.training.request import TrainRequest
-from fewmask.training.signals import listen
+from fewmask.core.signals import listen
 
 
 def plan_steps(config: Config, request: TrainRequest) -> int:

@@ -22,7 +22,7 @@ from fewmask.predict import Prediction, Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.predict.known import read_known, settle
 from fewmask.training.cleanup import learn_cleanup
-from fewmask.training.signals import listen
+from fewmask.core.signals import listen
 from fewmask.training.stages import untouched
 
 _COLUMNS = (*CONFIDENCE_COLUMNS, CONFIDENCE_OVER)

@@ -23,7 +23,7 @@ from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser
 from fewmask.training import crash_points
 from fewmask.training.hardware import describe
 from fewmask.training.jobs import Job
-from fewmask.training.signals import listen
+from fewmask.core.signals import listen
 
 _LOGGED = 2000
 """About as many rows in losses.csv."""
