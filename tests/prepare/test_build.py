@@ -158,7 +158,7 @@ def test_bad_cases_are_listed_and_the_others_are_the_same(tmp_path) -> None:
 
 def test_nothing_is_written_into_or_over_what_is_not_ours(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
-    with pytest.raises(BadConfig, match="inside the data folder"):
+    with pytest.raises(BadConfig, match="inside the input folder"):
         prepare(tmp_path / "scans", tmp_path / "scans" / "out", options())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")

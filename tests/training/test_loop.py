@@ -14,6 +14,7 @@ from torch import nn
 
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Step
 from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.core.signals import listen
 from fewmask.io.lock import folder_lock
 from fewmask.io.run import RunFolder, States
 from fewmask.io.weights import load_tensors
@@ -24,7 +25,6 @@ from fewmask.training.hardware import choose_bf16, mean_step
 from fewmask.training.jobs import MethodJob
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.run import build_method
-from fewmask.core.signals import listen
 from tests.scans import prepare_scans
 
 CPU = torch.device("cpu")

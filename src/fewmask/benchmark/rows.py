@@ -16,6 +16,7 @@ from fewmask.core.run_record import RunRecord
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
 from fewmask.evaluate.scores import CaseScore, Status, from_row
+from fewmask.io.atomic import make_folder
 from fewmask.io.lock import waiting_lock
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
@@ -294,7 +295,7 @@ def add_rows(path: Path, rows: Sequence[RunRow]) -> None:
 
     A table of an earlier version gets the columns it lacks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with waiting_lock(path.parent, f"add to {path.name}"):
         # Written anew: of a run whose rows were appended by halves, the missing ones would never be
         # made.

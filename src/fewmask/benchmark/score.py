@@ -19,11 +19,13 @@ from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.atomic import make_folder
 from fewmask.io.known import read_known_note
 from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
+from fewmask.io.outputs import check_file
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
-from fewmask.io.tables import write_csv
+from fewmask.io.tables import read_csv, write_csv
 from fewmask.predict import Cleanup, Predicts, load_predictor, open_cleanup
 from fewmask.predict.folder import (
     clean_folder,
@@ -138,6 +140,9 @@ def score_folders(
     Without it both hold the same values. Writes `out` if given. Raises `BadDataset` if no pair is
     found.
     """
+    if out is not None:
+        check_file(out, [pred, truth], is_ours=_holds_scores)
+        make_folder(out.parent)
     truths = _by_case(truth)
     scores: list[CaseScore] = []
     refused: list[dict[str, Any]] = []
@@ -161,6 +166,15 @@ def score_folders(
     return ScoreSummary(
         summarise(scores), scores, refused, tuple(sorted(truths.keys() - predicted))
     )
+
+
+def _holds_scores(path: Path) -> bool:
+    """Is it a table of scores, as `score_folders` writes it?"""
+    try:
+        read_csv(path, COLUMNS)
+    except FewmaskError:
+        return False
+    return True
 
 
 def score_bound(
@@ -321,7 +335,7 @@ def _score_oracle(
         for k in range(len(classes)):
             boxes[d, k] = box_edges(labels == k + 1)
     prediction = predictor.volume_with_boxes(volume, boxes)
-    out.mkdir(exist_ok=True)
+    make_folder(out)
     write_prediction(out, case, prediction)
     scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, classes)
     return [replace(score, prompts=ORACLE) for score in scores]

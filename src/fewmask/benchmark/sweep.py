@@ -44,7 +44,9 @@ from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset, FewmaskError, Interrupted, NoRoom
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.evaluate.scores import CaseScore
+from fewmask.io.atomic import make_folder
 from fewmask.io.lock import folder_lock, waiting_lock
+from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json, write_json
@@ -103,7 +105,8 @@ def run_sweep(
     `part` (i, n) takes every n-th run from the i-th on. Raises `Interrupted` on a signal, after
     saving.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    check_outputs(plan, data, work, rows)
+    make_folder(work)
     with waiting_lock(work, "sweep: prepare", 3600.0):
         prepared = _prepare(plan, data, work)
     sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
@@ -127,6 +130,24 @@ def run_sweep(
             summary.failed.append({"case": run.name, **error.as_dict()})
             say(f"{run.name}: {error.what}")
     return summary
+
+
+def check_outputs(plan: Plan, data: Path, work: Path, rows: Path) -> None:
+    """Raise `BadConfig` (F11) where runs or rows would land in the scans, or on a file that is no
+    table of rows.
+    """
+    inputs = [data / plan.data, *(data / one.images for one in plan.elsewhere)]
+    inputs += [data / one.truth for one in plan.elsewhere]
+    check_folder(work, inputs)
+    check_file(rows, inputs, is_ours=_holds_rows)
+
+
+def _holds_rows(path: Path) -> bool:
+    try:
+        read_rows(path)
+    except FewmaskError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -170,7 +191,7 @@ class _Sweep:
     def _once(self, run: Run, rows: Callable[[Path], list[RunRow]]) -> Outcome:
         """Add the rows that are made in the run's folder, unless they are there."""
         folder = self.work / run.name
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         with folder_lock(folder, "sweep"):
             done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
             if _wanted(self.plan) <= done:

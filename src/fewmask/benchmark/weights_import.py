@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fewmask.blocks.sam.official import find_size, rename, shapes_of
 from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.io.atomic import make_folder
 from fewmask.io.ledger import LEDGER, cache
 from fewmask.io.stream import sha256
 from fewmask.io.weights import (
@@ -57,7 +58,7 @@ def import_weights(source: Path, name: str | None = None) -> ImportedWeights:
             code="C02",
         )
     target = cache() / f"{chosen}.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     written = save_tensors(
         target, tensors, {"encoder": size.name, "source_sha256": digest, "source": source.name}
     )

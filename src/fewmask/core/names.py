@@ -9,8 +9,10 @@ import re
 
 from fewmask.core.errors import BadConfig, FewmaskError
 
-MAX_BYTES = 230
-"""'.' + name + '.h5.' + process id + '.part' must stay below the 255 bytes of most file systems."""
+MAX_BYTES = 220
+"""'.' + name + '.nii.gz.' + machine and process + '.part' must stay below the 255 bytes of most file
+systems.
+"""
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 
 

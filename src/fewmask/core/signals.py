@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM, SIGHUP: training finishes its step, saves and stops (a second SIGINT: stops now);
+"""SIGINT, SIGTERM, SIGHUP: training finishes its step, saves and stops (a second SIGINT: at once);
 work that is whole after every file stops at once. A detached run has no SIGHUP.
 """
 

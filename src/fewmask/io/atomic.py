@@ -3,9 +3,11 @@
 """
 
 import errno
+import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,9 @@ from pathlib import Path
 from fewmask.core.errors import BadConfig, NoRoom
 
 WINDOWS = os.name == "nt"
-_PART = re.compile(r"^\..+\.(\d+)\.part$")
+_HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+"""This machine: on a shared drive the process numbers of others say nothing here."""
+_PART = re.compile(r"^\..+\.(?:([0-9a-f]{6})-)?(\d+)\.part$")
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -46,7 +50,7 @@ def writing(
     `needed` is the size in bytes, if known, for the message. When anything fails the temp file is
     removed and `path` is as it was. A disk that is full, read-only or closed to us raises `NoRoom`.
     """
-    temp = path.parent / f".{path.name}.{os.getpid()}.part"
+    temp = part_beside(path)
     try:
         yield temp
         sync(temp)
@@ -97,19 +101,24 @@ def make_folder(path: Path) -> list[str]:
 
 
 def clean_parts(folder: Path) -> list[str]:
-    """Remove temp files that dead processes left in `folder` (not below it); returns their names,
-    to be said to the user.
+    """Remove temp files that dead processes of this machine left in `folder` (not below it);
+    returns their names, to be said to the user.
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = _PART.match(path.name)
-        if match and not is_alive(int(match[1])):
+        if match and match[1] in (None, _HERE) and not is_alive(int(match[2])):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
                 raise no_room(error, path) from error
             removed.append(path.name)
     return removed
+
+
+def part_beside(path: Path, mark: str = "") -> Path:
+    """A temp file of this process beside `path`; `mark` tells several apart."""
+    return path.parent / f".{path.name}{mark}.{_HERE}-{os.getpid()}.part"
 
 
 def usual_mode() -> int:

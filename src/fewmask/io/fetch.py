@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fewmask.core.errors import BadCheckpoint
-from fewmask.io.atomic import no_room, sync
+from fewmask.io.atomic import make_folder, no_room, sync
 from fewmask.io.ledger import Weights
 from fewmask.io.stream import sha256
 
@@ -31,7 +31,7 @@ def fetch(
     if target.exists():
         check(target, wanted)
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     partial = folder / f"{wanted.file}.partial"
     try:
         _receive(wanted, partial, say)

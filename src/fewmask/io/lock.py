@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fewmask.core.errors import NoRoom
-from fewmask.io.atomic import WINDOWS, is_alive, no_room, sync
+from fewmask.io.atomic import WINDOWS, is_alive, no_room, part_beside, sync
 
 T = TypeVar("T")
 LOCK = ".fewmask.lock"
@@ -124,7 +124,7 @@ def _copy(temp: Path, path: Path) -> bool:
 
 def _beside(path: Path, record: dict[str, Any]) -> Path:
     """A temp file of ours, which `clean_parts` removes if this process dies."""
-    return path.with_name(f".{path.name}-{record['token']}.{os.getpid()}.part")
+    return part_beside(path, f"-{record['token']}")
 
 
 def _take_over(path: Path, record: dict[str, Any]) -> None:

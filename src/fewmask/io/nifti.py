@@ -31,6 +31,7 @@ __all__ = [
     "files_of",
     "is_nifti",
     "is_prediction",
+    "is_written_here",
     "read_grid",
     "read_labels",
     "read_volume",
@@ -72,13 +73,22 @@ def is_prediction(path: Path) -> bool:
         return False
 
 
+def is_written_here(path: Path) -> bool:
+    """Does the header say that fewmask wrote the file? False for one that cannot be read."""
+    try:
+        with opened(path) as stream:
+            return bytes(stream.peek(_HEAD))[_DESCRIPTION].startswith(_MAKER)
+    except FewmaskError:
+        return False
+
+
 def case_id_of(path: Path) -> str:
-    """File name without its NIfTI ending and without one trailing `_0000` (nnU-Net's first
-    channel).
+    """File name without its NIfTI ending, without one trailing `_0000` (nnU-Net's first channel)
+    and without blanks around the rest, which tables of cases would lose.
     """
     match = _NAME.fullmatch(path.name)
     stem = match["stem"] if match else path.name
-    return stem.removesuffix("_0000") or stem
+    return (stem.removesuffix("_0000") or stem).strip() or stem
 
 
 def files_of(path: Path) -> list[Path]:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewmask.core.budget import Budget, Split
-from fewmask.core.errors import BadCheckpoint, BadConfig, BadDataset
+from fewmask.core.errors import BadCheckpoint, BadDataset
 from fewmask.core.run_record import RunRecord
+from fewmask.io.atomic import is_part, make_folder
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget, write_split
 from fewmask.io.stream import sha256
 from fewmask.io.tables import read_csv, write_csv
@@ -172,6 +174,13 @@ class RunFolder(States):
         """Scores of this run."""
         return self.path / "metrics.csv"
 
+    def check_unused(self, beside: Collection[str] = ()) -> None:
+        """Raise `BadConfig` (F11) if the folder holds what no run that was killed early leaves;
+        `beside` names what else may be there (folders of earlier stages).
+        """
+        known = _LEFT_BY_CREATE | set(beside)
+        check_folder(self.path, owns=lambda item: item.name in known or is_part(item))
+
     def create(
         self,
         record: RunRecord,
@@ -186,16 +195,8 @@ class RunFolder(States):
 
         `beside` names what else may be there (folders of earlier stages).
         """
-        known = _LEFT_BY_CREATE | set(beside)
-        if self.path.exists() and any(item.name not in known for item in self.path.iterdir()):
-            raise BadConfig(
-                "the run folder holds other files",
-                where=str(self.path),
-                did="nothing was written",
-                fix="choose another folder with `out`",
-                code="F11",
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.check_unused(beside)
+        make_folder(self.path)
         write_json(self.path / "recipe.json", recipe)
         write_split(self.path / "split.toml", split)
         write_budget(self.path / "budget.toml", budget)

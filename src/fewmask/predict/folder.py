@@ -12,9 +12,10 @@ from fewmask.cleanup.beside import Total, write_cleaning
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.volume import Volume
-from fewmask.io.atomic import clean_parts
+from fewmask.io.atomic import make_folder
 from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
 from fewmask.io.nifti import case_id_of, is_prediction, read_labels, write_labels
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.text import write_json
 from fewmask.predict.cleanup import NOTHING, Cleanup
@@ -93,9 +94,9 @@ def predict_folder(
     """
     scans = open_scans(source, cases, options)
     _check_out(source, out, scans.found)
-    out.mkdir(parents=True, exist_ok=True)
+    left = make_folder(out)
     summary = PredictSummary(
-        notes=[*scans.notes, *clean_parts(out), *filter(None, [cleanup.note, known.note])],
+        notes=[*scans.notes, *left, *filter(None, [cleanup.note, known.note])],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
     summary.notes += [
@@ -156,7 +157,7 @@ def clean_folder(folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path
     emptied first.
     """
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    make_folder(out)
     for case in cases:
         drawn = Prediction(read_labels(folder / f"{case}.nii.gz"), None, 0)
         write_prediction(out, case, cleanup.apply(drawn))
@@ -201,22 +202,7 @@ def load_prepared(prepared: Prepared, case: str) -> Volume:
 
 
 def _check_out(source: Path, out: Path, cases: Iterable[str]) -> None:
-    inside = source.resolve() if source.is_dir() else source.resolve().parent
-    if out.resolve() == inside or (source.is_dir() and inside in out.resolve().parents):
-        raise BadConfig(
-            "the output folder lies inside the input folder; fewmask never writes into its input",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )
-    if out.exists() and not out.is_dir():
-        raise BadConfig(
-            "the output is not a folder",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-        )
+    check_folder(out, [source])
     foreign = [
         path
         for case in cases

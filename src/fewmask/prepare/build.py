@@ -16,9 +16,10 @@ from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES, Recipe
-from fewmask.io.atomic import clean_parts, is_part
+from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.case import CaseFile, write_case
 from fewmask.io.lock import LOCK, folder_lock
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import (
     MANIFEST,
     CaseRow,
@@ -124,10 +125,12 @@ def prepare(
             code="C02",
         )
     layout = discover(data, options.scans.follow_links)
-    _check_out(data, out)
-    (out / "cases").mkdir(parents=True, exist_ok=True)
+    said = [options.tags, options.reviewed, options.patients]
+    inputs = [data, *(path for path in said if isinstance(path, Path))]
+    check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))
+    left = [*make_folder(out), *make_folder(out / "cases")]
     with folder_lock(out, "prepare"):
-        notes = [*layout.notes, *clean_parts(out), *clean_parts(out / "cases")]
+        notes = [*layout.notes, *left]
         before = _before(out)
         cases, refused = _read_all(layout, out, options, _reusable(before, options), on_progress)
         refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
@@ -499,26 +502,3 @@ def _is_whole(path: Path, stamp: str) -> bool:
     except BadDataset:
         return False
     return True
-
-
-def _check_out(data: Path, out: Path) -> None:
-    inside = data.resolve()
-    if out.resolve() == inside or inside in out.resolve().parents:
-        raise BadConfig(
-            "the output folder lies inside the data folder; fewmask never writes into its input",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )
-    if out.exists() and (
-        not out.is_dir()
-        or any(path.name not in _OWN_FILES and not is_part(path) for path in out.iterdir())
-    ):
-        raise BadConfig(
-            "the output folder holds other files",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )

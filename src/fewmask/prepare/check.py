@@ -13,7 +13,9 @@ import numpy as np
 
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.volume import LabelMap
-from fewmask.io.nifti import read_grid, read_labels, write_labels
+from fewmask.io.atomic import make_folder
+from fewmask.io.nifti import is_written_here, read_grid, read_labels, write_labels
+from fewmask.io.outputs import check_file, check_folder
 from fewmask.prepare.discover import Pair, discover
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import PrepareOptions
@@ -116,15 +118,10 @@ def copy_header(data: Path, case: str, out: Path) -> Path:
             code="M01",
         )
     stored = mask.grid.orientation.undo(mask.voxels)
-    out.mkdir(parents=True, exist_ok=True)
     target = out / f"{case}.nii.gz"
-    if target.resolve() == pair.mask.resolve():
-        raise BadDataset(
-            "the copy would replace the mask itself",
-            where=str(target),
-            fix="choose another folder with `out`",
-            code="F11",
-        )
+    check_folder(out, [data])
+    check_file(target, [pair.image, pair.mask], is_ours=is_written_here)
+    make_folder(out)
     write_labels(target, LabelMap.from_file_order(stored, grid.affine))
     return target
 

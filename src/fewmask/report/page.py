@@ -16,7 +16,7 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Interval, Summary, summarise
 from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore
-from fewmask.io.atomic import write_text
+from fewmask.io.atomic import make_folder, write_text
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, PRECISIONS, RunFolder
@@ -81,7 +81,7 @@ def write_report(
         number=_number,
     )
     out = run.path / "report" / "index.html"
-    out.parent.mkdir(exist_ok=True)
+    make_folder(out.parent)
     write_text(out, page)
     return out
 

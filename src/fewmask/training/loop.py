@@ -18,12 +18,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from fewmask.core.batch import Step
 from fewmask.core.errors import TrainingFailed
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
+from fewmask.core.signals import listen
 from fewmask.io.run import Checkpoint, States
 from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser
 from fewmask.training import crash_points
 from fewmask.training.hardware import describe
 from fewmask.training.jobs import Job
-from fewmask.core.signals import listen
 
 _LOGGED = 2000
 """About as many rows in losses.csv."""

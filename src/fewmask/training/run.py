@@ -23,9 +23,10 @@ from fewmask.core.volume import Volume
 from fewmask.data import open_loader
 from fewmask.data.loader import Ahead, Loader
 from fewmask.data.slices import SliceLoader
-from fewmask.io.atomic import clean_parts, no_room
+from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.ledger import locate
-from fewmask.io.lock import folder_lock
+from fewmask.io.lock import LOCK, folder_lock
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder, States
 from fewmask.io.text import read_json, write_json
@@ -75,13 +76,9 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
     is not a number (F17), `NoRoom` for the machine's limits.
     """
     prepared = Prepared.open(request.prepared)
-    if request.out.resolve().is_relative_to(request.prepared.resolve()):
-        raise BadConfig(
-            "the run folder lies inside the prepared dataset, which takes no other files",
-            where=str(request.out),
-            fix="choose another `out`",
-            code="F11",
-        )
+    check_folder(request.out, [request.prepared])
+    if not RunFolder(request.out).exists:
+        RunFolder(request.out).check_unused(folders_of(plan_stages(request)))
     if request.threads:
         torch.set_num_threads(request.threads)
     device = choose_device(request.device)
@@ -119,12 +116,8 @@ class Session:
         out = self.request.out / stage.name
         run, record = RunFolder(out), self._record(stage)
         self._check_masks(stage, record)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise no_room(error, out) from error
+        make_folder(out)
         with folder_lock(out, "train"):
-            clean_parts(out)
             settle = self._resume if run.exists else self._create
             record = settle(run, stage, record)
             if not run.weights.exists():
@@ -435,12 +428,14 @@ def pretrain(
     Raises `BadConfig` when `out` was made from another config, `NoRoom` where memory does not
     suffice (F07), and what `Loop.run` raises.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "config.json").exists():
+        known = (LOCK, "environment.json")
+        check_folder(out, owns=lambda path: path.name in known or is_part(path))
+    make_folder(out)
     final = out / "weights.safetensors"
     place = choose_device(device)
     no_memory = memory_in_words(place, "the last save is whole", PretrainJob.memory_advice)
     with folder_lock(out, "pretrain"), no_memory:
-        clean_parts(out)
         _claim_pretraining(out, config, place)
         if final.exists():
             return final
