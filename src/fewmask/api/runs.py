@@ -20,15 +20,16 @@ from fewmask.api.arguments import (
 )
 from fewmask.api.mask import PredictedMask
 from fewmask.api.scans import as_volume
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.core.run_record import RunRecord
 from fewmask.core.task import DEFAULT_METHOD
 from fewmask.core.volume import Volume
-from fewmask.evaluate.scores import COLUMNS, as_row, from_row
+from fewmask.evaluate.scores import as_row, read_scores
 from fewmask.io.prepared import is_prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
+from fewmask.io.text import expecting
 from fewmask.predict import (
     Cleanup,
     MeanPredictor,
@@ -67,10 +68,11 @@ class TrainedRun(os.PathLike[str]):
         """
         run = RunFolder.open(self.path)
         rows = read_csv(run.losses, ["step"]) if run.losses.exists() else []
-        return [
-            {"step": int(row.pop("step")), **{k: float(v) for k, v in row.items() if v}}
-            for row in rows
-        ]
+        with expecting(run.losses, kind=BadCheckpoint):
+            return [
+                {"step": int(row.pop("step")), **{k: float(v) for k, v in row.items() if v}}
+                for row in rows
+            ]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -78,8 +80,7 @@ class TrainedRun(os.PathLike[str]):
         it.
         """
         run = RunFolder.open(self.path)
-        rows = read_csv(run.metrics, COLUMNS) if run.metrics.exists() else []
-        return [as_row(from_row(row)) for row in rows]
+        return [as_row(score) for score in read_scores(run.metrics)]
 
     @checked
     def load(self, device: str | None = None, cleanup: File = "auto") -> "LoadedRun":

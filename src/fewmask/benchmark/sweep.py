@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from fewmask.benchmark.plan import Elsewhere, Mean, Plan, Run, plan_means, plan_runs
+from fewmask.benchmark.plan import HOME, Elsewhere, Mean, Plan, Run, plan_means, plan_runs
 from fewmask.benchmark.rows import (
     LEARNED,
     ORACLE,
@@ -42,6 +42,7 @@ from fewmask.benchmark.score import (
 from fewmask.core.budget import Split
 from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.names import check_name
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import make_folder
@@ -49,7 +50,7 @@ from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
-from fewmask.io.text import read_json, write_json
+from fewmask.io.text import expecting, read_json, write_json
 from fewmask.predict import (
     Cleanup,
     Predicts,
@@ -64,8 +65,6 @@ from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
 from fewmask.training import train
 
-HOME = "test"
-"""The domain of the prepared data's own test cases."""
 CLEANED = "cleaned"
 """Folder of a run's masks after clean-up, as `predictions` has them as drawn."""
 Scored = dict[str, tuple[list[CaseScore], list[dict[str, Any]]]]
@@ -279,8 +278,11 @@ def _stride(plan: Plan) -> str:
 
 def _forget_others(plan: Plan, path: Path) -> None:
     """Masks of a run that were drawn with windows in other places are drawn again."""
+    for other in plan.elsewhere:  # a plan made in Python has passed no check yet
+        check_name(other.name, "a data set", "elsewhere")
     note, stride = path.parent / "stride.json", list(plan.stride or ())
-    before = read_json(note)["stride"] if note.exists() else []
+    with expecting(note, fix="remove it: the masks are drawn again"):
+        before = read_json(note)["stride"] if note.exists() else []
     if before == stride:
         return
     shutil.rmtree(RunFolder.open(path).predictions, ignore_errors=True)

@@ -10,9 +10,7 @@ import re
 from fewmask.core.errors import BadConfig, FewmaskError
 
 MAX_BYTES = 220
-"""'.' + name + '.nii.gz.' + machine and process + '.part' must stay below the 255 bytes of most file
-systems.
-"""
+"""'.' + name + '.nii.gz.' + machine and process + '.part' must stay below 255 bytes."""
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 
 

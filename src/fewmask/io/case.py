@@ -6,6 +6,7 @@ and a flipped bit is found.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +20,7 @@ from fewmask.core.errors import BadDataset
 from fewmask.core.volume import Grid, Volume, scale_voxels
 from fewmask.io.atomic import writing
 from fewmask.io.hdf5 import open_guarded
+from fewmask.io.text import expecting
 
 FORMAT = 1
 _FIX = "run `fewmask prepare` again: it rebuilds only what is broken"
@@ -63,12 +65,28 @@ class CaseFile:
             raise BadDataset(
                 "not a prepared case of this version", where=str(path), fix=_FIX, code="W06"
             )
+        try:
+            with expecting(path, kind=BadDataset, fix=_FIX):
+                self._take_apart()
+        except BadDataset:
+            self.close()
+            raise
+
+    def _take_apart(self) -> None:
+        """What the file says of itself; raises whatever a foreign value makes of it."""
+        attributes = self._file.attrs
         self.grid = Grid.from_dict(json.loads(attributes["grid"]))
         self.slope, self.inter = (float(value) for value in attributes["scaling"])
         self.stamp = str(attributes.get("stamp", ""))
         self._image = cast(h5py.Dataset, self._file["image"])
         d, h, w = self._image.shape
         self.shape: tuple[int, int, int] = (d, h, w)
+        stored = self.grid.orientation.apply(np.empty(self.grid.shape, "V0")).shape
+        labels = self._file["label"].shape if "label" in self._file else self.shape
+        if not self.shape == stored == labels:
+            raise ValueError(f"image {self.shape}, label {labels} and grid {stored} differ")
+        if not (math.isfinite(self.slope) and math.isfinite(self.inter)):
+            raise ValueError(f"scaling {self.slope}, {self.inter}")
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadCheckpoint, BadDataset
+from fewmask.core.recipe import Recipe
 from fewmask.core.run_record import RunRecord
 from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget, write_split
 from fewmask.io.stream import sha256
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.io.text import read_json, write_json
+from fewmask.io.text import expecting, read_json, whole_number, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,11 +120,9 @@ class States:
 
     def read_losses(self, before: int) -> list[dict[str, str]]:
         """Rows of steps before `before`."""
-        return (
-            [row for row in read_csv(self.losses, ["step"]) if int(row["step"]) < before]
-            if self.losses.exists()
-            else []
-        )
+        rows = read_csv(self.losses, ["step"]) if self.losses.exists() else []
+        with expecting(self.losses, kind=BadCheckpoint):
+            return [row for row in rows if whole_number(row["step"], 10**12) < before]
 
     def _steps(self) -> list[int]:
         """Steps with a record, newest first."""
@@ -252,9 +251,12 @@ class RunFolder(States):
             code="C06",
         )
 
-    def read_recipe(self) -> dict[str, Any]:
-        """The recipe's plain data."""
-        return read_json(self.path / "recipe.json", kind=BadCheckpoint)
+    def read_recipe(self) -> Recipe:
+        """The recipe. Raises `BadCheckpoint` for what is none."""
+        path = self.path / "recipe.json"
+        record = read_json(path, kind=BadCheckpoint)
+        with expecting(path, kind=BadCheckpoint, fix="copy the run again from where it was made"):
+            return Recipe.from_dict(record)
 
     def read_cleanup(self) -> dict[str, Any] | None:
         """The clean-up rule's plain data; None if the run has none."""

@@ -125,7 +125,7 @@ class Predictor:
                     code="C02",
                 )
             use_openvino(method.sam, record.bf16)
-        return cls(method, Recipe.from_dict(folder.read_recipe()), record.task, place, record.bf16)
+        return cls(method, folder.read_recipe(), record.task, place, record.bf16)
 
     @property
     def promptable(self) -> bool:
