@@ -38,6 +38,12 @@ def predict(
     tags: Path | None = typer.Option(
         None, help="Tags of new scans (as `prepare --tags`): where their masks begin and end."
     ),
+    part: str = typer.Option(
+        "1/1", help="i/n: every n-th scan from the i-th on, for several processes or machines."
+    ),
+    again: bool = typer.Option(
+        False, "--again", help="Draw masks again that stand there whole from the same run and scan."
+    ),
     device: str | None = options.DEVICE,
     engine: str = typer.Option(
         "torch",
@@ -78,6 +84,7 @@ def predict(
 
     console: Console = context.obj
     options.existing(source, "file or folder")
+    mine = options.part("--part", part)
     options.one_of("--engine", engine, ("torch", "openvino"))
     if out is None:
         if others:
@@ -117,6 +124,8 @@ def predict(
         ),
         cleanup=rule,
         known=said,
+        part=mine,
+        again=again,
         on_progress=console.count_items("scans predicted"),
     )
     for line in summary.empty:
@@ -136,7 +145,8 @@ def predict(
         console.say(str(summary.put_in))
     if summary.prompts:
         console.say(f"drawn with tags: {count(len(summary.prompts['tags']), 'mask')}")
-    console.say(f"{count(len(summary.written), 'mask')} in {out}")
+    there = f", {len(summary.kept)} of them were there" if summary.kept else ""
+    console.say(f"{count(len(summary.written), 'mask')} in {out}{there}")
     console.result({"out": out, **vars(summary)})
     options.partly(
         summary.refused,

@@ -4,16 +4,26 @@ the others.
 
 import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fewmask.cleanup.beside import Total, write_cleaning
+from fewmask.cleanup.beside import Total, read_cleaning, write_cleaning
+from fewmask.cleanup.rule import Cleaning
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
+from fewmask.core.signals import stopping
 from fewmask.core.volume import Volume
 from fewmask.io.atomic import make_folder
-from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
+from fewmask.io.known import (
+    NOTHING_SAID,
+    KnownNote,
+    PutIn,
+    add_up,
+    read_known_note,
+    tell_empty,
+    write_known,
+)
 from fewmask.io.nifti import case_id_of, is_prediction, read_labels, write_labels
 from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared, is_prepared
@@ -21,6 +31,7 @@ from fewmask.io.text import write_json
 from fewmask.predict.cleanup import NOTHING, Cleanup
 from fewmask.predict.finish import predict_finished
 from fewmask.predict.known import NOTHING_KNOWN, KnownScans
+from fewmask.predict.made import made_of, read_made, write_made
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.discover import MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
@@ -47,6 +58,9 @@ class PredictSummary:
     """What was written and what was refused."""
 
     written: list[str] = field(default_factory=list)
+    """Cases whose masks stand in the folder now."""
+    kept: list[str] = field(default_factory=list)
+    """Of these the masks that were there whole, from the same run and the same scan."""
     refused: list[dict[str, Any]] = field(default_factory=list)
     no_prompt: int = 0
     notes: list[str] = field(default_factory=list)
@@ -62,6 +76,8 @@ class PredictSummary:
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `refused` and `notes`."""
         parts = [f"{len(self.written)} written", f"{len(self.refused)} refused"]
+        if self.kept:
+            parts[0] += f" (of these {len(self.kept)} were there)"
         if self.no_prompt:
             parts.append(f"{self.no_prompt} slices without a prompt")
         if self.empty:
@@ -78,6 +94,8 @@ def predict_folder(
     options: ScanOptions | None = None,
     cleanup: Cleanup = NOTHING,
     known: KnownScans = NOTHING_KNOWN,
+    part: tuple[int, int] = (1, 1),
+    again: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz` (and `.prompts.json`, `.cleanup.json`, `.known.json`) for every
@@ -86,13 +104,17 @@ def predict_folder(
     Masks are as the network draws them, unless there is a `cleanup` (`open_cleanup`), or something
     is `known` of the scans (`open_known`).
 
+    A mask that stands there whole, from this run, this scan and these options, is kept (`again`:
+    drawn again). `part` (i, n) takes every n-th scan from the i-th on: several processes may fill
+    one folder. Raises `Interrupted` on a signal; every mask that is there is whole then.
+
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared
     dataset; `cases` limits the last one, and `options` say how the others are read. Refused scans
     are listed in the summary with their whole message. Raises when nothing can be read at all, and
     `BadConfig` (F11) before anything is written where a mask would land in the input or replace one
     that no model drew, or that was changed since.
     """
-    scans = open_scans(source, cases, options)
+    scans = _part_of(open_scans(source, cases, options), part)
     _check_out(source, out, scans.found)
     left = make_folder(out)
     summary = PredictSummary(
@@ -102,27 +124,19 @@ def predict_folder(
     summary.notes += [
         f"tags of {name}: no scan is called so" for name in known.named if name not in scans.found
     ]
+    work = _Work(predictor, out, cleanup, known, again, summary)
+    alone = len(scans.found) == 1 and not scans.problems
     pace = Pace("scan", len(scans.found))
-    cleaned, heard = [], dict[str, KnownNote]()
-    for done, (case, load) in enumerate(scans.found.items(), 1):
-        try:
-            volume = load()
-            said = known.find(case, volume)
-            finished = predict_finished(predictor, volume, said, cleanup, known.classes)
-            prediction = finished.prediction
-        except FewmaskError as error:
-            if not spoils_one_case(error) or (len(scans.found) == 1 and not scans.problems):
-                raise
-            summary.refused.append({"case": case, **error.as_dict()})
-        else:
-            heard[case] = finished.note
-            write_prediction(out, case, prediction, finished.note)
-            summary.written.append(case)
-            summary.no_prompt += prediction.no_prompt
-            if prediction.cleaned is not None:
-                cleaned.append(prediction.cleaned)
-            summary.notes += [f"{case}: {note}" for note in (*volume.notes, *prediction.notes)]
-        on_progress(pace.event(done, item=case))
+    with stopping("predicting", out):
+        for done, (case, load) in enumerate(scans.found.items(), 1):
+            try:
+                work.predict(case, load)
+            except Exception as error:
+                refusal = spoils_one_case(error)
+                if refusal is None or alone:
+                    raise
+                summary.refused.append({"case": case, **refusal.as_dict()})
+            on_progress(pace.event(done, item=case))
     if not summary.written:
         machine = all(line["exit_code"] == NoRoom.exit_code for line in summary.refused)
         raise (NoRoom if machine else BadScan)(
@@ -131,7 +145,8 @@ def predict_folder(
             did="no mask was written",
             fix=str(summary.refused[0]["fix"]) if machine else f"fewmask check {source}",
         )
-    summary.cleanup = cleanup.add_up(cleaned)
+    heard = work.heard
+    summary.cleanup = cleanup.add_up(work.cleaned)
     summary.put_in = add_up(heard.values())
     summary.empty = tell_empty(heard)
     if known.named:
@@ -139,6 +154,45 @@ def predict_folder(
         rest = [case for case in heard if case not in told]
         summary.prompts = {"tags": told, "automatic": rest}
     return summary
+
+
+@dataclass
+class _Work:
+    """Masks of a folder in the making, and what is added up over them."""
+
+    predictor: Predicts
+    out: Path
+    cleanup: Cleanup
+    known: KnownScans
+    again: bool
+    summary: PredictSummary
+    cleaned: list[Cleaning] = field(default_factory=list)
+    heard: dict[str, KnownNote] = field(default_factory=dict)
+
+    def predict(self, case: str, load: Load) -> None:
+        """Write a mask, unless the very same stands there whole."""
+        volume, mask = load(), self.out / f"{case}.nii.gz"
+        said = self.known.find(case, volume)
+        made = made_of(self.predictor, volume, said, self.cleanup)
+        there = None if self.again else read_made(mask, made)
+        if there is not None:
+            note, cleaned = read_known_note(self.out, case), read_cleaning(self.out, case)
+            no_prompt, notes = there["no_prompt"], there["notes"]
+            self.summary.kept.append(case)
+        else:
+            finished = predict_finished(
+                self.predictor, volume, said, self.cleanup, self.known.classes
+            )
+            prediction, note = finished.prediction, finished.note
+            write_prediction(self.out, case, prediction, note)
+            write_made(mask, made, prediction)
+            cleaned, no_prompt, notes = prediction.cleaned, prediction.no_prompt, prediction.notes
+        self.heard[case] = note
+        self.summary.written.append(case)
+        self.summary.no_prompt += no_prompt
+        if cleaned is not None:
+            self.cleaned.append(cleaned)
+        self.summary.notes += [f"{case}: {text}" for text in (*volume.notes, *notes)]
 
 
 def write_prediction(
@@ -193,6 +247,24 @@ def open_scans(
     raise BadScan(
         "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
     )
+
+
+def _part_of(scans: Scans, part: tuple[int, int]) -> Scans:
+    """Every n-th scan from the i-th on; what is wrong with the folder is told with the first."""
+    i, n = part
+    if not 1 <= i <= n:
+        raise BadConfig(
+            f"part {i} of {n} was asked for", fix=f"use a part from 1 to {max(n, 1)}", code="C02"
+        )
+    mine = dict(list(scans.found.items())[i - 1 :: n])
+    if scans.found and not mine:
+        raise BadConfig(
+            f"there are {len(scans.found)} scans, so part {i} of {n} is empty",
+            did="nothing was written",
+            fix="use fewer parts",
+            code="C02",
+        )
+    return replace(scans, found=mine, problems=scans.problems if i == 1 else ())
 
 
 def load_prepared(prepared: Prepared, case: str) -> Volume:

@@ -42,6 +42,8 @@ class MeanPredictor:
         """Two or more, with equal tasks; `load_mean` opens them from run folders."""
         self.members = tuple(members)
         self.task = self.members[0].task
+        stamps = [member.stamp for member in self.members]
+        self.stamp = "mean of " + "; ".join(stamps) if all(stamps) else ""
 
     @property
     def device(self) -> torch.device:

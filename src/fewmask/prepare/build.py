@@ -326,10 +326,11 @@ def _prepare_or_refuse(
     pair, out, options, names, earlier = argument
     try:
         return _prepare_case(pair, out, options, names, earlier)
-    except FewmaskError as error:
-        if not spoils_one_case(error):
+    except Exception as error:
+        refusal = spoils_one_case(error)
+        if refusal is None:
             raise
-        return error.as_dict()
+        return refusal.as_dict()
 
 
 def _prepare_case(

@@ -2,6 +2,7 @@
 of them.
 """
 
+import errno
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from fewmask.core.errors import BadDataset, BadScan, FewmaskError
+from fewmask.core.errors import (
+    BadCheckpoint,
+    BadDataset,
+    BadScan,
+    FewmaskError,
+    of_the_machine,
+)
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.dicom import read_series
@@ -20,6 +27,10 @@ from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
 from fewmask.prepare.discover import Pair
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
 from fewmask.prepare.options import PrepareOptions, ScanOptions
+
+_OF_ONE_CASE = ("N47", "F07", "F20")
+_OF_A_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
+"""What the system says of a file's name, not of the disk."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +161,23 @@ def _on_grid(
     return LabelMap(turned, volume.grid), (*label_map.notes, *notes)
 
 
-def spoils_one_case(error: FewmaskError) -> bool:
-    """Does this make one case unusable and leave the others alone? What is wrong with it, may not
-    be read (N47), is too large.
+def spoils_one_case(error: Exception) -> FewmaskError | None:
+    """The message that refuses one case and leaves the others alone, or None for what ends all.
+
+    Of one case are: what is wrong with it, a file that may not be read (N47) or whose name is too
+    long to be written, what does not fit into memory (F07, F20), and whatever else its reading,
+    computing or writing raises. A full or read-only disk, a wrong setting and a signal end all.
     """
-    return isinstance(error, BadScan | BadDataset) or error.code in ("N47", "F20")
+    if isinstance(error, BadScan | BadDataset | BadCheckpoint):
+        return error
+    if isinstance(error, FewmaskError):
+        cause = error.__cause__
+        of_its_name = isinstance(cause, OSError) and cause.errno in _OF_A_NAME
+        return error if error.code in _OF_ONE_CASE or of_its_name else None
+    if isinstance(error, OSError | MemoryError):
+        return of_the_machine(error)
+    return BadScan(
+        f"failed in a way fewmask does not know: {type(error).__name__}: {error}",
+        did="the case was skipped",
+        fix="please report this line, after removing what names a person",
+    )
