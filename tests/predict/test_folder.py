@@ -233,7 +233,7 @@ def test_a_mask_that_cannot_be_written_ends_that_scan_and_a_full_disk_all(
     scans, tmp_path, monkeypatch
 ) -> None:
     out = tmp_path / "masks"
-    (out / "case_01.nii.gz").mkdir(parents=True)
+    (out / "case_01.made.json").mkdir(parents=True)  # in the way
     summary = predict_folder(Stamped(), scans / "images", out)
     assert summary.written == ["case_00", "case_02"] and summary.refused[0]["case"] == "case_01"
 

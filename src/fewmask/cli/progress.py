@@ -136,7 +136,6 @@ class Progress:
         row.add_row(*parts)
         text = harmless(event.below)
         below = [Text(text, no_wrap=True, overflow="ellipsis")] if text else []
-        )
         self._live.update(Group(row, *below), refresh=True)
 
 

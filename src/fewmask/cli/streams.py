@@ -69,5 +69,5 @@ def steady_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            stream = Path(os.devnull).open("w", encoding="utf-8")
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  as long as we run
         setattr(sys, name, Steady(stream))
