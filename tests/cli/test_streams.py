@@ -40,7 +40,7 @@ def test_a_stream_that_fails_is_dropped() -> None:
 
 @pytest.mark.parametrize(
     ("redirect", "said"),
-    [("", True), (">&-", False), (">&- 2>&-", False), ("> /dev/full 2> /dev/full", False)],
+    [(">&- 2>&-", False), ("2> /dev/full", True)],
 )
 def test_work_goes_on_without_anybody_to_tell(tmp_path, redirect: str, said: bool) -> None:
     """A whole preparation, in a process of its own; the exit code is that of the work."""
@@ -71,20 +71,8 @@ def test_names_that_become_paths() -> None:
     for good in ("case_01", "größe 肝", "a.b", "-x", "case,1"):
         assert unusable(good) == ""
         check_name(good, "a case", "tags.csv")
-    for bad in (
-        "",
-        "..",
-        ".",
-        "../x",
-        "a/b",
-        "a\\b",
-        "a\n",
-        " a",
-        "a ",
-        "CON",
-        "lpt1.x",
-        "x" * 221,
-    ):
+    paths = ("", "..", ".", "../x", "a/b", "a\\b")
+    for bad in (*paths, "a\n", " a", "a ", "CON", "lpt1.x", "x" * 221):
         with pytest.raises(BadConfig) as caught:
             check_name(bad, "a case", "tags.csv")
         assert caught.value.code == "N45" and "tags.csv" in str(caught.value)

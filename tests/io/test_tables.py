@@ -38,7 +38,6 @@ def test_header_alone_gives_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"case;first\na;1\n", "semicolons"),
         (b"case\na\n", "'first'"),
         (b"case,first,case\na,1,b\n", "twice"),
         (b"case,first\na\n", "line 2: 1 fields"),
@@ -78,3 +77,11 @@ def test_append_refuses_other_columns(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="other columns"):
         append_csv(path, ["step", "dice"], [{"step": 1, "dice": 0.5}])
     assert path.read_text() == "step,focal\n0,1\n"
+
+
+@pytest.mark.parametrize("mark", [b";", b"\t"])
+def test_other_marks_between_fields_are_read(tmp_path: Path, mark: bytes) -> None:
+    """N17: Excel writes semicolons where a comma is the decimal point."""
+    path = tmp_path / "tags.csv"
+    path.write_bytes(b"case,first\na,1\n".replace(b",", mark))
+    assert read_csv(path, ["case", "first"]) == [{"case": "a", "first": "1"}]

@@ -7,7 +7,7 @@ and a flipped bit is found.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -27,10 +27,14 @@ _FIX = "run `fewmask prepare` again: it rebuilds only what is broken"
 
 
 def write_case(
-    path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | None, stamp: str = ""
+    path: Path,
+    volume: Volume,
+    labels: UInt8[np.ndarray, "d h w"] | None,
+    stamp: str = "",
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a case atomically. `labels` holds class indices, 0 = background; `stamp` says what
-    files it was made from.
+    files it was made from, `about` is any plain data about it.
     """
     with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
         _, h, w = volume.shape
@@ -38,6 +42,9 @@ def write_case(
         file.create_dataset("image", data=np.ascontiguousarray(volume.voxels), **options)
         if labels is not None:
             file.create_dataset("label", data=np.ascontiguousarray(labels), **options)
+        if about is not None:  # too long for an attribute, and text is none of the types we read
+            text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+            file.create_dataset("about", data=text, chunks=text.shape, fletcher32=True)
         file.attrs["format"] = FORMAT
         file.attrs["stamp"] = stamp
         file.attrs["grid"] = json.dumps(volume.grid.as_dict())
@@ -93,6 +100,20 @@ class CaseFile:
         """Voxel size along d, h, w."""
         d, h, w = (self.grid.spacing_mm[axis] for axis in self.grid.orientation.axes)
         return d, h, w
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The plain data that was written with it; empty for cases of earlier versions. Raises
+        `BadDataset` where it is damaged.
+        """
+        if "about" not in self._file:
+            return {}
+        with expecting(self.path, kind=BadDataset, fix=_FIX):
+            try:
+                text = np.asarray(self._file["about"]).astype(np.uint8).tobytes()
+            except OSError as error:
+                raise ValueError(str(error)) from error
+            return dict(json.loads(text))
 
     @property
     def has_labels(self) -> bool:

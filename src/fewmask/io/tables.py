@@ -24,7 +24,7 @@ def read_csv(
     with the header alone gives no rows.
     """
     text = read_text(path, kind=kind, max_bytes=MAX_BYTES, allow_bom=True)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     rows: list[dict[str, str]] = []
     header: list[str] = []
     try:
@@ -55,6 +55,16 @@ def read_csv(
     if not header:
         _check_header(header, columns, path, kind)
     return rows
+
+
+def _delimiter(text: str) -> str:
+    """A comma; a semicolon or a tab where the header has these and no comma (Excel writes
+    semicolons in Germany, France and Italy).
+    """
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    if "," in header:
+        return ","
+    return next((mark for mark in (";", "\t") if mark in header), ",")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
@@ -128,8 +138,6 @@ def _check_header(
     if missing or len(set(header)) < len(header):
         what = f"lacks the column {missing[0]!r}" if missing else "names a column twice"
         fix = f"let the first line be: {','.join(columns)}"
-        if len(header) == 1 and ";" in header[0]:
-            fix = "separate the fields by commas, not semicolons"
         raise kind(
             f"{path.name} {what}",
             where=[

@@ -2,20 +2,20 @@
 recipe from all of them, then write the tables.
 """
 
-import multiprocessing
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES, Recipe
+from fewmask.core.signals import stopping
 from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.case import CaseFile, write_case
 from fewmask.io.lock import LOCK, folder_lock
@@ -42,7 +42,9 @@ from fewmask.prepare.reading import (
     stamp_of,
 )
 from fewmask.prepare.splits import choose_split, patients_of
+from fewmask.prepare.tables import check_tables
 from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.workers import in_processes
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
@@ -125,11 +127,12 @@ def prepare(
             code="C02",
         )
     layout = discover(data, options.scans.follow_links)
+    check_tables(options, layout)
     said = [options.tags, options.reviewed, options.patients]
     inputs = [data, *(path for path in said if isinstance(path, Path))]
     check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))
     left = [*make_folder(out), *make_folder(out / "cases")]
-    with folder_lock(out, "prepare"):
+    with stopping("preparing", out), folder_lock(out, "prepare"):
         notes = [*layout.notes, *left]
         before = _before(out)
         cases, refused = _read_all(layout, out, options, _reusable(before, options), on_progress)
@@ -283,7 +286,6 @@ def _read_all(
     """Every pair read and written, in parallel; the result does not depend on the order in which
     workers finish.
     """
-    jobs = min(options.jobs, len(layout.pairs))
     arguments = [
         (pair, out, options, dict(layout.names), earlier.get(pair.case)) for pair in layout.pairs
     ]
@@ -298,22 +300,13 @@ def _read_all(
             refused.append({"case": pair.case, **result})
         on_progress(pace.event(done, item=pair.case))
 
-    done = 0
-    if jobs > 1:
-        try:
-            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-                results = pool.map(_prepare_or_refuse, arguments)
-                for pair, result in zip(layout.pairs, results, strict=True):
-                    done += 1
-                    take(done, pair, result)
-        except BrokenProcessPool:
-            # Killed for memory, crashed in a decoder, or started by a script without a main guard
-            # (F05): once more, here.
-            note = "a worker process died, going on in this one"
-            on_progress(pace.event(done, note=note))
-    for pair, argument in list(zip(layout.pairs, arguments, strict=True))[done:]:
-        done += 1
-        take(done, pair, _prepare_or_refuse(argument))
+    def say(note: str) -> None:
+        on_progress(pace.event(len(found) + len(refused), note=note))
+
+    results = in_processes(_prepare_or_refuse, arguments, options.jobs, say)
+    with closing(results):
+        for done, (pair, result) in enumerate(zip(layout.pairs, results, strict=True), 1):
+            take(done, pair, result)
     return found, refused
 
 
@@ -346,14 +339,14 @@ def _prepare_case(
             where=str(pair.image),
             code="N47",
         ) from error
-    if earlier is not None and earlier.stamp == stamp and _is_whole(path, stamp):
-        return _Case(earlier, True)
+    # The dataset's table, or, where a preparation ended before it was written, the case's own.
+    for row in (earlier, _row_of(path, options)):
+        if row is not None and row.stamp == stamp and _is_whole(path, stamp):
+            return _Case(row, True)
     reading = read_pair(pair, options, names)
     mask = None
     if pair.has_mask:
         mask = pair.mask.name if pair.mask else "parts"
-    _set_aside(out)
-    write_case(path, reading.volume, reading.labels, stamp)
     row = CaseRow(
         case=pair.case,
         patient=pair.case,
@@ -373,7 +366,31 @@ def _prepare_case(
         flipped=reading.volume.grid.orientation.flips[0],
         notes=reading.notes,
     )
+    _set_aside(out)
+    about = {"mark": _made_under(options), "row": asdict(row)}
+    write_case(path, reading.volume, reading.labels, stamp, about)
     return _Case(row, False)
+
+
+def _made_under(options: PrepareOptions) -> dict[str, Any]:
+    """What a case depends on, its recipe's percentiles too; as JSON has it."""
+    mark: dict[str, Any] = json.loads(json.dumps(options.mark))
+    return {**mark, "percentiles": list(options.wanted_recipe.percentiles)}
+
+
+def _row_of(path: Path, options: PrepareOptions) -> CaseRow | None:
+    """The row of a case that is there, made under the same options; None for any other file."""
+    if not path.is_file():
+        return None
+    try:
+        with CaseFile(path) as file:
+            about = file.about
+        if about.get("mark") != _made_under(options):
+            return None
+        row: CaseRow = parse(CaseRow, about["row"], path.name)
+    except (FewmaskError, KeyError, TypeError, AttributeError):
+        return None
+    return row if row.case == path.stem else None
 
 
 def _present_slices(

@@ -2,9 +2,7 @@
 Writes nothing.
 """
 
-import multiprocessing
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.core.signals import stopping
 from fewmask.core.volume import LabelMap
 from fewmask.io.atomic import make_folder
 from fewmask.io.nifti import is_written_here, read_grid, read_labels, write_labels
@@ -19,7 +18,8 @@ from fewmask.io.outputs import check_file, check_folder
 from fewmask.prepare.discover import Pair, discover
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import PrepareOptions
-from fewmask.prepare.reading import read_pair
+from fewmask.prepare.reading import read_pair, spoils_one_case
+from fewmask.prepare.workers import in_processes
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,8 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     # checked.
     anything = not options.labels
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
-    jobs = min(options.jobs, len(work))
-    if jobs > 1:
-        with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-            results = list(pool.map(_check_one, work))
-    else:
-        results = [_check_one(item) for item in work]
+    with stopping("checking", data):
+        results = list(in_processes(_check_one, work, options.jobs))
     cases = [result for result in results if isinstance(result, CheckedCase)]
     problems += [
         {"case": pair.case, **r}
@@ -135,8 +131,11 @@ def _check_one(
             values = _values(pair.mask)
             options = replace(options, labels={"anything": tuple(sorted(values))} if values else {})
         reading = read_pair(pair, options, names)
-    except FewmaskError as error:
-        return error.as_dict()
+    except Exception as error:
+        refusal = error if isinstance(error, FewmaskError) else spoils_one_case(error)
+        if refusal is None:
+            raise
+        return refusal.as_dict()
     volume = reading.volume
     kind = "ct" if reading.ct else "mr"
     counts = dict(reading.counts)

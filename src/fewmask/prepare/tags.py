@@ -6,6 +6,10 @@ from pathlib import Path
 from fewmask.core.errors import BadDataset
 from fewmask.io.prepared import CaseRow, Tags
 from fewmask.io.tables import read_csv
+from fewmask.io.text import whole_number
+
+UNREAD_DEPTH = 100_000
+"""Slices of a scan that was not read yet: more than any has."""
 
 
 def read_tags(
@@ -80,15 +84,17 @@ def read_span(
     texts = (line["first_slice"], line["last_slice"])
     if texts == ("", ""):
         return None
-    if not all(text.isdecimal() and int(text) < depth for text in texts) or int(texts[0]) > int(
-        texts[1]
-    ):
+    try:
+        first, last = (whole_number(text, depth) for text in texts)
+        if first > last:
+            raise ValueError
+    except ValueError:
+        allowed = f"within 0..{depth - 1}" if depth < UNREAD_DEPTH else "whole numbers from 0"
         problems.append(
-            f"{case}: slices {texts[0]!r}..{texts[1]!r} are not within 0..{depth - 1}, "
-            "first before last"
+            f"{case}: slices {texts[0][:20]!r}..{texts[1][:20]!r} are not {allowed}, first before "
+            "last"
         )
         return None
-    first, last = int(texts[0]), int(texts[1])
     return (depth - 1 - last, depth - 1 - first) if flipped else (first, last)
 
 
