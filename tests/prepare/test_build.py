@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -101,12 +102,14 @@ def test_another_grid_wants_no_scan_read_again(tmp_path) -> None:
     assert (again.reused, recipe.size, recipe.spacing_mm) == (2, 128, 3.0)
 
 
-def test_a_flipped_bit_in_the_store_is_found_and_rebuilt(tmp_path) -> None:
+@pytest.mark.parametrize("part", ["image", "label"])
+def test_a_flipped_bit_in_the_store_is_found_and_rebuilt(tmp_path, part) -> None:
     write_scans(tmp_path / "scans", 2)
     prepare(tmp_path / "scans", tmp_path / "out", options())
     path = tmp_path / "out" / "cases" / "case_00.h5"
     whole = path.read_bytes()
-    middle = len(whole) // 2
+    with h5py.File(path) as file:
+        middle = file[part].id.get_chunk_info(3).byte_offset + 100
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     again = prepare(tmp_path / "scans", tmp_path / "out", options())
     assert (again.built, again.reused) == (1, 1)
