@@ -28,6 +28,8 @@ from fewmask.io.instance import (
 )
 from fewmask.io.memory import check_room
 from fewmask.io.slicestack import Stack
+from fewmask.io.stream import about
+from fewmask.io.voxels import check_contrast
 
 _MAX_FILES = 100_000
 _MAX_DEPTH = 4
@@ -174,6 +176,8 @@ def read_series(folder: Path, series: str | None = None, *, keep_first: bool = F
     ordered = [chosen.instances[n] for n in order]
     voxels = _voxels(ordered, folder)
     slope, inter = _rescale(ordered[0])
+    with about(folder):
+        check_contrast(voxels, slope, inter)
     return Volume.from_file_order(
         voxels.transpose(2, 1, 0), affine, slope, inter, tuple(_notes(chosen, ordered, voxels))
     )

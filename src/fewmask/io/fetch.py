@@ -3,6 +3,7 @@ it its name.
 """
 
 import errno
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -37,6 +38,8 @@ def fetch(
         _receive(wanted, partial, say)
     except urllib.error.URLError as error:
         raise _offline(wanted, str(error.reason)) from error
+    except (http.client.HTTPException, ValueError) as error:  # no HTTP, or half of it
+        raise _offline(wanted, f"{type(error).__name__}: {error}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise no_room(error, partial, needed=wanted.bytes) from error

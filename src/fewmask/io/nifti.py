@@ -21,7 +21,7 @@ from fewmask.io.header import AS_IS, Header, ReadOptions, parse_header
 from fewmask.io.memory import check_room
 from fewmask.io.same_grid import check_same_grid
 from fewmask.io.stream import Stream, about, check_regular, opened
-from fewmask.io.voxels import finite, native, whole
+from fewmask.io.voxels import check_contrast, finite, native, whole
 from fewmask.version import __version__
 
 __all__ = [
@@ -118,19 +118,7 @@ def read_volume(path: Path, options: ReadOptions = AS_IS) -> Volume:
     header, array = _read(path, options)
     with about(path):
         array, notes = finite(native(array, header), options)
-        low, high = float(array.min()), float(array.max())
-        if low == high:
-            raise BadScan(
-                f"no contrast: every voxel is {low:g}", fix="export the image again", code="N33"
-            )
-        with np.errstate(over="ignore"):
-            scaled = np.array([low, high]) * header.slope + header.inter
-        if np.abs(scaled).max() > np.finfo(np.float32).max:
-            raise BadScan(
-                f"scaled intensities reach {scaled}, beyond float32",
-                fix="export the image again",
-                code="N37",
-            )
+        check_contrast(array, header.slope, header.inter)
         return Volume.from_file_order(
             array, header.affine, header.slope, header.inter, (*header.notes, *notes)
         )

@@ -67,6 +67,22 @@ def finite(
     return np.where(good, array, background), (note,)
 
 
+def check_contrast(array: Shaped[np.ndarray, "i j k"], slope: float, inter: float) -> None:
+    """Raise `BadScan` for a scan of one grey level (N33), scaled by nothing, or beyond float32
+    (N37). Behind every door: NIfTI, DICOM, and what comes later.
+    """
+    fix = "export the image again"
+    low, high = float(array.min()), float(array.max())
+    if low == high:
+        raise BadScan(f"no contrast: every voxel is {low:g}", fix=fix, code="N33")
+    if slope == 0 or not (np.isfinite(slope) and np.isfinite(inter)):
+        raise BadScan(f"intensities are scaled by {slope:g} and {inter:g}", fix=fix, code="N37")
+    with np.errstate(over="ignore"):
+        scaled = np.array([low, high]) * slope + inter
+    if np.abs(scaled).max() > np.finfo(np.float32).max:
+        raise BadScan(f"scaled intensities reach {scaled}, beyond float32", fix=fix, code="N37")
+
+
 def whole(
     array: Shaped[np.ndarray, "i j k"], header: Header
 ) -> tuple[Shaped[np.ndarray, "i j k"], tuple[str, ...]]:

@@ -442,11 +442,6 @@ def _advice(rows: Mapping[str, CaseRow], recipe: Recipe, options: PrepareOptions
                 f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; "
                 "these slices count as empty"
             )
-        if row.mask and not outlined and not row.complete:
-            yield (
-                f"{name}: M10: the mask is empty and masks are partial, so the scan counts as not "
-                "outlined at all"
-            )
         whole = (
             len(outlined) > 10 and outlined[-1] - outlined[0] + 1 == len(outlined) < row.shape[0]
         )

@@ -21,13 +21,17 @@ from fewmask.core.errors import (
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.dicom import read_series
-from fewmask.io.nifti import check_same_grid, files_of, read_labels, read_volume
+from fewmask.io.identity import identifying_fields
+from fewmask.io.nifti import check_same_grid, files_of, is_nifti, read_labels, read_volume
 from fewmask.io.stream import sha256
 from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
 from fewmask.prepare.discover import Pair
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 
+EMPTY_MASK = (
+    "M10: the mask is empty and masks are partial, so the scan counts as not outlined at all"
+)
 _OF_ONE_CASE = ("N47", "F07", "F20")
 _OF_A_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
 """What the system says of a file's name, not of the disk."""
@@ -56,6 +60,8 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
     volume = read_scan(pair, options.scans)
     mapped, notes = _read_mask(pair, volume, options, names)
     labels = None if mapped is None else mapped.voxels
+    if labels is not None and options.labels and not labels.any() and options.masks == "partial":
+        notes = (*notes, EMPTY_MASK)
     intensities = volume.intensities()
     ct = looks_like_ct(intensities)
     mr = Recipe("mr", "mr", percentiles=options.wanted_recipe.percentiles)
@@ -71,8 +77,15 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
         outlined,
         ct,
         mr.bounds(intensities),
-        (*volume.notes, *notes, *warnings),
+        (*volume.notes, *notes, *warnings, *_identifying(pair)),
     )
+
+
+def _identifying(pair: Pair) -> tuple[str, ...]:
+    """Of NIfTI files; that DICOM files name their patient is no news."""
+    files = [pair.image] if is_nifti(pair.image) and pair.image.is_file() else []
+    files += [pair.mask] if pair.mask is not None else list(pair.parts.values())
+    return tuple(note for path in files for note in identifying_fields(path))
 
 
 def read_scan(pair: Pair, options: ScanOptions) -> Volume:
