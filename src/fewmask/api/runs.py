@@ -532,6 +532,8 @@ def predict_folder(
     known: Literal["auto", "none"] = "auto",
     tags: File | None = None,
     device: str | None = None,
+    part: tuple[int, int] = (1, 1),
+    again: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write a mask for every scan of a folder; a scan that cannot be read never stops the others.
@@ -575,6 +577,11 @@ def predict_folder(
         have `prompts` `tags`.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
+    part
+        (i, n): every n-th scan from the i-th on, for several processes that fill one folder.
+    again
+        Draw masks again that stand there whole from this run, this scan and these options; else
+        they are kept.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -617,6 +624,8 @@ def predict_folder(
         options=options,
         cleanup=loaded.cleanup,
         known=open_known(loaded.path, source, known, path_or_none(tags)),
+        part=part,
+        again=again,
         on_progress=on_progress,
     )
 

@@ -14,6 +14,7 @@ from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.placement import Placement
 from fewmask.core.progress import OnMessage
 from fewmask.core.recipe import RECIPES
+from fewmask.core.signals import stopping
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
@@ -21,7 +22,7 @@ from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
 from fewmask.io.atomic import make_folder
 from fewmask.io.known import read_known_note
-from fewmask.io.nifti import case_id_of, check_same_grid, is_nifti, read_labels
+from fewmask.io.nifti import case_id_of, check_same_grid, read_labels
 from fewmask.io.outputs import check_file
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
@@ -34,7 +35,9 @@ from fewmask.predict.folder import (
     predict_folder,
     write_prediction,
 )
+from fewmask.prepare.folder import walk_folder
 from fewmask.prepare.mapping import map_labels
+from fewmask.prepare.reading import spoils_one_case
 from fewmask.report.run import read_truth
 
 
@@ -65,6 +68,17 @@ def score_run(
     `oracle_box` the bound is added: the same model, prompted with each slice's true box; its masks
     go to the run's folder `oracle-box`. Raises `BadDataset` if no test case has a complete mask.
     """
+    with stopping("scoring", run_path):
+        return _score_run(run_path, oracle_box, predictor, raw, say)
+
+
+def _score_run(
+    run_path: Path,
+    oracle_box: bool,
+    predictor: Predicts | None,
+    raw: bool,
+    say: OnMessage,
+) -> ScoreSummary:
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
     cases = _test_cases(run, prepared)
@@ -145,13 +159,18 @@ def score_folders(
         make_folder(out.parent)
     truths = _by_case(truth)
     scores: list[CaseScore] = []
-    refused: list[dict[str, Any]] = []
-    for path in _nifti_files(pred):
-        case = case_id_of(path)
-        try:
-            scores += _score_pair(case, path, truths, labels)
-        except FewmaskError as error:
-            refused.append({"case": case, **error.as_dict()})
+    trees = [walk_folder(folder) for folder in (pred, truth) if folder.is_dir()]
+    refused = [{"case": "", **problem.as_dict()} for tree in trees for problem in tree.problems]
+    with stopping("scoring", pred):
+        for path in _nifti_files(pred):
+            case = case_id_of(path)
+            try:
+                scores += _score_pair(case, path, truths, labels)
+            except Exception as error:
+                refusal = error if isinstance(error, FewmaskError) else spoils_one_case(error)
+                if refusal is None:
+                    raise
+                refused.append({"case": case, **refusal.as_dict()})
     if not scores:
         raise BadDataset(
             "no prediction could be scored",
@@ -383,4 +402,4 @@ def _nifti_files(folder: Path) -> list[Path]:
         )
     if not folder.is_dir():
         return [folder]
-    return sorted(path for path in folder.iterdir() if is_nifti(path))
+    return sorted(walk_folder(folder).nifti(folder))

@@ -44,6 +44,7 @@ from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset, FewmaskError, Interrupted, NoRoom
 from fewmask.core.names import check_name
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
+from fewmask.core.signals import stopping
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import make_folder
 from fewmask.io.lock import folder_lock, waiting_lock
@@ -51,6 +52,7 @@ from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import expecting, read_json, write_json
+from fewmask.methods import is_external
 from fewmask.predict import (
     Cleanup,
     Predicts,
@@ -64,6 +66,7 @@ from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
 from fewmask.training import train
+from fewmask.training.run import probe_precision
 
 CLEANED = "cleaned"
 """Folder of a run's masks after clean-up, as `predictions` has them as drawn."""
@@ -106,8 +109,9 @@ def run_sweep(
     """
     check_outputs(plan, data, work, rows)
     make_folder(work)
-    with waiting_lock(work, "sweep: prepare", 3600.0):
+    with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):
         prepared = _prepare(plan, data, work)
+        plan = replace(plan, amp=_settle_amp(plan, prepared, work, device, threads))
     sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
     summary = SweepSummary()
     mine = slice(part[0] - 1, None, part[1])
@@ -118,7 +122,8 @@ def run_sweep(
     lists = {"done": summary.done, "there": summary.there, "elsewhere": summary.elsewhere}
     for run, make in tasks:
         try:
-            lists[make()].append(run.name)
+            with stopping(f"making {run.name}", work):
+                lists[make()].append(run.name)
         except Interrupted:
             raise
         except NoRoom as error:
@@ -147,6 +152,27 @@ def _holds_rows(path: Path) -> bool:
     except FewmaskError:
         return False
     return True
+
+
+def _settle_amp(
+    plan: Plan, prepared: Prepared, work: Path, device: str | None, threads: int | None
+) -> Literal["on", "off"]:
+    """One precision for all runs of a sweep, probed once and written down before the first: what a
+    probe finds depends on the load of the machine, and would differ after a kill.
+    """
+    if plan.amp != "auto":
+        return plan.amp
+    path = work / "precision.json"
+    if not path.exists():
+        run = next((run for run in plan_runs(plan) if not is_external(run.method)), None)
+        bf16 = False
+        if run is not None:
+            request = run.request(prepared.folder, work / run.name / "run")
+            bf16 = probe_precision(replace(request, device=device, threads=threads))
+        write_json(path, {"amp": "on" if bf16 else "off"})
+    with expecting(path, fix="remove it: the precision is probed again"):
+        settled: Literal["on", "off"] = {"on": "on", "off": "off"}[read_json(path)["amp"]]  # type: ignore[assignment]
+    return settled
 
 
 @dataclass(frozen=True)

@@ -68,6 +68,8 @@ class CaseRow:
     present: dict[str, list[int]] = field(default_factory=dict)
     """Per class the reviewed slices d that hold it after placing on the network's grid."""
     notes: tuple[str, ...] = ()
+    thumbnails: str = field(default="", repr=False)
+    """Three small pictures as text, to find scans that look alike; empty for earlier versions."""
 
     @property
     def burned_in(self) -> bool:

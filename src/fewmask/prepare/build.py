@@ -31,6 +31,7 @@ from fewmask.io.prepared import (
     write_tags,
 )
 from fewmask.prepare.discover import Layout, Pair, discover
+from fewmask.prepare.look_alikes import look_alikes
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import PrepareOptions
 from fewmask.prepare.reading import (
@@ -181,7 +182,7 @@ def _collect_tables(work: _Preparation) -> Prepared:
         error.where = (*error.where, *lines)
         raise
     work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
-    work.notes += _advice(rows, recipe, options)
+    work.notes += [*_advice(rows, recipe, options), *look_alikes(rows, split)]
     mark = {**options.mark, "recipe": options.recipe, "size": options.size}
     return Prepared(out, recipe, classes, rows, tags, reviewed, split, tuple(work.refused), mark)
 
@@ -365,6 +366,7 @@ def _prepare_case(
         ct=reading.ct,
         flipped=reading.volume.grid.orientation.flips[0],
         notes=reading.notes,
+        thumbnails=reading.thumbnails,
     )
     _set_aside(out)
     about = {"mark": _made_under(options), "row": asdict(row)}

@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.names import check_name
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
@@ -44,6 +45,7 @@ def import_samix(path: Path, out: Path, spacing_mm: tuple[float, float, float] |
     """
     affine = _affine(spacing_mm, path)
     case = case_id_of(path.with_suffix(".nii"))
+    check_name(case, "a case", str(path))
     targets = {part: out / part / f"{case}.nii.gz" for part in ("images", "labels")}
     for target in targets.values():
         check_file(target, [path])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError, NoRoom
-from fewmask.io.nifti import is_nifti
+from fewmask.io.nifti import files_of, is_nifti
 
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
 _MAX_DEPTH = 5
@@ -42,7 +42,18 @@ class FolderTree:
 
     def nifti(self, folder: Path) -> list[Path]:
         """Files in this folder that are named as NIfTI."""
-        return [path for path in self.files.get(folder, []) if is_nifti(path)]
+        files = self.files.get(folder, [])
+        known = set(files)
+        return [path for path in files if is_nifti(path) and self._may_open(path, known)]
+
+    def _may_open(self, path: Path, known: set[Path]) -> bool:
+        """Of `.hdr/.img` pairs the twin too was seen and not refused."""
+        if not path.name.lower().endswith((".hdr", ".hdr.gz")):
+            return True
+        try:
+            return set(files_of(path)) <= known
+        except FewmaskError:
+            return True  # without a twin: its reader says so
 
 
 def walk_folder(root: Path, follow_links: bool = False) -> FolderTree:

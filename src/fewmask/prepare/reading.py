@@ -26,6 +26,7 @@ from fewmask.io.nifti import check_same_grid, files_of, is_nifti, read_labels, r
 from fewmask.io.stream import sha256
 from fewmask.prepare.content import looks_like_ct, mask_warnings, scan_warnings
 from fewmask.prepare.discover import Pair
+from fewmask.prepare.look_alikes import thumbnails
 from fewmask.prepare.mapping import Mapped, map_labels, map_parts, part_names
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 
@@ -53,6 +54,8 @@ class Reading:
     percentiles: tuple[float, float]
     """Intensities at the recipe's percentiles, for MR."""
     notes: tuple[str, ...]
+    thumbnails: str = ""
+    """See `look_alikes`."""
 
 
 def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> Reading:
@@ -78,6 +81,7 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, int]) -> 
         ct,
         mr.bounds(intensities),
         (*volume.notes, *notes, *warnings, *_identifying(pair)),
+        thumbnails(intensities),
     )
 
 

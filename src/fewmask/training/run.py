@@ -93,6 +93,18 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
         return session.train_stage(plan[-1])
 
 
+def probe_precision(request: TrainRequest) -> bool:
+    """Would a run of this request compute in bfloat16? Measured on a throw-away copy."""
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    prepared, device = Prepared.open(request.prepared), choose_device(request.device)
+    stage = plan_stages(request)[0]
+    session = Session(
+        request, prepared, draw_budget(request, prepared), device, (stage,), ignore_progress
+    )
+    return session.probe(stage)
+
+
 def build_method(record: RunRecord) -> Method:
     """A fresh method, the same for the same seed."""
     torch.manual_seed(seed_of(record.seed, "init") % 2**63)
@@ -222,6 +234,21 @@ class Session:
             return replace(
                 record, steps=plan_steps(stage.config, self.request), provided=loader.report()
             )
+
+    def probe(self, stage: Stage) -> bool:
+        """Does bfloat16 pay for this stage?"""
+        record = replace(self._record(stage), steps=_TRIAL)
+        method = build_method(record)
+        with self._open(stage, method.batch_spec) as loader:
+            job = self._job(stage, record, method, loader)
+            job.rates = [0.0] * len(job.rates)
+            first = job.batch(0)
+
+            def try_first(bf16: bool) -> None:
+                job.bf16 = bf16
+                take_step(job, first, Step(0, _TRIAL))
+
+            return choose_bf16(self.request.amp, self.device, try_first)
 
     def _settle(self, stage: Stage, record: RunRecord) -> RunRecord:
         """Measure on a throw-away copy: does bf16 pay, how many steps fit. Also adds what the
