@@ -9,7 +9,7 @@ from typing import Any, Literal
 from fewmask.benchmark.rows import RunKey
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig
-from fewmask.core.names import check_name
+from fewmask.core.names import check_name, printable
 from fewmask.core.renamed import todays_words
 from fewmask.io.text import read_toml
 from fewmask.training import TrainRequest
@@ -136,6 +136,7 @@ def read_plan(path: Path) -> Plan:
     """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
     plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
     _check_names(plan, path)
+    _check_paths(plan, path)
     _check_size(plan, path)
     runs = plan_runs(plan)
     if not runs or len({run.name for run in runs}) < len(runs):
@@ -161,6 +162,22 @@ def _check_names(plan: Plan, path: Path) -> None:
                 where=str(path),
                 fix="choose a name of its own",
                 code="N45",
+            )
+
+
+def _check_paths(plan: Plan, path: Path) -> None:
+    """Raise `BadConfig` (C05) for a path that leaves the data folder, which only the command line
+    may name.
+    """
+    inside = [plan.data, *(text for one in plan.elsewhere for text in (one.images, one.truth))]
+    inside += [plan.tags] if plan.tags not in (None, "from-masks") else []
+    for text in filter(None, inside):
+        if Path(text).is_absolute() or ".." in Path(text).parts or "\\" in text:
+            raise BadConfig(
+                f"{path.name} names {printable(text)!r}, which leaves the data folder",
+                where=str(path),
+                fix="write paths relative to the data folder, without `..`",
+                code="C05",
             )
 
 
