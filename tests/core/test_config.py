@@ -171,9 +171,9 @@ class Bounded:
         ("lr=-1", "lr = -1.0 is not above 0"),
         ("lr=0", "above 0"),
         ("lr=nan", "a finite number"),
-        ("share=1.01", "0 or more and at most 1"),
-        ("sides=(4,0)", "sides[1] = 0 is not 1 or more"),
-        ("threads=9", "1 or more and at most 8"),
+        ("share=1.01", "is not from 0 to 1"),
+        ("sides=(4,0)", "sides[1] = 0 is not from 1 to 10,000,000"),
+        ("threads=9", "from 1 to 8"),
         ("threads=few", "a whole number or none"),
     ],
 )

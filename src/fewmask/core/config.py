@@ -37,16 +37,17 @@ class Range:
         return (self.low < number if self.above else self.low <= number) and number <= self.high
 
     def __str__(self) -> str:
-        least = f"above {self.low:g}" if self.above else f"{self.low:g} or more"
-        return least if self.high == math.inf else f"{least} and at most {self.high:.12g}"
+        if self.high < math.inf:
+            return f"from {self.low:g} to {self.high:,.12g}"
+        return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
 
 
 Positive = Annotated[float, Range(0.0, above=True)]
 NotNegative = Annotated[float, Range(0.0)]
 Share = Annotated[float, Range(0.0, 1.0)]
-Count = Annotated[int, Range(1.0, 1e9)]
+Count = Annotated[int, Range(1.0, 1e7)]
 """At least one."""
-Number = Annotated[int, Range(0.0, 1e9)]
+Number = Annotated[int, Range(0.0, 1e7)]
 """None is allowed."""
 
 
