@@ -57,7 +57,7 @@ del PREPARING["scans"], PREPARING["labels"]  # the one is READING, the other is 
             READING,
             {
                 *("run", "scans", "out", "cases", "cleanup", "known", "tags", "device"),
-                "on_progress",
+                *("part", "again", "on_progress"),
             },
         ),
     ],

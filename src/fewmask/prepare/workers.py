@@ -31,8 +31,9 @@ def in_processes(
     """
     jobs, done = min(jobs, len(items), MOST), 0
     if jobs > 1:
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin)
+        pool = ProcessPoolExecutor(
+            jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
+        )
         try:
             for result in pool.map(function, items):
                 done += 1
