@@ -44,7 +44,8 @@ def _dead_pid() -> int:
 
 def test_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     _leave(tmp_path, pid=_dead_pid())
-    with folder_lock(tmp_path, "new"):
+    with folder_lock(tmp_path, "new") as died:
+        assert "ended without notice" in died  # F04
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
 

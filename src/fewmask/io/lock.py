@@ -27,8 +27,9 @@ _BUSY: tuple[type[OSError], ...] = (PermissionError,) if WINDOWS else ()
 
 
 @contextmanager
-def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold `folder` (which must exist) for writing while the block runs.
+def folder_lock(folder: Path, purpose: str) -> Iterator[str]:
+    """Hold `folder` (which must exist) for writing while the block runs; yields a line about a
+    holder that died (F04), or an empty text.
 
     A second holder, in this or another process, raises `NoRoom` naming the first. A lock whose
     process is dead (same host and boot, or an earlier boot) is taken over. Nothing relies on flock,
@@ -36,13 +37,14 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     """
     path = folder / LOCK
     record = _record(purpose)
+    died = ""
     try:
         if not _create(path, record):
-            _take_over(path, record)
+            died = _take_over(path, record)
     except OSError as error:
         raise no_room(error, path) from error
     try:
-        yield
+        yield died
     finally:
         if _read(path).get("token") == record["token"]:
             # Where it cannot be removed it is taken over once this process is gone.
@@ -127,7 +129,8 @@ def _beside(path: Path, record: dict[str, Any]) -> Path:
     return part_beside(path, f"-{record['token']}")
 
 
-def _take_over(path: Path, record: dict[str, Any]) -> None:
+def _take_over(path: Path, record: dict[str, Any]) -> str:
+    """A line about the dead holder."""
     holder = _read(path)
     if not _is_dead(holder):
         raise _held(path, holder)
@@ -146,6 +149,12 @@ def _take_over(path: Path, record: dict[str, Any]) -> None:
         _patiently(aside.unlink)
     if not _create(path, record):
         raise _held(path, _read(path))
+    if "started" not in holder:
+        return ""
+    return (
+        f"the process that was at this since {holder['started']} ended without notice (killed, out "
+        "of memory, or the machine stopped)"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

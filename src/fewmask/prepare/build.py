@@ -133,8 +133,8 @@ def prepare(
     inputs = [data, *(path for path in said if isinstance(path, Path))]
     check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))
     left = [*make_folder(out), *make_folder(out / "cases")]
-    with stopping("preparing", out), folder_lock(out, "prepare"):
-        notes = [*layout.notes, *left]
+    with stopping("preparing", out), folder_lock(out, "prepare") as died:
+        notes = [*layout.notes, *left, *filter(None, [died])]
         before = _before(out)
         cases, refused = _read_all(layout, out, options, _reusable(before, options), on_progress)
         refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused

@@ -129,12 +129,12 @@ class Session:
         run, record = RunFolder(out), self._record(stage)
         self._check_masks(stage, record)
         make_folder(out)
-        with folder_lock(out, "train"):
+        with folder_lock(out, "train") as died:
             settle = self._resume if run.exists else self._create
             record = settle(run, stage, record)
             if not run.weights.exists():
                 if not self._is_reused(run, stage, record):
-                    self._fit(run, stage, record)
+                    self._fit(run, stage, record, died)
             elif not stage.name and not run.cleanup.exists():  # a run of an earlier version
                 self._learn_cleanup(run, stage, load_predictor(out, str(self.device)))
             if stage.pseudo_labels_to:
@@ -342,8 +342,8 @@ class Session:
         )
         return True
 
-    def _fit(self, run: RunFolder, stage: Stage, record: RunRecord) -> None:
-        """Train to the end, and write the weights."""
+    def _fit(self, run: RunFolder, stage: Stage, record: RunRecord, died: str) -> None:
+        """Train to the end, and write the weights; `died` is what to say of an earlier process."""
         if is_external(stage.method):
             train_external(
                 run,
@@ -370,7 +370,7 @@ class Session:
             kept = recall_embeddings(method, request, images, record.bf16)
             renamed = renaming_note(request.method, request.settings)
             told = tell_all(request, self.budget)
-            notes = (record.advice, told, resumed, renamed, kept, method.note)
+            notes = (record.advice, told, died, resumed, renamed, kept, method.note)
             loop.run("; ".join(text for text in notes if text))
         if isinstance(method, HasSam):
             method.sam.recall = None  # whole scans are asked about from here on
