@@ -7,7 +7,7 @@ docs/methods/sfr_plus.md.
 
 from dataclasses import dataclass, replace
 
-from fewmask.core.config import Positive, Share
+from fewmask.core.config import NotNegative, Positive
 from fewmask.core.errors import BadConfig
 from fewmask.methods import cfr
 from fewmask.methods._method import ConfidenceOver, MethodSpec, Stage
@@ -17,7 +17,7 @@ from fewmask.methods._method import ConfidenceOver, MethodSpec, Stage
 class Config(cfr.Config):
     """Settings of `sfr_plus`: those of `cfr`, and five more."""
 
-    sure: Share = 0.985
+    sure: NotNegative = 0.985
     """Mean confidence of the V-Net from which a scan teaches SAM (paper: 0.985)."""
     sure_over: ConfidenceOver = "all"
     """Voxels whose mean it is: all (the paper as we read it), most of which are background, or
