@@ -297,12 +297,15 @@ def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
         f"here = Path({str(tmp_path)!r})\n"
         "options = PrepareOptions(labels={'liver': (6,)}, jobs=2)\n"
         "print('built', prepare(here / 'scans', here / 'prepared', options).built)\n"
+        "from fewmask.prepare.check import check\n"
+        "print('checked', len(check(here / 'scans', options).cases))\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert f"built {len(cases)}" in done.stdout
+    assert f"built {len(cases)}\nchecked {len(cases)}\n" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture

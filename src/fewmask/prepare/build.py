@@ -45,7 +45,7 @@ from fewmask.prepare.reading import (
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tables import check_tables
 from fewmask.prepare.tags import read_reviewed, read_tags, tags_from_masks
-from fewmask.prepare.workers import in_processes
+from fewmask.prepare.workers import end_if_starting, in_processes
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
@@ -121,6 +121,7 @@ def prepare(
     nothing is left or the folder as a whole cannot be used, `BadConfig` for options that cannot be
     met, `NoRoom` for the machine's limits.
     """
+    end_if_starting()
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",

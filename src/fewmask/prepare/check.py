@@ -19,7 +19,7 @@ from fewmask.prepare.discover import Pair, discover
 from fewmask.prepare.mapping import check_found
 from fewmask.prepare.options import PrepareOptions
 from fewmask.prepare.reading import read_pair, spoils_one_case
-from fewmask.prepare.workers import in_processes
+from fewmask.prepare.workers import end_if_starting, in_processes
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class CheckReport:
 
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
+    end_if_starting()
     layout = discover(data, options.scans.follow_links)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     # Without --label any non-zero value counts, so that geometry and content of masks are still

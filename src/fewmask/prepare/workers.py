@@ -46,6 +46,14 @@ def in_processes(
         yield function(item)
 
 
+def end_if_starting() -> None:
+    """End a worker that is still starting, without a word: it runs a script without a main guard
+    once more, and has come to the very call that started it. That one goes on alone (F05).
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(1)
+
+
 def _begin() -> None:
     """In a worker: Ctrl-C is for the parent, which decides; without a parent there is no work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
