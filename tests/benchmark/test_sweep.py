@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fewmask.benchmark import sweep
-from fewmask.benchmark.plan import Plan, plan_means, plan_runs, read_plan
+from fewmask.benchmark.plan import Plan, RunGrid, plan_means, plan_runs, read_plan
 from fewmask.benchmark.rows import COLUMNS, add_rows, read_rows, to_texts
 from fewmask.benchmark.score import score_bound
 from fewmask.benchmark.sweep import run_sweep
@@ -34,10 +34,10 @@ from fewmask.predict import (
 )
 from fewmask.predict.folder import load_prepared
 from fewmask.predict.predictor import Prediction
-from fewmask.training import train
+from fewmask.training import TrainRequest, train
 from tests.cli.test_commands import fewmask
 from tests.narrow import Settings, watched
-from tests.scans import write_scans
+from tests.scans import prepare_scans, write_scans
 
 SMALL = {"channels": [4, 8], "labelled": 2}
 
@@ -380,3 +380,24 @@ def test_commands(tmp_path: Path) -> None:
     assert table.returncode == 0 and "HD px" in table.stdout and "case_03" in table.stdout
     assert "published" not in table.stdout, "the paper has no U-Net with two slices"
     assert fewmask("compare", tmp_path / "rows" / "plan.csv", "--against", "vnet").returncode == 2
+
+
+def test_precision_is_settled_once_for_all_runs(tmp_path, monkeypatch) -> None:
+    """A stopwatch finds another one after a kill, or on a busy machine."""
+    prepared = prepare_scans(tmp_path, 3)
+    plan = Plan(data="s", label=["liver=1"], runs=[RunGrid(method=["unet"], slices=[2], steps=1)])
+    asked: list[str] = []
+
+    def probe(request: TrainRequest) -> bool:
+        asked.append(request.method)
+        return True
+
+    monkeypatch.setattr(sweep, "probe_precision", probe)
+    for _ in range(2):
+        assert sweep._settle_amp(plan, prepared, tmp_path, None, None) == "on"
+    assert asked == ["unet"] and (tmp_path / "precision.json").exists()
+    said = replace(plan, amp="off")
+    assert sweep._settle_amp(said, prepared, tmp_path, None, None) == "off"
+    (tmp_path / "precision.json").write_text('{"amp": "perhaps"}')
+    with pytest.raises(BadConfig, match=r"precision\.json"):
+        sweep._settle_amp(plan, prepared, tmp_path, None, None)

@@ -16,6 +16,7 @@ from fewmask.blocks.losses import (
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.prompts import (
     box_mask,
+    has_box,
     jitter,
     main_component,
     mask_boxes,
@@ -49,6 +50,19 @@ def test_flat_and_broken_maps_activate_nothing() -> None:
     features[1] = math.nan
     heat = class_activation(features, torch.ones(1, 3))
     assert not heat.any() and not activation_mask(heat, 16, 50 / 255).any()
+
+
+def test_f19_no_prompt_is_invented_and_none_is_too_large() -> None:
+    """No activation: no box. All of the image: a box of all of it. 300 pieces: the largest one."""
+    nothing = torch.zeros(1, 40, 40, dtype=torch.bool)
+    assert not has_box(mask_boxes(nothing)).any()
+    assert not main_component(nothing, nothing.float()).any()
+    assert mask_boxes(~nothing).tolist() == [[0.0, 0.0, 40.0, 40.0]]
+    pieces = nothing.clone()
+    pieces[0, ::2, ::2] = True  # 400 single pixels that do not touch
+    pieces[0, 10:12, 10:13] = True
+    kept = main_component(pieces, pieces.float())
+    assert mask_boxes(kept).tolist() == [[10.0, 10.0, 13.0, 13.0]]
 
 
 def test_cut_is_a_part_of_the_peak_after_upsampling() -> None:

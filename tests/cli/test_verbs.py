@@ -77,7 +77,8 @@ def test_quiet_and_verbose_lines_around_the_same_answer(folder) -> None:
     usual = fewmask("train", folder / "prepared", "--slices", 4, "--out", folder / "run", "-q")
     assert isinstance(usual.exception, BadConfig), "another method than before"
     quiet = fewmask("predict", folder / "run", folder / "prepared", "--quiet", "--device", "cpu")
-    loud = fewmask("-v", "predict", folder / "run", folder / "prepared", "--device", "cpu")
+    again = ("--device", "cpu", "--again")
+    loud = fewmask("-v", "predict", folder / "run", folder / "prepared", *again)
     cleaned, said, written = loud.stdout.splitlines()
     assert said.startswith("tags and outlines were put in: ")
     assert cleaned.startswith("liver: clean-up (") and " mL in 5 of 5 scans, filled " in cleaned
@@ -85,6 +86,8 @@ def test_quiet_and_verbose_lines_around_the_same_answer(folder) -> None:
     assert quiet.stderr == ""
     assert loud.stderr.startswith(f"fewmask {__version__}, Python 3.")
     assert "scans predicted: 5 of 5, case_04" in loud.stderr and "\ntook " in loud.stderr
+    kept = told("predict", folder / "run", folder / "prepared", "--device", "cpu")
+    assert kept.rstrip() == f"{loud.stdout.rstrip()}, 5 of them were there"
 
 
 def test_check_counts_one_as_one(tmp_path) -> None:

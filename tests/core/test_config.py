@@ -1,13 +1,23 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewmask.core.config import apply_settings, changed_settings, describe, parse, settings_text
+from fewmask.core.config import (
+    Count,
+    Positive,
+    Range,
+    Share,
+    apply_settings,
+    changed_settings,
+    describe,
+    parse,
+    settings_text,
+)
 from fewmask.core.errors import BadConfig
 
 
@@ -145,3 +155,35 @@ def test_only_what_differs_is_named_and_a_stage_s_settings_by_their_stage() -> N
         )
         == ""
     )
+
+
+@dataclass(frozen=True)
+class Bounded:
+    lr: Positive = 0.1
+    share: Share = 0.5
+    sides: tuple[Count, ...] = (1, 2)
+    threads: Annotated[int, Range(1.0, 8.0)] | None = None
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("lr=-1", "lr = -1.0 is not above 0"),
+        ("lr=0", "above 0"),
+        ("lr=nan", "a finite number"),
+        ("share=1.01", "is not from 0 to 1"),
+        ("sides=(4,0)", "sides[1] = 0 is not from 1 to 10,000,000"),
+        ("threads=9", "from 1 to 8"),
+        ("threads=few", "a whole number or none"),
+    ],
+)
+def test_c02_numbers_out_of_range_are_refused_with_the_range(line: str, words: str) -> None:
+    with pytest.raises(BadConfig) as caught:
+        apply_settings(Bounded(), [line], "x")
+    assert words in str(caught.value) and caught.value.code == "C02" and caught.value.fix
+
+
+def test_numbers_at_their_bounds_are_taken() -> None:
+    lines = ["lr=1e-9", "share=0", "sides=(1,)", "threads=8"]
+    assert apply_settings(Bounded(), lines) == Bounded(1e-9, 0.0, (1,), 8)
+    assert apply_settings(Bounded(), ["threads=none", "share=1"]) == Bounded(share=1.0)

@@ -13,13 +13,13 @@ import pytest
 
 from fewmask.benchmark.score import score_run
 from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.core.signals import StopRequest
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
 from fewmask.predict import load_predictor
 from fewmask.report.run import write_run_report
 from fewmask.training import ProgressEvent, TrainRequest, external, train
-from fewmask.training.signals import StopRequest
 from tests.cli.test_commands import fewmask
 from tests.scans import prepare_scans
 

@@ -31,7 +31,7 @@ the batch are done. Settings stand here as flags of the program; in Python they 
 | 4 | `NoRoom` | the machine lacks disk, memory, permission, a device or a lock |
 | 5 | `PartlyDone` | some cases failed and are listed, or masks are empty against what \
 was expected; the others are done |
-| 130, 143 | `Interrupted` | stopped by Ctrl-C or by SIGTERM; everything up to there is saved |
+| 130, 143, 129 | `Interrupted` | stopped by Ctrl-C, SIGTERM or SIGHUP; all up to there is saved |
 """
 _CODES = """## Every code
 

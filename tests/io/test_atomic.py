@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from fewmask.core.errors import BadScan, NoRoom
+from fewmask.core.errors import BadConfig, BadScan, NoRoom
 from fewmask.io import atomic
-from fewmask.io.atomic import clean_parts, is_alive, write_bytes, write_text, writing
+from fewmask.io.atomic import clean_parts, is_alive, make_folder, write_bytes, write_text, writing
+from fewmask.io.weights import save_tensors
 
 
 def _names(folder: Path) -> list[str]:
@@ -26,7 +28,7 @@ def test_writes_and_leaves_no_temp_file(tmp_path: Path) -> None:
 def test_final_name_appears_only_at_the_end(tmp_path: Path) -> None:
     with writing(tmp_path / "a") as temp:
         temp.write_bytes(b"new")
-        assert temp.name == f".a.{os.getpid()}.part"
+        assert temp.name.startswith(".a.") and temp.name.endswith(f"-{os.getpid()}.part")
         assert not (tmp_path / "a").exists()
     assert _names(tmp_path) == ["a"]
 
@@ -172,3 +174,29 @@ def test_a_process_is_alive_where_windows_cannot_be_asked(monkeypatch) -> None:
     monkeypatch.setattr(atomic, "WINDOWS", True)
     monkeypatch.setattr(subprocess, "run", run)
     assert is_alive(4711)
+
+
+def test_umask_is_respected(tmp_path: Path) -> None:
+    """F16: a colleague of the group may read weights, and nobody else where the umask says so."""
+    before = os.umask(0o027)
+    try:
+        write_text(tmp_path / "text", "a")
+        save_tensors(tmp_path / "weights.safetensors", {"a": torch.zeros(1)})
+        os.umask(0o077)
+        save_tensors(tmp_path / "own.safetensors", {"a": torch.zeros(1)})
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"text": 0o640, "weights.safetensors": 0o640, "own.safetensors": 0o600}
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / f".a.{2**22 + 1}.part").touch()
+    assert make_folder(tmp_path) == [f".a.{2**22 + 1}.part"]
+    with pytest.raises(BadConfig, match="not a folder") as refused:
+        make_folder(tmp_path / "file")
+    assert refused.value.code == "F11"
+    with pytest.raises(NoRoom) as caught:
+        make_folder(tmp_path / "file" / "below")
+    assert caught.value.code == "F10" and "below" in str(caught.value)

@@ -430,8 +430,7 @@ def test_what_has_no_contrast_or_no_scaling_is_refused_as_in_nifti(tmp_path, vox
 
 
 def test_unsigned_values_stay_above_32767(tmp_path):  # N39
-    pixels = np.full((2, 2, 2), 65535, np.uint16)
-    pixels[0, 0, 0] = 0
+    pixels = np.array([[[65535, 0], [0, 1]]] * 2, np.uint16)
     assert read_series(write_series(tmp_path / "s", pixels)).intensities().max() == 65535 - 1024
 
 
@@ -489,3 +488,9 @@ def test_a_slice_that_may_not_be_read_is_not_left_out(tmp_path, voxels, monkeypa
     with pytest.raises(NoRoom, match="cannot read im0") as caught:
         read_series(folder)
     assert caught.value.code == "N47"
+
+
+def test_the_checks_of_nifti_hold_for_dicom_too(tmp_path, voxels):
+    """N33, N37: behind every door, not in one of them."""
+    refused(write_series(tmp_path / "a", np.full_like(voxels, 7)), "N33", "no contrast", "a")
+    refused(write_series(tmp_path / "b", voxels, RescaleSlope=0), "N37", "scaled by 0", "b")

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -43,7 +44,8 @@ def _dead_pid() -> int:
 
 def test_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     _leave(tmp_path, pid=_dead_pid())
-    with folder_lock(tmp_path, "new"):
+    with folder_lock(tmp_path, "new") as died:
+        assert "ended without notice" in died  # F04
         assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
 
@@ -71,10 +73,31 @@ def test_lock_that_cannot_be_judged_from_here_holds(
     assert (tmp_path / LOCK).exists()
 
 
-def test_unreadable_lock_holds_and_is_named(tmp_path: Path) -> None:
-    (tmp_path / LOCK).write_text("{")
-    with pytest.raises(NoRoom, match="remove"), folder_lock(tmp_path, "new"):
-        pytest.fail("taken")
+@pytest.mark.parametrize("left", ["", "{"])
+def test_half_a_lock_holds_nothing(tmp_path: Path, left: str) -> None:
+    """F09: locks are whole or absent; a full disk left such ones with earlier versions."""
+    (tmp_path / LOCK).write_text(left)
+    with folder_lock(tmp_path, "new"):
+        assert json.loads((tmp_path / LOCK).read_text())["purpose"] == "new"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "without hard links"])
+def test_no_lock_is_left_by_a_full_disk(tmp_path: Path, monkeypatch, links: bool) -> None:
+    def no_links(*names: object) -> None:
+        raise OSError(errno.EPERM, "not supported")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+        with folder_lock(tmp_path, "works"), pytest.raises(NoRoom), folder_lock(tmp_path, "again"):
+            pytest.fail("held twice")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoRoom) as caught, folder_lock(tmp_path, "new"):
+        pytest.fail("held")
+    assert caught.value.code == "F09" and list(tmp_path.iterdir()) == []
 
 
 def test_absent_folder(tmp_path: Path) -> None:
@@ -110,14 +133,14 @@ def test_windows_is_waited_for_where_another_process_reads_the_lock(tmp_path, mo
 
     def reluctant(kind: str, real):
         def action(*arguments, **options):
-            if str(arguments[0]).endswith(LOCK) and refused.count(kind) < 2:
+            if str(arguments[-1]).endswith(LOCK) and refused.count(kind) < 2:
                 refused.append(kind)
                 raise PermissionError(13, "in use by another process")
             return real(*arguments, **options)
 
         return action
 
-    monkeypatch.setattr(os, "open", reluctant("make", os.open))
+    monkeypatch.setattr(os, "link", reluctant("make", os.link))
     monkeypatch.setattr(Path, "unlink", reluctant("remove", Path.unlink))
     with pytest.raises(NoRoom, match="no permission"), folder_lock(tmp_path, "elsewhere"):
         pytest.fail("other systems mean it when they say so")

@@ -10,6 +10,7 @@ import torch
 
 from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.core.recipe import Recipe
 from fewmask.core.run_record import RunRecord
 from fewmask.core.task import Task
 from fewmask.io.run import RunFolder, States
@@ -19,7 +20,7 @@ SPLIT, BUDGET = Split(("a", "b"), (), ("c",)), Budget("slices", 1, slices=(("a",
 
 
 def create(run: RunFolder) -> None:
-    run.create(RECORD, {"size": 64}, SPLIT, BUDGET, {"torch": "2"})
+    run.create(RECORD, Recipe(size=64).as_dict(), SPLIT, BUDGET, {"torch": "2"})
 
 
 def save(run: RunFolder, *steps: int) -> None:
@@ -40,7 +41,7 @@ def run(tmp_path) -> RunFolder:
 
 def test_everything_comes_back(run) -> None:
     again = RunFolder.open(run.path)
-    assert again.read_record() == RECORD and again.read_recipe() == {"size": 64}
+    assert again.read_record() == RECORD and again.read_recipe() == Recipe(size=64)
     assert (
         again.read_budget() == BUDGET
         and again.read_split() == SPLIT

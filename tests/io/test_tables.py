@@ -84,3 +84,11 @@ def test_append_refuses_other_columns(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="other columns"):
         append_csv(path, ["step", "dice"], [{"step": 1, "dice": 0.5}])
     assert path.read_text() == "step,focal\n0,1\n"
+
+
+@pytest.mark.parametrize("mark", [b";", b"\t"])
+def test_other_marks_between_fields_are_read(tmp_path: Path, mark: bytes) -> None:
+    """N17: Excel writes semicolons where a comma is the decimal point."""
+    path = tmp_path / "tags.csv"
+    path.write_bytes(b"case,first\na,1\n".replace(b",", mark))
+    assert read_csv(path, ["case", "first"]) == [{"case": "a", "first": "1"}]

@@ -1,13 +1,16 @@
 """Folders of scans: what is read, what is refused, and that masks of others stay theirs."""
 
 import gzip
+import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
 
-from fewmask.core.errors import BadConfig, NoRoom
+from fewmask.core.errors import BadConfig, Interrupted, NoRoom
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.io import atomic
 from fewmask.io.nifti import read_labels
 from fewmask.predict.folder import predict_folder
 from fewmask.predict.predictor import Prediction
@@ -163,3 +166,98 @@ def make_second(folder, voxels) -> str:
     """A second series in the folder, and its number."""
     write_series(folder / "more", voxels, SeriesInstanceUID="9.9", SeriesNumber=11)
     return "11"
+
+
+class Stamped(Nothing):
+    """Comes from a run folder, and counts what it is asked; some scans are too much for it."""
+
+    stamp = "weights 1"
+
+    def __init__(self, fails: dict[int, BaseException] | None = None) -> None:
+        self.asked = 0
+        self.fails = fails or {}
+
+    def volume(self, volume: Volume) -> Prediction:
+        self.asked += 1
+        if error := self.fails.get(self.asked):
+            raise error
+        return super().volume(volume)
+
+
+def test_whole_masks_of_the_same_run_and_scan_are_kept(scans, tmp_path) -> None:
+    """N24: the same command goes on where it stopped; another run, a changed scan or a mask that is
+    cut off is drawn again.
+    """
+    images, out = scans / "images", tmp_path / "masks"
+
+    def ask(stamp: str = "weights 1", **changes: object) -> tuple[int, int]:
+        predictor = Stamped()
+        predictor.stamp = stamp
+        summary = predict_folder(predictor, images, out, **changes)  # type: ignore[arg-type]
+        assert len(summary.written) == 3 and "case_00: a note" in summary.notes
+        return predictor.asked, len(summary.kept)
+
+    assert ask() == (3, 0)
+    assert ask() == (0, 3)
+    (out / "case_01.nii.gz").unlink()
+    assert ask() == (1, 2)
+    shutil.copy(images / "case_00.nii.gz", images / "case_02.nii.gz")
+    assert ask() == (1, 2)
+    assert ask("weights 2") == (3, 0)
+    assert ask("weights 2", again=True) == (3, 0)
+    assert ask("") == ask("") == (3, 0)  # who does not say what it is draws always
+
+
+def test_parts_share_the_scans(scans, tmp_path) -> None:
+    images, out = scans / "images", tmp_path / "masks"
+    done = [predict_folder(Stamped(), images, out, part=(i, 2)).written for i in (1, 2)]
+    assert done == [["case_00", "case_02"], ["case_01"]]
+    for part in ((0, 2), (3, 2), (4, 4)):
+        with pytest.raises(BadConfig):
+            predict_folder(Stamped(), images, out, part=part)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), OSError(5, "broken drive")])
+def test_what_one_scan_raises_ends_that_scan(scans, tmp_path, error) -> None:
+    summary = predict_folder(Stamped({2: error}), scans / "images", tmp_path / "masks")
+    assert summary.written == ["case_00", "case_02"]
+    (line,) = summary.refused
+    assert line["case"] == "case_01" and line["fix"]
+    assert sorted(path.name for path in (tmp_path / "masks").glob("*.nii.gz")) == [
+        "case_00.nii.gz",
+        "case_02.nii.gz",
+    ]
+
+
+def test_a_mask_that_cannot_be_written_ends_that_scan_and_a_full_disk_all(
+    scans, tmp_path, monkeypatch
+) -> None:
+    out = tmp_path / "masks"
+    (out / "case_01.made.json").mkdir(parents=True)  # in the way
+    summary = predict_folder(Stamped(), scans / "images", out)
+    assert summary.written == ["case_00", "case_02"] and summary.refused[0]["case"] == "case_01"
+
+    def full(path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "sync", full)
+    with pytest.raises(NoRoom) as caught:
+        predict_folder(Stamped(), scans / "images", tmp_path / "others")
+    assert caught.value.code == "F09" and list((tmp_path / "others").iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_f03_a_signal_leaves_whole_masks_only(scans, tmp_path, number) -> None:
+    class Stops(Stamped):
+        def volume(self, volume: Volume) -> Prediction:
+            prediction = super().volume(volume)
+            if self.asked == 2:
+                os.kill(os.getpid(), number)
+            return prediction
+
+    out = tmp_path / "masks"
+    with pytest.raises(Interrupted) as caught:
+        predict_folder(Stops(), scans / "images", out)
+    assert caught.value.exit_code == 128 + number
+    assert [path.name for path in out.iterdir() if "case_01" in path.name] == []
+    assert predict_folder(Stamped(), scans / "images", out).kept == ["case_00"]

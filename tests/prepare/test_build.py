@@ -7,19 +7,24 @@ import gzip
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
 
 from fewmask.core.budget import Split
-from fewmask.core.errors import BadConfig, BadDataset, NoRoom
+from fewmask.core.errors import BadConfig, BadDataset, Interrupted, NoRoom
+from fewmask.core.progress import ProgressEvent
 from fewmask.core.volume import LabelMap
+from fewmask.io.atomic import is_alive
 from fewmask.io.nifti import ReadOptions, read_labels, read_volume, write_labels, write_volume
 from fewmask.io.prepared import Prepared, ranges, write_split
 from fewmask.io.text import write_json
@@ -98,12 +103,14 @@ def test_another_grid_wants_no_scan_read_again(tmp_path) -> None:
     assert (again.reused, recipe.size, recipe.spacing_mm) == (2, 128, 3.0)
 
 
-def test_a_flipped_bit_in_the_store_is_found_and_rebuilt(tmp_path) -> None:
+@pytest.mark.parametrize("part", ["image", "label"])
+def test_a_flipped_bit_in_the_store_is_found_and_rebuilt(tmp_path, part) -> None:
     write_scans(tmp_path / "scans", 2)
     prepare(tmp_path / "scans", tmp_path / "out", options())
     path = tmp_path / "out" / "cases" / "case_00.h5"
     whole = path.read_bytes()
-    middle = len(whole) // 2
+    with h5py.File(path) as file:
+        middle = file[part].id.get_chunk_info(3).byte_offset + 100
     path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
     again = prepare(tmp_path / "scans", tmp_path / "out", options())
     assert (again.built, again.reused) == (1, 1)
@@ -193,7 +200,7 @@ def test_the_way_that_a_message_about_a_mask_leads(tmp_path, stored) -> None:
 
 def test_nothing_is_written_into_or_over_what_is_not_ours(tmp_path) -> None:
     write_scans(tmp_path / "scans", 2)
-    with pytest.raises(BadConfig, match="inside the data folder"):
+    with pytest.raises(BadConfig, match="inside the input folder"):
         prepare(tmp_path / "scans", tmp_path / "scans" / "out", options())
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
@@ -257,7 +264,7 @@ def test_tags_count_along_the_files_own_axis(tmp_path) -> None:
     [
         ("case_00,3,99", "0..7"),
         ("case_00,5,3", "first before last"),
-        ("case_00,x,3", "0..7"),
+        ("case_00,x,3", "whole numbers"),
         ("case_00,4,5", "outside its tag"),
     ],
 )
@@ -327,12 +334,14 @@ def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
         "options = PrepareOptions(labels={'liver': (6,)}, jobs=2)\n"
         "print('usable', len(check(here / 'scans', options).cases))\n"
         "print('built', prepare(here / 'scans', here / 'prepared', options).built)\n"
+        "from fewmask.prepare.check import check\n"
+        "print('checked', len(check(here / 'scans', options).cases))\n"
     )
     done = subprocess.run(
         [sys.executable, str(script)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert f"usable {len(cases)}\nbuilt {len(cases)}" in done.stdout
+    assert f"built {len(cases)}\nchecked {len(cases)}\n" in done.stdout
     assert "Traceback" not in done.stderr
 
 
@@ -432,22 +441,26 @@ def test_a_dataset_outlives_a_mistake_in_the_next_command(tmp_path) -> None:
     assert set(Prepared.open(tmp_path / "out").cases) == {"case_00", "case_01"}
 
 
+def write_wrong_tags(folder: Path) -> Path:
+    """A mistake that shows only once the scans are read: how many slices they have."""
+    path = folder / "wrong.csv"
+    path.write_text("case,first_slice,last_slice\ncase_00,3,99\n")
+    return path
+
+
 def test_a_mistake_costs_no_scan_its_reading(tmp_path) -> None:
-    """A new outline and a split through a patient in one command: the right one then reads the
-    changed scan alone.
-    """
+    """A new outline and a wrong tag in one command: the changed scan is read once."""
     write_scans(tmp_path / "scans", 3)
     prepare(tmp_path / "scans", tmp_path / "out", options())
     repaint(tmp_path / "scans" / "labels" / "case_01.nii.gz")
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
-    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
+    wrong = write_wrong_tags(tmp_path)
     for _ in range(2):
-        with pytest.raises(BadDataset, match="patient case is in train and in test"):
-            prepare(tmp_path / "scans", tmp_path / "out", wrong)
+        with pytest.raises(BadDataset, match="does not fit"):
+            prepare(tmp_path / "scans", tmp_path / "out", options(tags=wrong))
         with pytest.raises(BadDataset, match="not finished"):
             Prepared.open(tmp_path / "out")
     summary = prepare(tmp_path / "scans", tmp_path / "out", options())
-    assert (summary.built, summary.reused) == (1, 2)
+    assert (summary.built, summary.reused) == (0, 3)
     assert not (tmp_path / "out" / "earlier.json").exists()
     again = prepare(tmp_path / "scans", tmp_path / "anew", options())
     assert (
@@ -468,10 +481,8 @@ def test_what_was_taken_back_is_read_again(tmp_path) -> None:
     )
     times, first = path.stat(), path.read_bytes()
     repaint(path)
-    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
-    wrong = options(split=tmp_path / "split.toml", patients="^(case)")
     with pytest.raises(BadDataset):
-        prepare(tmp_path / "scans", tmp_path / "out", wrong)
+        prepare(tmp_path / "scans", tmp_path / "out", options(tags=write_wrong_tags(tmp_path)))
     path.write_bytes(first)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert prepare(tmp_path / "scans", tmp_path / "out", options()).built == 1
@@ -642,3 +653,83 @@ def test_tags_that_come_to_nothing_are_said(tmp_path) -> None:
     partial = options(tags="from-masks", masks="partial")
     said = prepare(tmp_path / "scans", tmp_path / "out", partial).notes
     assert any("no tags are left of from-masks" in note for note in said)
+
+
+@pytest.mark.parametrize("mistake", ["tags", "reviewed", "split", "patients"])
+def test_n17_tables_are_looked_at_before_scans(tmp_path, monkeypatch, mistake) -> None:
+    """With 500 scans a wrong line must not cost half an hour."""
+    write_scans(tmp_path / "scans", 2)
+    monkeypatch.setattr(build, "read_pair", lambda *_: pytest.fail("a scan was read"))
+    path = tmp_path / "table"
+    path.write_text(
+        {
+            "tags": "case,first_slice,last_slice\ncase_00,x,3\n",
+            "reviewed": "case,first_slice,last_slice\ncase_00,3," + 5000 * "9" + "\n",
+            "split": 'train = ["case_00", "case_O1"]\n',
+            "patients": "case;patient\ncase_00;p1\n",
+        }[mistake]
+    )
+    with pytest.raises(BadDataset) as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", options(**{mistake: path}))
+    assert str(path) in str(caught.value) and caught.value.exit_code == 3
+    if mistake == "split":
+        assert "case_O1: did you mean case_01?" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_f01_a_first_preparation_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
+    """N24: whole cases of a preparation that never wrote its table are kept; under other options
+    they are not.
+    """
+    write_scans(tmp_path / "scans", 3)
+    out = tmp_path / "out"
+
+    def stop(event: ProgressEvent) -> None:
+        if event.done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as caught:
+        prepare(tmp_path / "scans", out, options(), stop)
+    assert caught.value.exit_code == 143 and not (out / "dataset.json").exists()
+    assert [path.name for path in out.rglob(".*")] == []  # no lock, no part of a file
+    summary = prepare(tmp_path / "scans", out, options())
+    assert (summary.built, summary.reused) == (1, 2)
+    prepare(tmp_path / "scans", tmp_path / "anew", options())
+    assert Prepared.open(out).digest == Prepared.open(tmp_path / "anew").digest
+    (out / "dataset.json").unlink()
+    other = prepare(tmp_path / "scans", out, options(labels={"spleen": (6,)}))
+    assert other.built == 3
+
+
+def test_workers_end_with_their_parent(tmp_path) -> None:
+    """Killed, not stopped: nobody can tell them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, time\n"
+        "from fewmask.prepare.workers import in_processes\n"
+        "def tell(_):\n"
+        "    return os.getpid()\n"
+        "if __name__ == '__main__':\n"
+        "    for pid in in_processes(tell, [0, 1], 2):\n"
+        "        print(pid, flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    quiet = subprocess.DEVNULL
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, stderr=quiet, text=True
+    )
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    assert is_alive(worker)
+    parent.kill()
+    parent.communicate()
+    for _ in range(200):
+        if not is_alive(worker) or _is_zombie(worker):
+            return
+        time.sleep(0.05)
+    pytest.fail("a worker outlived its parent")
+
+
+def _is_zombie(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"

@@ -45,7 +45,7 @@ def test_nothing_is_replaced(tmp_path) -> None:
     prepared = prepare_scans(tmp_path)
     export_prepared(prepared, tmp_path / "out.h5", ["case_00"])
     import_samix(tmp_path / "out.h5", tmp_path / "back", (1.0, 1.0, 1.0))
-    with pytest.raises(BadConfig, match="already"):
+    with pytest.raises(BadConfig, match="would be lost"):
         import_samix(tmp_path / "out.h5", tmp_path / "back", (1.0, 1.0, 1.0))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fewmask.core.names import unusable
 from fewmask.prepare.names import (
     bare,
     case_id,
@@ -15,7 +16,6 @@ from fewmask.prepare.names import (
     identifying,
     looks_like_mask,
     stem,
-    unusable,
 )
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "größe.nii") for form in ("NFC", "NFD"))

@@ -15,7 +15,7 @@ from fewmask.methods._method import Stage
 from fewmask.methods.unet import UNet2d
 from fewmask.training import ProgressEvent, TrainRequest, train
 from fewmask.training import run as training_run
-from fewmask.training.advice import advise, largest_size
+from fewmask.training.advice import advise, largest_size, tell_stuck
 from tests.narrow import required, watched
 from tests.scans import prepare_scans
 
@@ -157,3 +157,11 @@ def test_a_step_of_a_smaller_grid_is_taken_and_timed(tmp_path, monkeypatch) -> N
         "prepare again with `size=128` (about 600 steps)"
     )
     assert seen == [(256, 256), (128, 128), (256, 256)]
+
+
+def test_f18_a_loss_that_stands_still_is_told_with_likely_causes() -> None:
+    still = [{"step": str(n), "dice": "0.5", "ce": "0.25"} for n in range(30)]
+    told = tell_stuck([{"step": "0", "dice": "0.9", "ce": "1"}, *still])
+    assert "not changed since step 0" in told and "`recipe`" in told and "`labels`" in told
+    moving = [{**row, "ce": str(0.25 - 1e-5 * n)} for n, row in enumerate(still)]
+    assert tell_stuck(moving) == tell_stuck(still[1:]) == tell_stuck([]) == ""

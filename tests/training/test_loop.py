@@ -14,6 +14,7 @@ from torch import nn
 
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Step
 from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted, NoRoom, TrainingFailed
+from fewmask.core.signals import listen
 from fewmask.io.lock import folder_lock
 from fewmask.io.run import RunFolder, States
 from fewmask.io.weights import load_tensors
@@ -24,7 +25,6 @@ from fewmask.training.hardware import choose_bf16, mean_step
 from fewmask.training.jobs import MethodJob
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.run import build_method
-from fewmask.training.signals import listen
 from tests.scans import prepare_scans
 
 CPU = torch.device("cpu")
@@ -154,7 +154,7 @@ def test_f17_stops_at_once_and_names_slices_rate_and_gradient(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_f02_a_signal_ends_after_the_step_with_all_saved(prepared, tmp_path, number, code) -> None:
     def tell(state: ProgressEvent) -> None:
@@ -385,10 +385,11 @@ def test_f12_a_folder_in_use_is_refused(prepared, tmp_path) -> None:
         train(request(prepared, tmp_path))
 
 
-def test_f10_an_output_that_is_a_file_is_refused(prepared, tmp_path) -> None:
+def test_f11_an_output_that_is_a_file_is_refused(prepared, tmp_path) -> None:
     (tmp_path / "run").write_text("mine")
-    with pytest.raises(NoRoom):
+    with pytest.raises(BadConfig, match="not a folder"):
         train(request(prepared, tmp_path / "run"))
+    assert (tmp_path / "run").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -467,6 +468,6 @@ def test_tags_alone_are_enough_for_a_method_that_needs_no_mask(prepared, tmp_pat
 def test_a_dataset_takes_no_run(prepared) -> None:
     """The next `prepare` would refuse the folder, and `evaluate` to write into it."""
     for out in (prepared, prepared / "run", prepared / "cases" / "run"):
-        with pytest.raises(BadConfig, match="inside the prepared dataset"):
+        with pytest.raises(BadConfig, match="inside the input folder"):
             train(request(prepared, out))
     assert not (prepared / "run").exists()

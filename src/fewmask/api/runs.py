@@ -21,15 +21,16 @@ from fewmask.api.arguments import (
 )
 from fewmask.api.mask import PredictedMask
 from fewmask.api.scans import as_volume
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.core.run_record import RunRecord
 from fewmask.core.task import DEFAULT_METHOD
 from fewmask.core.volume import Plane, Volume
-from fewmask.evaluate.scores import COLUMNS, as_row, from_row
+from fewmask.evaluate.scores import as_row, read_scores
 from fewmask.io.prepared import is_prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
+from fewmask.io.text import expecting
 from fewmask.predict import (
     Cleanup,
     MeanPredictor,
@@ -69,10 +70,11 @@ class TrainedRun(os.PathLike[str]):
         """
         run = RunFolder.open(self.path)
         rows = read_csv(run.losses, ["step"]) if run.losses.exists() else []
-        return [
-            {"step": int(row.pop("step")), **{k: float(v) for k, v in row.items() if v}}
-            for row in rows
-        ]
+        with expecting(run.losses, kind=BadCheckpoint):
+            return [
+                {"step": int(row.pop("step")), **{k: float(v) for k, v in row.items() if v}}
+                for row in rows
+            ]
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -80,8 +82,7 @@ class TrainedRun(os.PathLike[str]):
         it.
         """
         run = RunFolder.open(self.path)
-        rows = read_csv(run.metrics, COLUMNS) if run.metrics.exists() else []
-        return [as_row(from_row(row)) for row in rows]
+        return [as_row(score) for score in read_scores(run.metrics)]
 
     @checked
     def load(self, device: str | None = None, cleanup: File = "auto") -> "LoadedRun":
@@ -583,6 +584,8 @@ def predict_folder(
     format: str = "nifti",
     terms: Mapping[str, str] | None = None,
     device: str | None = None,
+    part: tuple[int, int] = (1, 1),
+    again: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write a mask for every scan of a folder; a scan that cannot be read never stops the others.
@@ -644,6 +647,11 @@ def predict_folder(
         have theirs, others are written as Tissue.
     device
         `cpu`, `cuda`, `cuda:1`; None takes a GPU if there is one. A loaded run stays where it is.
+    part
+        (i, n): every n-th scan from the i-th on, for several processes that fill one folder.
+    again
+        Draw masks again that stand there whole from this run, this scan and these options; else
+        they are kept.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -705,6 +713,8 @@ def predict_folder(
         form=open_form(
             loaded.path, format, [f"{one}={term}" for one, term in (terms or {}).items()]
         ),
+        part=part,
+        again=again,
         on_progress=on_progress,
     )
 

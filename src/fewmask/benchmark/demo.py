@@ -8,9 +8,10 @@ from pathlib import Path
 from fewmask.benchmark.score import score_run
 from fewmask.blocks.device import choose_device
 from fewmask.core.budget import Split
-from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.core.task import DEFAULT_METHOD
+from fewmask.io.atomic import is_part, make_folder, write_text
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import write_split
 from fewmask.predict import load_predictor, open_cleanup, open_known, predict_folder
 from fewmask.prepare.build import PrepareOptions, prepare
@@ -103,16 +104,10 @@ def _prepare(out: Path, cases: list[str]) -> None:
 
 def _claim(out: Path) -> None:
     """An empty folder becomes ours; ours is emptied of what a demo writes."""
-    if out.exists() and any(out.iterdir()):
-        if not (out / _MARK).exists():
-            raise BadConfig(
-                "the demo's folder holds other files",
-                where=str(out),
-                did="nothing was written",
-                fix="choose another folder with `out`",
-                code="F11",
-            )
+    ours = (out / _MARK).exists()
+    check_folder(out, owns=None if ours else is_part)
+    if ours:
         for name in ("scans", "prepared", "run"):
             shutil.rmtree(out / name, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / _MARK).write_text("made by `fewmask demo`; replaced by the next one\n")
+    make_folder(out)
+    write_text(out / _MARK, "made by `fewmask demo`; replaced by the next one\n")

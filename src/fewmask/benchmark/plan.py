@@ -9,10 +9,17 @@ from typing import Any, Literal
 from fewmask.benchmark.rows import RunKey
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig
+from fewmask.core.names import check_name, printable
 from fewmask.core.renamed import todays_words
 from fewmask.io.text import read_toml
 from fewmask.training import TrainRequest
 
+HOME = "test"
+"""The domain of the prepared data's own test cases."""
+_RUN_HAS = ("run", HOME, "stride.json")
+"""What stands in the folder of a run of a sweep, beside folders of masks of other scans."""
+_ENDINGS = ("-cleaned", "-oracle-box")
+_MAX_RUNS = 100_000
 MEAN = "mean"
 """What stands as method in the rows of a mean."""
 
@@ -131,6 +138,9 @@ class Mean:
 def read_plan(path: Path) -> Plan:
     """A sweep file, strictly. Raises `BadConfig` naming the nearest key."""
     plan = parse(Plan, read_toml(path, kind=BadConfig), path.name)
+    _check_names(plan, path)
+    _check_paths(plan, path)
+    _check_size(plan, path)
     runs = plan_runs(plan)
     if not runs or len({run.name for run in runs}) < len(runs):
         raise BadConfig(
@@ -140,6 +150,53 @@ def read_plan(path: Path) -> Plan:
         )
     plan_means(plan)
     return plan
+
+
+def _check_names(plan: Plan, path: Path) -> None:
+    """Raise `BadConfig` for names that cannot be those of folders beside a run's own (N45)."""
+    names = [other.name for other in plan.elsewhere]
+    for name in [*names, *(case for cases in plan.split.values() for case in cases)]:
+        check_name(name, "a data set or case", str(path))
+    taken = [*_RUN_HAS, *(f"{name}{ending}" for name in [HOME, *names] for ending in _ENDINGS)]
+    for name in names:
+        if name in taken or names.count(name) > 1:
+            raise BadConfig(
+                f"[[elsewhere]] name {name!r} is taken already",
+                where=str(path),
+                fix="choose a name of its own",
+                code="N45",
+            )
+
+
+def _check_paths(plan: Plan, path: Path) -> None:
+    """Raise `BadConfig` (C05) for a path that leaves the data folder, which only the command line
+    may name.
+    """
+    inside = [plan.data, *(text for one in plan.elsewhere for text in (one.images, one.truth))]
+    inside += [plan.tags] if plan.tags and plan.tags != "from-masks" else []
+    for text in filter(None, inside):
+        if Path(text).is_absolute() or ".." in Path(text).parts or "\\" in text:
+            raise BadConfig(
+                f"{path.name} names {printable(text)!r}, which leaves the data folder",
+                where=str(path),
+                fix="write paths relative to the data folder, without `..`",
+                code="C05",
+            )
+
+
+def _check_size(plan: Plan, path: Path) -> None:
+    """Raise `BadConfig` for more runs than anybody can want, before one of them is built."""
+    count = sum(
+        len(grid.method) * (len(grid.slices) + len(grid.volumes)) * len(grid.draw) * len(grid.seed)
+        for grid in plan.runs
+    )
+    if count > _MAX_RUNS:
+        raise BadConfig(
+            f"{path.name} asks for {count:,} runs, at most {_MAX_RUNS:,} are made",
+            where=str(path),
+            fix="name fewer methods, budgets, draws or seeds",
+            code="C02",
+        )
 
 
 def plan_runs(plan: Plan) -> list[Run]:

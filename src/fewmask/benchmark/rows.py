@@ -14,11 +14,12 @@ from fewmask.core.errors import BadDataset
 from fewmask.core.renamed import todays_words
 from fewmask.core.run_record import RunRecord
 from fewmask.evaluate.protocols import Protocol
-from fewmask.evaluate.scores import COLUMNS as SCORE_COLUMNS
-from fewmask.evaluate.scores import CaseScore, Status, from_row
+from fewmask.evaluate.scores import CaseScore, Status, read_scores
+from fewmask.io.atomic import make_folder
 from fewmask.io.lock import waiting_lock
 from fewmask.io.run import PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.text import expecting
 from fewmask.report.changes import changes_of
 
 AUTOMATIC = "automatic"
@@ -277,7 +278,7 @@ def read_rows(path: Path) -> list[RunRow]:
     for texts in read_csv(path, _NEEDED):
         try:
             rows.append(from_texts(texts))
-        except ValueError as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise BadDataset(
                 f"{path.name}: the row of {texts['method']}, {texts['case']}, {texts['class']} "
                 f"holds what is no number: {error}",
@@ -294,7 +295,7 @@ def add_rows(path: Path, rows: Sequence[RunRow]) -> None:
 
     A table of an earlier version gets the columns it lacks.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with waiting_lock(path.parent, f"add to {path.name}"):
         # Written anew: of a run whose rows were appended by halves, the missing ones would never be
         # made.
@@ -325,7 +326,9 @@ def _rows_of_run(path: Path) -> list[RunRow]:
             code="S04",
         )
     prepared = run.open_prepared()
-    scores = [from_row(line) for line in read_csv(run.metrics, SCORE_COLUMNS)]
+    scores = read_scores(run.metrics)
+    with expecting(run.metrics, kind=BadDataset, fix=f"fewmask evaluate {path}"):
+        _ = [prepared.patients[score.case] for score in scores]
     finished, rows = finished_run(path), []
     for score in scores:
         cleaned = None

@@ -16,17 +16,20 @@ from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.placement import Placement
 from fewmask.core.progress import OnMessage, OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES
+from fewmask.core.signals import stopping
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
+from fewmask.io.atomic import make_folder
 from fewmask.io.image import read_labels
 from fewmask.io.known import read_known_note
+from fewmask.io.outputs import check_file
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.same_grid import check_same_grid, lay_on_grid
-from fewmask.io.tables import write_csv
+from fewmask.io.tables import read_csv, write_csv
 from fewmask.predict import Cleanup, Predicts, load_predictor, open_cleanup
 from fewmask.predict.folder import (
     clean_folder,
@@ -75,6 +78,18 @@ def score_run(
     go to the run's folder `oracle-box`. `on_progress` counts scans that are predicted. Raises
     `BadDataset` if no test case has a complete mask.
     """
+    with stopping("scoring", run_path):
+        return _score_run(run_path, oracle_box, predictor, raw, on_progress, say)
+
+
+def _score_run(
+    run_path: Path,
+    oracle_box: bool,
+    predictor: Predicts | None,
+    raw: bool,
+    on_progress: OnProgress,
+    say: OnMessage,
+) -> ScoreSummary:
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
     cases = _test_cases(run, prepared)
@@ -158,23 +173,29 @@ def score_folders(
     occur are scored. `masks` says what slices of a truth without outline are. Writes `out` if
     given. Raises `BadDataset` if nothing is found or the masks hold none of the values expected.
     """
+    if out is not None:
+        check_file(out, [pred, truth], is_ours=_holds_scores)
+        make_folder(out.parent)
     pairing = pair_masks(pred, truth)
     numbering = Numbering(None if labels is None else dict(labels), same_values, masks, scans)
     notes = Notes(numbering)
     scores: list[CaseScore] = []
     refused = [{"case": "", **problem.as_dict()} for problem in pairing.ambiguous]
     pace = Pace("mask", len(pairing.pairs))
-    for done, pair in enumerate(pairing.pairs, 1):
-        try:
-            matched = match(pair, numbering)
-        except FewmaskError as error:
-            if not spoils_one_case(error):
-                raise
-            refused.append({"case": pair.case, **error.as_dict()})
-        else:
-            notes.add(pair.case, matched)
-            scores += _score_matched(pair, matched)
-        on_progress(pace.event(done, item=pair.case))
+    with stopping("scoring", pred):
+        for done, pair in enumerate(pairing.pairs, 1):
+            try:
+                matched = match(pair, numbering)
+                scored = _score_matched(pair, matched)
+            except Exception as error:
+                refusal = spoils_one_case(error)
+                if refusal is None:
+                    raise
+                refused.append({"case": pair.case, **refusal.as_dict()})
+            else:
+                notes.add(pair.case, matched)
+                scores += scored
+            on_progress(pace.event(done, item=pair.case))
     notes.refuse_foreign()
     if not scores:
         raise BadDataset(
@@ -212,6 +233,15 @@ def _fill(scores: Sequence[CaseScore]) -> list[CaseScore]:
         for case, said in prompts.items()
         for label in labels
     ]
+
+
+def _holds_scores(path: Path) -> bool:
+    """Is it a table of scores, as `score_folders` writes it?"""
+    try:
+        read_csv(path, COLUMNS)
+    except FewmaskError:
+        return False
+    return True
 
 
 def score_bound(
@@ -377,7 +407,7 @@ def _score_oracle(
         for k in range(len(classes)):
             boxes[d, k] = box_edges(labels == k + 1)
     prediction = predictor.volume_with_boxes(volume, boxes)
-    out.mkdir(exist_ok=True)
+    make_folder(out)
     write_prediction(out, case, prediction)
     scores = score_case(case, prediction.label_map.voxels, truth.voxels, truth.spacing_mm, classes)
     return [replace(score, prompts=ORACLE) for score in scores]

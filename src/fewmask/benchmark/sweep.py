@@ -18,7 +18,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
-from fewmask.benchmark.plan import Elsewhere, Mean, Plan, Run, plan_means, plan_runs
+from fewmask.benchmark.plan import HOME, Elsewhere, Mean, Plan, Run, plan_means, plan_runs
 from fewmask.benchmark.rows import (
     LEARNED,
     ORACLE,
@@ -43,12 +43,17 @@ from fewmask.benchmark.score import (
 from fewmask.core.budget import Split
 from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.names import check_name
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
+from fewmask.core.signals import stopping
 from fewmask.evaluate.scores import CaseScore
+from fewmask.io.atomic import make_folder
 from fewmask.io.lock import folder_lock, waiting_lock
+from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
-from fewmask.io.text import read_json, write_json
+from fewmask.io.text import expecting, read_json, write_json
+from fewmask.methods import is_external
 from fewmask.predict import (
     Cleanup,
     Predicts,
@@ -62,9 +67,8 @@ from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
 from fewmask.training import train
+from fewmask.training.run import probe_precision
 
-HOME = "test"
-"""The domain of the prepared data's own test cases."""
 CLEANED = "cleaned"
 """Folder of a run's masks after clean-up, as `predictions` has them as drawn."""
 Scored = dict[str, tuple[list[CaseScore], list[dict[str, Any]]]]
@@ -104,9 +108,11 @@ def run_sweep(
     `part` (i, n) takes every n-th run from the i-th on. Raises `Interrupted` on a signal, after
     saving.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    with waiting_lock(work, "sweep: prepare", 3600.0):
+    check_outputs(plan, data, work, rows)
+    make_folder(work)
+    with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):
         prepared = _prepare(plan, data, work)
+        plan = replace(plan, amp=_settle_amp(plan, prepared, work, device, threads))
     sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
     summary = SweepSummary()
     mine = slice(part[0] - 1, None, part[1])
@@ -117,7 +123,8 @@ def run_sweep(
     lists = {"done": summary.done, "there": summary.there, "elsewhere": summary.elsewhere}
     for run, make in tasks:
         try:
-            lists[make()].append(run.name)
+            with stopping(f"making {run.name}", work):
+                lists[make()].append(run.name)
         except Interrupted:
             raise
         except NoRoom as error:
@@ -128,6 +135,45 @@ def run_sweep(
             summary.failed.append({"case": run.name, **error.as_dict()})
             say(f"{run.name}: {error.what}")
     return summary
+
+
+def check_outputs(plan: Plan, data: Path, work: Path, rows: Path) -> None:
+    """Raise `BadConfig` (F11) where runs or rows would land in the scans, or on a file that is no
+    table of rows.
+    """
+    inputs = [data / plan.data, *(data / one.images for one in plan.elsewhere)]
+    inputs += [data / one.truth for one in plan.elsewhere]
+    check_folder(work, inputs)
+    check_file(rows, inputs, is_ours=_holds_rows)
+
+
+def _holds_rows(path: Path) -> bool:
+    try:
+        read_rows(path)
+    except FewmaskError:
+        return False
+    return True
+
+
+def _settle_amp(
+    plan: Plan, prepared: Prepared, work: Path, device: str | None, threads: int | None
+) -> Literal["on", "off"]:
+    """One precision for all runs of a sweep, probed once and written down before the first: what a
+    probe finds depends on the load of the machine, and would differ after a kill.
+    """
+    if plan.amp != "auto":
+        return plan.amp
+    path = work / "precision.json"
+    if not path.exists():
+        run = next((run for run in plan_runs(plan) if not is_external(run.method)), None)
+        bf16 = False
+        if run is not None:
+            request = run.request(prepared.folder, work / run.name / "run")
+            bf16 = probe_precision(replace(request, device=device, threads=threads))
+        write_json(path, {"amp": "on" if bf16 else "off"})
+    with expecting(path, fix="remove it: the precision is probed again"):
+        settled: Literal["on", "off"] = {"on": "on", "off": "off"}[read_json(path)["amp"]]  # type: ignore[assignment]
+    return settled
 
 
 @dataclass(frozen=True)
@@ -171,7 +217,7 @@ class _Sweep:
     def _once(self, run: Run, rows: Callable[[Path], list[RunRow]]) -> Outcome:
         """Add the rows that are made in the run's folder, unless they are there."""
         folder = self.work / run.name
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         with folder_lock(folder, "sweep"):
             done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
             if _wanted(self.plan) <= done:
@@ -262,8 +308,11 @@ def _stride(plan: Plan) -> str:
 
 def _forget_others(plan: Plan, path: Path) -> None:
     """Masks of a run that were drawn with windows in other places are drawn again."""
+    for other in plan.elsewhere:  # a plan made in Python has passed no check yet
+        check_name(other.name, "a data set", "elsewhere")
     note, stride = path.parent / "stride.json", list(plan.stride or ())
-    before = read_json(note)["stride"] if note.exists() else []
+    with expecting(note, fix="remove it: the masks are drawn again"):
+        before = read_json(note)["stride"] if note.exists() else []
     if before == stride:
         return
     shutil.rmtree(RunFolder.open(path).predictions, ignore_errors=True)

@@ -1,6 +1,5 @@
 """Import foreign SAM weights into this machine's cache, exactly or not at all."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,10 @@ from torch import Tensor
 
 from fewmask.blocks.sam.official import find_size, rename, shapes_of
 from fewmask.core.errors import BadCheckpoint, BadConfig
+from fewmask.io.atomic import make_folder
 from fewmask.io.ledger import LEDGER, cache
 from fewmask.io.stream import sha256
+from fewmask.io.text import read_json
 from fewmask.io.weights import (
     check_fit,
     count_weights,
@@ -57,7 +58,7 @@ def import_weights(source: Path, name: str | None = None) -> ImportedWeights:
             code="C02",
         )
     target = cache() / f"{chosen}.safetensors"
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     written = save_tensors(
         target, tensors, {"encoder": size.name, "source_sha256": digest, "source": source.name}
     )
@@ -112,7 +113,8 @@ def _read(source: Path) -> tuple[str, Mapping[str, Tensor]]:
 def _check_config(folder: Path) -> None:
     """A `transformers` folder of another kind of model is refused by its own name for itself."""
     path = folder / "config.json"
-    kind = json.loads(path.read_text()).get("model_type", "sam") if path.is_file() else "sam"
+    record = read_json(path, kind=BadCheckpoint) if path.is_file() else {}
+    kind = record.get("model_type", "sam")
     if kind != "sam":
         raise BadCheckpoint(
             f"the folder holds a {kind!r} model, not SAM",

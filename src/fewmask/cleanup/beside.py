@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fewmask.cleanup.rule import Cleaning, CleanupRule, StructureRule
-from fewmask.io.text import read_json, write_json
+from fewmask.core.errors import BadDataset
+from fewmask.io.text import expecting, read_json, write_json
 
 
 def cleaning_path(folder: Path, case: str) -> Path:
@@ -26,7 +27,10 @@ def write_cleaning(folder: Path, case: str, cleaning: Cleaning | None) -> None:
 def read_cleaning(folder: Path, case: str) -> Cleaning | None:
     """What clean-up did to the mask of a case; None: nothing, it is as it was drawn."""
     path = cleaning_path(folder, case)
-    return Cleaning.from_dict(read_json(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    with expecting(path, kind=BadDataset, fix="predict the scan again"):
+        return Cleaning.from_dict(read_json(path))
 
 
 @dataclass(frozen=True)

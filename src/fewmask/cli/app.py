@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -18,8 +17,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from fewmask.cli.console import Console
 from fewmask.cli.flags import in_flags
-from fewmask.cli.progress import duration
-from fewmask.core.errors import FewmaskError, PartlyDone
+from fewmask.cli.progress import duration, print_line
+from fewmask.cli.streams import open_closed, steady_streams
+from fewmask.core.errors import FewmaskError, PartlyDone, of_the_machine
 from fewmask.version import __version__
 
 VERBS = (
@@ -158,6 +158,8 @@ def verb(examples: tuple[str, str]) -> Callable[[Callable[..., Any]], Callable[.
 
 def main() -> None:
     """Run the program and leave with the exit code that docs/errors.md lists."""
+    open_closed()
+    steady_streams()
     for name in VERBS:
         import_module(f"fewmask.cli.{name}")
     debug = "--debug" in sys.argv
@@ -166,12 +168,10 @@ def main() -> None:
     except FewmaskError as error:
         _leave(error, debug)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        _tell("stopped")
         _exit(130)
-    except BrokenPipeError:
-        # The reader went away (`| head`); nothing to say, and nothing left to say it to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _exit(0)
+    except (OSError, MemoryError) as error:
+        _leave(of_the_machine(error), debug)
     except Exception as error:
         _our_bug(error, debug)
 
@@ -182,8 +182,12 @@ def _leave(error: FewmaskError, debug: bool) -> NoReturn:
     # What was done and what was not is told by the verb's own object.
     if "--json" in sys.argv and not isinstance(error, PartlyDone):
         Console(json=True).result(error.as_dict())
-    print(in_flags(str(error)), file=sys.stderr)
+    _tell(in_flags(str(error)))
     _exit(error.exit_code)
+
+
+def _tell(text: str) -> None:
+    print_line(text, sys.stderr)
 
 
 def _our_bug(error: Exception, debug: bool) -> NoReturn:
@@ -191,19 +195,27 @@ def _our_bug(error: Exception, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
         _exit(1)
-    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    handle, name = tempfile.mkstemp(prefix=f"fewmask-{stamp}-", suffix=".log")
-    with os.fdopen(handle, "w") as file:
-        file.write(f"fewmask {__version__}\n{' '.join(sys.argv[1:])}\n\n")
-        traceback.print_exc(file=file)
     lines = [
         f"error: fewmask failed in a way it does not know: {type(error).__name__}: {error}",
-        f"this is a fault of the program, not yours; the log is {Path(name)}",
+        f"this is a fault of the program, not yours; the log is {_write_log()}",
         "fix: please report it with this log to whoever gave you fewmask (it has no public "
         "address yet), after removing what names a person",
     ]
-    print("\n".join(lines), file=sys.stderr)
+    _tell("\n".join(lines))
     _exit(1)
+
+
+def _write_log() -> str:
+    """The traceback in a file of the temporary folder; its name."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    try:
+        handle, name = tempfile.mkstemp(prefix=f"fewmask-{stamp}-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"fewmask {__version__}\n{' '.join(sys.argv[1:])}\n\n")
+            traceback.print_exc(file=file)
+    except OSError as error:
+        return f"lost ({error.strerror}); --debug prints it"
+    return name
 
 
 def _exit(code: int) -> NoReturn:

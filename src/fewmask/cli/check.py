@@ -96,7 +96,12 @@ def check(
             where=str(data),
             did="nothing was written",
         )
-    console.say("no problems found")
+    personal = any("may identify a person" in note for note in report.notes)
+    console.say(
+        "no problems found, but something may identify a person: see the notes above"
+        if personal
+        else "no problems found"
+    )
 
 
 def _uses(files: "tuple[Seen, ...]") -> str:

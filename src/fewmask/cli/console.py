@@ -3,6 +3,7 @@ terminal or log.
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
@@ -12,6 +13,9 @@ from typing import Any
 from fewmask.cli.flags import in_flags
 from fewmask.cli.progress import Event, Progress, losses_text, print_line
 from fewmask.core.progress import ProgressEvent
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+"""Of these, what is not printable is escaped: JSON itself does so below a blank only."""
 
 
 class Console:
@@ -41,7 +45,8 @@ class Console:
     def result(self, record: Mapping[str, Any]) -> None:
         """The one object of --json; nothing otherwise."""
         if self.json:
-            sys.stdout.write(json.dumps(_plain(record), ensure_ascii=False) + "\n")
+            text = json.dumps(_plain(record), ensure_ascii=False)
+            sys.stdout.write(_UNPRINTABLE.sub(_escaped, text) + "\n")
             sys.stdout.flush()
 
     def step(self, text: str) -> None:
@@ -105,6 +110,11 @@ class Console:
 def count(n: int, thing: str) -> str:
     """`1 scan`, `6 scans`."""
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    """As JSON writes what cannot be shown."""
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
 
 def _plain(value: Any) -> Any:

@@ -133,6 +133,18 @@ def one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:
         )
 
 
+def part(flag: str, text: str) -> tuple[int, int]:
+    """`2/4` as a tuple. Raises `BadConfig` for anything else."""
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and len(n) < 10 and 1 <= int(i) <= int(n)):
+        raise BadConfig(
+            f"{flag} {text!r} is not i/n",
+            fix=f"{flag} 1/4 to {flag} 4/4",
+            code="C02",
+        )
+    return int(i), int(n)
+
+
 def three_whole_numbers(flag: str, text: str | None) -> tuple[int, int, int] | None:
     """`4,18,18` as a tuple; None passes. Raises `BadConfig` for anything else."""
     if text is None:

@@ -56,6 +56,12 @@ def predict(
         "--term",
         help="Coded term of a structure in DICOM, such as liver=SCT:10200004:Liver. May repeat.",
     ),
+    part: str = typer.Option(
+        "1/1", help="i/n: every n-th scan from the i-th on, for several processes or machines."
+    ),
+    again: bool = typer.Option(
+        False, "--again", help="Draw masks again that stand there whole from the same run and scan."
+    ),
     device: str | None = options.DEVICE,
     engine: str = typer.Option(
         "torch",
@@ -89,6 +95,7 @@ def predict(
 
     console: Console = context.obj
     options.existing(source, "file or folder")
+    mine = options.part("--part", part)
     options.one_of("--engine", engine, ("torch", "openvino"))
     if out is None:
         if others:
@@ -133,6 +140,8 @@ def predict(
         cleanup=rule,
         known=said,
         form=open_form(run, form, term),
+        part=mine,
+        again=again,
         on_progress=console.count_items("scans predicted"),
     )
     for line in summary.empty:
@@ -152,7 +161,8 @@ def predict(
         console.say(str(summary.put_in))
     if summary.prompts:
         console.say(f"drawn with tags: {count(len(summary.prompts['tags']), 'mask')}")
-    console.say(f"{count(len(summary.written), 'mask')} in {out}")
+    there = f", {len(summary.kept)} of them were there" if summary.kept else ""
+    console.say(f"{count(len(summary.written), 'mask')} in {out}{there}")
     console.result({"out": out, **vars(summary)})
     options.partly(
         summary.refused,

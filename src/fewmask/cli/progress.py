@@ -4,8 +4,11 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
+
+from fewmask.core.names import harmless
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -69,13 +72,18 @@ class Progress:
         if not (new or last or self._is_due(now, event, live)):
             return
         self._last, self._last_done = now, event.done
-        head = ", ".join(part for part in (event.text, self._left(now, event), event.more) if part)
-        if live:
-            self._draw(stream, event, head)
-        else:
-            print_line("  ".join(part for part in (head, event.below) if part), stream)
+        self._say(event, now, live, stream)
         if last:
             self._end()
+
+    def _say(self, event: Event, now: float, live: bool, stream: TextIO) -> None:
+        """Draw, or print a line; a terminal that goes away in the middle of it ends no work."""
+        head = ", ".join(part for part in (event.text, self._left(now, event), event.more) if part)
+        with suppress(OSError):
+            if live:
+                self._draw(stream, event, head)
+            else:
+                print_line("  ".join(part for part in (head, event.below) if part), stream)
 
     def clear(self) -> None:
         """Make room for another line: what is drawn goes, and comes again with the next step."""
@@ -86,7 +94,8 @@ class Progress:
     def _end(self) -> None:
         """Leave what is drawn."""
         if self._live is not None:
-            self._live.stop()
+            with suppress(OSError):
+                self._live.stop()
             self._live = None
 
     def _is_due(self, now: float, event: Event, live: bool) -> bool:
@@ -120,12 +129,13 @@ class Progress:
             self._live.start()
         width = self._live.console.width
         row = Table.grid(padding=(0, 1))
-        parts: list[Any] = [Text(head, no_wrap=True, overflow="ellipsis")]
+        parts: list[Any] = [Text(harmless(head), no_wrap=True, overflow="ellipsis")]
         if event.total and len(head) + 12 <= width:
             bar = min(40, width - len(head) - 2)
             parts.append(ProgressBar(event.total, event.done, width=bar))
         row.add_row(*parts)
-        below = [Text(event.below, no_wrap=True, overflow="ellipsis")] if event.below else []
+        text = harmless(event.below)
+        below = [Text(text, no_wrap=True, overflow="ellipsis")] if text else []
         self._live.update(Group(row, *below), refresh=True)
 
 
@@ -153,7 +163,9 @@ def duration(seconds: float) -> str:
 
 
 def print_line(text: str, stream: Any) -> None:
-    """Print even where the stream cannot show every character (LANG=C)."""
+    """Print even where the stream cannot show every character (LANG=C). What a foreign text could
+    do to a terminal is escaped.
+    """
     encoding = stream.encoding or "ascii"
-    stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+    stream.write(harmless(text).encode(encoding, "replace").decode(encoding) + "\n")
     stream.flush()

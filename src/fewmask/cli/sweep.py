@@ -7,7 +7,7 @@ import typer
 from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console, count
-from fewmask.core.errors import BadConfig, PartlyDone
+from fewmask.core.errors import PartlyDone
 
 
 @verb(
@@ -44,7 +44,7 @@ def sweep(
 
     console: Console = context.obj
     asked = read_plan(options.existing(plan, "sweep file"))
-    i, n = _part(part)
+    i, n = options.part("--part", part)
     mine = slice(i - 1, None, n)
     names = [run.name for run in plan_runs(asked)[mine]]
     names += [mean.run.name for mean in plan_means(asked)[mine]]
@@ -78,14 +78,3 @@ def sweep(
             did="they have no rows",
             fix="mend what they name and run the same command again",
         )
-
-
-def _part(text: str) -> tuple[int, int]:
-    i, _, n = text.partition("/")
-    if not (i.isdigit() and n.isdigit() and 1 <= int(i) <= int(n)):
-        raise BadConfig(
-            f"--part {text!r} is not i/n",
-            fix="--part 1/4 to --part 4/4",
-            code="C02",
-        )
-    return int(i), int(n)

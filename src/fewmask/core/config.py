@@ -11,10 +11,10 @@ import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, asdict, fields, is_dataclass, replace
+from dataclasses import MISSING, Field, asdict, dataclass, fields, is_dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.manual import sentences_of
@@ -22,11 +22,40 @@ from fewmask.core.manual import sentences_of
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number; stands with the field, as `Annotated[float, Range(0.0, 1.0)]`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    """Must it lie above `low`, not at it?"""
+
+    def holds(self, value: Real) -> bool:
+        """Is the number within?"""
+        number = float(value)
+        return (self.low < number if self.above else self.low <= number) and number <= self.high
+
+    def __str__(self) -> str:
+        if self.high < math.inf:
+            return f"from {self.low:g} to {self.high:,.12g}"
+        return f"above {self.low:g}" if self.above else f"{self.low:g} or more"
+
+
+Positive = Annotated[float, Range(0.0, above=True)]
+NotNegative = Annotated[float, Range(0.0)]
+Share = Annotated[float, Range(0.0, 1.0)]
+Count = Annotated[int, Range(1.0, 1e7)]
+"""At least one."""
+Number = Annotated[int, Range(0.0, 1e7)]
+"""None is allowed."""
+
+
 def parse(cls: type[T], record: Mapping[str, Any], place: str = "config") -> T:
     """Build the dataclass `cls` from plain data; unknown keys and wrong types raise `BadConfig`
     naming the nearest key.
     """
-    hints = typing.get_type_hints(cls)
+    hints = typing.get_type_hints(cls, include_extras=True)
     known = {f.name for f in fields(cls) if f.init}  # type: ignore[arg-type]
     for key in record:
         if key not in known:
@@ -56,7 +85,7 @@ def check_fields(config: Any, place: str) -> dict[str, Any]:
     """The values of a dataclass instance as their types have them (whole numbers as floats, texts
     as paths). Raises `BadConfig` naming the field whose value is of another kind.
     """
-    hints = typing.get_type_hints(type(config))
+    hints = typing.get_type_hints(type(config), include_extras=True)
     return {
         f.name: convert(getattr(config, f.name), hints[f.name], f"{place}.{f.name}")
         for f in fields(config)
@@ -141,7 +170,7 @@ def _set(config: Any, path: list[str], text: str, place: str) -> Any:
         if not is_dataclass(inner):
             raise BadConfig(f"{place}.{name} has no parts", code="C01")
         return replace(config, **{name: _set(inner, path[1:], text, f"{place}.{name}")})
-    hint = typing.get_type_hints(type(config))[name]
+    hint = typing.get_type_hints(type(config), include_extras=True)[name]
     return replace(config, **{name: read_value(text, hint, f"{place}.{name}")})
 
 
@@ -166,12 +195,23 @@ def convert(value: Any, hint: Any, place: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
+    if origin is Annotated:
+        plain = convert(value, arguments[0], place)
+        for bounds in arguments[1:]:
+            if isinstance(bounds, Range) and not bounds.holds(plain):
+                raise BadConfig(
+                    f"{place} = {plain!r} is not {bounds}",
+                    fix=f"give a number {bounds}",
+                    code="C02",
+                )
+        return plain
     if origin in (types.UnionType, typing.Union):
         for option in arguments:
             try:
                 return convert(value, option, place)
             except BadConfig:
-                continue
+                if typing.get_origin(option) is Annotated and _fits(value, option):
+                    raise  # the kind is right, the number is not
     elif origin is typing.Literal:
         if value in arguments:
             return value
@@ -207,6 +247,15 @@ def convert(value: Any, hint: Any, place: str) -> Any:
     )
 
 
+def _fits(value: Any, hint: Any) -> bool:
+    """Is it of the kind, whatever its bounds?"""
+    try:
+        convert(value, typing.get_args(hint)[0], "")
+    except BadConfig:
+        return False
+    return True
+
+
 def _literal(text: str) -> Any:
     if text in ("true", "false", "none"):
         return {"true": True, "false": False, "none": None}[text]
@@ -224,6 +273,8 @@ def nearest(key: str, known: Iterable[str]) -> str:
 
 def _type_name(hint: Any) -> str:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return _type_name(arguments[0])
     if origin is typing.Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin in (types.UnionType, typing.Union):

@@ -107,6 +107,29 @@ class NoRoom(FewmaskError):
     exit_code = 4
 
 
+def of_the_machine(error: OSError | MemoryError) -> NoRoom:
+    """The same as a user error, for what no one nearer to the file has told in better words."""
+    if isinstance(error, MemoryError):
+        return NoRoom(
+            "the machine's memory is full",
+            where=str(error).splitlines()[:1],
+            did="what was written before is whole",
+            fix="close other programs, or use a machine with more memory",
+            code="F20",
+        )
+    files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return NoRoom(
+        f"the system refuses: {error.strerror or error}",
+        where=[f"file  {name}" for name in files],
+        did="what was written before is whole",
+        fix=(
+            f"see whether {files[0] if files else 'the folder'} is there, may be read and written, "
+            "and has room"
+        ),
+        code="F10",
+    )
+
+
 class TrainingFailed(FewmaskError):
     """Training cannot continue (not a number, for example)."""
 

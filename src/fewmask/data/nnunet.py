@@ -13,8 +13,9 @@ from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.data.label_guard import LabelGuard
-from fewmask.io.atomic import write_text
+from fewmask.io.atomic import is_part, make_folder, write_text
 from fewmask.io.nifti import write_labels, write_volume
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared
 
 
@@ -47,10 +48,7 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
             fix="grant some with `slices` or `volumes`",
             code="C02",
         )
-    if folder.exists() and any(folder.iterdir()):
-        raise BadConfig(
-            "the folder holds other files", where=str(folder), did="nothing was written", code="F11"
-        )
+    check_folder(folder, [prepared.folder], owns=is_part)
     ignore, ignored = len(prepared.classes) + 1, False
     for case, slices in sorted(granted.items()):
         with prepared.case(case) as file:
@@ -59,7 +57,7 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
         labels[slices] = gate.labels(case, slices)
         ignored |= len(slices) < volume.shape[0]
         for part in ("imagesTr", "labelsTr"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+            make_folder(folder / part)
         write_volume(folder / "imagesTr" / f"{case}_0000.nii.gz", volume)
         write_labels(folder / "labelsTr" / f"{case}.nii.gz", LabelMap(labels, volume.grid))
     names = {"background": 0, **{name: index for index, name in enumerate(prepared.classes, 1)}}

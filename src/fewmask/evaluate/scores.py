@@ -5,13 +5,16 @@ averaged away.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from fewmask.core.errors import BadScan
+from fewmask.core.errors import BadDataset, BadScan
 from fewmask.evaluate.surfaces import surface_distances
+from fewmask.io.tables import read_csv
+from fewmask.io.text import expecting
 
 Status = Literal["ok", "both_empty", "missed", "spurious"]
 NSD_TOLERANCE_MM = 2.0
@@ -122,6 +125,17 @@ def from_row(row: Mapping[str, str]) -> CaseScore:
         status=cast(Status, row["status"]),
         prompts=row["prompts"],
     )
+
+
+def read_scores(path: Path) -> list[CaseScore]:
+    """The table that `as_row` fills; nothing where there is none yet. Raises `BadDataset` for lines
+    that are no scores.
+    """
+    if not path.exists():
+        return []
+    lines = read_csv(path, COLUMNS)
+    with expecting(path, kind=BadDataset, fix="remove it and score again"):
+        return [from_row(line) for line in lines]
 
 
 @dataclass(frozen=True)

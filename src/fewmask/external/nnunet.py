@@ -27,6 +27,7 @@ from fewmask.core.errors import BadConfig, NoRoom, TrainingFailed
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.data.nnunet import write_raw
 from fewmask.external.nnunet_worker import DATASET, MARK, PLANS
+from fewmask.io.atomic import make_folder
 from fewmask.io.ledger import cache
 from fewmask.io.lock import waiting_lock
 from fewmask.io.nifti import read_labels, write_volume
@@ -84,7 +85,7 @@ def set_up(say: Say) -> dict[str, str]:
     """Make the environment; downloads several GB once. Raises `NoRoom` where the packages cannot be
     installed or imported.
     """
-    home().mkdir(parents=True, exist_ok=True)
+    make_folder(home())
     with waiting_lock(home(), "nnunet setup", 3600.0):
         found = installed()
         if found is None:
@@ -242,7 +243,7 @@ def _work(
     stopped: Callable[[], bool] = lambda: False,
 ) -> None:
     """Run the worker to its end. Marked lines go to `tell`, all others to `log.txt`."""
-    place.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(place.folder)
     command = [str(_python()), "-u", "-I", str(_WORKER), verb, json.dumps(settings)]
     process = subprocess.Popen(  # noqa: S603  our own interpreter and file
         command,

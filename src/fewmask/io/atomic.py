@@ -3,18 +3,22 @@
 """
 
 import errno
+import hashlib
 import os
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fewmask.core.errors import NoRoom
+from fewmask.core.errors import BadConfig, NoRoom
 
 WINDOWS = os.name == "nt"
-_PART = re.compile(r"^\..+\.(\d+)\.part$")
+_HERE = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]
+"""This machine: on a shared drive the process numbers of others say nothing here."""
+_PART = re.compile(r"^\..+\.(?:([0-9a-f]{6})-)?(\d+)\.part$")
 
 _REASONS = {
     errno.ENOSPC: "the disk is full",
@@ -46,7 +50,7 @@ def writing(
     `needed` is the size in bytes, if known, for the message. When anything fails the temp file is
     removed and `path` is as it was. A disk that is full, read-only or closed to us raises `NoRoom`.
     """
-    temp = path.parent / f".{path.name}.{os.getpid()}.part"
+    temp = part_beside(path)
     try:
         yield temp
         sync(temp)
@@ -74,17 +78,59 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def make_folder(path: Path) -> list[str]:
+    """Make a folder for what a verb writes, and those above it; temp files that dead processes left
+    in it are removed, and their names returned.
+
+    Raises `NoRoom` (F09, F10) where the disk is full, read-only or closed to us, and `BadConfig`
+    (F11) where a file is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise BadConfig(
+            "the output is not a folder",
+            where=str(path),
+            did="nothing was written",
+            fix="choose another folder with `out`",
+            code="F11",
+        ) from error
+    except OSError as error:
+        raise no_room(error, path) from error
+    return clean_parts(path)
+
+
 def clean_parts(folder: Path) -> list[str]:
-    """Remove temp files that dead processes left in `folder` (not below it); returns their names,
-    to be said to the user.
+    """Remove temp files that dead processes of this machine left in `folder` (not below it);
+    returns their names, to be said to the user.
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         match = _PART.match(path.name)
-        if match and not is_alive(int(match[1])):
-            path.unlink(missing_ok=True)
+        if match and match[1] in (None, _HERE) and not is_alive(int(match[2])):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise no_room(error, path) from error
             removed.append(path.name)
     return removed
+
+
+def part_beside(path: Path, mark: str = "") -> Path:
+    """A temp file of this process beside `path`; `mark` tells several apart."""
+    return path.parent / f".{path.name}{mark}.{_HERE}-{os.getpid()}.part"
+
+
+def usual_mode() -> int:
+    """Who may read and write a new file here, as the umask says."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    said = next((line.split()[1] for line in lines if line.startswith("Umask:")), None)
+    if said is not None:
+        return 0o666 & ~int(said, 8)
+    mask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 def is_part(path: Path) -> bool:

@@ -6,7 +6,8 @@ and a flipped bit is found.
 """
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -19,16 +20,21 @@ from fewmask.core.errors import BadDataset
 from fewmask.core.volume import Grid, Volume, scale_voxels
 from fewmask.io.atomic import writing
 from fewmask.io.hdf5 import open_guarded
+from fewmask.io.text import expecting
 
 FORMAT = 1
 _FIX = "run `fewmask prepare` again: it rebuilds only what is broken"
 
 
 def write_case(
-    path: Path, volume: Volume, labels: UInt8[np.ndarray, "d h w"] | None, stamp: str = ""
+    path: Path,
+    volume: Volume,
+    labels: UInt8[np.ndarray, "d h w"] | None,
+    stamp: str = "",
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a case atomically. `labels` holds class indices, 0 = background; `stamp` says what
-    files it was made from.
+    files it was made from, `about` is any plain data about it.
     """
     with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
         _, h, w = volume.shape
@@ -36,6 +42,9 @@ def write_case(
         file.create_dataset("image", data=np.ascontiguousarray(volume.voxels), **options)
         if labels is not None:
             file.create_dataset("label", data=np.ascontiguousarray(labels), **options)
+        if about is not None:  # too long for an attribute, and text is none of the types we read
+            text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+            file.create_dataset("about", data=text, chunks=text.shape, fletcher32=True)
         file.attrs["format"] = FORMAT
         file.attrs["stamp"] = stamp
         file.attrs["grid"] = json.dumps(volume.grid.as_dict())
@@ -63,18 +72,48 @@ class CaseFile:
             raise BadDataset(
                 "not a prepared case of this version", where=str(path), fix=_FIX, code="W06"
             )
+        try:
+            with expecting(path, kind=BadDataset, fix=_FIX):
+                self._take_apart()
+        except BadDataset:
+            self.close()
+            raise
+
+    def _take_apart(self) -> None:
+        """What the file says of itself; raises whatever a foreign value makes of it."""
+        attributes = self._file.attrs
         self.grid = Grid.from_dict(json.loads(attributes["grid"]))
         self.slope, self.inter = (float(value) for value in attributes["scaling"])
         self.stamp = str(attributes.get("stamp", ""))
         self._image = cast(h5py.Dataset, self._file["image"])
         d, h, w = self._image.shape
         self.shape: tuple[int, int, int] = (d, h, w)
+        stored = self.grid.orientation.apply(np.empty(self.grid.shape, "V0")).shape
+        labels = self._file["label"].shape if "label" in self._file else self.shape
+        if not self.shape == stored == labels:
+            raise ValueError(f"image {self.shape}, label {labels} and grid {stored} differ")
+        if not (math.isfinite(self.slope) and math.isfinite(self.inter)):
+            raise ValueError(f"scaling {self.slope}, {self.inter}")
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Voxel size along d, h, w."""
         d, h, w = (self.grid.spacing_mm[axis] for axis in self.grid.orientation.axes)
         return d, h, w
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The plain data that was written with it; empty for cases of earlier versions. Raises
+        `BadDataset` where it is damaged.
+        """
+        if "about" not in self._file:
+            return {}
+        with expecting(self.path, kind=BadDataset, fix=_FIX):
+            try:
+                text = np.asarray(self._file["about"]).astype(np.uint8).tobytes()
+            except OSError as error:
+                raise ValueError(str(error)) from error
+            return dict(json.loads(text))
 
     @property
     def has_labels(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewmask.core.errors import NoRoom
-from fewmask.io.atomic import writing
+from fewmask.io.atomic import make_folder, writing
 
 
 class EmbeddingStore:
@@ -29,7 +29,7 @@ class EmbeddingStore:
         self._kept: dict[str, NDArray[np.float16]] = {}
         self._bytes = 0
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self._folder)
             self._bytes = sum(path.stat().st_size for path in self._folder.glob("*.npy"))
 
     def recall(

@@ -3,13 +3,14 @@ it its name.
 """
 
 import errno
+import http.client
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 from fewmask.core.errors import BadCheckpoint
-from fewmask.io.atomic import no_room, sync
+from fewmask.io.atomic import make_folder, no_room, sync
 from fewmask.io.ledger import Weights
 from fewmask.io.stream import sha256
 
@@ -31,12 +32,14 @@ def fetch(
     if target.exists():
         check(target, wanted)
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     partial = folder / f"{wanted.file}.partial"
     try:
         _receive(wanted, partial, say)
     except urllib.error.URLError as error:
         raise _offline(wanted, str(error.reason)) from error
+    except (http.client.HTTPException, ValueError) as error:  # no HTTP, or half of it
+        raise _offline(wanted, f"{type(error).__name__}: {error}") from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise no_room(error, partial, needed=wanted.bytes) from error

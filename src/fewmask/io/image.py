@@ -61,11 +61,11 @@ def is_dicom_path(path: Path) -> bool:
 
 
 def case_id_of(path: Path) -> str:
-    """File name without its image ending and without one trailing `_0000` (nnU-Net's first
-    channel).
+    """File name without its image ending, without one trailing `_0000` (nnU-Net's first channel)
+    and without blanks around the rest, which tables of cases would lose.
     """
     stem = EXTENSION.sub("", path.name) or path.name
-    return stem.removesuffix("_0000") or stem
+    return (stem.removesuffix("_0000") or stem).strip() or stem
 
 
 def files_of(path: Path) -> list[Path]:

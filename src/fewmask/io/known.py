@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.core.config import parse
-from fewmask.io.text import read_json, write_json
+from fewmask.core.errors import BadDataset
+from fewmask.io.text import expecting, read_json, write_json
 
 Prompts = Literal["automatic", "tags"]
 _SAID = {"tags": "tags say it is there", "outlines": "outlines show it", "": ""}
@@ -55,7 +56,8 @@ def read_known_note(folder: Path, case: str) -> KnownNote:
     if not path.exists():
         return NOTHING_SAID
     record: dict[str, Any] = read_json(path)
-    return parse(KnownNote, record, path.name)
+    with expecting(path, kind=BadDataset, fix="predict the scan again"):
+        return parse(KnownNote, record, path.name)
 
 
 def _path(folder: Path, case: str) -> Path:

@@ -1,6 +1,7 @@
 """Weights we know: where they come from, what they are, and where they lie on this machine."""
 
 import os
+import tempfile
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,12 +94,19 @@ def bundled() -> Path:
 
 
 def cache() -> Path:
-    """Folder of imported weights: `FEWMASK_CACHE`, else the user's cache folder."""
+    """Folder of imported weights: `FEWMASK_CACHE`, else the user's cache folder, else (where nobody
+    says who the user is) one in the temporary folder.
+    """
     chosen = os.environ.get("FEWMASK_CACHE")
     if chosen:
         return Path(chosen) / "weights"
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "fewmask" / "weights"
+    if base:
+        return Path(base) / "fewmask" / "weights"
+    try:
+        return Path.home() / ".cache" / "fewmask" / "weights"
+    except RuntimeError:  # F16: a batch system without HOME
+        return Path(tempfile.gettempdir()) / "fewmask" / "weights"
 
 
 def entry(name: str) -> Weights:

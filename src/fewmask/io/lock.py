@@ -2,30 +2,34 @@
 dead.
 """
 
+import errno
 import json
 import os
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fewmask.core.errors import NoRoom
-from fewmask.io.atomic import WINDOWS, is_alive, no_room
+from fewmask.io.atomic import WINDOWS, is_alive, no_room, part_beside, sync
 
 T = TypeVar("T")
 LOCK = ".fewmask.lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_SPACE = Path("/proc/self/ns/pid")
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+"""What a file system without hard links says (FAT, some network drives)."""
 _BUSY: tuple[type[OSError], ...] = (PermissionError,) if WINDOWS else ()
 """What Windows raises for a file that another process reads or removes at this moment."""
 
 
 @contextmanager
-def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold `folder` (which must exist) for writing while the block runs.
+def folder_lock(folder: Path, purpose: str) -> Iterator[str]:
+    """Hold `folder` (which must exist) for writing while the block runs; yields a line about a
+    holder that died (F04), or an empty text.
 
     A second holder, in this or another process, raises `NoRoom` naming the first. A lock whose
     process is dead (same host and boot, or an earlier boot) is taken over. Nothing relies on flock,
@@ -33,16 +37,19 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[None]:
     """
     path = folder / LOCK
     record = _record(purpose)
+    died = ""
     try:
         if not _create(path, record):
-            _take_over(path, record)
+            died = _take_over(path, record)
     except OSError as error:
         raise no_room(error, path) from error
     try:
-        yield
+        yield died
     finally:
         if _read(path).get("token") == record["token"]:
-            _patiently(lambda: path.unlink(missing_ok=True))
+            # Where it cannot be removed it is taken over once this process is gone.
+            with suppress(OSError):
+                _patiently(lambda: path.unlink(missing_ok=True))
 
 
 @contextmanager
@@ -75,22 +82,59 @@ def _record(purpose: str) -> dict[str, Any]:
 
 
 def _create(path: Path, record: dict[str, Any]) -> bool:
+    """Give the lock its name once it is whole on the disk; False if there is one."""
+    temp = _beside(path, record)
     try:
-        handle = _patiently(lambda: os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        temp.write_text(json.dumps(record), encoding="utf-8")
+        sync(temp)
+        return _patiently(lambda: _claim(temp, path))
+    finally:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
+
+
+def _claim(temp: Path, path: Path) -> bool:
+    """A second name for the file, which no other process can have given; a copy where the file
+    system knows no second names.
+    """
+    try:
+        os.link(temp, path)
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(record, file)
-        file.flush()
-        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _copy(temp, path)
     return True
 
 
-def _take_over(path: Path, record: dict[str, Any]) -> None:
+def _copy(temp: Path, path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(temp.read_bytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:  # a full disk: half a lock would hold the folder for ever
+        path.unlink(missing_ok=True)
+        raise
+    return True
+
+
+def _beside(path: Path, record: dict[str, Any]) -> Path:
+    """A temp file of ours, which `clean_parts` removes if this process dies."""
+    return part_beside(path, f"-{record['token']}")
+
+
+def _take_over(path: Path, record: dict[str, Any]) -> str:
+    """A line about the dead holder."""
     holder = _read(path)
     if not _is_dead(holder):
         raise _held(path, holder)
-    aside = path.with_name(f"{path.name}.{record['token']}")
+    aside = _beside(path, record)
     try:
         _patiently(lambda: path.rename(aside))
     except FileNotFoundError:
@@ -105,11 +149,17 @@ def _take_over(path: Path, record: dict[str, Any]) -> None:
         _patiently(aside.unlink)
     if not _create(path, record):
         raise _held(path, _read(path))
+    if "started" not in holder:
+        return ""
+    return (
+        f"the process that was at this since {holder['started']} ended without notice (killed, out "
+        "of memory, or the machine stopped)"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
     """The holder's record; empty when the file is gone or holds no record (retried: its writer may
-    be at it right now).
+    be at it right now, where a file system knows no hard links).
     """
     for pause in (0.02, 0.1, 0.3, 0.0):
         try:
@@ -134,6 +184,8 @@ def _patiently(action: Callable[[], T]) -> T:
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
+    if not holder:  # a lock has its name once it is whole: this was cut short by an older version
+        return True
     pid, here = holder.get("pid"), _record("")
     if not isinstance(pid, int) or holder.get("host") != here["host"]:
         return False

@@ -28,6 +28,7 @@ __all__ = [
     "ReadOptions",
     "files_of",
     "is_prediction",
+    "is_written_here",
     "read_grid",
     "read_labels",
     "read_volume",
@@ -53,6 +54,16 @@ def is_prediction(path: Path) -> bool:
         with opened(path) as stream:
             text = bytes(stream.peek(_HEAD))[_DESCRIPTION].decode("latin-1")
         return text.startswith(PREDICTED) and text.startswith(mark_of(_read(path, AS_IS)[1]))
+    except FewmaskError:
+        return False
+
+
+def is_written_here(path: Path) -> bool:
+    """Does the header say that fewmask wrote the file? False for one that cannot be read."""
+    try:
+        with opened(path) as stream:
+            text = bytes(stream.peek(_HEAD))[_DESCRIPTION].decode("latin-1")
+        return text.startswith((MAKER, PREDICTED))
     except FewmaskError:
         return False
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -11,12 +12,17 @@ from typing import Any
 from fewmask.core.budget import Budget, Split, draw_slices, draw_volumes
 from fewmask.core.config import parse
 from fewmask.core.errors import BadDataset
+from fewmask.core.names import check_name, printable
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import BURNED_IN
 from fewmask.io.case import CaseFile
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.io.text import read_json, read_toml, write_json, write_toml
+from fewmask.io.text import expecting, read_json, read_toml, whole_number, write_json, write_toml
 
+_PREPARE_AGAIN = "run `fewmask prepare` again: it rebuilds only what is broken"
+_LONGEST_CLASS = 100
+_LARGEST_SIDE = 32767
+"""Voxels along an axis, as NIfTI has it."""
 FORMAT = 2
 MANIFEST = "dataset.json"
 Tags = dict[str, dict[str, tuple[int, int] | None]]
@@ -64,6 +70,8 @@ class CaseRow:
     notes: tuple[str, ...] = ()
     unknown: list[int] = field(default_factory=list)
     """Slices d with voxels that the data set marks as not looked at: neither outlined nor empty."""
+    thumbnails: str = field(default="", repr=False)
+    """Three small pictures as text, to find scans that look alike; empty for earlier versions."""
 
     @property
     def burned_in(self) -> bool:
@@ -113,21 +121,20 @@ class Prepared:
                 fix="prepare the data again with this version",
                 code="W06",
             )
-        cases = {row["case"]: parse(CaseRow, row, "case") for row in record["cases"]}
-        classes = tuple(record["classes"])
+        with expecting(manifest, kind=BadDataset, fix=_PREPARE_AGAIN):
+            cases = {row["case"]: parse(CaseRow, row, "case") for row in record["cases"]}
+            classes = _classes_of(record)
+            recipe = Recipe.from_dict(record["recipe"])
+            refused, options = tuple(map(dict, record["refused"])), dict(record["options"])
+            _ = options["labels"]
+        for case, row in cases.items():
+            check_name(case, "a case", str(manifest), kind=BadDataset)
+            _check_row(row, classes, manifest)
         split = read_split(folder / "split.toml")
         split.check({case: row.patient for case, row in cases.items()})
-        return cls(
-            folder,
-            Recipe.from_dict(record["recipe"]),
-            classes,
-            cases,
-            _read_tags(folder / "tags.csv", cases, classes),
-            _read_reviewed(folder / "reviewed.csv", cases),
-            split,
-            tuple(record["refused"]),
-            record["options"],
-        )
+        tags = _read_tags(folder / "tags.csv", cases, classes)
+        reviewed = _read_reviewed(folder / "reviewed.csv", cases)
+        return cls(folder, recipe, classes, cases, tags, reviewed, split, refused, options)
 
     def case(self, case: str) -> CaseFile:
         """Open one case. Raises `BadDataset` for a name that is not there."""
@@ -271,7 +278,9 @@ def ranges(slices: Iterable[int]) -> list[tuple[int, int]]:
 
 def read_split(path: Path) -> Split:
     """A split file: lists `train`, `val`, `test` of case ids."""
-    return parse(Split, read_toml(path, kind=BadDataset), path.name)
+    record = read_toml(path, kind=BadDataset)
+    with expecting(path, kind=BadDataset, fix="write lists `train`, `val` and `test` of case ids"):
+        return parse(Split, record, path.name)
 
 
 def write_split(path: Path, split: Split) -> None:
@@ -281,7 +290,9 @@ def write_split(path: Path, split: Split) -> None:
 
 def read_budget(path: Path) -> Budget:
     """A budget file."""
-    return parse(Budget, read_toml(path, kind=BadDataset), path.name)
+    record = read_toml(path, kind=BadDataset)
+    with expecting(path, kind=BadDataset):
+        return parse(Budget, record, path.name)
 
 
 def write_budget(path: Path, budget: Budget) -> None:
@@ -295,6 +306,47 @@ def write_budget(path: Path, budget: Budget) -> None:
     write_toml(path, record)
 
 
+def _classes_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Raises `ValueError` for names that cannot stand in a table or on a terminal."""
+    classes = tuple(record["classes"])
+    wrong = [name for name in classes if not (isinstance(name, str) and _is_plain(name))]
+    if wrong or not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"classes {[printable(name) for name in classes][:5]} are no names")
+    return classes
+
+
+def _is_plain(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_CLASS and name.isprintable() and name == name.strip()
+
+
+def _check_row(row: CaseRow, classes: tuple[str, ...], manifest: Path) -> None:
+    """Raise `BadDataset` where a case's slices or size cannot be."""
+    depth = row.shape[0]
+    slices = [*row.outlined, *(d for held in row.present.values() for d in held)]
+    if (
+        not all(0 < n <= _LARGEST_SIDE for n in row.shape)
+        or not all(0 < mm < math.inf for mm in row.spacing_mm)
+        or not all(0 <= d < depth for d in slices)
+        or not set(row.present) <= set(classes)
+    ):
+        raise BadDataset(
+            f"{manifest.name} does not hold what it should: case {row.case} has sizes, slices or "
+            "structures that cannot be",
+            where=f"file  {manifest}",
+            fix=_PREPARE_AGAIN,
+            code="C03",
+        )
+
+
+def _read_span(row: Mapping[str, str], depth: int, path: Path) -> tuple[int, int]:
+    """First and last d of a line. Raises `BadDataset` for what is not within the scan."""
+    with expecting(path, kind=BadDataset, fix=f"correct the line of case {row['case']}"):
+        first, last = (whole_number(row[name], depth) for name in ("first_slice", "last_slice"))
+        if first > last:
+            raise ValueError(f"slices {first}..{last}: the first is behind the last")
+        return first, last
+
+
 def _read_tags(path: Path, cases: Mapping[str, CaseRow], classes: tuple[str, ...]) -> Tags:
     tags: Tags = {}
     for row in read_csv(path, TAG_COLUMNS):
@@ -304,7 +356,8 @@ def _read_tags(path: Path, cases: Mapping[str, CaseRow], classes: tuple[str, ...
                 where=str(path),
                 code="S04",
             )
-        span = (int(row["first_slice"]), int(row["last_slice"])) if row["first_slice"] else None
+        absent = row["first_slice"] == row["last_slice"] == ""
+        span = None if absent else _read_span(row, cases[row["case"]].shape[0], path)
         tags.setdefault(row["case"], {})[row["class"]] = span
     return tags
 
@@ -316,5 +369,6 @@ def _read_reviewed(path: Path, cases: Mapping[str, CaseRow]) -> dict[str, frozen
             raise BadDataset(
                 f"reviewed.csv names {row['case']}, which is not there", where=str(path), code="S04"
             )
-        reviewed[row["case"]].update(range(int(row["first_slice"]), int(row["last_slice"]) + 1))
+        first, last = _read_span(row, cases[row["case"]].shape[0], path)
+        reviewed[row["case"]].update(range(first, last + 1))
     return {case: frozenset(slices) for case, slices in reviewed.items()}

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewmask.core.budget import Budget, Split
-from fewmask.core.errors import BadCheckpoint, BadConfig, BadDataset
+from fewmask.core.errors import BadCheckpoint, BadDataset
+from fewmask.core.recipe import Recipe
 from fewmask.core.run_record import RunRecord
+from fewmask.io.atomic import is_part, make_folder
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget, write_split
 from fewmask.io.stream import sha256
 from fewmask.io.tables import read_csv, write_csv
-from fewmask.io.text import read_json, write_json
+from fewmask.io.text import expecting, read_json, whole_number, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,11 +120,9 @@ class States:
 
     def read_losses(self, before: int) -> list[dict[str, str]]:
         """Rows of steps before `before`."""
-        return (
-            [row for row in read_csv(self.losses, ["step"]) if int(row["step"]) < before]
-            if self.losses.exists()
-            else []
-        )
+        rows = read_csv(self.losses, ["step"]) if self.losses.exists() else []
+        with expecting(self.losses, kind=BadCheckpoint):
+            return [row for row in rows if whole_number(row["step"], 10**12) < before]
 
     def _steps(self) -> list[int]:
         """Steps with a record, newest first."""
@@ -172,6 +173,13 @@ class RunFolder(States):
         """Scores of this run."""
         return self.path / "metrics.csv"
 
+    def check_unused(self, beside: Collection[str] = ()) -> None:
+        """Raise `BadConfig` (F11) if the folder holds what no run that was killed early leaves;
+        `beside` names what else may be there (folders of earlier stages).
+        """
+        known = _LEFT_BY_CREATE | set(beside)
+        check_folder(self.path, owns=lambda item: item.name in known or is_part(item))
+
     def create(
         self,
         record: RunRecord,
@@ -186,16 +194,8 @@ class RunFolder(States):
 
         `beside` names what else may be there (folders of earlier stages).
         """
-        known = _LEFT_BY_CREATE | set(beside)
-        if self.path.exists() and any(item.name not in known for item in self.path.iterdir()):
-            raise BadConfig(
-                "the run folder holds other files",
-                where=str(self.path),
-                did="nothing was written",
-                fix="choose another folder with `out`",
-                code="F11",
-            )
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.check_unused(beside)
+        make_folder(self.path)
         write_json(self.path / "recipe.json", recipe)
         write_split(self.path / "split.toml", split)
         write_budget(self.path / "budget.toml", budget)
@@ -251,9 +251,12 @@ class RunFolder(States):
             code="C06",
         )
 
-    def read_recipe(self) -> dict[str, Any]:
-        """The recipe's plain data."""
-        return read_json(self.path / "recipe.json", kind=BadCheckpoint)
+    def read_recipe(self) -> Recipe:
+        """The recipe. Raises `BadCheckpoint` for what is none."""
+        path = self.path / "recipe.json"
+        record = read_json(path, kind=BadCheckpoint)
+        with expecting(path, kind=BadCheckpoint, fix="copy the run again from where it was made"):
+            return Recipe.from_dict(record)
 
     def read_cleanup(self) -> dict[str, Any] | None:
         """The clean-up rule's plain data; None if the run has none."""

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from fewmask.core.errors import BadDataset
+from fewmask.core.names import check_name
 from fewmask.io.hdf5 import open_guarded
 from fewmask.io.text import read_text
 
@@ -48,6 +49,17 @@ def find_volumes(folder: Path) -> Found:
             did="nothing was written",
             fix=f"give the folder of ID/{LEFT_ATRIUM} or CASE.h5",
         )
+    outside = [p for p in files.values() if not p.resolve().is_relative_to(folder.resolve())]
+    if outside:
+        raise BadDataset(
+            f"{len(outside)} files are links that leave the folder",
+            where=[str(path) for path in outside[:5]],
+            did="nothing was written",
+            fix="copy the files they point to into the folder",
+            code="N46",
+        )
+    for case in files:
+        check_name(case, "a case", str(files[case]), kind=BadDataset)
     lists = {}
     for part in _PARTS:
         path = _list_of(part, folder)

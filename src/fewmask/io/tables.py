@@ -25,7 +25,7 @@ def read_csv(
     number. A file with the header alone gives no rows.
     """
     text = read_text(path, kind=kind, max_bytes=MAX_BYTES, allow_bom=True)
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_separator(text))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
     rows: list[dict[str, str]] = []
     header: list[str] = []
     try:
@@ -58,9 +58,14 @@ def read_csv(
     return rows
 
 
-def _separator(text: str) -> str:
-    head = text.lstrip().partition("\n")[0]
-    return next((mark for mark in ";\t" if mark in head and "," not in head), ",")
+def _delimiter(text: str) -> str:
+    """A comma; a semicolon or a tab where the header has these and no comma (Excel writes
+    semicolons in Germany, France and Italy).
+    """
+    header = next((line for line in text.splitlines() if line.strip()), "")
+    if "," in header:
+        return ","
+    return next((mark for mark in (";", "\t") if mark in header), ",")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:

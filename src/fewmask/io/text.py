@@ -4,7 +4,8 @@ import codecs
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import tomli_w
 from fewmask.core.errors import BadConfig, FewmaskError, NoRoom
 from fewmask.io.atomic import write_text
 
+_MEANINGLESS = (TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
+"""What our code stumbles over in tables that are not what they should be."""
 MAX_BYTES = 8 * 2**20
 MAX_DEPTH = 64
 _WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -65,6 +68,42 @@ def read_json_value(
         raise _too_deep(path, kind) from error
     _check_depth(record, path, kind)
     return record
+
+
+@contextmanager
+def expecting(
+    path: Path, *, kind: type[FewmaskError] = BadConfig, fix: str = "mend or remove the file"
+) -> Iterator[None]:
+    """While what stood in `path` is taken apart: a part that is missing, or is no number where one
+    is needed, and a `BadConfig` that does not name the file, are told as `kind` (C03) of this file.
+    """
+    try:
+        yield
+    except BadConfig as error:
+        raise _unexpected(path, [error.what, *error.where], kind, fix) from error
+    except KeyError as error:
+        missing = f"{error.args[0] if error.args else error!r} is missing"
+        raise _unexpected(path, [missing], kind, fix) from error
+    except _MEANINGLESS as error:
+        raise _unexpected(path, [f"{type(error).__name__}: {error}"], kind, fix) from error
+
+
+def _unexpected(path: Path, why: list[str], kind: type[FewmaskError], fix: str) -> FewmaskError:
+    return kind(
+        f"{path.name} does not hold what it should",
+        where=[f"file  {path}", *(line[:200] for line in why)],
+        fix=fix,
+        code="C03",
+    )
+
+
+def whole_number(text: str, below: int) -> int:
+    """A number from 0 to `below` - 1, as text. Raises `ValueError` for anything else, however long
+    it is.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > 18 or int(text) >= below:
+        raise ValueError(f"{text[:20]!r} is not a whole number below {below}")
+    return int(text)
 
 
 def read_text(

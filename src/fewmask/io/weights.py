@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fewmask.core.errors import BadCheckpoint
-from fewmask.io.atomic import writing
+from fewmask.io.atomic import usual_mode, writing
 from fewmask.io.stream import sha256
 
 _MAX_HEADER = 16 * 2**20
@@ -193,11 +193,13 @@ def restore_optimiser(optimiser: torch.optim.Optimizer, flat: Mapping[str, Tenso
 
 
 def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """`save_file`, whose own error hides the number of the system's: a full disk must be seen as
-    one.
+    """`save_file`, whose own error hides the number of the system's (a full disk must be seen as
+    one) and whose files only their owner may read, whatever the umask.
     """
     try:
         save_file(tensors, path, metadata)
+        if path.is_file():
+            path.chmod(usual_mode())
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:

@@ -135,14 +135,27 @@ def training_settings(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in late}
 
 
+_UNBUILDABLE = (ValueError, TypeError, AssertionError, ArithmeticError, LookupError)
+"""What parts of networks raise for sizes that do not fit together."""
+
+
 def build(name: str, config: Any, task: Task) -> Method:
-    """A fresh, untrained method. Raises `BadConfig` for a program that is not ours."""
+    """A fresh, untrained method. Raises `BadConfig` for a program that is not ours, and for
+    settings of which no network can be made.
+    """
     spec = find_method(name)
     if spec.build is None:
         raise BadConfig(
             f"{name} is a program, not a network of ours", fix="use `method=unet`", code="C02"
         )
-    return spec.build(config, task)
+    try:
+        return spec.build(config, task)
+    except _UNBUILDABLE as error:
+        raise BadConfig(
+            f"no {name} can be built with these settings: {error or type(error).__name__}",
+            fix=f"see `fewmask info {name}`",
+            code="C02",
+        ) from error
 
 
 def spec_of(module: ModuleType) -> MethodSpec:

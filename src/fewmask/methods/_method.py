@@ -15,6 +15,7 @@ from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.sam import Sam
 from fewmask.blocks.semi import SemiObjective
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
+from fewmask.core.config import Positive, Share
 
 ConfidenceOver = Literal["all", "structures"]
 """All voxels of a scan, most of them background; or those that were called a structure."""
@@ -32,7 +33,7 @@ class Stage:
     config: Any
     share: float
     """Of the run's minutes."""
-    steps_share: float = 1.0
+    steps_share: Share = 1.0
     """Of the run's steps; 1 = each stage takes them all."""
     init_from: str = ""
     """Earlier stage whose weights it continues from."""
@@ -114,7 +115,7 @@ class Method(nn.Module, ABC):
     """After the last step, batch norms compute their means and variances again from all
     training scans.
     """
-    clip_norm: float = 1.0
+    clip_norm: Positive = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it."""
 
     @abstractmethod

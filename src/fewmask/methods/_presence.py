@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fewmask.blocks.presence import Presence, TagClassifier
 from fewmask.core.batch import Task
+from fewmask.core.config import Count, NotNegative, Number
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class PresenceSettings:
     """Which slices get a mask: `none` = all, as the network draws them; `slice` = those judged to
     hold the structure, P(present) >= 0.5 (A22); `scan` = the same, judged with their neighbours.
     """
-    presence_cost: float = 2.0
+    presence_cost: NotNegative = 2.0
     """In log-odds, what a structure's every begin and end along the scan must be worth
     (`presence=scan`); 0 = `slice`.
     """
@@ -31,9 +32,9 @@ class ClassifierSettings(PresenceSettings):
     classifier, trained beside it from image tags, judges to hold the structure; `scan` = the same,
     judged with their neighbours.
     """
-    weak: int = 8
+    weak: Number = 8
     """Tagged slices per step, for the classifier only (`presence` other than `none`)."""
-    classifier_width: int = 32
+    classifier_width: Count = 32
     """Channels in the first stage of the classifier, the ResNet-38 of `sam_mix`."""
 
 

@@ -28,6 +28,7 @@ from fewmask.core.batch import (
     Task,
     Weak,
 )
+from fewmask.core.config import Count, NotNegative, Number, Positive
 from fewmask.methods._look import LookSettings, check_looks
 from fewmask.methods._method import Method, grouped
 from fewmask.methods._presence import PresenceSettings
@@ -49,19 +50,19 @@ class PyramidSettings(LookSettings, PresenceSettings):
     """Do the encoder's depthwise convolutions learn on from ImageNet? Frozen, they halve the time
     of a step and lose nothing; from random weights they always learn.
     """
-    labelled: int = 2
+    labelled: Count = 2
     """Outlined slices per step; few, so that more steps fit the minutes."""
-    weak: int = 4
+    weak: Number = 4
     """Tagged slices per step."""
     average: float = 0.98
     """Decay of the moving average of the weights, which is what predicts; 0 = the last weights."""
     views: int = 1
     """Slightly moved views of a slice whose mean is the mask, 1 to 5; each costs a pass."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW; the encoder, which has learned already, has a third of it."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's weight decay; its usual value."""
-    warmup: int = 30
+    warmup: Number = 30
     """Steps of linear warm-up before the cosine."""
 
 

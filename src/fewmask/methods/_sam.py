@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Task
+from fewmask.core.config import Count, Number
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class SamSettings:
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
     random, or a name or file.
     """
-    image_size: int = 0
+    image_size: Number = 0
     """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices (ADA-SAM's
     released notebook: 1024).
     """
@@ -28,7 +29,7 @@ class SamSettings:
     `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
     weights.
     """
-    lora_rank: int = 8
+    lora_rank: Count = 8
     """Rank of the adapters on q and v (papers: 8)."""
 
 

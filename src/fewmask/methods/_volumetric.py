@@ -16,6 +16,7 @@ from fewmask.blocks.nets.vnet import DEPTH, Norm, VNet
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.semi import SemiObjective
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
+from fewmask.core.config import Count, Number, Share
 from fewmask.core.errors import BadConfig
 from fewmask.methods._look import LookSettings, check_looks
 from fewmask.methods._method import Method, MethodSpec, grouped
@@ -55,11 +56,11 @@ class Volumetric(Patches):
     nothing else is said.
     """
 
-    labelled: int = 2
+    labelled: Count = 2
     """Labelled patches per step; one volume is enough, it is drawn again (R1)."""
     filters: int = 16
     """Channels of V-Net at full resolution."""
-    dropout: float = 0.5
+    dropout: Share = 0.5
     """Part of V-Net's channels dropped at the bottom and before the last layer."""
     norm: Norm = "instance"
     """`instance`: a patch's own mean and variance, ours; `batch`: those of the batch, later those
@@ -95,7 +96,7 @@ class Volumetric(Patches):
     """
     weight_decay: float | None = None
     """Weight decay; none = 0.01 for AdamW, 0.0001 for SGD."""
-    warmup: int = 50
+    warmup: Number = 50
     """Steps of linear warm-up before AdamW's cosine."""
 
 
@@ -103,7 +104,7 @@ class Volumetric(Patches):
 class WithUnlabelled:
     """Of a method with unlabelled patches; inherited together with `Volumetric`."""
 
-    unlabelled: int = 2
+    unlabelled: Number = 2
     """Unlabelled patches per step."""
 
 

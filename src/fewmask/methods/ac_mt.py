@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import HighEntropyWeighting, MeanTeacher
 from fewmask.core.batch import Task
+from fewmask.core.config import NotNegative, Share
 from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, volumetric_method
 
 
@@ -14,11 +15,11 @@ from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, v
 class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `ac_mt`."""
 
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     """Largest weight of the consistency."""
-    decay: float = 0.99
+    decay: Share = 0.99
     """Of the teacher's moving average."""
-    noise: float = 0.1
+    noise: NotNegative = 0.1
     """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
     """
     doubt: tuple[float, float] = (0.75, 0.95)

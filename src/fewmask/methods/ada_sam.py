@@ -30,6 +30,7 @@ from fewmask.blocks.prompts import Rule, has_box, main_component, mask_boxes
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task
+from fewmask.core.config import Count, NotNegative, Number, Positive, Share
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import HasSam, Method, MethodSpec, grouped
 from fewmask.methods._presence import PresenceSettings
@@ -53,76 +54,76 @@ class Config(PresenceSettings, SamSettings):
     """What asks: the gradient (the paper), or the features themselves: the same attention without
     any feedback, as a control.
     """
-    feedback_side: int = 16
+    feedback_side: Count = 16
     """Side of the grid on which gradient and features attend (32 in the paper's figure, for an
     embedding of 64).
     """
-    feedback_width: int = 128
+    feedback_width: Count = 128
     """Width of the attention (ours; 256 would suit ViT-B, A28)."""
-    feedback_heads: int = 4
+    feedback_heads: Count = 4
     """Heads of the attention (A28: 4 to 8)."""
-    gate_lr: float = 0.03
+    gate_lr: Positive = 0.03
     """Peak learning rate of the feedback's gate: one number that starts at 0, and at `lr` would
     still be there after minutes.
     """
-    surrogate_share: float = 1.0
+    surrogate_share: Share = 1.0
     """Part of the outlined slices on which the label-free loss makes the gradient in training too,
     as it will at test time.
 
     Below 1 (A28 began at 0.5) a true mask makes some gradients, and the head learns that such a
     gradient means a positive tag.
     """
-    labelled: int = 4
+    labelled: Count = 4
     """Outlined slices per step; they cycle (A15)."""
-    weak: int = 4
+    weak: Number = 4
     """Tagged slices per step; each costs an encoder pass here, since the encoder is shared (A27).
     """
     head: Literal["places", "pooled"] = "places"
     """The head looks at every place of the embedding and answers from where it looks (ours), or
     sees the average (notebook).
     """
-    guide_weight: float = 0.5
+    guide_weight: NotNegative = 0.5
     """Weight of a loss that draws the look on outlined slices to the outline; ours, needs
     `head=places`.
 
     With it, outlines alone teach where to look and tags alone what is there; at 0 the tags teach
     both.
     """
-    hidden: int = 256
+    hidden: Count = 256
     """Width of the head (notebook)."""
-    dropout: float = 0.3
+    dropout: Share = 0.3
     """Dropout of the head (notebook)."""
-    first_weight: float = 0.5
+    first_weight: NotNegative = 0.5
     """Weight of the classification before feedback (A28)."""
-    cam_cut: float = 0.4
+    cam_cut: Share = 0.4
     """Part of the activation's peak that is kept, on the embedding's grid (notebook)."""
     component: Rule = "union"
     """Which part of the cut map gives the box: all of it (notebook), or its largest component."""
-    warmup_prompts: float = 0.2
+    warmup_prompts: Share = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
     (A13).
     """
-    jitter: float = 0.1
+    jitter: NotNegative = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
     """Which of the three masks is taught (A9; the notebook has one mask)."""
-    seg_weight: float = 0.5
+    seg_weight: NotNegative = 0.5
     """Weight of soft Dice (notebook)."""
-    ce_weight: float = 0.5
+    ce_weight: NotNegative = 0.5
     """Weight of cross-entropy on the mask; 0 = the notebook. See `sam_mix`."""
-    score_weight: float = 0.5
+    score_weight: NotNegative = 0.5
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW (notebook: Adam, 1e-4); on training patients 3e-4 learned boxes
     and tags too slowly.
     """
-    head_lr: float = 1e-2
+    head_lr: Positive = 1e-2
     """The same for the head, which alone starts from nothing: at `lr` it has hardly learned the
     tags after 155 steps.
     """
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's weight decay; its usual value."""
-    warmup: int = 50
+    warmup: Number = 50
     """Steps of linear warm-up before the cosine."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import CopyPaste
 from fewmask.core.batch import Task
+from fewmask.core.config import NotNegative, Share
 from fewmask.methods._volumetric import Volumetric, WithUnlabelled, volumetric_method
 
 
@@ -14,13 +15,13 @@ from fewmask.methods._volumetric import Volumetric, WithUnlabelled, volumetric_m
 class Config(WithUnlabelled, Volumetric):
     """Settings of `bcp`; the published batch is 4 + 4."""
 
-    weight: float = 0.5
+    weight: NotNegative = 0.5
     """Of the unlabelled part of a pasted patch."""
-    decay: float = 0.99
+    decay: Share = 0.99
     """Of the teacher's moving average."""
-    first: float = 2 / 17
+    first: Share = 2 / 17
     """Part of training on pasted labelled pairs only (2,000 of 17,000 steps)."""
-    side: float = 2 / 3
+    side: Share = 2 / 3
     """Side of the pasted box, as a part of the patch's."""
 
 

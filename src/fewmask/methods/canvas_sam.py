@@ -17,6 +17,7 @@ from fewmask.blocks.nets.slice_context import SliceContext3d
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
+from fewmask.core.config import Count, NotNegative, Positive
 from fewmask.methods._method import HasSam, Method, MethodSpec, grouped
 from fewmask.methods._volumetric import Patches, check_patches
 
@@ -38,7 +39,7 @@ class Config(Patches):
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
     random, or a name or file.
     """
-    canvas: int = 448
+    canvas: Count = 448
     """Side of a canvas in pixels (paper: 1024); a patch that is too deep for one gets several.
     """
     montage: bool = True
@@ -49,9 +50,9 @@ class Config(Patches):
     `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
     weights.
     """
-    lora_rank: int = 4
+    lora_rank: Count = 4
     """Rank of the adapters on q and v (paper: 4)."""
-    labelled: int = 1
+    labelled: Count = 1
     """Labelled patches per step (paper: 2, and 1 with one labelled volume)."""
     levels: Literal["patch", "recipe"] = "patch"
     """Grey levels by each patch's own mean and deviation (ours), or as the recipe scaled the scan
@@ -69,13 +70,13 @@ class Config(Patches):
     """A small 3D network joins the slices: it sees SAM's logits of the whole patch, and the image;
     ours, off = the paper.
     """
-    pseudo_weight: float = 0.0
+    pseudo_weight: NotNegative = 0.0
     """Weight of patches that the 3D network is sure of (SFR+ only)."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Learning rate of AdamW at the start; it falls as (1 - t)^0.9."""
-    head_lr: float = 1e-2
+    head_lr: Positive = 1e-2
     """The same for what starts from nothing: the class head and the network across slices."""
-    weight_decay: float = 0.1
+    weight_decay: NotNegative = 0.1
     """AdamW's weight decay."""
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import SemiObjective, Supervised
 from fewmask.core.batch import Task
+from fewmask.core.config import Count, NotNegative, Share
 from fewmask.core.errors import BadConfig
 from fewmask.methods import (
     ac_mt,
@@ -52,19 +53,19 @@ class Config(JointPass, WithUnlabelled, Volumetric):
 
     term: Term = "mean_teacher"
     """What else the V-Net learns from unlabelled patches, with that method's own defaults."""
-    cubes: int = magicnet.Config().cubes
+    cubes: Count = magicnet.Config().cubes
     """Per side of a patch, with `term=magicnet`."""
     finetune: canvas_sam.Config = field(default_factory=canvas_sam.Config)
     """SAM on the montage; names are those of `fewmask info canvas_sam`."""
-    finetune_share: float = 0.5
+    finetune_share: Share = 0.5
     """Part of the run's minutes that SAM gets; with `steps` both stages get that many."""
     pseudo: Literal["stored", "online"] = "stored"
     """SAM's labels: made once per scan from overlapping windows, or for every patch in every step
     (the release).
     """
-    pseudo_weight: float = 1.0
+    pseudo_weight: NotNegative = 1.0
     """Of the loss against them (release: 1, constant)."""
-    trust: float = 0.0
+    trust: Share = 0.0
     """Stored labels with a lower confidence are left out; 0 = none is (the release). Online labels
     have no confidence.
     """

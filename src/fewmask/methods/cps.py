@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import CrossPseudo
 from fewmask.core.batch import Task
+from fewmask.core.config import NotNegative
 from fewmask.methods._volumetric import (
     JointPass,
     Volumetric,
@@ -20,7 +21,7 @@ from fewmask.methods._volumetric import (
 class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `cps`."""
 
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     """Largest weight of the crossed losses; it rises over the whole run (SSL4MIS)."""
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fewmask.blocks.nets.vnet import DEPTH, VNet
 from fewmask.blocks.semi import MagicCubes
 from fewmask.core.batch import Task
+from fewmask.core.config import Count, NotNegative, Share
 from fewmask.core.errors import BadConfig
 from fewmask.methods._volumetric import Volumetric, WithUnlabelled, volumetric_method
 
@@ -19,15 +20,15 @@ class Config(WithUnlabelled, Volumetric):
     """
     turns: bool = False
     """No turns: left and right are different organs."""
-    cubes: int = 3
+    cubes: Count = 3
     """Cubes per side (of 32 voxels in the paper)."""
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     """Largest weight of the pseudo-labels; it rises over the whole run."""
-    place_weight: float = 0.2
+    place_weight: NotNegative = 0.2
     """Of the guess where a cube came from."""
-    decay: float = 0.99
+    decay: Share = 0.99
     """Of the teacher's moving average."""
-    noise: float = 0.1
+    noise: NotNegative = 0.1
     """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
     """
 

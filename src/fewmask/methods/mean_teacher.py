@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import MeanTeacher, UniformWeighting
 from fewmask.core.batch import Task
+from fewmask.core.config import NotNegative, Share
 from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, volumetric_method
 
 
@@ -14,11 +15,11 @@ from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, v
 class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `mean_teacher`."""
 
-    weight: float = 0.1
+    weight: NotNegative = 0.1
     """Largest weight of the consistency; it rises over the whole run as exp(-5 (1 - t)^2)."""
-    decay: float = 0.99
+    decay: Share = 0.99
     """Of the teacher's moving average."""
-    noise: float = 0.1
+    noise: NotNegative = 0.1
     """Standard deviation of the noise in the teacher's input, in units of the grey levels' spread.
     """
     labelled_too: bool = True

@@ -20,6 +20,7 @@ from fewmask.blocks.nets.unet_parts import Decoder, Encoder
 from fewmask.blocks.presence import gate, judge, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unlabelled
+from fewmask.core.config import Count, NotNegative, Number, Positive, Share
 from fewmask.methods._method import Method, MethodSpec
 from fewmask.methods._presence import PresenceSettings
 
@@ -28,35 +29,35 @@ from fewmask.methods._presence import PresenceSettings
 class Config(PresenceSettings):
     """Settings of `multimix`; weights are those of the released code unless said."""
 
-    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    channels: tuple[Count, ...] = (16, 32, 64, 128, 192)
     """Channels per level; ours, for minutes on a CPU."""
-    labelled: int = 4
+    labelled: Count = 4
     """Outlined slices per step."""
-    weak: int = 4
+    weak: Number = 4
     """Tagged slices per step."""
-    unlabelled: int = 4
+    unlabelled: Number = 4
     """Slices per step whose image alone is used; drawn from all training slices, outlined and
     tagged ones too.
     """
-    dice_weight: float = 5.0
+    dice_weight: NotNegative = 5.0
     """Weight of Dice (released: 5)."""
-    ce_weight: float = 1.0
+    ce_weight: NotNegative = 1.0
     """Weight of cross-entropy on the mask; ours, since Dice alone from scratch stalls (0 = as
     released).
     """
-    pseudo_weight: float = 0.25
+    pseudo_weight: NotNegative = 0.25
     """Weight of classifier pseudo-labels on strong views (released: 0.25)."""
-    pseudo_confidence: float = 0.7
+    pseudo_confidence: Share = 0.7
     """Confidence from which a pseudo-label counts (released: 0.7)."""
-    consistency_weight: float = 0.01
+    consistency_weight: NotNegative = 0.01
     """Weight of the agreement of masks between weak and strong views (released: 0.01, without
     effect).
     """
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW; ours."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's weight decay; its usual value."""
-    warmup: int = 50
+    warmup: Number = 50
     """Steps of linear warm-up before the cosine."""
 
 

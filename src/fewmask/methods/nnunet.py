@@ -9,6 +9,7 @@ setup` makes the environment; see `external/nnunet.py`.
 from dataclasses import dataclass
 from typing import Literal
 
+from fewmask.core.config import Count, Positive
 from fewmask.methods._method import MethodSpec
 
 
@@ -18,7 +19,7 @@ class Config:
 
     configuration: Literal["2d", "3d_fullres"] = "2d"
     """Which of its configurations (A24: 2d)."""
-    memory_gb: float = 8.0
+    memory_gb: Positive = 8.0
     """GPU memory its planner fits patch and batch to; 8 is nnU-Net's own number, less makes steps
     that a CPU can take.
     """
@@ -26,11 +27,11 @@ class Config:
     """Also predict mirrored scans and average, as nnU-Net does; off takes a quarter (3D: an eighth)
     of the time.
     """
-    steps_per_epoch: int = 250
+    steps_per_epoch: Count = 250
     """Iterations per epoch, nnU-Net's own number; its learning rate falls once per epoch, and it
     saves once per epoch.
     """
-    epochs: int = 1000
+    epochs: Count = 1000
     """How long it trains if `steps` does not say; nnU-Net's own number."""
 
 

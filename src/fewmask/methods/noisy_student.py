@@ -11,6 +11,7 @@ steps belongs to outlines and tags alone. One network predicts, the last.
 from dataclasses import dataclass, fields, replace
 
 from fewmask.core.batch import Task
+from fewmask.core.config import Count, NotNegative, Share
 from fewmask.core.errors import BadConfig
 from fewmask.methods import lite_unet
 from fewmask.methods._method import MethodSpec, Stage
@@ -21,19 +22,19 @@ from fewmask.methods._pyramid import PseudoTerm, Pyramid, PyramidSettings, build
 class Config(PyramidSettings):
     """Settings of `noisy_student`."""
 
-    rounds: int = 2
+    rounds: Count = 2
     """Students: how often all scans are labelled anew."""
-    teacher_share: float = 0.3
+    teacher_share: Share = 0.3
     """Part of the run's minutes or steps that the teacher gets; students share the rest."""
-    most_scans: int = 40
+    most_scans: Count = 40
     """Most scans that are labelled each time, those with outlines first, the others drawn: hundreds
     would take longer to label than to learn from. Of all others tags are learned from.
     """
-    pseudo_weight: float = 1.0
+    pseudo_weight: NotNegative = 1.0
     """Of the loss against the masks made by the network before."""
-    trust: float = 0.0
+    trust: Share = 0.0
     """Pixels of these masks that were less probable than this are left out; 0 = none is."""
-    pure: float = 0.1
+    pure: Share = 0.1
     """Last part of a student's steps, in which it learns from outlines and tags alone."""
 
 

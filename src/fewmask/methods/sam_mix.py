@@ -31,6 +31,7 @@ from fewmask.blocks.prompts import Rule, centre_box, has_box, main_component, ma
 from fewmask.blocks.ramp import linear_ramp, warm_cosine
 from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task, Unlabelled
+from fewmask.core.config import Count, NotNegative, Number, Positive, Share
 from fewmask.methods._method import HasSam, Method, MethodSpec
 from fewmask.methods._presence import PresenceSettings
 from fewmask.methods._sam import SamSettings, build_tuned
@@ -49,9 +50,9 @@ class Config(PresenceSettings, SamSettings):
 
     One slice alone is silent or called now and then: docs/results.md.
     """
-    classifier_width: int = 32
+    classifier_width: Count = 32
     """Channels in the first stage of ResNet-38; the standard 64 (A1) costs four times as much."""
-    classifier_side: int = 256
+    classifier_side: Count = 256
     """Smaller slices are enlarged to this side for the classifier, at most twofold: 8 cells per
     side, as in the figure.
     """
@@ -59,11 +60,11 @@ class Config(PresenceSettings, SamSettings):
     """Turn, zoom, shift and shade the slices; off, a frozen encoder (`tune=decoder`) sees each
     slice once and for all.
     """
-    labelled: int = 4
+    labelled: Number = 4
     """Outlined slices per step; they cycle, since 50 slices once per epoch would hardly move SAM
     (A15).
     """
-    weak: int = 8
+    weak: Number = 8
     """Tagged slices per step, for the classifier only."""
     outlined_as_tags: bool = True
     """Outlined slices, which hold the structure, also count as tagged; off = how common it is, only
@@ -73,11 +74,11 @@ class Config(PresenceSettings, SamSettings):
     """What tags cost: plain cross-entropy (ours), or the focal loss (the paper), which stays silent
     too often.
     """
-    focal_alpha: float = 0.25
+    focal_alpha: Share = 0.25
     """Weight of positive tags in the focal loss (A3, Lin et al.)."""
-    focal_gamma: float = 2.0
+    focal_gamma: NotNegative = 2.0
     """Focusing exponent (A3)."""
-    guide_weight: float = 0.5
+    guide_weight: NotNegative = 0.5
     """Weight of a loss that draws the activation of outlined slices to the outline; ours, 0 = the
     paper: tags alone teach it.
     """
@@ -88,7 +89,7 @@ class Config(PresenceSettings, SamSettings):
     With `attention` and a guide, outlines alone teach where to look, and tagged slices alone what
     is there.
     """
-    cam_cut: float = 50 / 255
+    cam_cut: Share = 50 / 255
     """Part of the activation's peak that is kept: exact from the paper's figure (A4)."""
     component: Rule = "largest"
     """Which part of the cut map prompts: its largest component (the figure) or all of it (A5)."""
@@ -103,41 +104,41 @@ class Config(PresenceSettings, SamSettings):
     """Without activation: no mask, counted (ours), or the central half box of the released notebook
     (A7).
     """
-    warmup_prompts: float = 0.2
+    warmup_prompts: Share = 0.2
     """Fraction of training in which prompts move from jittered true boxes to activation boxes
     (A13).
     """
-    jitter: float = 0.1
+    jitter: NotNegative = 0.1
     """Largest shift of a true box's edge, as a part of its width or height."""
     choose: Choose = "least"
     """Which of the three masks is taught: the least wrong one (SAM's recipe) or the one with the
     best score (A9).
     """
-    seg_weight: float = 0.5
+    seg_weight: NotNegative = 0.5
     """Weight of soft Dice on the mask (released notebook; A11)."""
-    ce_weight: float = 0.5
+    ce_weight: NotNegative = 0.5
     """Weight of binary cross-entropy on the mask; 0 = the notebook. From scratch Dice alone
     saturates and stops learning.
     """
-    score_weight: float = 0.5
+    score_weight: NotNegative = 0.5
     """Weight of the squared error of the predicted IoUs (SAM's recipe)."""
-    pseudo_weight: float = 0.0
+    pseudo_weight: NotNegative = 0.0
     """Classifier pseudo-labels on strong views of slices drawn from all, weight (ancestor: 0.25;
     off, A12).
     """
-    pseudo_confidence: float = 0.7
+    pseudo_confidence: Share = 0.7
     """Confidence from which a pseudo-label counts (ancestor: 0.7)."""
-    consistency_weight: float = 0.0
+    consistency_weight: NotNegative = 0.0
     """Agreement of masks between weak and strong views, weight (ancestor: 0.01; off, A12)."""
-    unlabelled: int = 4
+    unlabelled: Number = 4
     """Unlabelled slices per step, if one of the two weights above is on."""
-    lr: float = 3e-4
+    lr: Positive = 3e-4
     """Peak learning rate of AdamW; the paper's lab uses 1e-4 with pretrained weights, from scratch
     that is too slow.
     """
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's weight decay; its usual value."""
-    warmup: int = 50
+    warmup: Number = 50
     """Steps of linear warm-up before the cosine."""
 
 

@@ -26,6 +26,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.blocks.sam.tuning import Tune, tune
 from fewmask.core.batch import Batch, BatchSpec, Labelled, Probabilities, Step, Task
+from fewmask.core.config import Count, NotNegative, Number, Positive, Share
 from fewmask.methods._method import HasSam, Method, MethodSpec
 
 
@@ -45,7 +46,7 @@ class Config:
     `auto` = `slice` with `coarse=cam`, whose classifier is there anyway, and `none` with the U-Net,
     which gets one beside it, trained from image tags, for the other two.
     """
-    presence_cost: float = 2.0
+    presence_cost: NotNegative = 2.0
     """In log-odds, what a structure's every begin and end along the scan must be worth
     (`presence=scan`); 0 = `slice`.
     """
@@ -55,7 +56,7 @@ class Config:
     """Where SAM starts: `auto` = the encoder's own pretrained weights if it has any, `none` = at
     random, or a name or file.
     """
-    image_size: int = 0
+    image_size: Number = 0
     """Side in pixels at which SAM sees the slice; 0 = the side of the prepared slices."""
     tune: Literal[Tune, "none"] = "auto"
     """Which of SAM's weights learn; with `coarse=cam` none do.
@@ -63,31 +64,31 @@ class Config:
     `auto` = all for the compact and untrained sizes, LoRA for SAM's own (ViT) with pretrained
     weights.
     """
-    lora_rank: int = 8
+    lora_rank: Count = 8
     """Rank of the adapters on q and v."""
-    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    channels: tuple[Count, ...] = (16, 32, 64, 128, 192)
     """Channels of the coarse U-Net; ours."""
-    classifier_width: int = 32
+    classifier_width: Count = 32
     """Channels in the first stage of the classifier, if there is one."""
-    labelled: int = 4
+    labelled: Number = 4
     """Outlined slices per step."""
-    weak: int = 8
+    weak: Number = 8
     """Tagged slices per step, for the classifier, if there is one."""
-    cam_cut: float = 0.7
+    cam_cut: Share = 0.7
     """Part of the activation's peak kept (`coarse=cam`). At `sam_mix`'s 50/255 its few large cells
     cover the whole body.
     """
     component: Rule = "largest"
     """Which part of the coarse mask gives the box."""
-    jitter: float = 0.1
+    jitter: NotNegative = 0.1
     """Largest shift of a true box's edge in training, as a part of its width or height."""
     choose: Choose = "least"
     """Which of the three masks is taught (A9)."""
-    lr: float = 5e-4
+    lr: Positive = 5e-4
     """Peak learning rate of AdamW; ours."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's weight decay; its usual value."""
-    warmup: int = 50
+    warmup: Number = 50
     """Steps of linear warm-up before the cosine."""
 
 

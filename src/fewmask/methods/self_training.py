@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.blocks.semi import SelfTraining
 from fewmask.core.batch import Task
+from fewmask.core.config import Count, NotNegative
 from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, volumetric_method
 
 
@@ -14,9 +15,9 @@ from fewmask.methods._volumetric import JointPass, Volumetric, WithUnlabelled, v
 class Config(JointPass, WithUnlabelled, Volumetric):
     """Settings of `self_training`; the paper describes it in a sentence, the numbers are ours."""
 
-    rounds: int = 2
+    rounds: Count = 2
     """Rounds of pseudo-labels after the supervised part; all parts are equally long."""
-    weight: float = 1.0
+    weight: NotNegative = 1.0
     """Of the loss against pseudo-labels."""
 
 

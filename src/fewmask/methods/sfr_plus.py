@@ -7,6 +7,7 @@ docs/methods/sfr_plus.md.
 
 from dataclasses import dataclass, replace
 
+from fewmask.core.config import NotNegative, Positive
 from fewmask.core.errors import BadConfig
 from fewmask.methods import cfr
 from fewmask.methods._method import ConfidenceOver, MethodSpec, Stage
@@ -16,7 +17,7 @@ from fewmask.methods._method import ConfidenceOver, MethodSpec, Stage
 class Config(cfr.Config):
     """Settings of `sfr_plus`: those of `cfr`, and five more."""
 
-    sure: float = 0.985
+    sure: NotNegative = 0.985
     """Mean confidence of the V-Net from which a scan teaches SAM (paper: 0.985)."""
     sure_over: ConfidenceOver = "all"
     """Voxels whose mean it is: all (the paper as we read it), most of which are background, or
@@ -26,9 +27,9 @@ class Config(cfr.Config):
     """The last V-Net starts anew, and SAM labels all scans for it; ours. Off, it goes on from the
     first one's weights, and scans that this was sure of are not labelled again.
     """
-    update_lr: float = 1e-4
+    update_lr: Positive = 1e-4
     """Learning rate of SAM when it learns from such scans; ours."""
-    update_head_lr: float = 1e-3
+    update_head_lr: Positive = 1e-3
     """The same for its class head and what joins the slices; ours."""
 
 

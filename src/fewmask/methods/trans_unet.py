@@ -16,6 +16,7 @@ from fewmask.blocks.nets.unet_parts import Decoder, Encoder
 from fewmask.blocks.presence import TagClassifier, answer, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
+from fewmask.core.config import Count, NotNegative, Number, Positive
 from fewmask.core.errors import BadConfig
 from fewmask.methods._method import Method, MethodSpec
 from fewmask.methods._presence import ClassifierSettings, build_classifier
@@ -25,23 +26,23 @@ from fewmask.methods._presence import ClassifierSettings, build_classifier
 class Config(ClassifierSettings):
     """Settings of `trans_unet`."""
 
-    channels: tuple[int, ...] = (16, 32, 64, 128, 192)
+    channels: tuple[Count, ...] = (16, 32, 64, 128, 192)
     """Channels per level; the transformer sits below the last one, at 1/16 of the side as in the
     paper.
     """
-    width: int = 192
+    width: Count = 192
     """Width of the transformer (paper: 768)."""
-    layers: int = 4
+    layers: Count = 4
     """Its layers (paper: 12)."""
-    heads: int = 6
+    heads: Count = 6
     """Its heads (paper: 12)."""
-    labelled: int = 8
+    labelled: Count = 8
     """Outlined slices per step (paper: 24)."""
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW (paper: SGD 0.01, with pretrained weights)."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's weight decay; its usual value."""
-    warmup: int = 50
+    warmup: Number = 50
     """Steps of linear warm-up before the cosine."""
 
 

@@ -16,6 +16,7 @@ from fewmask.blocks.nets.unet import build_unet
 from fewmask.blocks.presence import TagClassifier, answer, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
+from fewmask.core.config import Count, NotNegative, Number, Positive
 from fewmask.methods._look import LookSettings, check_looks
 from fewmask.methods._method import Method, MethodSpec
 from fewmask.methods._presence import ClassifierSettings, build_classifier
@@ -25,19 +26,19 @@ from fewmask.methods._presence import ClassifierSettings, build_classifier
 class Config(LookSettings, ClassifierSettings):
     """Settings of `unet`; nothing here comes from the paper, which names the baseline only."""
 
-    channels: tuple[int, ...] = (24, 48, 96, 192, 256)
+    channels: tuple[Count, ...] = (24, 48, 96, 192, 256)
     """Channels per level; ours, so that a step takes a third of a second on two cores."""
-    labelled: int = 8
+    labelled: Count = 8
     """Outlined slices per step."""
     tags_as_empty: bool = False
     """Also learn from slices tagged as containing none of the structures, as empty masks: a second,
     tag-aware baseline.
     """
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW; ours."""
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
     """AdamW's weight decay; its usual value."""
-    warmup: int = 50
+    warmup: Number = 50
     """Steps of linear warm-up before the cosine."""
 
 

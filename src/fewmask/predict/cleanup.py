@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fewmask.cleanup.beside import Total, add_up
 from fewmask.cleanup.rule import Cleaning, CleanupRule, clean
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadCheckpoint, BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.io.run import RunFolder
-from fewmask.io.text import read_json
+from fewmask.io.text import expecting, read_json
 from fewmask.predict.predictor import Prediction
 
 NO_RULE = "the run has no clean-up rule (an earlier version made it): nothing was removed"
@@ -63,8 +63,11 @@ def open_cleanup(run: Path, chosen: str = "auto") -> Cleanup:
         own = folder.read_cleanup()
         if own is None:
             return Cleanup(note=NO_RULE)
-        return Cleanup(classes, CleanupRule.from_dict(own), learned=True)
-    rule = CleanupRule.from_dict(read_json(Path(chosen)))
+        with expecting(folder.cleanup, kind=BadCheckpoint, fix="give the `train` command again"):
+            return Cleanup(classes, CleanupRule.from_dict(own), learned=True)
+    record = read_json(Path(chosen))
+    with expecting(Path(chosen), fix="write it as a run's cleanup.json is written"):
+        rule = CleanupRule.from_dict(record)
     strangers = [name for name in rule.structures if name not in classes]
     if strangers or not rule.structures:
         named = ", ".join(strangers) if strangers else "no structure"

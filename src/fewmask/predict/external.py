@@ -10,7 +10,6 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from fewmask.blocks.device import choose_device
-from fewmask.core.recipe import Recipe
 from fewmask.core.volume import Volume
 from fewmask.external import nnunet
 from fewmask.io.run import RunFolder
@@ -34,7 +33,7 @@ class ExternalPredictor:
         place = choose_device(device)
         self._place = nnunet.Place(run.path / nnunet.FOLDER, str(place), torch.get_num_threads())
         self._weights = weights or run.weights
-        self.recipe = Recipe.from_dict(run.read_recipe())
+        self.recipe = run.read_recipe()
         record = run.read_record()
         self._chosen = config_from(record.method, record.config)
 

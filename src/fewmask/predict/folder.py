@@ -3,26 +3,38 @@ the others.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from fewmask.cleanup.beside import Total, write_cleaning
+from fewmask.cleanup.beside import Total, read_cleaning, write_cleaning
+from fewmask.cleanup.rule import Cleaning
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import Recipe
+from fewmask.core.signals import stopping
 from fewmask.core.volume import Plane, Volume
-from fewmask.io.atomic import clean_parts
+from fewmask.io.atomic import make_folder
 from fewmask.io.image import case_id_of, is_prediction, read_labels
-from fewmask.io.known import NOTHING_SAID, KnownNote, PutIn, add_up, tell_empty, write_known
+from fewmask.io.known import (
+    NOTHING_SAID,
+    KnownNote,
+    PutIn,
+    add_up,
+    read_known_note,
+    tell_empty,
+    write_known,
+)
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.text import write_json
 from fewmask.predict.cleanup import NOTHING, Cleanup
 from fewmask.predict.finish import predict_finished
 from fewmask.predict.form import NIFTI, MaskForm, tell_terms
 from fewmask.predict.known import NOTHING_KNOWN, KnownScans
+from fewmask.predict.made import made_of, read_made, write_made
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.content import scan_warnings
 from fewmask.prepare.discover import MaskProblem, Pair, discover
@@ -52,6 +64,9 @@ class PredictSummary:
     """What was written and what was refused."""
 
     written: list[str] = field(default_factory=list)
+    """Cases whose masks stand in the folder now."""
+    kept: list[str] = field(default_factory=list)
+    """Of these the masks that were there whole, from the same run and the same scan."""
     refused: list[dict[str, Any]] = field(default_factory=list)
     no_prompt: int = 0
     notes: list[str] = field(default_factory=list)
@@ -67,6 +82,8 @@ class PredictSummary:
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `refused` and `notes`."""
         parts = [f"{len(self.written)} written", f"{len(self.refused)} refused"]
+        if self.kept:
+            parts[0] += f" (of these {len(self.kept)} were there)"
         if self.no_prompt:
             parts.append(f"{self.no_prompt} slices without a prompt")
         if self.empty:
@@ -84,6 +101,8 @@ def predict_folder(
     cleanup: Cleanup = NOTHING,
     known: KnownScans = NOTHING_KNOWN,
     form: MaskForm = NIFTI,
+    part: tuple[int, int] = (1, 1),
+    again: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz`, or another `form` of mask (and `.prompts.json`, `.cleanup.json`,
@@ -92,6 +111,10 @@ def predict_folder(
     Masks are as the network draws them, unless there is a `cleanup` (`open_cleanup`), or something
     is `known` of the scans (`open_known`).
 
+    A mask that stands there whole, from this run, this scan and these options, is kept (`again`:
+    drawn again). `part` (i, n) takes every n-th scan from the i-th on: several processes may fill
+    one folder. Raises `Interrupted` on a signal; every mask that is there is whole then.
+
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared
     dataset; `cases` limits the last one, and `options` say how the others are read. Refused scans
     are listed in the summary with their whole message. Raises when nothing can be read at all, and
@@ -99,44 +122,30 @@ def predict_folder(
     that no model drew, or that was changed since.
     """
     plane = plane_of(predictor, options)
-    scans = open_scans(source, cases, options)
+    scans = _part_of(open_scans(source, cases, options), part)
     form.check(scans.images)
     _check_out(source, out, scans.found, form)
     if known.among is not None:
         known = known.among(list(scans.found))
-    out.mkdir(parents=True, exist_ok=True)
+    left = make_folder(out)
     told = [cleanup.note, *known.note.splitlines()]
     summary = PredictSummary(
-        notes=[
-            *scans.notes,
-            *clean_parts(out),
-            *filter(None, told),
-        ],
+        notes=[*scans.notes, *left, *filter(None, told)],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
+    work = _Work(predictor, out, cleanup, known, form, options, plane, scans.images, again, summary)
+    alone = len(scans.found) == 1 and not scans.problems
     pace = Pace("scan", len(scans.found))
-    cleaned, heard = [], dict[str, KnownNote]()
-    for done, (case, load) in enumerate(scans.found.items(), 1):
-        try:
-            volume = load().in_plane(plane)
-            said = known.find(case, volume)
-            finished = predict_finished(predictor, volume, said, cleanup, known.classes)
-            prediction = finished.prediction
-        except FewmaskError as error:
-            if not spoils_one_case(error) or (len(scans.found) == 1 and not scans.problems):
-                raise
-            summary.refused.append({"case": case, **error.as_dict()})
-        else:
-            heard[case] = finished.note
-            write_prediction(
-                out, case, prediction, finished.note, form, scans.images.get(case), options
-            )
-            summary.written.append(case)
-            summary.no_prompt += prediction.no_prompt
-            if prediction.cleaned is not None:
-                cleaned.append(prediction.cleaned)
-            summary.notes += [f"{case}: {note}" for note in (*volume.notes, *prediction.notes)]
-        on_progress(pace.event(done, item=case))
+    with stopping("predicting", out):
+        for done, (case, load) in enumerate(scans.found.items(), 1):
+            try:
+                work.predict(case, load)
+            except Exception as error:
+                refusal = spoils_one_case(error)
+                if refusal is None or alone:
+                    raise
+                summary.refused.append({"case": case, **refusal.as_dict()})
+            on_progress(pace.event(done, item=case))
     if not summary.written:
         machine = all(line["exit_code"] == NoRoom.exit_code for line in summary.refused)
         raise (NoRoom if machine else BadScan)(
@@ -147,8 +156,9 @@ def predict_folder(
             if machine
             else f"`fewmask check {quote(str(source))}`",
         )
+    heard = work.heard
     summary.notes += [*form.write_names(out), *tell_terms(form)]
-    summary.cleanup = cleanup.add_up(cleaned)
+    summary.cleanup = cleanup.add_up(work.cleaned)
     summary.put_in = add_up(heard.values())
     summary.empty = tell_empty(heard)
     if known.named:
@@ -171,6 +181,51 @@ def plane_of(predictor: Predicts, options: ScanOptions | None = None) -> Plane:
             code="C06",
         )
     return learned
+
+
+@dataclass
+class _Work:
+    """Masks of a folder in the making, and what is added up over them."""
+
+    predictor: Predicts
+    out: Path
+    cleanup: Cleanup
+    known: KnownScans
+    form: MaskForm
+    options: ScanOptions | None
+    plane: Plane
+    images: Mapping[str, Path]
+    again: bool
+    summary: PredictSummary
+    cleaned: list[Cleaning] = field(default_factory=list)
+    heard: dict[str, KnownNote] = field(default_factory=dict)
+
+    def predict(self, case: str, load: Load) -> None:
+        """Write a mask, unless the very same stands there whole."""
+        volume, mask = load().in_plane(self.plane), self.form.path(self.out, case)
+        said = self.known.find(case, volume)
+        made = made_of(self.predictor, volume, said, self.cleanup, self.form)
+        there = None if self.again else read_made(mask, made)
+        if there is not None:
+            note, cleaned = read_known_note(self.out, case), read_cleaning(self.out, case)
+            no_prompt, notes = there["no_prompt"], there["notes"]
+            self.summary.kept.append(case)
+        else:
+            finished = predict_finished(
+                self.predictor, volume, said, self.cleanup, self.known.classes
+            )
+            prediction, note = finished.prediction, finished.note
+            write_prediction(
+                self.out, case, prediction, note, self.form, self.images.get(case), self.options
+            )
+            write_made(mask, made, prediction)
+            cleaned, no_prompt, notes = prediction.cleaned, prediction.no_prompt, prediction.notes
+        self.heard[case] = note
+        self.summary.written.append(case)
+        self.summary.no_prompt += no_prompt
+        if cleaned is not None:
+            self.cleaned.append(cleaned)
+        self.summary.notes += [f"{case}: {text}" for text in (*volume.notes, *notes)]
 
 
 def write_prediction(
@@ -197,7 +252,7 @@ def clean_folder(
     emptied first. Holes are those of the `plane`'s slices.
     """
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    make_folder(out)
     for case in cases:
         drawn = Prediction(read_labels(folder / f"{case}.nii.gz").in_plane(plane), None, 0)
         write_prediction(out, case, cleanup.apply(drawn))
@@ -243,6 +298,24 @@ def open_scans(
     )
 
 
+def _part_of(scans: Scans, part: tuple[int, int]) -> Scans:
+    """Every n-th scan from the i-th on; what is wrong with the folder is told with the first."""
+    i, n = part
+    if not 1 <= i <= n:
+        raise BadConfig(
+            f"part {i} of {n} was asked for", fix=f"use a part from 1 to {max(n, 1)}", code="C02"
+        )
+    mine = dict(list(scans.found.items())[i - 1 :: n])
+    if scans.found and not mine:
+        raise BadConfig(
+            f"there are {len(scans.found)} scans, so part {i} of {n} is empty",
+            did="nothing was written",
+            fix="use fewer parts",
+            code="C02",
+        )
+    return replace(scans, found=mine, problems=scans.problems if i == 1 else ())
+
+
 def load_prepared(prepared: Prepared, case: str) -> Volume:
     """The scan of a prepared case; its mask stays closed."""
     with prepared.case(case) as file:
@@ -250,22 +323,7 @@ def load_prepared(prepared: Prepared, case: str) -> Volume:
 
 
 def _check_out(source: Path, out: Path, cases: Iterable[str], form: MaskForm) -> None:
-    inside = source.resolve() if source.is_dir() else source.resolve().parent
-    if out.resolve() == inside or (source.is_dir() and inside in out.resolve().parents):
-        raise BadConfig(
-            "the output folder lies inside the input folder; fewmask never writes into its input",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )
-    if out.exists() and not out.is_dir():
-        raise BadConfig(
-            "the output is not a folder",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-        )
+    check_folder(out, [source])
     foreign = [
         path
         for case in cases

@@ -43,6 +43,8 @@ class MeanPredictor:
         self.members = tuple(members)
         self.task = self.members[0].task
         self.recipe = self.members[0].recipe
+        stamps = [member.stamp for member in self.members]
+        self.stamp = "mean of " + "; ".join(stamps) if all(stamps) else ""
 
     @property
     def device(self) -> torch.device:

@@ -24,6 +24,7 @@ from fewmask.core.placement import Placement, VolumePlacement, Window
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.run import RunFolder
+from fewmask.io.stream import sha256
 from fewmask.io.weights import load_into
 from fewmask.methods import build, config_from
 from fewmask.methods._method import HasSam, Method, PresenceAware, Promptable
@@ -102,6 +103,8 @@ class Predictor:
         patch = method.batch_spec.patch
         self.windows = None if patch is None else Windows(patch)
         """How a 3D method cuts a scan; None for methods that work on slices."""
+        self.stamp = ""
+        """What it is, in a line, if it comes from a run folder: weights, recipe, windows."""
         self.with_confidence = False
         """Also give the confidence of every voxel."""
 
@@ -126,7 +129,10 @@ class Predictor:
                     code="C02",
                 )
             use_openvino(method.sam, record.bf16)
-        return cls(method, Recipe.from_dict(folder.read_recipe()), record.task, place, record.bf16)
+        predictor = cls(method, folder.read_recipe(), record.task, place, record.bf16)
+        predictor.stamp = f"{sha256(folder.weights)} {predictor.recipe} {record.bf16} {engine}"
+        predictor.stamp += f" {record.config}"
+        return predictor
 
     @property
     def promptable(self) -> bool:
@@ -215,6 +221,7 @@ class Predictor:
             gaussian=self.windows.gaussian if gaussian is None else gaussian,
             batch=self.windows.batch if batch is None else batch,
         )
+        other.stamp = self.stamp and f"{self.stamp} {other.windows}"
         return other
 
     def _run(

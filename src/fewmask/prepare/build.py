@@ -2,21 +2,25 @@
 recipe from all of them, then write the tables.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from fewmask.core.config import parse
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.placement import Placement
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES, Recipe
-from fewmask.io.atomic import clean_parts, is_part
+from fewmask.core.signals import stopping
+from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.case import CaseFile, write_case
 from fewmask.io.lock import LOCK, folder_lock
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import (
     MANIFEST,
     CaseRow,
@@ -28,6 +32,7 @@ from fewmask.io.prepared import (
     write_tags,
 )
 from fewmask.prepare.discover import Layout, Pair, discover
+from fewmask.prepare.look_alikes import look_alikes
 from fewmask.prepare.mapping import Values, check_found, resolve
 from fewmask.prepare.options import PrepareOptions
 from fewmask.prepare.reading import (
@@ -40,8 +45,9 @@ from fewmask.prepare.reading import (
 )
 from fewmask.prepare.splitfile import check_names, open_split
 from fewmask.prepare.splits import choose_split, patients_of
+from fewmask.prepare.tables import check_tables
 from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
-from fewmask.prepare.workers import in_processes, leave_second_run
+from fewmask.prepare.workers import end_if_starting, in_processes
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
 
@@ -117,7 +123,7 @@ def prepare(
     nothing is left or the folder as a whole cannot be used, `BadConfig` for options that cannot be
     met, `NoRoom` for the machine's limits.
     """
-    leave_second_run()
+    end_if_starting()
     if not options.labels:
         raise BadConfig(
             "no structure was asked for",
@@ -127,11 +133,14 @@ def prepare(
     layout = discover(data, options.scans.follow_links, options.scans.channel)
     if not any(pair.parts for pair in layout.pairs) and any(pair.mask for pair in layout.pairs):
         resolve(options.labels, layout.names)  # a name that means nothing is told at once
+    check_tables(options, layout)
     _check_split(layout, options)
-    _check_out(data, out)
-    (out / "cases").mkdir(parents=True, exist_ok=True)
-    with folder_lock(out, "prepare"):
-        notes = [*layout.notes, *clean_parts(out), *clean_parts(out / "cases")]
+    said = [options.tags, options.reviewed, options.patients]
+    inputs = [data, *(path for path in said if isinstance(path, Path))]
+    check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))
+    left = [*make_folder(out), *make_folder(out / "cases")]
+    with stopping("preparing", out), folder_lock(out, "prepare") as died:
+        notes = [*layout.notes, *left, *filter(None, [died])]
         before = _before(out)
         cases, refused = _read_all(layout, out, options, _reusable(before, options), on_progress)
         refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
@@ -190,7 +199,7 @@ def _collect_tables(work: _Preparation) -> Prepared:
         raise
     work.notes += said
     work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
-    work.notes += _advice(rows, recipe, options, tags)
+    work.notes += [*_advice(rows, recipe, options, tags), *look_alikes(rows, split)]
     mark = {**options.mark, "recipe": options.recipe, "size": options.size}
     mark["slices_from"] = options.slices_from
     return Prepared(out, recipe, classes, rows, tags, reviewed, split, tuple(work.refused), mark)
@@ -298,19 +307,18 @@ def _read_all(
     pace = Pace("scan", len(layout.pairs))
     found: dict[str, _Case] = {}
     refused: list[dict[str, Any]] = []
-    done = 0
 
-    def say(text: str) -> None:
-        on_progress(pace.event(done, note=text))
+    def say(note: str) -> None:
+        on_progress(pace.event(len(found) + len(refused), note=note))
 
     results = in_processes(_prepare_or_refuse, arguments, options.jobs, say)
-    for pair, result in zip(layout.pairs, results, strict=True):
-        done += 1
-        if isinstance(result, _Case):
-            found[pair.case] = result
-        else:
-            refused.append({"case": pair.case, **result})
-        on_progress(pace.event(done, item=pair.case))
+    with closing(results):
+        for done, (pair, result) in enumerate(zip(layout.pairs, results, strict=True), 1):
+            if isinstance(result, _Case):
+                found[pair.case] = result
+            else:
+                refused.append({"case": pair.case, **result})
+            on_progress(pace.event(done, item=pair.case))
     return found, refused
 
 
@@ -323,10 +331,11 @@ def _prepare_or_refuse(
     pair, out, options, names, earlier = argument
     try:
         return _prepare_case(pair, out, options, names, earlier)
-    except FewmaskError as error:
-        if not spoils_one_case(error):
+    except Exception as error:
+        refusal = spoils_one_case(error)
+        if refusal is None:
             raise
-        return error.as_dict()
+        return refusal.as_dict()
 
 
 def _prepare_case(
@@ -346,14 +355,14 @@ def _prepare_case(
             where=str(pair.image),
             code="N47",
         ) from error
-    if earlier is not None and earlier.stamp == stamp and _is_whole(path, stamp):
-        return _Case(earlier, True)
+    # The dataset's table, or, where a preparation ended before it was written, the case's own.
+    for row in (earlier, _row_of(path, options)):
+        if row is not None and row.stamp == stamp and _is_whole(path, stamp):
+            return _Case(row, True)
     reading = read_pair(pair, options, names)
     mask = None
     if pair.has_mask:
         mask = pair.mask.name if pair.mask else "parts"
-    _set_aside(out)
-    write_case(path, reading.volume, reading.labels, stamp)
     row = CaseRow(
         case=pair.case,
         patient=pair.case,
@@ -373,8 +382,33 @@ def _prepare_case(
         ct=reading.ct,
         flipped=reading.volume.grid.orientation.flips[0],
         notes=reading.notes,
+        thumbnails=reading.thumbnails,
     )
+    _set_aside(out)
+    about = {"mark": _made_under(options), "row": asdict(row)}
+    write_case(path, reading.volume, reading.labels, stamp, about)
     return _Case(row, False)
+
+
+def _made_under(options: PrepareOptions) -> dict[str, Any]:
+    """What a case depends on, its recipe's percentiles too; as JSON has it."""
+    mark: dict[str, Any] = json.loads(json.dumps(options.mark))
+    return {**mark, "percentiles": list(options.wanted_recipe.percentiles)}
+
+
+def _row_of(path: Path, options: PrepareOptions) -> CaseRow | None:
+    """The row of a case that is there, made under the same options; None for any other file."""
+    if not path.is_file():
+        return None
+    try:
+        with CaseFile(path) as file:
+            about = file.about
+        if about.get("mark") != _made_under(options):
+            return None
+        row: CaseRow = parse(CaseRow, about["row"], path.name)
+    except (FewmaskError, KeyError, TypeError, AttributeError):
+        return None
+    return row if row.case == path.stem else None
 
 
 def _present_slices(
@@ -427,11 +461,6 @@ def _advice(
             yield (
                 f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; "
                 "these slices count as empty"
-            )
-        if row.mask and not outlined and not row.complete and not row.unknown:
-            yield (
-                f"{name}: M10: the mask is empty and masks are partial, so the scan counts as not "
-                "outlined at all"
             )
         whole = (
             len(outlined) > 10 and outlined[-1] - outlined[0] + 1 == len(outlined) < row.shape[0]
@@ -512,26 +541,3 @@ def _is_whole(path: Path, stamp: str) -> bool:
     except BadDataset:
         return False
     return True
-
-
-def _check_out(data: Path, out: Path) -> None:
-    inside = data.resolve()
-    if out.resolve() == inside or inside in out.resolve().parents:
-        raise BadConfig(
-            "the output folder lies inside the data folder; fewmask never writes into its input",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )
-    if out.exists() and (
-        not out.is_dir()
-        or any(path.name not in _OWN_FILES and not is_part(path) for path in out.iterdir())
-    ):
-        raise BadConfig(
-            "the output folder holds other files",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )

@@ -10,14 +10,23 @@ from typing import Any
 import numpy as np
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError
+from fewmask.core.signals import stopping
 from fewmask.core.volume import Grid, LabelMap
+from fewmask.io.atomic import make_folder
 from fewmask.io.image import read_labels, read_segments, write_labels
+from fewmask.io.nifti import is_written_here
+from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.discover import Layout, Pair, Seen, discover
 from fewmask.prepare.mapping import Values, check_found, resolve
 from fewmask.prepare.options import AS_THEY_ARE, PrepareOptions, ScanOptions
-from fewmask.prepare.reading import header_may_be_copied, read_pair, read_scan
-from fewmask.prepare.workers import in_processes, leave_second_run
+from fewmask.prepare.reading import (
+    header_may_be_copied,
+    read_pair,
+    read_scan,
+    spoils_one_case,
+)
+from fewmask.prepare.workers import end_if_starting, in_processes
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class CheckReport:
 
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
-    leave_second_run()
+    end_if_starting()
     layout = discover(data, options.scans.follow_links, options.scans.channel)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     undeclared = _undeclared(layout, options)
@@ -72,7 +81,8 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     anything = not options.labels or bool(undeclared)
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
     died: list[str] = []
-    results = list(in_processes(_check_one, work, options.jobs, died.append))
+    with stopping("checking", data):
+        results = list(in_processes(_check_one, work, options.jobs, died.append))
     cases = [result for result in results if isinstance(result, CheckedCase)]
     problems += [
         {"case": pair.case, **r}
@@ -134,15 +144,10 @@ def copy_header(data: Path, case: str, out: Path, scans: ScanOptions = AS_THEY_A
         )
     grid, mask_path = read_scan(pair, scans).grid, pair.mask
     target = out / f"{case}.nii.gz"
-    if target.resolve() == mask_path.resolve():
-        raise BadDataset(
-            "the copy would replace the mask itself",
-            where=str(target),
-            fix="choose another folder with `out`",
-            code="F11",
-        )
+    check_folder(out, [data])
+    check_file(target, [pair.image, mask_path], is_ours=is_written_here)
     copy = _under_header(grid, pair, mask_path, scans)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_labels(target, copy)
     return target
 
@@ -176,8 +181,11 @@ def _check_one(
             values = _values(pair.mask, options)
             options = replace(options, labels={"anything": tuple(sorted(values))} if values else {})
         reading = read_pair(pair, options, names)
-    except FewmaskError as error:
-        return error.as_dict()
+    except Exception as error:
+        refusal = error if isinstance(error, FewmaskError) else spoils_one_case(error)
+        if refusal is None:
+            raise
+        return refusal.as_dict()
     volume = reading.volume
     kind = "ct" if reading.ct else "mr"
     counts = dict(reading.counts)

@@ -11,11 +11,14 @@ from jaxtyping import Float, UInt8
 
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.names import check_name
 from fewmask.core.placement import Placement
 from fewmask.core.recipe import RECIPES
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.image import case_id_of
 from fewmask.io.nifti import write_labels, write_volume
+from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.samix import export_samix, read_samix
 from fewmask.io.ssl4mis import LEFT_ATRIUM, LEFT_ATRIUM_MM, Order, find_volumes, read_h5_volume
@@ -43,19 +46,13 @@ def import_samix(path: Path, out: Path, spacing_mm: tuple[float, float, float] |
     """
     affine = _affine(spacing_mm, path)
     case = case_id_of(path.with_suffix(".nii"))
+    check_name(case, "a case", str(path))
     targets = {part: out / part / f"{case}.nii.gz" for part in ("images", "labels")}
-    there = [str(target) for target in targets.values() if target.exists()]
-    if there:
-        raise BadConfig(
-            "the case is there already",
-            where=there,
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )
+    for target in targets.values():
+        check_file(target, [path])
     found = read_samix(path)
     for target in targets.values():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
     write_volume(
         targets["images"], Volume.from_file_order(found.images.transpose(2, 1, 0).copy(), affine)
     )
@@ -118,16 +115,9 @@ def import_volumes(
             ),
             code="C02",
         )
-    if out.exists() and any(out.iterdir()):
-        raise BadConfig(
-            "the folder holds other files",
-            where=str(out),
-            did="nothing was written",
-            fix="choose another folder with `out`",
-            code="F11",
-        )
+    check_folder(out, [folder], owns=is_part)
     for part in ("images", "labels"):
-        (out / part).mkdir(parents=True, exist_ok=True)
+        make_folder(out / part)
     for case, path in found.files.items():
         image, label = read_h5_volume(path, order)
         write_volume(out / "images" / f"{case}.nii.gz", Volume.from_file_order(image, affine))
@@ -147,6 +137,8 @@ def export_prepared(prepared: Prepared, out: Path, cases: list[str]) -> int:
     Masks hold class indices of the prepared dataset. The export reads masks: it is for other
     programs, not for training here. Raises `BadDataset` if no slice of these cases is reviewed.
     """
+    check_file(out, [prepared.folder])
+    make_folder(out.parent)
     return export_samix(out, (pair for case in cases for pair in _slices(prepared, case)))
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.core.names import unusable
 from fewmask.prepare.account import account_for, account_notes, unread_endings, ways_out
 from fewmask.prepare.dicommasks import add_masks
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
 from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Pair, Seen
 from fewmask.prepare.layouts import LAYOUTS
 from fewmask.prepare.listed import names_in
-from fewmask.prepare.names import identifying, unusable
+from fewmask.prepare.names import identifying
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, holds_dicom_below
 
 __all__ = ["UNDERSTOOD", "Layout", "MaskProblem", "Pair", "Seen", "discover"]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError, NoRoom
-from fewmask.io.image import is_image
+from fewmask.io.image import files_of, is_image
 from fewmask.prepare.dicommasks import masks_in
 
 _JUNK = {"thumbs.db", "desktop.ini", "__macosx"}
@@ -58,7 +58,18 @@ class FolderTree:
     def nifti(self, folder: Path) -> list[Path]:
         """Image files of this folder by their names, and DICOM objects that are masks."""
         files = self.files.get(folder, [])
-        return [path for path in files if is_image(path)] + masks_in(files)
+        known = set(files)
+        images = [path for path in files if is_image(path) and self._may_open(path, known)]
+        return images + masks_in(files)
+
+    def _may_open(self, path: Path, known: set[Path]) -> bool:
+        """Of a header with its voxels in another file that too was seen and not refused."""
+        if not path.name.lower().endswith((".hdr", ".hdr.gz", ".mhd", ".nhdr")):
+            return True
+        try:
+            return set(files_of(path)) <= known
+        except FewmaskError:
+            return True  # without a twin: its reader says so
 
 
 def walk_folder(root: Path, follow_links: bool = False) -> FolderTree:

@@ -22,7 +22,6 @@ _MASK_AFFIX = re.compile(
 _MASK_SUFFIX = re.compile(rf"(?:^|[-_. ])(?:{_MASK_WORDS})$")
 _MASK_PREFIX = re.compile(rf"^(?:{_MASK_WORDS})(?:[-_. ]|(?=\d))")
 _SCAN_WORD = re.compile(rf"(?:{_SCAN_WORDS}|t[12][a-z]*|flair|adc|dwi|swi|pdw?|pet)(?:_0000)?")
-_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 _IDENTIFYING = (
     ("a name written family^given", re.compile(r"\^")),
     (
@@ -36,8 +35,6 @@ _IDENTIFYING = (
         re.compile(r"(?:mrn|patid|patientid|pid)[-_ ]?\d{3,}|(?<!\d)\d{7,}(?!\d)", re.IGNORECASE),
     ),
 )
-# "." + name + ".h5." + process id + ".part" must stay below the 255 bytes of most file systems
-_MAX_BYTES = 230
 
 
 def bare(path: Path) -> str:
@@ -94,19 +91,6 @@ def looks_like_mask(path: Path) -> bool:
 def says_scan_only(path: Path) -> bool:
     """True if the name says that it is a scan, and not of whom: `ct`, `imaging`, `T1`."""
     return bool(_SCAN_WORD.fullmatch(stem(path).casefold()))
-
-
-def unusable(case: str) -> str:
-    """Why this case id cannot become a file name of ours, or an empty string."""
-    if not case.strip(". "):
-        return "nothing is left of the name without its extension"
-    if not case.isprintable() or "/" in case or "\\" in case:
-        return "the name holds control characters, undecodable bytes or slashes"
-    if len(case.encode()) > _MAX_BYTES:
-        return f"the name is longer than {_MAX_BYTES} bytes"
-    if _RESERVED.match(case):
-        return "the name is reserved on Windows"
-    return ""
 
 
 def identifying(case: str) -> str:

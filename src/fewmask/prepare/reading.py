@@ -2,6 +2,7 @@
 of them.
 """
 
+import errno
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,11 +12,18 @@ from shlex import quote
 import numpy as np
 from jaxtyping import UInt8
 
-from fewmask.core.errors import BadDataset, BadScan, FewmaskError
+from fewmask.core.errors import (
+    BadCheckpoint,
+    BadDataset,
+    BadScan,
+    FewmaskError,
+    of_the_machine,
+)
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import Grid, LabelMap, Plane, Volume
 from fewmask.io.dicom import read_series
 from fewmask.io.header import ReadOptions
+from fewmask.io.identity import identifying_fields
 from fewmask.io.image import files_of, read_grid, read_labels, read_names, read_volume
 from fewmask.io.same_grid import directions_differ, lay_on_grid
 from fewmask.io.stream import sha256
@@ -28,6 +36,7 @@ from fewmask.prepare.content import (
 )
 from fewmask.prepare.intensity import declare, intensity_notes, looks_like_ct
 from fewmask.prepare.layout import Pair
+from fewmask.prepare.look_alikes import thumbnails
 from fewmask.prepare.mapping import (
     IGNORE,
     Mapped,
@@ -39,6 +48,13 @@ from fewmask.prepare.mapping import (
     values_of,
 )
 from fewmask.prepare.options import PrepareOptions, ScanOptions
+
+EMPTY_MASK = (
+    "M10: the mask is empty and masks are partial, so the scan counts as not outlined at all"
+)
+_OF_ONE_CASE = ("N47", "F07", "F20")
+_OF_A_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
+"""What the system says of a file's name, not of the disk."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,8 @@ class Reading:
     percentiles: tuple[float, float]
     """Intensities at the recipe's percentiles, for MR."""
     notes: tuple[str, ...]
+    thumbnails: str = ""
+    """See `look_alikes`."""
 
 
 def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) -> Reading:
@@ -66,8 +84,11 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) 
     volume = read_scan(pair, options.scans)
     mapped, notes = _read_mask(pair, volume, options, names)
     labels = None if mapped is None else mapped.voxels
-    if labels is not None and options.masks == "partial" and labels.any():
-        _refuse_across(LabelMap(labels, volume.grid), volume, pair, options.scans.plane)
+    if labels is not None and options.masks == "partial":
+        if labels.any():
+            _refuse_across(LabelMap(labels, volume.grid), volume, pair, options.scans.plane)
+        elif options.labels and not (mapped and mapped.unknown):
+            notes = (*notes, EMPTY_MASK)
     intensities = volume.intensities()
     ct = looks_like_ct(volume)
     mr = Recipe("mr", "mr", percentiles=options.wanted_recipe.percentiles)
@@ -91,8 +112,16 @@ def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) 
         unknown,
         ct,
         mr.bounds(intensities),
-        (*volume.notes, *notes, *warnings),
+        (*volume.notes, *notes, *warnings, *_identifying(pair)),
+        thumbnails(intensities),
     )
+
+
+def _identifying(pair: Pair) -> tuple[str, ...]:
+    """Of NIfTI files; that DICOM files name their patient is no news."""
+    files = [pair.image] if pair.image.is_file() else []
+    files += [pair.mask] if pair.mask is not None else list(pair.parts.values())
+    return tuple(note for path in files for note in identifying_fields(path))
 
 
 def read_scan(pair: Pair, options: ScanOptions) -> Volume:
@@ -264,8 +293,23 @@ def header_may_be_copied(error: BadScan, path: Path, scan: Grid) -> bool:
     return not directions_differ(scan, mask)
 
 
-def spoils_one_case(error: FewmaskError) -> bool:
-    """Does this make one case unusable and leave the others alone? What is wrong with it, may not
-    be read (N47), is too large.
+def spoils_one_case(error: Exception) -> FewmaskError | None:
+    """The message that refuses one case and leaves the others alone, or None for what ends all.
+
+    Of one case are: what is wrong with it, a file that may not be read (N47) or whose name is too
+    long to be written, what does not fit into memory (F07, F20), and whatever else its reading,
+    computing or writing raises. A full or read-only disk, a wrong setting and a signal end all.
     """
-    return isinstance(error, BadScan | BadDataset) or error.code in ("N47", "F20")
+    if isinstance(error, BadScan | BadDataset | BadCheckpoint):
+        return error
+    if isinstance(error, FewmaskError):
+        cause = error.__cause__
+        of_its_name = isinstance(cause, OSError) and cause.errno in _OF_A_NAME
+        return error if error.code in _OF_ONE_CASE or of_its_name else None
+    if isinstance(error, OSError | MemoryError):
+        return of_the_machine(error)
+    return BadScan(
+        f"failed in a way fewmask does not know: {type(error).__name__}: {error}",
+        did="the case was skipped",
+        fix="please report this line, after removing what names a person",
+    )

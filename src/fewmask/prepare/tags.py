@@ -11,6 +11,8 @@ from fewmask.io.prepared import CaseRow, Tags
 from fewmask.prepare.lines import is_empty, read_lines, whole_number
 
 COLUMNS = ("case", "first_slice", "last_slice")
+UNREAD_DEPTH = 100_000
+"""Slices of a scan that was not read yet: more than any has."""
 
 
 def read_tags(
@@ -121,9 +123,12 @@ def read_span(
     first, last = map(whole_number, texts)
     end = slices_from + depth - 1
     if first is None or last is None or not slices_from <= first <= last <= end:
+        allowed = f"within {slices_from}..{end}"
+        if depth == UNREAD_DEPTH:
+            allowed = f"whole numbers from {slices_from}"
         problems.append(
-            f"{case}: slices {texts[0]!r}..{texts[1]!r} are not within {slices_from}..{end}, "
-            "first before last"
+            f"{case}: slices {texts[0][:20]!r}..{texts[1][:20]!r} are not {allowed}, first before "
+            "last"
         )
         return None
     first, last = first - slices_from, last - slices_from

@@ -1,50 +1,67 @@
-"""One piece of work for each of many cases: in several processes, or in this one when they die."""
+"""One function over many items in processes, in order; what a dead one leaves is done here."""
 
 import multiprocessing
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from typing import TypeVar
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-DIED = "a worker process died, going on in this one"
-"""What `in_processes` says when it goes on alone."""
-
-
-def leave_second_run() -> None:
-    """End a process that runs somebody's script for a second time.
-
-    New processes import the script that started them. Without `if __name__ == "__main__":` around
-    it they do all its work again, and would start processes of their own. Such a one ends here
-    without a word; the process that started it goes on alone.
-    """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        sys.exit(0)
+T = TypeVar("T")
+R = TypeVar("R")
+MOST = 64
+"""More processes than this only cost memory."""
 
 
 def in_processes(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
+    function: Callable[[T], R],
+    items: Sequence[T],
     jobs: int,
     say: Callable[[str], object] = lambda note: None,
-) -> Iterator[Result]:
-    """`function(item)` for each item, in their order, by `jobs` processes at a time.
+) -> Generator[R, None, None]:
+    """`function(item)` of every item, in their order, by up to `jobs` processes.
 
-    Where a process dies (killed for memory, crashed in a decoder, started by a script without a
-    main guard; F05) the rest is done in this one, and `say` is told once. What `function` raises
-    is raised here.
+    Both must be picklable. Where a process dies (memory, a crash in a decoder, a script without a
+    main guard: F05) the rest is done in this one, and `say` told so. An exception of the function
+    comes here. When the caller closes it early or is stopped by a signal, items that no process has
+    begun are dropped; workers end with this process, however it ends.
     """
-    done = 0
-    jobs = min(jobs, len(items))
+    jobs, done = min(jobs, len(items), MOST), 0
     if jobs > 1:
+        pool = ProcessPoolExecutor(
+            jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
+        )
         try:
-            with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-                for result in pool.map(function, items):
-                    done += 1
-                    yield result
+            for result in pool.map(function, items):
+                done += 1
+                yield result
         except BrokenProcessPool:
-            say(DIED)
-    yield from map(function, items[done:])
+            say("a worker process died, going on in this one")
+        finally:
+            pool.shutdown(cancel_futures=True)
+    for item in items[done:]:
+        yield function(item)
+
+
+def end_if_starting() -> None:
+    """End a worker that is still starting, without a word: it runs a script without a main guard
+    once more, and has come to the very call that started it. That one goes on alone (F05).
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(1)
+
+
+def _begin() -> None:
+    """In a worker: Ctrl-C is for the parent, which decides; without a parent there is no work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fewmask.core.config import setting_words
+from fewmask.core.errors import BadDataset
 from fewmask.core.recipe import Recipe
 from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.intervals import Interval, Summary, summarise
 from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore
-from fewmask.io.atomic import write_text
+from fewmask.io.atomic import make_folder, write_text
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv
-from fewmask.io.text import read_json
+from fewmask.io.text import expecting, read_json
 from fewmask.report.cards import Card, make_card, make_story
 from fewmask.report.changes import changes_of
 from fewmask.report.cleanup import make_cleanup
@@ -53,7 +54,7 @@ def write_report(
     `show_burned_in`.
     """
     record, environment = run.read_record(), run.read_environment()
-    recipe = Recipe.from_dict(run.read_recipe())
+    recipe = run.read_recipe()
     automatic = [score for score in scores if score.prompts == "automatic"]
     summaries = summarise(scores, prepared.patients)
     order = _worst_first(run, automatic)
@@ -81,7 +82,7 @@ def write_report(
         number=_number,
     )
     out = run.path / "report" / "index.html"
-    out.parent.mkdir(exist_ok=True)
+    make_folder(out.parent)
     write_text(out, page)
     return out
 
@@ -118,11 +119,14 @@ class _Drawing:
         for case in order:
             path = self.run.predictions / f"{case}.prompts.json"
             prompts = read_json(path, max_bytes=256 * 2**20) if path.exists() else None
-            if prompts:
-                missing = sum(sum(line["no_prompt"]) for line in prompts["slices"])
-                shown.no_prompt = (shown.no_prompt or 0) + missing
-            if len(shown.cards) < _CARDS:
-                card, story = self.case(case, prompts if len(shown.stories) < _STORIES else None)
+            with expecting(path, kind=BadDataset, fix="remove it and predict the scan again"):
+                if prompts:
+                    missing = sum(sum(line["no_prompt"]) for line in prompts["slices"])
+                    shown.no_prompt = (shown.no_prompt or 0) + missing
+                if len(shown.cards) >= _CARDS:
+                    continue
+                wanted = prompts if len(shown.stories) < _STORIES else None
+                card, story = self.case(case, wanted)
                 shown.cards.append(card)
                 if story is not None:
                     shown.stories.append(story)
@@ -264,7 +268,7 @@ def _trust(
         *prompting,
         ("Refused scans", str(len([line for line in prepared.refused if line["case"]]))),
         ("Weights started from", _start(record, run)),
-        ("Recipe", _recipe(Recipe.from_dict(run.read_recipe()))),
+        ("Recipe", _recipe(run.read_recipe())),
         (
             "Training",
             f"{_steps(run, plan, record)}, seed {record.seed}, {PRECISIONS[record.bf16]}",

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from fewmask.core.volume import LabelMap, Volume
-from fewmask.evaluate.scores import COLUMNS, from_row
+from fewmask.evaluate.scores import read_scores
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
-from fewmask.io.tables import read_csv
 from fewmask.report.page import write_report
 
 
@@ -18,7 +17,6 @@ def write_run_report(run_path: Path, show_burned_in: bool = False) -> Path:
     """
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
-    table = read_csv(run.metrics, COLUMNS) if run.metrics.exists() else []
     tested = set(run.read_split().test)
 
     def truth(case: str) -> LabelMap | None:
@@ -29,8 +27,7 @@ def write_run_report(run_path: Path, show_burned_in: bool = False) -> Path:
         with prepared.case(case) as file:
             return file.volume()
 
-    scores = [from_row(row) for row in table]
-    return write_report(run, prepared, scores, scan, truth, show_burned_in)
+    return write_report(run, prepared, read_scores(run.metrics), scan, truth, show_burned_in)
 
 
 def read_truth(prepared: Prepared, case: str) -> LabelMap:

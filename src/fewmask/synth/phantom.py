@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from fewmask.core.randomness import rng
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.atomic import make_folder
 from fewmask.io.nifti import write_labels, write_volume
 
 LABELS = {"liver": 1, "spleen": 2, "kidneys": 3, "stomach": 4}
@@ -68,7 +69,7 @@ def write_phantoms(folder: Path, count: int, seed: int = 0) -> list[str]:
     """Write `images/phantom_XX.nii.gz` and `labels/phantom_XX.nii.gz`; returns the case ids."""
     cases = [f"phantom_{index:02d}" for index in range(count)]
     for name in ("images", "labels"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+        make_folder(folder / name)
     for index, case in enumerate(cases):
         volume, labels = make_phantom(seed, index)
         write_volume(folder / "images" / f"{case}.nii.gz", volume)

@@ -1,7 +1,7 @@
 """Is a run long enough to be of use? If not, what would do."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from fewmask.methods._method import Stage
 
@@ -9,6 +9,9 @@ _SMALLEST = 128
 """Pixels; the results have no smaller grid."""
 _GRAIN = 32
 _TRIES = 3
+
+_STUCK_ROWS = 30
+"""Logged steps with one and the same loss that are no accident."""
 
 
 def advise(
@@ -60,3 +63,18 @@ def largest_size(
 
 def _steps(steps: int) -> str:
     return f"{steps} step{'s' if steps != 1 else ''}"
+
+
+def tell_stuck(rows: Sequence[Mapping[str, str]]) -> str:
+    """What to say where the summed loss of the last logged steps does not change at all (F18); an
+    empty text else. `rows` are those of losses.csv.
+    """
+    last = rows[-_STUCK_ROWS:]
+    sums = [math.fsum(float(text) for name, text in row.items() if name != "step") for row in last]
+    if len(sums) < _STUCK_ROWS or max(sums) - min(sums) > 1e-6 * max(map(abs, sums)):
+        return ""
+    return (
+        f"the loss has not changed since step {last[0]['step']}: see whether the grey-level window "
+        "(`recipe`) shows the structure, whether `labels` name the right value, and whether `lr` "
+        "is far too large or small"
+    )

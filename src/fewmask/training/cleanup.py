@@ -15,12 +15,12 @@ from fewmask.core.budget import Budget
 from fewmask.core.errors import FewmaskError
 from fewmask.core.progress import OnProgress, Pace
 from fewmask.core.randomness import permutation
+from fewmask.core.signals import listen
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predicts
 from fewmask.predict.folder import load_prepared
-from fewmask.training.signals import listen
 
 Granted = dict[str, list[int]]
 """Case -> the d of its outlined slices."""

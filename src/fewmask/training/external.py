@@ -10,6 +10,7 @@ from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, Pace
 from fewmask.core.run_record import RunRecord
+from fewmask.core.signals import listen
 from fewmask.external import nnunet
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
@@ -19,7 +20,6 @@ from fewmask.methods.nnunet import Config
 from fewmask.predict import Predicts
 from fewmask.predict.external import ExternalPredictor
 from fewmask.training.request import TrainRequest
-from fewmask.training.signals import listen
 
 
 def plan_steps(config: Config, request: TrainRequest) -> int:

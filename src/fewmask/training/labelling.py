@@ -14,8 +14,10 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, Pace
 from fewmask.core.randomness import permutation
 from fewmask.core.run_record import RunRecord
+from fewmask.core.signals import listen
 from fewmask.core.volume import LabelMap
 from fewmask.data.label_guard import LabelGuard
+from fewmask.io.atomic import make_folder
 from fewmask.io.nifti import read_labels, write_labels
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, RunFolder
@@ -26,7 +28,6 @@ from fewmask.predict import Prediction, Predictor
 from fewmask.predict.folder import load_prepared
 from fewmask.predict.known import Known, read_known, settle, tags_of
 from fewmask.training.cleanup import granted_slices, learn_rule
-from fewmask.training.signals import listen
 from fewmask.training.stages import untouched
 
 _COLUMNS = (*CONFIDENCE_COLUMNS, CONFIDENCE_OVER)
@@ -52,7 +53,7 @@ def label_scans(
     folder = root / stage.pseudo_labels_to
     if (folder / CONFIDENCE).exists():
         return
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     begun = folder / "begun.csv"
     rows = read_csv(begun, CONFIDENCE_COLUMNS) if begun.exists() else []
     labelled = {row["case"] for row in rows}

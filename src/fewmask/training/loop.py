@@ -18,12 +18,13 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from fewmask.core.batch import Step
 from fewmask.core.errors import TrainingFailed
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
+from fewmask.core.signals import listen
 from fewmask.io.run import Checkpoint, States
 from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser
 from fewmask.training import crash_points
+from fewmask.training.advice import tell_stuck
 from fewmask.training.hardware import describe
 from fewmask.training.jobs import Job
-from fewmask.training.signals import listen
 
 _LOGGED = 2000
 """About as many rows in losses.csv."""
@@ -120,6 +121,7 @@ class Loop:
         self._losses: dict[str, float] = {}
         self._last_read = -math.inf
         self._rows: list[dict[str, str]] = []
+        self._is_stuck_told = False
 
     def resume(self) -> str:
         """Go on from the newest state that checks out, if there is one; a note about it for people.
@@ -156,15 +158,21 @@ class Loop:
                     raise asked.interrupted(self._words(), self.folder.path)
                 self.job.after_steps(self.done, self._read)
                 if self._is_shown():
-                    event = pace.event(
-                        self.done, losses=self._read(), saved_step=self.saved, note=note
-                    )
+                    losses = self._read()
+                    note = note or self._tell_stuck()
+                    event = pace.event(self.done, losses=losses, saved_step=self.saved, note=note)
                     note = ""
                     if self.on_progress(event):
                         self._save()
                         raise asked.interrupted(self._words(), self.folder.path)
         if self.saved < self.done:
             self._save()
+
+    def _tell_stuck(self) -> str:
+        """Once, where the loss stands still."""
+        told = "" if self._is_stuck_told else tell_stuck(self._rows)
+        self._is_stuck_told |= bool(told)
+        return told
 
     def _words(self) -> str:
         return f"after step {self.done} of {self.job.total}"

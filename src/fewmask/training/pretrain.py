@@ -11,6 +11,7 @@ from fewmask.blocks.losses import sam_mask_losses
 from fewmask.blocks.prompts import mask_boxes
 from fewmask.blocks.sam import Sam, build_sam, size_named
 from fewmask.core.batch import Step
+from fewmask.core.config import Count, NotNegative, Number, Positive, Share
 from fewmask.core.errors import BadConfig
 from fewmask.core.randomness import seed_of
 from fewmask.synth.prompt import Questions, ask, choose_targets
@@ -23,31 +24,31 @@ class PretrainConfig:
 
     size: str = "compact"
     """Name of the SAM to train."""
-    steps: int = 5_500
+    steps: Count = 5_500
     """Optimiser steps."""
     seed: int = 0
     """Initialisation, images and prompts."""
     start: str = "none"
     """Weights to start from, a name or file (the optimiser starts afresh); `none` = at random."""
-    pixels: int = 125_000
+    pixels: Count = 125_000
     """Pixels per step: as many images as fit, so that small images come in large batches."""
-    targets: int = 14
+    targets: Count = 14
     """Most prompted regions per image; an encoder pass costs as much as some ten prompts."""
-    small_until: float = 0.5
+    small_until: Share = 0.5
     """Part of the steps on small images (96 to 144 px) before large ones (160 to 256 px) join: four
     times as many prompts.
     """
-    large_until: float = 0.3
+    large_until: Share = 0.3
     """Part of the steps in which the smallest region asked for shrinks from 2 % to 0.05 % of the
     image.
     """
-    lr: float = 1e-3
+    lr: Positive = 1e-3
     """Peak learning rate of AdamW."""
-    weight_decay: float = 0.05
+    weight_decay: NotNegative = 0.05
     """AdamW's weight decay."""
-    warmup: int = 150
+    warmup: Number = 150
     """Steps of linear warm-up before the cosine."""
-    clip_norm: float = 1.0
+    clip_norm: Positive = 1.0
     """Largest norm of all gradients together."""
 
     def __post_init__(self) -> None:

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from fewmask.core.config import check_fields
+from fewmask.core.config import Count, NotNegative, Range, check_fields
 from fewmask.core.errors import BadConfig
 from fewmask.core.task import DEFAULT_METHOD
 
@@ -35,14 +35,14 @@ class TrainRequest:
     """Changes of the method's config, `key=value`."""
     device: str | None = None
     """`cpu`, `cuda`, `cuda:1`; None = a GPU if there is one."""
-    threads: int | None = None
+    threads: Annotated[int, Range(1.0, 1024.0)] | None = None
     amp: Literal["auto", "on", "off"] = "auto"
     """bfloat16: probed, on, off."""
     compile: bool = False
     """Let torch.compile write kernels for V-Nets and U-Nets: up to a minute before the first step,
     shorter steps on a GPU.
     """
-    workers: int | None = None
+    workers: Annotated[int, Range(1.0, 256.0)] | None = None
     """Threads that make batches ahead; None = one on a CPU, up to four beside a GPU. No batch
     depends on it.
     """
@@ -54,11 +54,11 @@ class TrainRequest:
     """
     embeddings: Path | None = None
     """Folder in which embeddings of a frozen encoder are kept for later runs."""
-    embeddings_gib: float = 4.0
+    embeddings_gib: NotNegative = 4.0
     """Most that may be kept there."""
-    save_minutes: float = 2.0
+    save_minutes: NotNegative = 2.0
     """Longest time between saves."""
-    save_steps: int | None = None
+    save_steps: Count | None = None
     """Save every so many steps, besides."""
 
     def __post_init__(self) -> None:

@@ -23,9 +23,10 @@ from fewmask.core.volume import Volume
 from fewmask.data import open_loader
 from fewmask.data.loader import Ahead, Loader
 from fewmask.data.slices import SliceLoader
-from fewmask.io.atomic import clean_parts, no_room
+from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.ledger import locate
-from fewmask.io.lock import folder_lock
+from fewmask.io.lock import LOCK, folder_lock
+from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder, States
 from fewmask.io.text import read_json, write_json
@@ -75,13 +76,9 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
     is not a number (F17), `NoRoom` for the machine's limits.
     """
     prepared = Prepared.open(request.prepared)
-    if request.out.resolve().is_relative_to(request.prepared.resolve()):
-        raise BadConfig(
-            "the run folder lies inside the prepared dataset, which takes no other files",
-            where=str(request.out),
-            fix="choose another `out`",
-            code="F11",
-        )
+    check_folder(request.out, [request.prepared])
+    if not RunFolder(request.out).exists:
+        RunFolder(request.out).check_unused(folders_of(plan_stages(request)))
     if request.threads:
         torch.set_num_threads(request.threads)
     device = choose_device(request.device)
@@ -94,6 +91,18 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
             for stage in plan[:-1]:
                 session.train_stage(stage)
         return session.train_stage(plan[-1])
+
+
+def probe_precision(request: TrainRequest) -> bool:
+    """Would a run of this request compute in bfloat16? Measured on a throw-away copy."""
+    if request.threads:
+        torch.set_num_threads(request.threads)
+    prepared, device = Prepared.open(request.prepared), choose_device(request.device)
+    stage = plan_stages(request)[0]
+    session = Session(
+        request, prepared, draw_budget(request, prepared), device, (stage,), ignore_progress
+    )
+    return session.probe(stage)
 
 
 def build_method(record: RunRecord) -> Method:
@@ -119,17 +128,13 @@ class Session:
         out = self.request.out / stage.name
         run, record = RunFolder(out), self._record(stage)
         self._check_masks(stage, record)
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise no_room(error, out) from error
-        with folder_lock(out, "train"):
-            clean_parts(out)
+        make_folder(out)
+        with folder_lock(out, "train") as died:
             settle = self._resume if run.exists else self._create
             record = settle(run, stage, record)
             if not run.weights.exists():
                 if not self._is_reused(run, stage, record):
-                    self._fit(run, stage, record)
+                    self._fit(run, stage, record, died)
             elif not stage.name and not run.cleanup.exists():  # a run of an earlier version
                 self._learn_cleanup(run, stage, load_predictor(out, str(self.device)))
             if stage.pseudo_labels_to:
@@ -230,6 +235,21 @@ class Session:
                 record, steps=plan_steps(stage.config, self.request), provided=loader.report()
             )
 
+    def probe(self, stage: Stage) -> bool:
+        """Does bfloat16 pay for this stage?"""
+        record = replace(self._record(stage), steps=_TRIAL)
+        method = build_method(record)
+        with self._open(stage, method.batch_spec) as loader:
+            job = self._job(stage, record, method, loader)
+            job.rates = [0.0] * len(job.rates)
+            first = job.batch(0)
+
+            def try_first(bf16: bool) -> None:
+                job.bf16 = bf16
+                take_step(job, first, Step(0, _TRIAL))
+
+            return choose_bf16(self.request.amp, self.device, try_first)
+
     def _settle(self, stage: Stage, record: RunRecord) -> RunRecord:
         """Measure on a throw-away copy: does bf16 pay, how many steps fit. Also adds what the
         budget cost a person.
@@ -324,8 +344,8 @@ class Session:
         )
         return True
 
-    def _fit(self, run: RunFolder, stage: Stage, record: RunRecord) -> None:
-        """Train to the end, and write the weights."""
+    def _fit(self, run: RunFolder, stage: Stage, record: RunRecord, died: str) -> None:
+        """Train to the end, and write the weights; `died` is what to say of an earlier process."""
         if is_external(stage.method):
             train_external(
                 run,
@@ -352,7 +372,7 @@ class Session:
             kept = recall_embeddings(method, request, images, record.bf16)
             renamed = renaming_note(request.method, request.settings)
             told = tell_all(request, self.budget)
-            notes = (record.advice, told, resumed, renamed, kept, method.note)
+            notes = (record.advice, told, died, resumed, renamed, kept, method.note)
             loop.run("; ".join(text for text in notes if text))
         if isinstance(method, HasSam):
             method.sam.recall = None  # whole scans are asked about from here on
@@ -437,12 +457,14 @@ def pretrain(
     Raises `BadConfig` when `out` was made from another config, `NoRoom` where memory does not
     suffice (F07), and what `Loop.run` raises.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "config.json").exists():
+        known = (LOCK, "environment.json")
+        check_folder(out, owns=lambda path: path.name in known or is_part(path))
+    make_folder(out)
     final = out / "weights.safetensors"
     place = choose_device(device)
     no_memory = memory_in_words(place, "the last save is whole", PretrainJob.memory_advice)
     with folder_lock(out, "pretrain"), no_memory:
-        clean_parts(out)
         _claim_pretraining(out, config, place)
         if final.exists():
             return final
