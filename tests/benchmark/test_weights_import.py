@@ -94,7 +94,7 @@ def test_a_run_starts_from_named_weights(shelf, tune) -> None:
     torch.save(random_weights(SMALL, seed=7), shelf / "mine.pth")
     done = import_weights(shelf / "mine.pth")
     prepared = prepare_scans(shelf / "data")
-    settings = (f"tune={tune}", "weights=mine", "lr=0", "classifier_width=8", "weight_decay=0")
+    settings = (f"tune={tune}", "weights=mine", "lr=1e-30", "classifier_width=8", "weight_decay=0")
     run = train(
         TrainRequest(
             prepared.folder,

@@ -12,8 +12,7 @@ import torch
 
 from fewmask.benchmark.plan import read_plan
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom, of_the_machine
-from fewmask.io import ledger
-from fewmask.io import nifti as io_nifti
+from fewmask.io import ledger, raster
 from fewmask.io.memory import check_room
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import States
@@ -97,7 +96,7 @@ def test_f20_a_scan_that_is_too_large_ends_that_scan(tmp_path, monkeypatch) -> N
         raise NoRoom(f"{what} needs more", fix="a larger machine", code="F20")
 
     calls = iter([small, *[check_room] * 100])
-    monkeypatch.setattr(io_nifti, "check_room", lambda *words: next(calls)(*words))
+    monkeypatch.setattr(raster, "check_room", lambda *words: next(calls)(*words))
     options = PrepareOptions({"liver": (6,)}, recipe="ct", masks="complete", jobs=1)
     summary = prepare(tmp_path / "scans", tmp_path / "out", options)
     assert (summary.built, len(summary.refused)) == (2, 1)

@@ -493,4 +493,4 @@ def test_a_slice_that_may_not_be_read_is_not_left_out(tmp_path, voxels, monkeypa
 def test_the_checks_of_nifti_hold_for_dicom_too(tmp_path, voxels):
     """N33, N37: behind every door, not in one of them."""
     refused(write_series(tmp_path / "a", np.full_like(voxels, 7)), "N33", "no contrast", "a")
-    refused(write_series(tmp_path / "b", voxels, RescaleSlope=0), "N37", "scaled by 0", "b")
+    refused(write_series(tmp_path / "b", voxels, RescaleSlope=0), "N37", "slope 0", "b")

@@ -673,7 +673,7 @@ def test_n17_tables_are_looked_at_before_scans(tmp_path, monkeypatch, mistake) -
         prepare(tmp_path / "scans", tmp_path / "out", options(**{mistake: path}))
     assert str(path) in str(caught.value) and caught.value.exit_code == 3
     if mistake == "split":
-        assert "case_O1: did you mean case_01?" in str(caught.value)
+        assert "case_O1   nearest: case_01" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 
