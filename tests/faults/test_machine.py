@@ -13,6 +13,7 @@ import torch
 from fewmask.benchmark.plan import read_plan
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom, of_the_machine
 from fewmask.io import ledger, raster
+from fewmask.io import nifti as io_nifti
 from fewmask.io.memory import check_room
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import States
@@ -51,7 +52,7 @@ def test_a_name_in_a_sweep_file_never_becomes_another_folder(tmp_path, name) -> 
 
 
 def test_a_sweep_of_too_many_runs_is_refused_before_one_is_built(tmp_path) -> None:
-    """R24: 40 bytes that ask for thirty million runs."""
+    """40 bytes that ask for thirty million runs."""
     many = str(list(range(6000)))
     text = f'data = "a"\n[[runs]]\nmethod = ["unet"]\nslices = {many}\ndraw = {many}\nsteps = 1\n'
     with pytest.raises(BadConfig, match="36,000,000 runs"):
@@ -157,7 +158,7 @@ def prepared(tmp_path_factory) -> Prepared:
 
 @pytest.mark.parametrize("kind", _BROKEN)
 def test_broken_tables_name_their_file(prepared, kind) -> None:
-    """R16, R24: exit 3 with file and fix, and nothing unbounded is built."""
+    """Exit 3 with file and fix, and nothing unbounded is built."""
     name, change = _BROKEN[kind]
     path = prepared.folder / name
     whole = path.read_text()

@@ -38,11 +38,17 @@ def test_every_student_goes_on_from_the_one_before_and_its_labels() -> None:
     assert [s.name for s in one] == ["teacher", ""] and one[0].config.lr == 0.5
 
 
-@pytest.mark.parametrize("wrong", [{"rounds": 0}, {"teacher_share": 1.0}, {"most_scans": 0}])
-def test_a_plan_without_a_student_is_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_plan_without_a_student_is_refused(share: float) -> None:
     with pytest.raises(BadConfig, match="nobody would learn") as caught:
-        stages("noisy_student", config_from("noisy_student", wrong))
+        stages("noisy_student", config_from("noisy_student", {"teacher_share": share}))
     assert "lite_unet" in caught.value.fix
+
+
+@pytest.mark.parametrize("setting", ["rounds", "most_scans"])
+def test_no_round_and_no_scan_are_refused(setting: str) -> None:
+    with pytest.raises(BadConfig, match=f"{setting} = 0"):
+        config_from("noisy_student", {setting: 0})
 
 
 def test_the_last_steps_learn_from_outlines_and_tags_alone() -> None:

@@ -40,12 +40,10 @@ class Config(PyramidSettings):
 
 def stages(config: Config) -> tuple[Stage, ...]:
     """The teacher, then the students, each from the weights and the labels of the one before."""
-    if config.rounds < 1 or config.most_scans < 1 or not 0 < config.teacher_share < 1:
+    if not 0 < config.teacher_share < 1:
         raise BadConfig(
-            f"rounds={config.rounds}, most_scans={config.most_scans}, "
             f"teacher_share={config.teacher_share:g}: nobody would learn from the labels",
-            fix="use `rounds=1` and `most_scans=1` or more, and a `teacher_share` between 0 and 1; "
-            "or `method=lite_unet`, the teacher alone",
+            fix="use a `teacher_share` between 0 and 1; or `method=lite_unet`, the teacher alone",
             code="C02",
         )
     shared = {field.name: getattr(config, field.name) for field in fields(lite_unet.Config)}
