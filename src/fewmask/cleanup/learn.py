@@ -34,9 +34,10 @@ LEAST_SLICES = 4
 """Outlined slices that must speak for a rule; four of four are one in 16 by chance."""
 LOST = 0.02
 """Share of what is right in a slice that may go before the slice speaks against a rule."""
-EMPTIED = 0.05
-"""Share of the tagged slices with a mask that may be emptied before they speak against a rule. Of
-two kidneys under one name the largest part leaves more slices empty: one lies higher.
+FEW = 0.05
+"""Share of outlined slices that may speak against a rule, and of tagged slices with a mask that it
+may empty: at the ends of a structure what is right may hang together with nothing, and of a hundred
+slices one is always there. Of two kidneys under one name the largest part loses far more.
 """
 SHARES = (0.5, 0.2, 0.05)
 """Shares of the largest part that are tried where keeping the largest alone is wrong."""
@@ -79,8 +80,8 @@ class Tally:
     """
     hole: bool = False
     """Did an outline leave a hole?"""
-    against: tuple[bool, ...] = (False,) * len(RULES)
-    """Of each rule: would it remove what is right in an outlined slice?"""
+    against: tuple[int, ...] = (0,) * len(RULES)
+    """Of each rule: outlined slices in which it would remove what is right."""
     tagged: int = 0
     """Slices tagged as holding the structure, with a mask, and ..."""
     emptied: tuple[int, ...] = (0,) * len(RULES)
@@ -95,7 +96,7 @@ class Tally:
         return Tally(
             self.seen + other.seen,
             self.hole or other.hole,
-            tuple(map(operator.or_, self.against, other.against)),
+            tuple(map(operator.add, self.against, other.against)),
             self.tagged + other.tagged,
             tuple(map(operator.add, self.emptied, other.emptied)),
             tuple(map(operator.add, self.both, other.both)),
@@ -108,8 +109,8 @@ class Tally:
 
     def allows(self, index: int) -> bool:
         """Does nothing speak against a rule?"""
-        few = self.emptied[index] <= EMPTIED * self.tagged
-        return few and not self.against[index] and self.dice(index) >= self.dice(0)
+        lost = self.against[index] <= FEW * self.seen and self.emptied[index] <= FEW * self.tagged
+        return lost and self.dice(index) >= self.dice(0)
 
 
 def learn_rule(evidence: Mapping[str, Iterable[Evidence]]) -> CleanupRule:
@@ -136,7 +137,7 @@ def weigh(scan: Evidence) -> Tally:
     return Tally(
         seen=int((found & scan.outlined).any((1, 2)).sum()),
         hole=bool(holes_of(scan.outlined).any()),
-        against=tuple(_takes_what_is_right(scan, mask) for mask in kept),
+        against=tuple(_count_losses(scan, mask) for mask in kept),
         tagged=int(tagged.sum()),
         emptied=tuple(int((tagged & ~some).sum()) for some in left),
         both=tuple(2 * int((mask & scan.outlined).sum()) for mask in shown),
@@ -154,7 +155,8 @@ def decide(tally: Tally) -> StructureRule:
     before = tally.dice(0)
     for index, rule in enumerate(RULES):
         if index and tally.allows(index):
-            reason = f"in {tally.seen} of {tally.seen} outlined slices nothing right is lost"
+            sound = tally.seen - tally.against[index]
+            reason = f"in {sound} of {tally.seen} outlined slices nothing right is lost"
             reason += _gain(before, tally.dice(index))
             return replace(rule, fill_holes=_fills(tally, index), reason=reason)
     reason = "every rule would remove what was outlined or tagged"
@@ -172,13 +174,13 @@ def too_few(slices: int) -> str:
     return f"{count}: too few to learn a rule from ({LEAST_SLICES})"
 
 
-def _takes_what_is_right(scan: Evidence, kept: Bool[np.ndarray, "d h w"]) -> bool:
-    """Are right voxels of an outlined slice gone?"""
+def _count_losses(scan: Evidence, kept: Bool[np.ndarray, "d h w"]) -> int:
+    """Outlined slices in which right voxels are gone."""
+    losses = 0
     for d, mask in zip(scan.slices, scan.outlined, strict=True):
         right = scan.predicted[d] & mask
-        if (right & ~kept[d]).sum() > LOST * right.sum():
-            return True
-    return False
+        losses += bool((right & ~kept[d]).sum() > LOST * right.sum())
+    return losses
 
 
 def _gain(before: float, after: float) -> str:
