@@ -44,8 +44,8 @@ _PIXELS = (
     "HighBit", "PixelRepresentation",
 )  # fmt: skip
 _HEADER = (
-    *_PIXELS, "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber",
-    "InstanceNumber",
+    *_PIXELS, "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",
+    "SeriesDescription", "SeriesNumber", "InstanceNumber", "ImageType",
     "BurnedInAnnotation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "SliceThickness",
     "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType",
@@ -57,6 +57,8 @@ _DECODERS = (
     "pip install 'fewmask[dicom]' (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series "
     "with dcm2niix"
 )
+NO_SCAN = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
+"""Modalities of objects that belong to a scan and are none."""
 AGAIN = "export the series again from the archive"
 MAX_SIDE = 8192
 
@@ -152,9 +154,15 @@ def read_instance(path: Path) -> Instance | None:
         unnamed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         kind = UID(str(values.get("SOPClassUID", ""))).name
         instance = Instance(path, values, named or unnamed, kind, bare)
-    if not instance.text("SeriesInstanceUID"):
-        what = "SeriesInstanceUID is missing: the file is cut off or incomplete"
-        raise refuse(path, what, "D08", "copy the file again from the source")
+    # De-identified images often have no UID. An object that names neither its series nor rows and
+    # columns, and that is no report or the like, is what is left of a slice.
+    if not (
+        instance.text("SeriesInstanceUID")
+        or instance.is_image
+        or instance.text("Modality") in NO_SCAN
+    ):
+        what = "neither a SeriesInstanceUID nor an image in this file: it is incomplete"
+        raise refuse(path, what, "D08", "copy the file again from the source, or remove it")
     return instance
 
 
