@@ -3,6 +3,7 @@
 Nothing that may identify a person is read into a message.
 """
 
+import hashlib
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -75,6 +76,10 @@ class Instance:
     """`CT Image Storage` and the like."""
     bare: bool
     """True if the file has no preamble."""
+    person: str = ""
+    """Fingerprint of its PatientID, to tell patients apart without keeping who they are; empty
+    where there is none.
+    """
 
     def text(self, name: str) -> str:
         """A tag as text, empty if absent."""
@@ -147,13 +152,15 @@ def read_instance(path: Path) -> Instance | None:
         return None
     with quiet(path):
         tags = pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=list(_HEADER), force=bare
+            path, stop_before_pixels=True, specific_tags=[*_HEADER, "PatientID"], force=bare
         )
         values = {name: tags.get(name) for name in _HEADER if name in tags}
         implicit = tags.original_encoding[0]
         unnamed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         kind = UID(str(values.get("SOPClassUID", ""))).name
-        instance = Instance(path, values, named or unnamed, kind, bare)
+        person = str(tags.get("PatientID") or "").strip()
+        mark = hashlib.sha256(person.encode()).hexdigest() if person else ""
+        instance = Instance(path, values, named or unnamed, kind, bare, mark)
     # De-identified images often have no UID. An object that names neither its series nor rows and
     # columns, and that is no report or the like, is what is left of a slice.
     if not (
