@@ -3,7 +3,7 @@ the others.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -37,7 +37,7 @@ from fewmask.predict.known import NOTHING_KNOWN, KnownScans
 from fewmask.predict.made import made_of, read_made, write_made
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.content import scan_warnings
-from fewmask.prepare.discover import MaskProblem, Pair, discover
+from fewmask.prepare.discover import Layout, MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
 from fewmask.prepare.options import ScanOptions
 from fewmask.prepare.reading import read_scan, spoils_one_case
@@ -307,12 +307,10 @@ def _named_after(source: Path, layout: Layout) -> Layout:
         return layout
     name, (patient,) = stem(source.absolute()), patients
     ends = [pair.case.removeprefix(patient) for pair in layout.pairs]
-    if len(ends) > 1 and any(
-        end == pair.case for end, pair in zip(ends, layout.pairs, strict=True)
-    ):
-        return layout
     if len(ends) == 1:
         ends = [""]
+    elif not all(pair.case.startswith(patient) for pair in layout.pairs):
+        return layout
     pairs = zip(ends, layout.pairs, strict=True)
     return replace(layout, pairs=tuple(replace(pair, case=f"{name}{end}") for end, pair in pairs))
 

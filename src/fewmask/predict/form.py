@@ -1,6 +1,6 @@
 """In which format masks are written, with the names and colours of their structures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Which DICOM series of a folder become cases: a PACS export holds scouts, reports and several scans
-of one patient. Headers only; case names come from folders, never from headers.
+"""Which DICOM series of a folder become cases: a PACS export holds scouts, reports and several
+scans of one patient. Headers only; case names come from folders, never from headers.
 """
 
 from collections import Counter, defaultdict
@@ -249,7 +249,7 @@ def _part_notes(pairs: Sequence[Pair]) -> list[str]:
         return []
     shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
     return [
-        f"{len(several)} patients have several DICOM scans: each is a case of its own, and no split "
-        f"divides a patient ({shown}); `fewmask check --write-series series.csv` lists them, and "
+        f"{len(several)} patients have several DICOM scans: each is a case of its own, and no "
+        f"split divides a patient ({shown}); `fewmask check --write-series series.csv` lists them, and "
         "`series=series.csv` takes what is kept there"
     ]

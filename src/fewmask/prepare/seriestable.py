@@ -48,10 +48,20 @@ def is_table(series: str | None) -> bool:
 
 
 def check_table(path: Path, data: Path | None = None) -> None:
-    """Raise `BadConfig` unless the table may be written: never into the `data` or over another file,
-    such as a table that somebody corrected (F11), and under a name that is known as a table (C02).
+    """Raise `BadConfig` unless the table may be written: never into the `data` or over another
+    file, such as a table that somebody corrected (F11), and under a name that is known as a table
+    (C02).
     """
-    check_file(path, [data])
+    try:
+        check_file(path, [data])
+    except BadConfig as error:
+        raise BadConfig(
+            error.what,
+            where=error.where,
+            did="nothing was written",
+            fix="choose another file with `write_series`",
+            code=error.code,
+        ) from None
     if not is_table(str(path)):
         raise BadConfig(
             f"a table of series is called {path.name}",
