@@ -156,7 +156,7 @@ def test_the_proposal_and_what_is_taken_of_it(tmp_path):
     assert pair.image.name == "scout"
     options = PrepareOptions(labels={"liver": (1,)}, scans=ScanOptions(series=str(table)))
     summary = prepare(data, tmp_path / "out", options)
-    assert (summary.written, summary.refused) == (1, [])
+    assert (summary.built, summary.refused) == (1, [])
 
 
 @pytest.mark.parametrize(
