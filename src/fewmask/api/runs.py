@@ -195,7 +195,8 @@ class LoadedRun(TrainedRun):
         fix_nonfinite
             Replace up to 0.1 % NaN or Inf voxels of a file by its smallest finite one.
         series
-            DICOM series to take: its UID, number or description.
+            DICOM series to take: its UID, number or description; or a table (`.csv`) as
+        `CheckReport.write_series` makes it.
         keep_first
             Keep the first of DICOM slices at one position.
         follow_links
@@ -501,7 +502,8 @@ def predict(
     fix_nonfinite
         Replace up to 0.1 % NaN or Inf voxels of a file by its smallest finite one.
     series
-        DICOM series to take: its UID, number or description.
+        DICOM series to take: its UID, number or description; or a table (`.csv`) as
+        `CheckReport.write_series` makes it.
     keep_first
         Keep the first of DICOM slices at one position.
     follow_links
@@ -612,7 +614,8 @@ def predict_folder(
     fix_nonfinite
         Replace up to 0.1 % NaN or Inf voxels of a file by its smallest finite one.
     series
-        DICOM series to take: its UID, number or description.
+        DICOM series to take: its UID, number or description; or a table (`.csv`) as
+        `CheckReport.write_series` makes it.
     keep_first
         Keep the first of DICOM slices at one position.
     follow_links

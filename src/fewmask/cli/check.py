@@ -39,12 +39,16 @@ def check(
         None, help="Case whose mask is copied under its scan's geometry, into --out."
     ),
     out: Path | None = typer.Option(None, help="Folder for --copy-header."),
+    write_series: Path | None = typer.Option(
+        None, help="File (.csv) for the table of DICOM series, to correct and hand in as --series."
+    ),
 ) -> None:
-    """List every problem of a data folder in one pass. Writes nothing."""
+    """List every problem of a data folder in one pass. Writes nothing that is not asked for."""
     from fewmask.prepare.check import check as run_check
     from fewmask.prepare.check import copy_header as run_copy
     from fewmask.prepare.mapping import parse_labels
     from fewmask.prepare.options import PrepareOptions
+    from fewmask.prepare.seriestable import check_table
 
     console: Console = context.obj
     options.existing(data, "folder")
@@ -60,6 +64,8 @@ def check(
         console.say(f"wrote {path}")
         console.result({"written": path})
         return
+    if write_series is not None:
+        check_table(write_series, data)
     wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
     report = run_check(data, wanted)
     console.say(f"{count(len(report.cases), 'usable scan')}, layout {report.layout}")
@@ -74,6 +80,10 @@ def check(
             f"{count(case.outlined, 'slice')} outlined  {values}"
         )
     console.say(f"files: {_uses(report.files)}")
+    if write_series is not None:
+        report.write_series(write_series)
+        kept = sum(row.keep == "yes" for row in report.series)
+        console.say(f"wrote {write_series}: {len(report.series)} DICOM series, {kept} kept")
     for note in report.notes:
         console.hint(f"note: {note}")
     for problem in report.problems:
@@ -84,6 +94,7 @@ def check(
             "cases": report.cases,
             "notes": report.notes,
             "problems": report.problems,
+            "series": report.series,
             "files": [
                 {"file": seen.path.relative_to(data), "use": seen.use, "why": seen.why}
                 for seen in report.files

@@ -56,7 +56,13 @@ _FLAGS = (
         "Plane of the outlines, whose slices are counted: axial (if nothing is said), sagittal or "
         "coronal.",
     ),
-    _flag(_WORD, None, "--series", "DICOM series to take: UID, number or description."),
+    _flag(
+        _WORD,
+        None,
+        "--series",
+        "DICOM series to take: UID, number or description; or a table (.csv) as `check "
+        "--write-series` makes it.",
+    ),
     _flag(_WORD, None, "--keep", "first: keep the first of DICOM slices at one position."),
     _flag(
         _WORD,

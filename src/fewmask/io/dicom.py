@@ -5,39 +5,40 @@ Files are known by their content, never by their ending. Nothing that may identi
 into a message: only geometry, modality, series number and series description are looked at.
 """
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from fewmask.core.errors import BadScan, NoRoom
+from fewmask.core.errors import BadScan
 from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.io.contrast import check_contrast
 from fewmask.io.instance import (
     Instance,
     check_instance,
-    is_dicom,
     quiet,
-    read_instance,
     read_pixels,
     refuse,
 )
 from fewmask.io.memory import check_room
 from fewmask.io.multiframe import is_multiframe, read_multiframe
+from fewmask.io.series import Series, is_dicom_folder, list_series
 from fewmask.io.slicestack import Stack
 
-_NO_SCAN = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
-"""Modalities of objects that belong to a scan and are none."""
-_MAX_FILES = 100_000
-_MAX_DEPTH = 4
-_PROBED = 20
-_OTHERS = (".nii", ".gz", ".h5", ".json", ".csv", ".txt", ".xml", ".pdf", ".png", ".jpg", ".zip")
+__all__ = [
+    "Series",
+    "is_dicom_folder",
+    "list_series",
+    "read_label_series",
+    "read_series",
+    "slices_of",
+]
+
+NO_UID = "no SeriesInstanceUID: slices were grouped by folder and geometry"
+
 _PIXEL_TAGS = (
     "BitsAllocated",
     "BitsStored",
@@ -58,125 +59,25 @@ _SAME: tuple[tuple[str, Callable[[Instance], object]], ...] = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Series:
-    """The files of one series in a folder, with what tells it from others."""
-
-    uid: str
-    instances: tuple[Instance, ...]
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Its files, in order of name."""
-        return tuple(instance.path for instance in self.instances)
-
-    @property
-    def modality(self) -> str:
-        """`CT`, `MR`, `SR`, ..."""
-        return self.instances[0].text("Modality")
-
-    @property
-    def number(self) -> str:
-        """The series number, as text."""
-        return self.instances[0].text("SeriesNumber")
-
-    @property
-    def description(self) -> str:
-        """What the scanner's operator called it."""
-        return self.instances[0].text("SeriesDescription")
-
-    @property
-    def is_no_scan(self) -> bool:
-        """A segmentation, structure set, dose, report or the like."""
-        return not self.instances[0].is_image or self.modality in _NO_SCAN
-
-    @property
-    def title(self) -> str:
-        """One line for a list to choose from."""
-        first = self.instances[0]
-        size = f"{first.number('Columns'):g} x {first.number('Rows'):g} x {len(self.files)}"
-        shown = size if first.is_image else f"{len(self.files)} objects without an image"
-        return (
-            f"series {self.number or '?'}: {self.modality or '?'}, {shown}, "
-            f"{self.description or 'no description'}, {self.uid}"
-        )
-
-    def answers(self, wanted: str) -> bool:
-        """Whether `series` means this one, by UID, number or description."""
-        names = [name.casefold() for name in (self.uid, self.number, self.description) if name]
-        return wanted.strip().casefold() in names
-
-
-def is_dicom_folder(folder: Path, deep: bool = True) -> bool:
-    """Does a file in the folder (`deep`: or below it) hold DICOM? Looks at the first bytes of at
-    most 20 files per folder.
-
-    A folder that cannot be read is none; a file that cannot is passed over.
-    """
-    looked: Counter[Path] = Counter()
-    with suppress(NoRoom):
-        for path in _files(folder, deep):
-            looked[path.parent] += 1
-            with suppress(NoRoom):
-                if looked[path.parent] <= _PROBED and is_dicom(path):
-                    return True
-    return False
-
-
-def list_series(folder: Path) -> list[Series]:
-    """All series in the folder and its sub-folders, ordered by number; headers only.
-
-    Raises `BadScan`: nothing DICOM here, a damaged or empty file or a program in a preamble (D08),
-    a DICOMDIR that points out (D09); and `NoRoom` for a file that may not be read (N47).
-    """
-    groups: dict[str, list[Instance]] = {}
-    folders, empty = set(), []
-    for path in _files(folder):
-        instance = read_instance(path) if is_dicom(path) else None
-        if instance is not None:
-            groups.setdefault(instance.text("SeriesInstanceUID"), []).append(instance)
-            folders.add(path.parent)
-        elif not path.stat().st_size:
-            empty.append(path)
-    # A slice at the end of a stack leaves no gap behind: an empty file among slices is one that was
-    # not copied.
-    if lost := [path for path in empty if path.parent in folders]:
-        raise BadScan(
-            f"{len(lost)} empty files among the slices of a series",
-            where=[path.name for path in lost[:5]],
-            did="the series was not read",
-            fix=(
-                "copy the series again from the source, or remove the empty files if they are none "
-                "of its slices"
-            ),
-            code="D08",
-        )
-    if not groups:
-        raise BadScan(
-            f"no DICOM series in {folder.name}",
-            where=folder.name,
-            fix="give the folder of the series",
-            code="D08",
-        )
-    found = [Series(uid, tuple(members)) for uid, members in groups.items()]
-    return sorted(found, key=_order)
-
-
-def _order(series: Series) -> tuple[int, str]:
-    """By number, those without one last."""
-    return (int(series.number) if series.number.isdecimal() else 10**9, series.uid)
-
-
-def read_series(folder: Path, series: str | None = None, *, keep_first: bool = False) -> Volume:
+def read_series(
+    folder: Path,
+    series: str | None = None,
+    *,
+    keep_first: bool = False,
+    files: Sequence[Path] | None = None,
+) -> Volume:
     """Read one series as a volume: stored values kept, slope and inter from the rescale tags, file
     axes (column, row, slice).
 
-    `series` chooses by UID, number or description where the folder has several; `keep_first` keeps
-    the first file of each position (lowest instance number) instead of refusing duplicates. Raises
+    `series` chooses by UID, number or description where the folder has several; `files` are those
+    of the folder to look at (None: all). `keep_first` keeps the first file of each position (lowest
+    instance number) instead of refusing duplicates. Raises
     `BadScan` with the code D01 to D10 that applies, and `NoRoom` if the volume does not fit into
     memory.
     """
-    voxels, affine, (slope, inter), notes = _read(folder, series, keep_first, scan=True)
+    voxels, affine, (slope, inter), notes = _read(
+        folder, series, keep_first, scan=True, files=files
+    )
     return Volume.from_file_order(voxels, affine, slope, inter, notes)
 
 
@@ -199,18 +100,22 @@ def read_label_series(folder: Path) -> LabelMap:
 
 
 def _read(
-    folder: Path, series: str | None, keep_first: bool, scan: bool
+    folder: Path,
+    series: str | None,
+    keep_first: bool,
+    scan: bool,
+    files: Sequence[Path] | None = None,
 ) -> tuple[
     Integer[np.ndarray, "i j k"], Float[np.ndarray, "4 4"], tuple[float, float], tuple[str, ...]
 ]:
     """Stored values in file order, affine, slope and intercept, notes; of a scan they must have
     contrast.
     """
-    chosen, left_out = _choose(list_series(folder), series, folder)
+    chosen, left_out = _choose(list_series(folder, files), series, folder)
     if len(chosen.instances) == 1 and is_multiframe(chosen.instances[0]):
         with quiet(chosen.instances[0].path):
             voxels, affine, scaling, more = read_multiframe(chosen.instances[0], keep_first)
-        notes = (*left_out, *more)
+        notes = (*left_out, *more, *(() if chosen.uid else (NO_UID,)))
     else:
         ordered, affine = _in_order(chosen, keep_first)
         voxels, scaling = _voxels(ordered, folder).transpose(2, 1, 0), _rescale(ordered[0])
@@ -220,9 +125,15 @@ def _read(
     return voxels, affine, scaling, notes
 
 
-def slices_of(folder: Path, series: str | None = None, *, keep_first: bool = False) -> list[Path]:
+def slices_of(
+    folder: Path,
+    series: str | None = None,
+    *,
+    keep_first: bool = False,
+    files: Sequence[Path] | None = None,
+) -> list[Path]:
     """The files that `read_series` reads, in the order of the volume's slices. Raises alike."""
-    chosen, _ = _choose(list_series(folder), series, folder)
+    chosen, _ = _choose(list_series(folder, files), series, folder)
     ordered, _ = _in_order(chosen, keep_first)
     return [instance.path for instance in ordered]
 
@@ -325,6 +236,8 @@ def _notes(
 ) -> Iterator[str]:
     first = ordered[0]
     doubles = len(series.instances) - len(ordered)
+    if not series.uid:
+        yield NO_UID
     if doubles:
         yield f"{doubles} slices at a position that another one has were left out"
     if any(instance.bare for instance in ordered):
@@ -336,48 +249,3 @@ def _notes(
     padding = first.numbers("PixelPaddingValue")
     if padding and (count := int(np.count_nonzero(voxels == padding[0]))):
         yield f"{count} voxels hold the padding value {padding[0]:g}"
-
-
-def _files(folder: Path, deep: bool = True) -> Iterator[Path]:
-    """Files that may be DICOM, in and below the folder, in order of name; links only where they
-    stay inside it.
-    """
-    root, waiting, left = folder.resolve(), [(folder, 0)], _MAX_FILES
-    while waiting:
-        current, depth = waiting.pop()
-        for entry in _entries(current):
-            path = current / entry.name
-            if entry.name.startswith(".") or (entry.is_symlink() and not _inside(path, root)):
-                continue
-            mode = entry.stat().st_mode
-            if stat.S_ISREG(mode) and not entry.name.lower().endswith(_OTHERS):
-                left -= 1
-                if left < 0:
-                    raise BadScan(
-                        f"more than {_MAX_FILES:,} files",
-                        where=folder.name,
-                        fix="give the folder of one case",
-                        code="D08",
-                    )
-                yield path
-            elif deep and stat.S_ISDIR(mode) and not entry.is_symlink() and depth < _MAX_DEPTH:
-                waiting.append((path, depth + 1))
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except OSError as error:
-        raise NoRoom(
-            f"cannot read {folder.name}: {error.strerror}",
-            fix=f"check who may read {folder.name}",
-            code="N47",
-        ) from error
-
-
-def _inside(path: Path, root: Path) -> bool:
-    try:
-        return path.resolve(strict=True).is_relative_to(root)
-    except (OSError, RuntimeError):
-        return False

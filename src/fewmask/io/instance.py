@@ -3,6 +3,7 @@
 Nothing that may identify a person is read into a message.
 """
 
+import hashlib
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -44,8 +45,8 @@ _PIXELS = (
     "HighBit", "PixelRepresentation",
 )  # fmt: skip
 _HEADER = (
-    *_PIXELS, "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "SeriesNumber",
-    "InstanceNumber",
+    *_PIXELS, "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality",
+    "SeriesDescription", "SeriesNumber", "InstanceNumber", "ImageType",
     "BurnedInAnnotation", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing",
     "SliceThickness",
     "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType",
@@ -57,6 +58,8 @@ _DECODERS = (
     "pip install 'fewmask[dicom]' (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series "
     "with dcm2niix"
 )
+NO_SCAN = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
+"""Modalities of objects that belong to a scan and are none."""
 AGAIN = "export the series again from the archive"
 MAX_SIDE = 8192
 
@@ -73,6 +76,10 @@ class Instance:
     """`CT Image Storage` and the like."""
     bare: bool
     """True if the file has no preamble."""
+    person: str = ""
+    """Fingerprint of its PatientID, to tell patients apart without keeping who they are; empty
+    where there is none.
+    """
 
     def text(self, name: str) -> str:
         """A tag as text, empty if absent."""
@@ -145,16 +152,24 @@ def read_instance(path: Path) -> Instance | None:
         return None
     with quiet(path):
         tags = pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=list(_HEADER), force=bare
+            path, stop_before_pixels=True, specific_tags=[*_HEADER, "PatientID"], force=bare
         )
         values = {name: tags.get(name) for name in _HEADER if name in tags}
         implicit = tags.original_encoding[0]
         unnamed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         kind = UID(str(values.get("SOPClassUID", ""))).name
-        instance = Instance(path, values, named or unnamed, kind, bare)
-    if not instance.text("SeriesInstanceUID"):
-        what = "SeriesInstanceUID is missing: the file is cut off or incomplete"
-        raise refuse(path, what, "D08", "copy the file again from the source")
+        person = str(tags.get("PatientID") or "").strip()
+        mark = hashlib.sha256(person.encode()).hexdigest() if person else ""
+        instance = Instance(path, values, named or unnamed, kind, bare, mark)
+    # De-identified images often have no UID. An object that names neither its series nor rows and
+    # columns, and that is no report or the like, is what is left of a slice.
+    if not (
+        instance.text("SeriesInstanceUID")
+        or instance.is_image
+        or instance.text("Modality") in NO_SCAN
+    ):
+        what = "neither a SeriesInstanceUID nor an image in this file: it is incomplete"
+        raise refuse(path, what, "D08", "copy the file again from the source, or remove it")
     return instance
 
 

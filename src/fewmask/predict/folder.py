@@ -3,7 +3,7 @@ the others.
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
@@ -37,7 +37,7 @@ from fewmask.predict.known import NOTHING_KNOWN, KnownScans
 from fewmask.predict.made import made_of, read_made, write_made
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.content import scan_warnings
-from fewmask.prepare.discover import MaskProblem, Pair, discover
+from fewmask.prepare.discover import Layout, MaskProblem, Pair, discover
 from fewmask.prepare.names import stem
 from fewmask.prepare.options import ScanOptions
 from fewmask.prepare.reading import read_scan, spoils_one_case
@@ -57,6 +57,8 @@ class Scans:
     """What else was left out."""
     images: dict[str, Path] = field(default_factory=dict)
     """Case id -> file or folder of the scan; empty for a prepared dataset."""
+    slices: dict[str, tuple[Path, ...]] = field(default_factory=dict)
+    """Case id -> files of its DICOM series, where its folder holds others too."""
 
 
 @dataclass
@@ -133,7 +135,7 @@ def predict_folder(
         notes=[*scans.notes, *left, *filter(None, told)],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
-    work = _Work(predictor, out, cleanup, known, form, options, plane, scans.images, again, summary)
+    work = _Work(predictor, out, cleanup, known, form, options, plane, scans, again, summary)
     alone = len(scans.found) == 1 and not scans.problems
     pace = Pace("scan", len(scans.found))
     with stopping("predicting", out):
@@ -194,7 +196,7 @@ class _Work:
     form: MaskForm
     options: ScanOptions | None
     plane: Plane
-    images: Mapping[str, Path]
+    scans: Scans
     again: bool
     summary: PredictSummary
     cleaned: list[Cleaning] = field(default_factory=list)
@@ -215,9 +217,8 @@ class _Work:
                 self.predictor, volume, said, self.cleanup, self.known.classes
             )
             prediction, note = finished.prediction, finished.note
-            write_prediction(
-                self.out, case, prediction, note, self.form, self.images.get(case), self.options
-            )
+            scan, files = self.scans.images.get(case), self.scans.slices.get(case)
+            write_prediction(self.out, case, prediction, note, self.form, scan, self.options, files)
             write_made(mask, made, prediction)
             cleaned, no_prompt, notes = prediction.cleaned, prediction.no_prompt, prediction.notes
         self.heard[case] = note
@@ -236,13 +237,14 @@ def write_prediction(
     form: MaskForm = NIFTI,
     scan: Path | None = None,
     options: ScanOptions | None = None,
+    files: Sequence[Path] | None = None,
 ) -> None:
     """All else first, then the mask: a mask that exists is complete with all that belongs to it."""
     if prediction.prompts is not None:
         write_json(out / f"{case}.prompts.json", prediction.prompts)
     write_cleaning(out, case, prediction.cleaned)
     write_known(out, case, note)
-    form.write(out, case, prediction.label_map, scan, options)
+    form.write(out, case, prediction.label_map, scan, options, files)
 
 
 def clean_folder(
@@ -278,24 +280,39 @@ def open_scans(
         names = sorted(prepared.cases) if cases is None else cases
         return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
     if source.is_dir():
-        layout = discover(source, options.follow_links, options.channel)
+        layout = discover(source, options.follow_links, options.channel, series=options.series)
         problems = tuple(
             problem for problem in layout.problems if not isinstance(problem, MaskProblem)
         )
         notes = layout.scan_notes
-        if layout.kind == "dicom" and len(layout.pairs) == 1:
-            # A patient's folder is often one deeper, under a name that all patients have.
-            (pair,) = layout.pairs
-            case = stem(source.absolute())
-            return Scans({case: reader(pair)}, problems, notes, {case: pair.image})
+        layout = _named_after(source, layout)
         images = {pair.case: pair.image for pair in layout.pairs}
-        return Scans({pair.case: reader(pair) for pair in layout.pairs}, problems, notes, images)
+        slices = {pair.case: pair.slices for pair in layout.pairs if pair.slices}
+        found = {pair.case: reader(pair) for pair in layout.pairs}
+        return Scans(found, problems, notes, images, slices)
     if source.exists():
         case = case_id_of(source)
         return Scans({case: reader(Pair(case, source))}, images={case: source})
     raise BadScan(
         "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
     )
+
+
+def _named_after(source: Path, layout: Layout) -> Layout:
+    """Cases of one patient's DICOM, called after the folder that was given: the patient's own is
+    often one deeper, under a name that all patients have.
+    """
+    patients = {pair.patient or pair.case for pair in layout.pairs}
+    if layout.kind != "dicom" or len(patients) != 1 or len({r.patient for r in layout.series}) > 1:
+        return layout
+    name, (patient,) = stem(source.absolute()), patients
+    ends = [pair.case.removeprefix(patient) for pair in layout.pairs]
+    if len(ends) == 1:
+        ends = [""]
+    elif not all(pair.case.startswith(patient) for pair in layout.pairs):
+        return layout
+    pairs = zip(ends, layout.pairs, strict=True)
+    return replace(layout, pairs=tuple(replace(pair, case=f"{name}{end}") for end, pair in pairs))
 
 
 def _part_of(scans: Scans, part: tuple[int, int]) -> Scans:

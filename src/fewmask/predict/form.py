@@ -1,6 +1,6 @@
 """In which format masks are written, with the names and colours of their structures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,8 +57,10 @@ class MaskForm:
         label_map: LabelMap,
         scan: Path | None = None,
         options: ScanOptions | None = None,
+        files: Sequence[Path] | None = None,
     ) -> None:
-        """Write the mask, atomically, and read it back. DICOM forms need the folder of the scan.
+        """Write the mask, atomically, and read it back. DICOM forms need the folder of the scan,
+        and where it holds several the `files` of its series.
 
         Raises `BadConfig` for a scan that is no DICOM (C02), and as `write_labels` or `write_seg`.
         """
@@ -69,7 +71,7 @@ class MaskForm:
         if scan is None or not scan.is_dir():
             raise _no_dicom(self.name, [case])
         options = options or ScanOptions()
-        slices = slices_of(scan, options.series, keep_first=options.keep_first)
+        slices = slices_of(scan, options.series_word, keep_first=options.keep_first, files=files)
         _DICOM[self.name](path, label_map, slices, self.segments, self.terms)
 
     def check(self, scans: Mapping[str, Path]) -> None:

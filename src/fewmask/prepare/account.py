@@ -9,7 +9,7 @@ from pathlib import Path
 from fewmask.core.errors import FewmaskError
 from fewmask.io.image import files_of
 from fewmask.prepare.folder import FolderTree, printable
-from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Seen, Use
+from fewmask.prepare.layout import LEFT_OUT, FileProblem, Layout, MaskProblem, Seen, Use
 from fewmask.prepare.names import looks_like_mask
 from fewmask.prepare.search import MASK_FOLDERS, holds_dicom, may_be_dicom
 
@@ -67,10 +67,11 @@ def _used(layout: Layout) -> dict[Path, Seen]:
     for problem in layout.problems:
         if isinstance(problem, FileProblem):
             used |= {path: Seen(path, "refused", problem.what) for path in problem.files}
+    used |= {path: Seen(path, "unused", why) for path, why in layout.left_out.items()}
     for path, case in layout.further.items():
         used[path] = Seen(path, "channel", f"further channel of {case}")
     for pair in layout.pairs:
-        images: dict[Path, Use] = {pair.image: "scan"}
+        images: dict[Path, Use] = dict.fromkeys(pair.slices or [pair.image], "scan")
         images |= dict.fromkeys([pair.mask] if pair.mask else pair.parts.values(), "mask")
         for path, use in images.items():
             used[path] = Seen(path, use, pair.case)
@@ -110,7 +111,7 @@ def account_notes(files: Iterable[Seen], root: Path) -> tuple[list[str], list[Fe
     groups: dict[str, list[Path]] = defaultdict(list)
     masks: dict[str, list[Path]] = defaultdict(list)
     for seen in files:
-        if seen.use == "unused":
+        if seen.use == "unused" and not seen.why.startswith(LEFT_OUT):  # told by series
             volume = seen.why.startswith("volume") and _is_mask(seen.path, root)
             path = seen.path.parent if seen.why == _DICOM else seen.path
             (masks if volume else groups)[seen.why].append(path)

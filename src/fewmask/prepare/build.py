@@ -43,6 +43,7 @@ from fewmask.prepare.reading import (
     spoils_one_case,
     stamp_of,
 )
+from fewmask.prepare.seriestable import is_table
 from fewmask.prepare.splitfile import check_names, open_split
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tables import check_tables
@@ -130,12 +131,15 @@ def prepare(
             fix="name it and its value in the masks with `labels`, such as liver=6",
             code="C02",
         )
-    layout = discover(data, options.scans.follow_links, options.scans.channel)
+    layout = discover(
+        data, options.scans.follow_links, options.scans.channel, series=options.scans.series
+    )
     if not any(pair.parts for pair in layout.pairs) and any(pair.mask for pair in layout.pairs):
         resolve(options.labels, layout.names)  # a name that means nothing is told at once
     check_tables(options, layout)
     _check_split(layout, options)
     said = [options.tags, options.reviewed, options.patients]
+    said += [Path(options.scans.series)] if is_table(options.scans.series) else []
     inputs = [data, *(path for path in said if isinstance(path, Path))]
     check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))
     left = [*make_folder(out), *make_folder(out / "cases")]

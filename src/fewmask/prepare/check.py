@@ -26,6 +26,7 @@ from fewmask.prepare.reading import (
     read_scan,
     spoils_one_case,
 )
+from fewmask.prepare.seriestable import SeriesRow, write_series
 from fewmask.prepare.workers import end_if_starting, in_processes
 
 
@@ -57,6 +58,14 @@ class CheckReport:
     notes: list[str] = field(default_factory=list)
     files: tuple[Seen, ...] = ()
     """Every file that was seen, and what becomes of it."""
+    series: tuple[SeriesRow, ...] = ()
+    """A line per DICOM series: `write_series` makes a table of them."""
+
+    def write_series(self, file: Path | str) -> None:
+        """Write the DICOM series as a table (`.csv`), to correct its column `keep` and hand it in
+        as `series`. Raises `BadConfig` (F11) where another file stands there.
+        """
+        write_series(Path(file), self.series)
 
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `problems` and `notes`."""
@@ -72,7 +81,9 @@ class CheckReport:
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
     end_if_starting()
-    layout = discover(data, options.scans.follow_links, options.scans.channel)
+    layout = discover(
+        data, options.scans.follow_links, options.scans.channel, series=options.scans.series
+    )
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     undeclared = _undeclared(layout, options)
     problems += undeclared
@@ -93,7 +104,7 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
         problems += _absent_values(layout, cases, options)
     notes = [*died, *layout.notes]
     notes += [f"{case.case}: {note}" for case in cases for note in case.notes]
-    return CheckReport(layout.kind, cases, problems, notes, layout.files)
+    return CheckReport(layout.kind, cases, problems, notes, layout.files, layout.series)
 
 
 def _undeclared(layout: Layout, options: PrepareOptions) -> list[dict[str, Any]]:
@@ -133,7 +144,9 @@ def copy_header(data: Path, case: str, out: Path, scans: ScanOptions = AS_THEY_A
     shapes that differ (M01), and axes that lead elsewhere than the scan's (M03): that copy would be
     flipped.
     """
-    pairs = {pair.case: pair for pair in discover(data, scans.follow_links).pairs}
+    pairs = {
+        pair.case: pair for pair in discover(data, scans.follow_links, series=scans.series).pairs
+    }
     pair = pairs.get(case)
     if pair is None or pair.mask is None:
         raise BadDataset(

@@ -51,7 +51,8 @@ def add_masks(
     found = []
     for pair in pairs:
         if not pair.has_mask and pair.image in files:
-            beside = find_beside(pair.image, files, objects)
+            beside = _beside_slices(pair, files, objects) if pair.slices else None
+            beside = beside or find_beside(pair.image, files, objects)
             pair = replace(pair, image=beside.image, mask=beside.mask, parts=beside.parts)
             if beside.problem is not None:
                 problems.append(beside.problem)
@@ -73,6 +74,34 @@ def find_beside(
         return _choose(folder, images)
     own = _series_of(folder, files) if objects else set[str]()
     return _of_objects(folder, [one for one in objects if own & one.series])
+
+
+def _beside_slices(
+    pair: Pair, files: dict[Path, list[Path]], objects: Sequence[MaskObject]
+) -> Beside:
+    """The masks of one of several scans: what lies in the folder that it shares with no other, or
+    what refers to its series.
+    """
+    first = read_instance(pair.slices[0])
+    own = {first.text("SeriesInstanceUID")} - {""} if first is not None else set()
+    found = Beside(pair.image)
+    if pair.home is not None:
+        inner = [path for path in _below(pair.home, files) if is_for_masks(path, pair.home)]
+        masks = [path for path in inner if files[path] and is_dicom_folder(path, deep=False)]
+        masks = sorted(path for path in masks if not masks_in(files[path]))
+        images = [
+            path for folder in _below(pair.home, files) for path in files[folder] if is_image(path)
+        ]
+        if masks or images:
+            found = _choose(pair.image, masks or images)
+    if found.mask is None and not found.parts and found.problem is None and own:
+        found = _of_objects(pair.image, [one for one in objects if own & one.series])
+    return found
+
+
+def is_for_masks(folder: Path, home: Path) -> bool:
+    """Is one of the folders from `home` to this one called after masks?"""
+    return any(_MASK_WORDS.search(part) for part in folder.relative_to(home).parts)
 
 
 def find_objects(files: dict[Path, list[Path]]) -> list[MaskObject]:

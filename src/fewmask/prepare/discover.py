@@ -16,6 +16,7 @@ from fewmask.prepare.layouts import LAYOUTS
 from fewmask.prepare.listed import names_in
 from fewmask.prepare.names import identifying
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, holds_dicom_below
+from fewmask.prepare.series import part_series
 
 __all__ = ["UNDERSTOOD", "Layout", "MaskProblem", "Pair", "Seen", "discover"]
 
@@ -37,17 +38,24 @@ UNDERSTOOD = (
     "  dataset.json with a list of images and labels       MONAI",
     "  case_01/*.dcm  case_02/*.dcm                        DICOM, one folder per case, or one "
     "series alone",
+    "  patient/study/series/*.dcm                          DICOM as an archive exports it",
     "  case_01.nii.gz  case_02.nii.gz                      scans without masks",
 )
 """Lines of the message for a folder in which nothing is found."""
 
 
 def discover(
-    folder: Path, follow_links: bool = False, channel: str | None = None, *, channels: bool = True
+    folder: Path,
+    follow_links: bool = False,
+    channel: str | None = None,
+    *,
+    channels: bool = True,
+    series: str | None = None,
 ) -> Layout:
     """Recognise the layout of `folder`, pair scans with masks, and say of every file what becomes
     of it. `channel` says which of several channels of a scan is taken (default: the first);
-    without `channels` there are none, as in a folder of label maps.
+    without `channels` there are none, as in a folder of label maps. `series` names the DICOM series
+    that is meant in every folder, or a table of those that are.
 
     No voxels are read, except where a name alone does not tell a mask from a scan. Raises
     `BadDataset` if nothing usable is found, `BadConfig` for a channel that is not there; everything
@@ -62,13 +70,21 @@ def discover(
     else:
         raise _nothing(tree)
     problems = search.problems
+    parted = part_series(tree, layout.pairs, series, problems)
     pairs = tuple(
-        sorted((one for one in layout.pairs if _keep(one, problems)), key=lambda one: one.case)
+        sorted((one for one in parted.pairs if _keep(one, problems)), key=lambda one: one.case)
     )
     if not pairs and not problems:
         raise _nothing(tree)
     pairs = add_masks(tree, pairs, problems)
-    layout = replace(layout, pairs=pairs, problems=tuple(problems), ignored=tree.ignored)
+    layout = replace(
+        layout,
+        pairs=pairs,
+        problems=tuple(problems),
+        ignored=tree.ignored,
+        series=parted.rows,
+        left_out=parted.left,
+    )
     files = account_for(tree, layout)
     seen, more = account_notes(files, tree.root)
     if tree.too_deep:
@@ -89,8 +105,8 @@ def discover(
     return replace(
         layout,
         names={**own, **layout.names},
-        notes=(*layout.notes, *masks, *names, *seen, *hidden),
-        scan_notes=(*layout.scan_notes, *seen),
+        notes=(*layout.notes, *parted.notes, *masks, *names, *seen, *hidden),
+        scan_notes=(*layout.scan_notes, *parted.notes, *seen),
         problems=tuple(problems),
         files=files,
     )

@@ -7,8 +7,12 @@ from typing import Any, Literal
 
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.prepare.mapping import Values
+from fewmask.prepare.seriestable import SeriesRow
 
 Use = Literal["scan", "mask", "channel", "list", "refused", "unused", "other"]
+
+LEFT_OUT = "left out: "
+"""Beginning of the reason for files of a DICOM series that becomes no case."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,10 @@ class Pair:
     """One 0/1 file per structure, by its name (TotalSegmentator)."""
     patient: str = ""
     """Whose scan it is, where the folders say so; empty: the case is a patient of its own."""
+    slices: tuple[Path, ...] = ()
+    """The files of its series, where its folder holds others too; empty: all of the folder."""
+    home: Path | None = None
+    """Of a pair with `slices`: the highest folder in which there is no other scan."""
 
     @property
     def has_mask(self) -> bool:
@@ -81,6 +89,10 @@ class Layout:
     """Every file that was seen, sorted by path."""
     further: Mapping[Path, str] = field(default_factory=dict)
     """Further channels of the scans, and whose."""
+    series: tuple[SeriesRow, ...] = ()
+    """A line per DICOM series, as `series.csv` has them."""
+    left_out: Mapping[Path, str] = field(default_factory=dict)
+    """Files of DICOM series that become no cases, and why."""
     lists: tuple[Path, ...] = ()
     """Files that names and pairs were taken from."""
     ignored: int = 0

@@ -11,6 +11,7 @@ from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.core.volume import Plane
 from fewmask.io.header import AS_IS, ReadOptions
 from fewmask.prepare.intensity import check_intensity
+from fewmask.prepare.seriestable import is_table
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,9 @@ class ScanOptions:
     read: ReadOptions = AS_IS
     """What a person declares about NIfTI files that do not speak for themselves."""
     series: str | None = None
-    """DICOM series to take: its UID, number or description."""
+    """DICOM series to take: its UID, number or description in every folder, or a table of series
+    (`.csv`) as `check` proposes it.
+    """
     keep_first: bool = False
     """Keep the first of DICOM slices at one position."""
     follow_links: bool = False
@@ -42,6 +45,11 @@ class ScanOptions:
     def __post_init__(self) -> None:
         """Raises `BadConfig` for a word that means nothing."""
         check_intensity(self.intensity)
+
+    @property
+    def series_word(self) -> str | None:
+        """The series that is meant in every folder; a table says it of each."""
+        return None if is_table(self.series) else self.series
 
 
 AS_THEY_ARE = ScanOptions()
@@ -129,7 +137,7 @@ class PrepareOptions:
             ],  # their order is the classes' numbers
             "masks": self.masks,
             "read": repr(self.scans.read),
-            "series": self.scans.series or "",
+            "series": self.scans.series_word or "",
             "keep_first": self.scans.keep_first,
             **({"intensity": self.scans.intensity} if self.scans.intensity else {}),
             **({"plane": self.plane} if self.plane != "axial" else {}),

@@ -129,7 +129,12 @@ def read_scan(pair: Pair, options: ScanOptions) -> Volume:
     as its reader does, and for a file that is a label map (M20).
     """
     if pair.image.is_dir():
-        volume = read_series(pair.image, options.series, keep_first=options.keep_first)
+        volume = read_series(
+            pair.image,
+            options.series_word,
+            keep_first=options.keep_first,
+            files=pair.slices or None,
+        )
     else:
         volume = read_volume(pair.image, options.read)
         if values := label_values(volume):
@@ -162,7 +167,7 @@ def source_files(pair: Pair, options: PrepareOptions) -> list[Path]:
     """All files a case is made of, sorted; of `.hdr/.img` pairs both. Raises `BadScan` if one of a
     pair is missing.
     """
-    scan = (
+    scan = list(pair.slices) or (
         sorted(path for path in pair.image.rglob("*") if path.is_file())
         if pair.image.is_dir()
         else files_of(pair.image)
