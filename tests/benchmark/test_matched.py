@@ -12,7 +12,9 @@ import pytest
 from fewmask.benchmark.score import ScoreSummary, protocol_lines, score_folders
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap
+from fewmask.io.image import write_labels as write_named
 from fewmask.io.nifti import ReadOptions, write_labels
+from fewmask.io.segments import Segment
 from fewmask.prepare.options import ScanOptions
 
 AFFINE = np.diag([-1.0, -1, 3, 1])
@@ -67,6 +69,31 @@ def test_the_order_of_classes_is_told_where_it_is_not_that_of_the_values(tmp_pat
     assert ours.notes == (), "our masks hold the numbers of the classes, whatever the values"
     same = scored(tmp_path, both, both, **swapped, same_values=True)
     assert [score.dice for score in same.scores] == [1.0, 1.0] and same.notes == ()
+
+
+def test_a_mask_that_names_its_segments_is_read_by_these_names(tmp_path: Path) -> None:
+    """The mask calls 1 liver and 2 spleen, and the truth has it the other way round: names decide,
+    and a class that a mask does not name is absent from it.
+    """
+    both = block(2, 3) + block(8, 9, value=2)
+    for folder, voxels, names in (
+        ("m", both, ("liver", "Spleen")),
+        ("t", block(2, 3, value=2) + block(8, 9), ("spleen", "liver")),
+    ):
+        (tmp_path / folder).mkdir()
+        segments = [Segment(name, value) for value, name in enumerate(names, 1)]
+        label_map = LabelMap.from_file_order(voxels, AFFINE)
+        write_named(tmp_path / folder / "a.seg.nrrd", label_map, segments=segments)
+    masks, truth = tmp_path / "m", tmp_path / "t"
+    for labels in ({"spleen": ("spleen",), "liver": ("liver",)}, {"spleen": (1,), "liver": (2,)}):
+        found = score_folders(masks, truth, labels)
+        assert [(score.label, score.dice) for score in found.scores] == [
+            ("spleen", 1.0),
+            ("liver", 1.0),
+        ]
+        assert found.notes == (), "nothing was guessed"
+    scored_alone = score_folders(masks, truth, {"fat": (1,), "liver": ("liver",)})
+    assert [score.status for score in scored_alone.scores] == ["missed", "ok"]
 
 
 def test_without_labels_only_values_that_occur_are_scored(tmp_path: Path) -> None:

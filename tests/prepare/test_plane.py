@@ -15,7 +15,7 @@ from fewmask.io.prepared import Prepared
 from fewmask.predict import load_predictor, open_cleanup, predict_folder
 from fewmask.prepare.build import prepare
 from fewmask.prepare.check import check
-from fewmask.prepare.content import drawn_across, taken_in
+from fewmask.prepare.content import drawn_across, scan_warnings, taken_in
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 from fewmask.report.run import write_run_report
 from fewmask.training import TrainRequest, train
@@ -145,3 +145,14 @@ def test_a_truth_outlined_in_sagittal_slices_is_scored_in_these(tmp_path: Path) 
         score_folders(tmp_path / "m" / "labels", tmp_path / "t" / "labels", None)
     assert "single sagittal slices of the truth" in str(caught.value)
     assert caught.value.fix == "say `plane=sagittal`"
+
+
+@pytest.mark.parametrize(
+    ("spacing", "asked"), [((2.0, 2.0, 1.25), False), ((1.0, 1.0, 4.0), False), ((4, 1, 1), True)]
+)
+def test_the_plane_is_asked_for_where_one_spacing_stands_out(
+    spacing: tuple[float, float, float], asked: bool
+) -> None:
+    """Wide pixels in thin axial slices are no sagittal scan."""
+    volume = Volume.from_file_order(np.zeros((4, 4, 4), np.int16), np.diag([*spacing, 1.0]))
+    assert any("sagittal scan?" in line for line in scan_warnings(volume)) is asked

@@ -16,7 +16,15 @@ from fewmask.core.volume import Grid, LabelMap
 from fewmask.io.image import is_prediction, read_labels, read_names
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.content import drawn_across, stand_alone
-from fewmask.prepare.mapping import Wanted, classes_of, map_labels, map_parts, part_names, resolve
+from fewmask.prepare.mapping import (
+    Wanted,
+    classes_of,
+    map_labels,
+    map_parts,
+    part_names,
+    resolve,
+    values_of,
+)
 from fewmask.prepare.options import AS_THEY_ARE, ScanOptions
 
 Outlined = Literal["auto", "partial", "complete"]
@@ -49,11 +57,11 @@ class Matched:
     truth: UInt8[np.ndarray, "d h w"]
     classes: tuple[str, ...]
     found: Mapping[int, int]
-    """Value in the mask, as it is stored -> voxels."""
+    """Value in the mask, as it is stored -> voxels; empty where names say which is which."""
     outlined: int | None
     """So many slices are scored, since the truth is outlined in these alone; None: all are."""
-    ours: bool
-    """Drawn by fewmask: the mask holds class numbers."""
+    sure: bool
+    """Which class a number is was not guessed: fewmask drew the mask, or it names its segments."""
 
 
 @dataclass
@@ -66,14 +74,14 @@ class Notes:
     fitting: int = 0
     """Masks with a value that a class has."""
     others: int = 0
-    """Masks that fewmask did not draw."""
+    """Masks whose numbers are taken to be those of the classes."""
     partial: dict[str, int] = field(default_factory=dict)
     """Case -> slices scored."""
 
     def add(self, case: str, matched: Matched) -> None:
         """Take note of a pair."""
         expected = expected_values(self.numbering)
-        self.others += not matched.ours
+        self.others += not matched.sure
         if expected is not None:
             self.foreign.update(matched.found.keys() - expected)
             self.fitting += bool(matched.found.keys() & expected)
@@ -136,11 +144,12 @@ def match(pair: MaskPair, numbering: Numbering) -> Matched:
             fix="name them with `labels`, such as liver",
             code="C02",
         )
-    prediction = _read(pair.prediction, numbering)
+    own = _own_names(pair.prediction, numbering)
+    prediction = _read(pair.prediction, numbering, own=own)
     truth = _read(pair.truth, numbering, prediction.grid)
     prediction, truth = _on_one_grid(prediction, truth, pair)
-    found = {} if pair.prediction.parts else _counts(prediction.voxels)
-    ours = not pair.prediction.parts and is_prediction(pair.prediction.path)
+    found = {} if pair.prediction.parts or own else _counts(prediction.voxels)
+    sure = bool(own) or (not pair.prediction.parts and is_prediction(pair.prediction.path))
     if numbering.labels is None:
         values = _values(prediction, truth, pair)
         classes = tuple(map(str, values))
@@ -148,7 +157,9 @@ def match(pair: MaskPair, numbering: Numbering) -> Matched:
     else:
         true = _numbered(truth, pair.truth, numbering.labels)
         drawn = prediction.voxels
-        if numbering.same_values and not pair.prediction.parts:
+        if own:
+            drawn = _by_name(prediction, pair.prediction, classes, own)
+        elif numbering.same_values and not pair.prediction.parts:
             drawn = _numbered(prediction, pair.prediction, numbering.labels)
     _refuse_across(LabelMap(true, truth.grid), pair, numbering)
     known = _outlined(true, numbering.masks)
@@ -156,7 +167,7 @@ def match(pair: MaskPair, numbering: Numbering) -> Matched:
         drawn = np.where(known[:, None, None], drawn, 0).astype(drawn.dtype)
     scored = LabelMap(drawn, prediction.grid)
     count = None if known is None else int(known.sum())
-    return Matched(scored, true, classes, found, count, ours)
+    return Matched(scored, true, classes, found, count, sure)
 
 
 def expected_values(numbering: Numbering) -> set[int] | None:
@@ -171,13 +182,42 @@ def expected_values(numbering: Numbering) -> set[int] | None:
     return {value for values in resolve(labels, {}).values() for value in values}
 
 
-def _read(files: MaskFiles, numbering: Numbering, grid: Grid | None = None) -> LabelMap:
+def _own_names(files: MaskFiles, numbering: Numbering) -> Wanted:
+    """Class -> the name of its segment, for a mask file that names segments as classes are called:
+    such a name says more than a number. Classes that it does not name are absent from it.
+    """
+    if numbering.labels is None or numbering.same_values or files.parts:
+        return {}
+    names = read_names(files.path)
+    called = {
+        name: [name, *(source for source in sources if isinstance(source, str))]
+        for name, sources in numbering.labels.items()
+    }
+    named = {
+        name: next((text for text in texts if values_of(names, text)), None)
+        for name, texts in called.items()
+    }
+    return {name: (text,) for name, text in named.items() if text is not None}
+
+
+def _by_name(
+    mask: LabelMap, files: MaskFiles, classes: Sequence[str], own: Wanted
+) -> UInt8[np.ndarray, "d h w"]:
+    """Class numbers, of the segments that are called as the classes."""
+    numbers = np.array([0, *(classes.index(name) + 1 for name in own)], np.uint8)
+    return numbers[map_labels(mask.voxels, own, read_names(files.path), str(files.path)).voxels]
+
+
+def _read(
+    files: MaskFiles, numbering: Numbering, grid: Grid | None = None, own: Wanted | None = None
+) -> LabelMap:
     """The label map; of a file per structure the classes, in their order. `grid` is the mask's, of
-    a truth: DICOM masks of a smaller extent and contours are laid on it.
+    a truth: DICOM masks of a smaller extent and contours are laid on it. `own`: the segments that a
+    mask names as the classes.
     """
     plane, labels = numbering.scans.plane or "axial", numbering.labels or {}
     if not files.parts:
-        asked = labels if grid is not None or numbering.same_values else {}
+        asked = labels if grid is not None or numbering.same_values else own
         classes = classes_of(asked, read_names(files.path)) if asked else None
         read = read_labels(files.path, numbering.scans.read, wanted=classes, grid=grid)
         return read.in_plane(plane)

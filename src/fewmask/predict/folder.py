@@ -150,12 +150,13 @@ def predict_folder(
             on_progress(pace.event(done, item=case))
     if not summary.written:
         machine = all(line["exit_code"] == NoRoom.exit_code for line in summary.refused)
+        ways = {str(line["fix"]) for line in summary.refused}
         raise (NoRoom if machine else BadScan)(
             f"no mask could be made of any of the {len(scans.found)} scans",
             where=[f"{line['case'] or 'folder'}: {line['what']}" for line in summary.refused[:5]],
             did="no mask was written",
-            fix=str(summary.refused[0]["fix"])
-            if machine
+            fix=ways.pop()
+            if len(ways) == 1 or machine
             else f"`fewmask check {quote(str(source))}`",
         )
     heard = work.heard

@@ -94,7 +94,7 @@ def taken_in(volume: Volume) -> Plane | None:
 def _plane_warnings(volume: Volume) -> list[str]:
     warnings = []
     d, h, w = volume.in_plane("axial").spacing_mm
-    if max(h, w) > 1.5 * d and volume.grid.plane == "axial":
+    if max(h, w) > 1.5 * max(d, min(h, w)) and volume.grid.plane == "axial":
         plane = "coronal" if h > w else "sagittal"
         shown = f"voxels of {d:g} x {h:g} x {w:g} mm, head-feet first"
         warnings.append(
