@@ -19,7 +19,7 @@ VOXELS = np.arange(8 * 3 * 4, dtype=np.int16).reshape(8, 3, 4)
 
 
 def series(folder: Path, uid: str, voxels: np.ndarray = VOXELS, **tags: object) -> Path:
-    return write_series(folder, voxels, SeriesInstanceUID=uid, **tags)
+    return write_series(folder, voxels, None, SeriesInstanceUID=uid, **tags)
 
 
 def cases(layout: Layout) -> dict[str, str]:
@@ -113,10 +113,9 @@ def test_several_series_in_one_folder(tmp_path):
 
 def test_a_series_in_a_top_folder_of_its_own_joins_its_study(tmp_path):
     """One patient's folder was given: its series are cases of one patient."""
-    tags = {"StudyInstanceUID": "1.9"}
-    series(tmp_path / "data/a", "1.1", **tags)
-    series(tmp_path / "data/b", "1.2", VOXELS + 1, **tags)
-    series(tmp_path / "data/c", "1.3", VOXELS[:1], **tags)
+    for name, voxels in (("a", VOXELS), ("b", VOXELS + 1), ("c", VOXELS[:1])):
+        uid = f"1.{'abc'.index(name) + 1}"
+        series(tmp_path / "data" / name, uid, voxels, StudyInstanceUID="1.9")
     assert cases(discover(tmp_path / "data")) == {"a": "a", "b": "a"}
 
 

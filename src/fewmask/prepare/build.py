@@ -138,8 +138,9 @@ def prepare(
         resolve(options.labels, layout.names)  # a name that means nothing is told at once
     check_tables(options, layout)
     _check_split(layout, options)
+    series = options.scans.series
     said = [options.tags, options.reviewed, options.patients]
-    said += [Path(options.scans.series)] if is_table(options.scans.series) else []
+    said += [Path(series)] if series is not None and is_table(series) else []
     inputs = [data, *(path for path in said if isinstance(path, Path))]
     check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))
     left = [*make_folder(out), *make_folder(out / "cases")]
