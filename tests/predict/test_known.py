@@ -9,7 +9,7 @@ import pytest
 from fewmask.benchmark.score import score_folders
 from fewmask.cleanup.rule import CleanupRule, StructureRule
 from fewmask.core.budget import Budget, Split
-from fewmask.core.errors import BadConfig, BadDataset, LabelWithheld
+from fewmask.core.errors import BadConfig, BadDataset, BadScan, LabelWithheld
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.known import KnownNote, PutIn, read_known_note, tell_empty

@@ -205,7 +205,8 @@ def _by_name(
 ) -> UInt8[np.ndarray, "d h w"]:
     """Class numbers, of the segments that are called as the classes."""
     numbers = np.array([0, *(classes.index(name) + 1 for name in own)], np.uint8)
-    return numbers[map_labels(mask.voxels, own, read_names(files.path), str(files.path)).voxels]
+    mapped = map_labels(mask.voxels, own, read_names(files.path), str(files.path))
+    return np.take(numbers, mapped.voxels)
 
 
 def _read(
