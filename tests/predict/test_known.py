@@ -9,7 +9,7 @@ import pytest
 from fewmask.benchmark.score import score_folders
 from fewmask.cleanup.rule import CleanupRule, StructureRule
 from fewmask.core.budget import Budget, Split
-from fewmask.core.errors import BadConfig, BadDataset, LabelWithheld
+from fewmask.core.errors import BadConfig, BadDataset, BadScan, LabelWithheld
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.known import KnownNote, PutIn, read_known_note, tell_empty
@@ -275,6 +275,11 @@ def test_tags_that_do_not_fit_are_refused(run, tmp_path) -> None:
     assert summary.written == ["case_01"] and [line["case"] for line in summary.refused] == [
         "case_00"
     ]
+    table.write_text("case,class,first_slice,last_slice\ncase_00,liver,1,9\ncase_01,liver,1,9\n")
+    known = open_known(run.path, images, tags=table)
+    with pytest.raises(BadScan, match="no mask could be made") as caught:
+        predict_folder(Whole(), images, tmp_path / "none", known=known)
+    assert "`slices_from=1`" in caught.value.fix, "what mends them all, not `check`"
 
 
 def test_a_method_that_judges_slices_is_told_what_they_hold(run, prepared, monkeypatch) -> None:

@@ -196,7 +196,7 @@ class LoadedRun(TrainedRun):
             Replace up to 0.1 % NaN or Inf voxels of a file by its smallest finite one.
         series
             DICOM series to take: its UID, number or description; or a table (`.csv`) as
-        `CheckReport.write_series` makes it.
+            `CheckReport.write_series` makes it.
         keep_first
             Keep the first of DICOM slices at one position.
         follow_links

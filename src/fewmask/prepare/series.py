@@ -250,6 +250,6 @@ def _part_notes(pairs: Sequence[Pair]) -> list[str]:
     shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
     return [
         f"{len(several)} patients have several DICOM scans: each is a case of its own, and no "
-        f"split divides a patient ({shown}); `fewmask check --write-series series.csv` "
+        f"split divides a patient ({shown}); `fewmask check DATA write_series=series.csv` "
         "lists them, and `series=series.csv` takes what is kept there"
     ]
