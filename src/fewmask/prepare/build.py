@@ -139,7 +139,7 @@ def prepare(
     check_tables(options, layout)
     _check_split(layout, options)
     said = [options.tags, options.reviewed, options.patients]
-    said += [Path(options.scans.series)] if is_table(options.scans.series) else []
+    said += [Path(str(options.scans.series))] if is_table(options.scans.series) else []
     inputs = [data, *(path for path in said if isinstance(path, Path))]
     check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))
     left = [*make_folder(out), *make_folder(out / "cases")]
