@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,8 @@ from tests.io.test_dicommask import pixels, write_seg
 VOXELS = np.arange(8 * 3 * 4, dtype=np.int16).reshape(8, 3, 4)
 
 
-def series(folder: Path, uid: str, voxels: np.ndarray = VOXELS, **tags: object) -> Path:
-    return write_series(folder, voxels, None, SeriesInstanceUID=uid, **tags)
+def series(folder: Path, uid: str, voxels: np.ndarray = VOXELS, **tags: Any) -> Path:
+    return write_series(folder, voxels, SeriesInstanceUID=uid, **tags)
 
 
 def cases(layout: Layout) -> dict[str, str]:
@@ -32,7 +33,7 @@ def export(root: Path) -> Path:
     p1 = root / "PAT001"
     series(p1 / "study1/scout", "1.1", VOXELS[:1], SeriesNumber=1, StudyInstanceUID="1.9.1")
     series(p1 / "study1/ct", "1.2", StudyInstanceUID="1.9.1")
-    report = {"Rows": None, "Columns": None, "PixelData": None, "Modality": "SR"}
+    report: dict[str, Any] = {"Rows": None, "Columns": None, "PixelData": None, "Modality": "SR"}
     series(p1 / "study1/dose", "1.3", VOXELS[:1], StudyInstanceUID="1.9.1", **report)
     series(p1 / "study2/ct", "1.4", VOXELS + 1, StudyInstanceUID="1.9.2")
     series(root / "PAT002/study1/ct", "2.1", VOXELS + 2, StudyInstanceUID="2.9.1")
@@ -113,9 +114,10 @@ def test_several_series_in_one_folder(tmp_path):
 
 def test_a_series_in_a_top_folder_of_its_own_joins_its_study(tmp_path):
     """One patient's folder was given: its series are cases of one patient."""
-    for name, voxels in (("a", VOXELS), ("b", VOXELS + 1), ("c", VOXELS[:1])):
-        uid = f"1.{'abc'.index(name) + 1}"
-        series(tmp_path / "data" / name, uid, voxels, StudyInstanceUID="1.9")
+    tags: dict[str, Any] = {"StudyInstanceUID": "1.9"}
+    series(tmp_path / "data/a", "1.1", **tags)
+    series(tmp_path / "data/b", "1.2", VOXELS + 1, **tags)
+    series(tmp_path / "data/c", "1.3", VOXELS[:1], **tags)
     assert cases(discover(tmp_path / "data")) == {"a": "a", "b": "a"}
 
 
