@@ -2,6 +2,7 @@
 
 import time
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +51,8 @@ def walk(
         began, refused = time.monotonic(), False
         for read in target.reads:
             try:
-                read(path)
+                with warnings.catch_warnings(action="error"):  # nor does a library talk to users
+                    read(path)
             except FewmaskError as error:
                 refused |= read in usual
                 if not error.fix:
