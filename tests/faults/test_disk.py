@@ -1,4 +1,4 @@
-"""F09, F10: the disk is full or read-only, for every verb that writes and at every kind of moment."""
+"""F09, F10: the disk is full or read-only: every verb, its first write and its last."""
 
 import errno
 import os
