@@ -151,6 +151,7 @@ class LoadedRun(TrainedRun):
                 f"{self.record.method} runs in a program of its own: there are no probabilities "
                 "and no module here",
                 did="",
+                fix="read the masks that `predict` writes",
                 code="C02",
             )
         return self.predictor

@@ -122,7 +122,12 @@ def _check_contrast(array: Shaped[np.ndarray, "i j k"]) -> None:
             code="N31",
         )
     if low == high:
-        raise BadScan(f"no contrast: every voxel is {low:g}", did=_NOTHING, code="N33")
+        raise BadScan(
+            f"no contrast: every voxel is {low:g}",
+            did=_NOTHING,
+            fix="give the grey values of a scan, not a mask or an empty array",
+            code="N33",
+        )
 
 
 def _refuse(affine: Any, why: str, fix: str) -> None:

@@ -262,7 +262,12 @@ def score_bound(
     scores: list[CaseScore] = []
     for case, load in found.items():
         if case not in meant:
-            raise BadDataset(f"no truth is called {case}", where=str(images), code="M15")
+            raise BadDataset(
+                f"no truth is called {case}",
+                where=str(images),
+                fix="give the mask the name of its scan, or take the scan out",
+                code="M15",
+            )
         path = truths[meant[case]]
         volume = load().in_plane(plane_of(predictor))
         reference, _ = lay_on_grid(volume.grid, read_labels(path), images, path)

@@ -386,9 +386,19 @@ def _score_masks(
     """Scores of a folder of masks and lines of the protocol."""
     scored = score_folders(masks, truth, labels, masks="complete")
     if scored.refused:
-        raise BadDataset(f"{name}: {scored.refused[0]['what']}", where=str(masks), code="M15")
+        raise BadDataset(
+            f"{name}: {scored.refused[0]['what']}",
+            where=str(masks),
+            fix="mend that mask or its truth, or take both out",
+            code="M15",
+        )
     if scored.without_truth:
         lonely = ", ".join(scored.without_truth[:5])
-        raise BadDataset(f"{name}: no truth is called {lonely}", where=str(truth), code="M15")
+        raise BadDataset(
+            f"{name}: no truth is called {lonely}",
+            where=str(truth),
+            fix="give the masks the names of their scans, or take the others out",
+            code="M15",
+        )
     cases = {score.case for score in scored.scores}
     return scored.scores, protocol_lines(masks, truth, labels, protocol, cases, masks="complete")

@@ -18,9 +18,9 @@ class Split:
     val: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
 
-    def check(self, patients: Mapping[str, str]) -> None:
+    def check(self, patients: Mapping[str, str], place: str = "split.toml") -> None:
         """Raise `BadDataset` on duplicates, cases that are not there, an empty training part, or a
-        patient in two parts.
+        patient in two parts; `place` is the file to mend.
         """
         seen: dict[str, str] = {}
         for part in ("train", "val", "test"):
@@ -29,22 +29,33 @@ class Split:
             if absent:
                 raise BadDataset(
                     f"split names cases that are not there: {', '.join(absent[:5])}",
-                    where=part,
+                    where=f"{place}, {part}",
+                    fix="take them out, or correct their names",
                     code="S04",
                 )
             if len(set(cases)) != len(cases):
-                raise BadDataset("split names a case twice", where=part, code="S04")
+                raise BadDataset(
+                    "split names a case twice",
+                    where=f"{place}, {part}",
+                    fix="name each case once",
+                    code="S04",
+                )
             for case in cases:
                 other = seen.setdefault(patients[case], part)
                 if other != part:
                     raise BadDataset(
                         f"patient {patients[case]} is in {other} and in {part}",
-                        where=f"case {case}",
-                        fix="put all scans of one patient in one part of split.toml",
+                        where=f"{place}, case {case}",
+                        fix="put all scans of one patient in one part of the split",
                         code="S01",
                     )
         if not self.train:
-            raise BadDataset("split has no training case", code="S04")
+            raise BadDataset(
+                "split has no training case",
+                where=place,
+                fix="name at least one case under `train`",
+                code="S04",
+            )
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,7 @@ def apply_settings(config: T, settings: Iterable[str], place: str = "config") ->
         if not equals or not key.strip():
             raise BadConfig(
                 f"`settings` {line!r} is not of the form key=value",
+                fix="write such as lr=0.001",
                 code="C02",
             )
         config = _set(config, key.strip().split("."), text.strip(), place)
@@ -168,7 +169,11 @@ def _set(config: Any, path: list[str], text: str, place: str) -> Any:
     if len(path) > 1:
         inner = getattr(config, name)
         if not is_dataclass(inner):
-            raise BadConfig(f"{place}.{name} has no parts", code="C01")
+            raise BadConfig(
+                f"{place}.{name} has no parts",
+                fix="leave out what follows the last dot",
+                code="C01",
+            )
         return replace(config, **{name: _set(inner, path[1:], text, f"{place}.{name}")})
     hint = typing.get_type_hints(type(config), include_extras=True)[name]
     return replace(config, **{name: read_value(text, hint, f"{place}.{name}")})

@@ -60,7 +60,10 @@ class Recipe:
             and 0 <= self.percentiles[0] < self.percentiles[1] <= 100
         ):
             raise BadConfig(
-                "recipe: lower bound is not below upper bound", where=f"{self}", code="C02"
+                "recipe: lower bound is not below upper bound",
+                where=f"{self}",
+                fix="give the lower bound first",
+                code="C02",
             )
         if (
             self.size < 0
@@ -70,11 +73,15 @@ class Recipe:
             raise BadConfig(
                 "recipe: size must be 0..4096 px, spacing_mm and slice_mm 0 or more",
                 where=f"{self}",
+                fix="give values within these bounds",
                 code="C02",
             )
         if not 0 < self.central <= 1:
             raise BadConfig(
-                "recipe: central must lie in (0, 1]", where=f"central = {self.central}", code="C02"
+                "recipe: central must lie in (0, 1]",
+                where=f"central = {self.central}",
+                fix="give a part such as 0.8",
+                code="C02",
             )
 
     def __repr__(self) -> str:

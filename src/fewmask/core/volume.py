@@ -48,15 +48,22 @@ class Grid:
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise BadScan(
                 f"grid of shape {self.shape}: three axes of at least one voxel are needed",
+                fix="give a scan of three axes",
                 code="N12",
             )
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
-            raise BadScan("affine is not a finite 4 x 4 matrix", code="N19")
+            raise BadScan(
+                "affine is not a finite 4 x 4 matrix", fix="export the image again", code="N19"
+            )
         if (
             not np.array_equal(self.affine[3], (0, 0, 0, 1))
             or abs(np.linalg.det(self.affine[:3, :3])) < 1e-12
         ):
-            raise BadScan("affine is singular or has a last row other than 0 0 0 1", code="N19")
+            raise BadScan(
+                "affine is singular or has a last row other than 0 0 0 1",
+                fix="export the image again",
+                code="N19",
+            )
 
     @cached_property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -172,6 +179,7 @@ class _OnGrid:
         if self.voxels.shape != wanted:
             raise BadScan(
                 f"voxels are {self.voxels.shape} in (d, h, w), but the grid gives {wanted}",
+                fix="give voxels and grid of one scan",
                 code="M01",
             )
 
@@ -245,10 +253,16 @@ class Volume(_OnGrid):
         """Check grid, dtype and scaling."""
         super().__post_init__()
         if self.voxels.dtype.kind not in "iuf":
-            raise BadScan(f"voxel type {self.voxels.dtype} is not a grey value", code="N27")
+            raise BadScan(
+                f"voxel type {self.voxels.dtype} is not a grey value",
+                fix="convert it to grey values",
+                code="N27",
+            )
         if not (math.isfinite(self.slope) and math.isfinite(self.inter) and self.slope != 0):
             raise BadScan(
-                f"scaling slope {self.slope}, inter {self.inter} cannot be applied", code="N37"
+                f"scaling slope {self.slope}, inter {self.inter} cannot be applied",
+                fix="export the image again with finite scaling",
+                code="N37",
             )
 
     @classmethod
@@ -290,10 +304,16 @@ class LabelMap(_OnGrid):
         super().__post_init__()
         if self.voxels.dtype.kind not in "iu":
             raise BadScan(
-                f"labels of type {self.voxels.dtype}: whole numbers are needed", code="M06"
+                f"labels of type {self.voxels.dtype}: whole numbers are needed",
+                fix="save the labels as whole numbers",
+                code="M06",
             )
         if self.voxels.size and self.voxels.dtype.kind == "i" and int(self.voxels.min()) < 0:
-            raise BadScan(f"negative label {int(self.voxels.min())}", code="M08")
+            raise BadScan(
+                f"negative label {int(self.voxels.min())}",
+                fix="give every structure a positive number",
+                code="M08",
+            )
 
     @classmethod
     def from_file_order(

@@ -14,7 +14,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.data.label_guard import LabelGuard
 from fewmask.io.atomic import is_part, make_folder, write_text
-from fewmask.io.nifti import write_labels, write_volume
+from fewmask.io.nifti import is_written_here, write_labels, write_volume
 from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared
 
@@ -48,7 +48,7 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
             fix="grant some with `slices` or `volumes`",
             code="C02",
         )
-    check_folder(folder, [prepared.folder], owns=is_part)
+    check_folder(folder, [prepared.folder], owns=_is_unfinished)
     ignore, ignored = len(prepared.classes) + 1, False
     for case, slices in sorted(granted.items()):
         with prepared.case(case) as file:
@@ -69,3 +69,10 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
     }
     write_text(folder / "dataset.json", json.dumps(record, indent=1) + "\n")
     return RawDataset(folder, tuple(sorted(granted)), ignored)
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Is it what an export left that never came to its `dataset.json` (the disk was full)?"""
+    if (path.parent / "dataset.json").exists() or path.name not in ("imagesTr", "labelsTr"):
+        return is_part(path)
+    return all(is_part(inner) or is_written_here(inner) for inner in path.iterdir())

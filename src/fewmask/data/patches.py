@@ -135,7 +135,9 @@ class PatchLoader:
         wants are still to be made: 0 in the scan, `IGNORE` beyond it.
         """
         if loader.patch is None:
-            raise BadConfig("the method wants slices, not patches", code="C02")
+            raise BadConfig(
+                "the method wants slices, not patches", fix="read the data as slices", code="C02"
+            )
         self._prepared, self._feed, self._seed, self._patch = prepared, loader, seed, loader.patch
         self._gate = LabelGuard(prepared, budget)
         self._granted: dict[str, list[int]] = {}

@@ -13,7 +13,8 @@ from fewmask.io.header import ReadOptions
 LPS = np.array([-1.0, -1.0, 1.0])
 """From the world of DICOM, ITK and Slicer files to RAS, and back."""
 _PLAUSIBLE_MM = (0.005, 100.0)
-_FAR = 1e7
+FAR = 1e7
+"""mm; beyond it lies no patient."""
 
 
 def to_affine(
@@ -35,12 +36,12 @@ def to_affine(
         lengths = np.ones(3)
         origin = np.zeros(3)
     else:
-        if not np.isfinite(columns).all() or np.abs(columns).max() > _FAR:
+        if not np.isfinite(columns).all() or np.abs(columns).max() > FAR:
             _refuse("the directions hold NaN, Inf or places no patient has", "N19")
         lengths = np.linalg.norm(columns, axis=0)
         if lengths.min() == 0 or abs(np.linalg.det(columns / lengths)) < 1e-3:
             _refuse("the directions are singular: the axes do not span space", "N19")
-    if not np.isfinite(origin).all() or np.abs(origin).max() > _FAR:
+    if not np.isfinite(origin).all() or np.abs(origin).max() > FAR:
         _refuse("the origin holds NaN, Inf or a place no patient has", "N19")
     _check_spacing(spacing, notes)
     affine = np.eye(4)

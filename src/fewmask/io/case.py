@@ -127,7 +127,12 @@ class CaseFile:
     def labels(self, slices: Sequence[int]) -> UInt8[np.ndarray, "n h w"]:
         """Class indices of these slices. Raises `BadDataset` if the case has no mask."""
         if not self.has_labels:
-            raise BadDataset("the case has no mask", where=str(self.path), code="M15")
+            raise BadDataset(
+                "the case has no mask",
+                where=str(self.path),
+                fix="outline it, and run `fewmask prepare` again",
+                code="M15",
+            )
         return self._read(cast(h5py.Dataset, self._file["label"]), slices)
 
     def volume(self) -> Volume:

@@ -150,7 +150,7 @@ def _affine(
     rows = turn.reshape(axes, axes)
     if axes == 4 and (rows[3, :3].any() or rows[:3, 3].any()):
         _refuse("the axis of volumes is turned into space", "N19")
-    if np.abs(np.linalg.norm(rows[:3, :3], axis=1) - 1).max() > 1e-2:
+    if np.abs(rows).max() > 2 or np.abs(np.linalg.norm(rows[:3, :3], axis=1) - 1).max() > 1e-2:
         _refuse("the directions (TransformMatrix) are not of length 1", "N20")
     # A row of the file is the direction of one axis of voxels, in LPS.
     columns = LPS[:, None] * rows[:3, :3].T

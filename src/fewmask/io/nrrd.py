@@ -17,7 +17,7 @@ from jaxtyping import Float, Integer
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid
-from fewmask.io.axes import LPS, to_affine
+from fewmask.io.axes import FAR, LPS, to_affine
 from fewmask.io.header import Header, ReadOptions
 from fewmask.io.raster import Raster, beside
 from fewmask.io.segments import Segment
@@ -194,11 +194,12 @@ def _affine(
     if space not in _SPACES and space not in _NO_SPACE:
         _refuse(f"field space is {space!r}: RAS, LAS or LPS is needed", "N19")
     vectors = [v for n, v in enumerate(_vectors(fields.get("space directions", ""))) if n != axis]
-    if not vectors or space in _NO_SPACE:
-        lengths = _spacings(fields, axis) if not vectors else _lengths(vectors)
-        return to_affine(None, np.zeros(3), lengths, options, notes)
+    if not vectors:
+        return to_affine(None, np.zeros(3), _spacings(fields, axis), options, notes)
     if len(vectors) != 3 or any(vector is None or len(vector) != 3 for vector in vectors):
         _refuse("space directions are not one vector of three numbers per axis", "N19")
+    if space in _NO_SPACE:
+        return to_affine(None, np.zeros(3), _lengths(vectors), options, notes)
     factor = _factor(fields, notes)
     signs = np.array(_SPACES[space], float)[:, None]
     columns = signs * np.array(vectors, float).T * factor
@@ -219,9 +220,12 @@ def _vectors(text: str) -> list[list[float] | None]:
 
 def _vector(word: str) -> list[float]:
     try:
-        return [float(number) for number in word.strip("()").split(",")]
+        found = [float(number) for number in word.strip("()").split(",")]
     except ValueError:
         _refuse(f"{word[:60]!r} is no vector", "N19")
+    if max(map(abs, found)) > FAR:  # NaN is told by what reads it
+        _refuse(f"{word[:60]!r} leads to places no patient has", "N19")
+    return found
 
 
 def _lengths(vectors: list[list[float] | None]) -> Float[np.ndarray, "3"]:

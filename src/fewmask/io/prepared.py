@@ -130,8 +130,9 @@ class Prepared:
         for case, row in cases.items():
             check_name(case, "a case", str(manifest), kind=BadDataset)
             _check_row(row, classes, manifest)
-        split = read_split(folder / "split.toml")
-        split.check({case: row.patient for case, row in cases.items()})
+        place = folder / "split.toml"
+        split = read_split(place)
+        split.check({case: row.patient for case, row in cases.items()}, str(place))
         tags = _read_tags(folder / "tags.csv", cases, classes)
         reviewed = _read_reviewed(folder / "reviewed.csv", cases)
         return cls(folder, recipe, classes, cases, tags, reviewed, split, refused, options)
@@ -354,6 +355,7 @@ def _read_tags(path: Path, cases: Mapping[str, CaseRow], classes: tuple[str, ...
             raise BadDataset(
                 f"tags.csv names {row['case']} / {row['class']}, which is not there",
                 where=str(path),
+                fix="take the line out, or correct its names",
                 code="S04",
             )
         absent = row["first_slice"] == row["last_slice"] == ""
@@ -367,7 +369,10 @@ def _read_reviewed(path: Path, cases: Mapping[str, CaseRow]) -> dict[str, frozen
     for row in read_csv(path, REVIEWED_COLUMNS):
         if row["case"] not in cases:
             raise BadDataset(
-                f"reviewed.csv names {row['case']}, which is not there", where=str(path), code="S04"
+                f"reviewed.csv names {row['case']}, which is not there",
+                where=str(path),
+                fix="take the line out, or correct its name",
+                code="S04",
             )
         first, last = _read_span(row, cases[row["case"]].shape[0], path)
         reviewed[row["case"]].update(range(first, last + 1))

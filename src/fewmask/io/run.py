@@ -100,6 +100,7 @@ class States:
                     raise BadCheckpoint(
                         f"SHA-256 is {found}, not {record.get('sha256')}",
                         where=str(path),
+                        fix="the state before it is used",
                         code="W05",
                     )
                 return Checkpoint(step, load_tensors(path), tuple(skipped), steps[0] - step)

@@ -63,6 +63,7 @@ def export_samix(
                 raise BadDataset(
                     f"slice {count - 1}: image is {image.shape}, mask {mask.shape}",
                     where=path.name,
+                    fix="give image and mask of one slice",
                     code="M01",
                 )
             group = file.create_group(f"Slice{count - 1}")
@@ -71,7 +72,12 @@ def export_samix(
             group.create_dataset("Segmentation", data=mask, fletcher32=True, chunks=mask.shape)
             group.attrs["ImageLabel"] = np.int64(mask.any())
         if not count:
-            raise BadDataset("no slice to export", where=path.name, did="nothing was written")
+            raise BadDataset(
+                "no slice to export",
+                where=path.name,
+                did="nothing was written",
+                fix="choose scans that have outlined slices",
+            )
     return count
 
 
@@ -123,7 +129,9 @@ def read_samix(path: Path) -> SamMixFile:
 def _normalise(image: Num[np.ndarray, "h w"]) -> Float16[np.ndarray, "h w"]:
     """Exactly as the script does it: cast to float16 first, then shift and divide in float16."""
     if not np.isfinite(image).all():
-        raise BadDataset("image holds values that are not finite", code="N31")
+        raise BadDataset(
+            "image holds values that are not finite", fix="export the image again", code="N31"
+        )
     windowed = np.clip(image, *WINDOW_HU).astype(np.float16)
     result: Float16[np.ndarray, "h w"] = ((windowed + _LOW) / _SPAN).astype(np.float16)
     return result

@@ -114,7 +114,11 @@ def merge(
     for segment, inside in parts:
         seen[segment.value] = segment
         if len(seen) > _MAX_SEGMENTS:
-            raise BadScan(f"more than {_MAX_SEGMENTS} segments", code="M08")
+            raise BadScan(
+                f"more than {_MAX_SEGMENTS} segments",
+                fix="save the segments in several files",
+                code="M08",
+            )
         under = labels[inside]
         taken = [seen[value] for value in np.unique(under[under > 0]).tolist()]
         own = _class_of(segment, wanted)

@@ -72,6 +72,7 @@ def find_volumes(folder: Path) -> Found:
                 f"{path.name} names {len(missing)} scans that are not here",
                 where=missing[:5],
                 did="nothing was written",
+                fix="get the scans too, or take their lines out",
                 code="S04",
             )
     return Found(files, lists)
@@ -118,18 +119,23 @@ def read_h5_volume(
                 "no datasets `image` and `label`",
                 where=str(path),
                 did="nothing was written",
+                fix="get the file again, or take it out of the folder",
                 code="H05",
             )
         try:
             image, label = np.asarray(file["image"][...]), np.asarray(file["label"][...])
         except OSError as error:
             raise BadDataset(
-                f"the file is damaged: {error}", where=str(path), code="H02"
+                f"the file is damaged: {error}",
+                where=str(path),
+                fix="get the file again",
+                code="H02",
             ) from error
     if image.ndim != 3 or image.shape != label.shape:
         raise BadDataset(
             f"image is {image.shape} and label {label.shape}, two volumes of one shape are wanted",
             where=str(path),
+            fix="get the file again",
             code="M01",
         )
     values = np.unique(label)
@@ -137,6 +143,7 @@ def read_h5_volume(
         raise BadDataset(
             f"label holds {values[:5]}, whole numbers from 0 to 254 are wanted",
             where=str(path),
+            fix="get the file again",
             code="M11",
         )
     label = label.astype(np.uint8)

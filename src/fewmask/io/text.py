@@ -33,7 +33,7 @@ def read_toml(
         raise _too_deep(path, kind)
     try:
         record = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not only its own: a number of 5000 digits is one too
         raise _unreadable(path, "TOML", str(error), kind) from error
     except RecursionError as error:
         raise _too_deep(path, kind) from error

@@ -165,6 +165,7 @@ def load_known(path: Path) -> dict[str, Tensor]:
         raise BadCheckpoint(
             "the file holds no table of tensors",
             where=str(path),
+            fix="get the file again, or save its state_dict alone",
             code="W02",
         )
     return dict(content)

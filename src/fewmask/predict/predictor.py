@@ -400,7 +400,9 @@ def open_finished(run: Path) -> RunFolder:
 def no_bound() -> BadConfig:
     """What is raised for a method without box prompts."""
     return BadConfig(
-        "this method takes no box prompts, so it has no oracle-box bound", did="nothing was written"
+        "this method takes no box prompts, so it has no oracle-box bound",
+        did="nothing was written",
+        fix="leave out `oracle_box`",
     )
 
 

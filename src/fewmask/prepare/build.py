@@ -358,6 +358,7 @@ def _prepare_case(
         raise NoRoom(
             f"cannot read the files of {pair.case}: {error.strerror}",
             where=str(pair.image),
+            fix="check who may read them",
             code="N47",
         ) from error
     # The dataset's table, or, where a preparation ended before it was written, the case's own.

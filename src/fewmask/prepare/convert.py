@@ -168,6 +168,7 @@ def cases_of(prepared: Prepared, part: str) -> list[str]:
             f"the split has no {part} cases",
             where=str(prepared.folder),
             did="nothing was written",
+            fix="name cases for this part in split.toml",
             code="S04",
         )
     return cases

@@ -94,7 +94,11 @@ def _add(wanted: Wanted, name: str, texts: Sequence[str]) -> None:
         raise _nonsense(line, "a value is missing or given twice", "write such as liver=6")
     wanted[name] = sources
     if len(wanted) > _MAX_CLASSES:
-        raise BadConfig(f"more than {_MAX_CLASSES} classes", code="C02")
+        raise BadConfig(
+            f"more than {_MAX_CLASSES} classes",
+            fix="name fewer structures, or prepare several datasets",
+            code="C02",
+        )
 
 
 def resolve(wanted: Wanted, names: Mapping[str, Values]) -> dict[str, tuple[int, ...]]:

@@ -66,7 +66,7 @@ def check_names(split: Split, path: Path, cases: Iterable[str]) -> None:
             fix=f"use the names of this folder, such as {', '.join(sorted(known)[:3])}",
             code="S04",
         )
-    split.check({case: case for case in known})
+    split.check({case: case for case in known}, printable(path))
 
 
 def _open_json(path: Path, number: int, cases: Iterable[str]) -> tuple[Split, list[str]]:

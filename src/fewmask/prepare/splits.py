@@ -29,6 +29,7 @@ def patients_of(
             raise BadDataset(
                 f"{len(absent)} cases have no patient: {', '.join(absent[:5])}",
                 where=str(source),
+                fix="add a line for each of them",
                 code="S01",
             )
         return {case: table[case] for case in cases}
@@ -37,6 +38,7 @@ def patients_of(
     except re.error as error:
         raise BadConfig(
             f"`patients` {source!r} is no regular expression: {error}",
+            fix=r"write such as '(P[0-9]+)_', or the path of a table case,patient",
             code="C02",
         ) from error
     found = {case: pattern.search(case) for case in cases}

@@ -192,6 +192,7 @@ def _confidence(stage: Stage, prediction: Prediction) -> UInt8[np.ndarray, "d h 
             f"{stage.method} gives no confidence, so that it cannot label scans for another "
             "training",
             did="no scan was labelled",
+            fix="let another method label the scans",
             code="C02",
         )
     return prediction.confidence

@@ -56,6 +56,7 @@ class PretrainConfig:
         if self.steps < 1 or self.pixels < 256 * 256 or self.targets < 1:
             raise BadConfig(
                 "steps and targets must be 1 or more, pixels 65536 or more",
+                fix="give larger numbers",
                 code="C02",
             )
 

@@ -58,7 +58,9 @@ def load_pretrained(method: Method, wanted: Pretrained) -> None:
         method.load_encoder(load_known(path) if path.suffix == ".pth" else load_tensors(path))
         return
     if not isinstance(method, HasSam):
-        raise BadConfig("the method has no encoder to load weights into", code="C02")
+        raise BadConfig(
+            "the method has no encoder to load weights into", fix="leave `weights` out", code="C02"
+        )
     sam = method.sam
     tensors = {
         lora_names(sam).get(name, name): tensor for name, tensor in load_tensors(path).items()

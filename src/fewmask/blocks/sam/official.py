@@ -83,6 +83,7 @@ def rename(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
             raise BadCheckpoint(
                 f"two tensors are called {ours} and differ",
                 where=where,
+                fix="get the file again from where it was published",
                 code="W04",
             )
         renamed[ours] = tensor
