@@ -122,6 +122,6 @@ def _wrong(
         f"{path.name}, series {number}: {what}",
         where=[f"written  {', '.join(written)!r}", *(f"there is {key!r}" for key in there)],
         did="nothing was read",
-        fix="mend the line, or write the table again with `fewmask check DATA write_series=series.csv`",
+        fix="mend the line, or write the table again: `fewmask check DATA write_series=series.csv`",
         code="S04",
     )
