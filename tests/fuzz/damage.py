@@ -92,7 +92,7 @@ def after_length(whole: bytes, rng: np.random.Generator) -> bytes:
 
 def _field(rng: np.random.Generator) -> bytes:
     if rng.random() < 0.3:
-        return bytes(struct.pack("<f", _FLOATS[rng.integers(len(_FLOATS))]))
+        return struct.pack("<f", _FLOATS[rng.integers(len(_FLOATS))])
     size = (1, 2, 4, 8)[rng.integers(4)]
     number = _NUMBERS[rng.integers(len(_NUMBERS))] % 256**size
-    return number.to_bytes(size, "little")
+    return int(number).to_bytes(size, "little")
