@@ -182,21 +182,23 @@ def _shape(
     volumes = math.prod(sizes[3:])
     if len(sizes) > 3 and volumes == 1:
         notes.append(f"N26: {len(sizes)} axes, the single ones dropped")
-    if volumes > 1 and options.volume is None:
-        _refuse(
-            f"4D image of {volumes} volumes",
-            "N25",
-            f"choose one with `volume=0` (up to {volumes - 1})",
-        )
-    volume = options.volume or 0
-    if not 0 <= volume < volumes:
-        _refuse(
-            f"volume {volume} asked for, there are {volumes}",
-            "N25",
-            f"choose one from `volume=0` to `volume={volumes - 1}`",
-        )
+    volume = choose_volume(volumes, options)
     i, j, k = (*sizes[:3], 1)[:3]
     return (i, j, k), volumes, volume
+
+
+def choose_volume(volumes: int, options: ReadOptions) -> int:
+    """Which volume of a file is read. Raises `BadScan` (N25) where that is open, or for one that is
+    not there.
+    """
+    if volumes > 1 and options.volume is None:
+        fix = f"choose one with `volume=0` (up to {volumes - 1})"
+        _refuse(f"4D image of {volumes} volumes", "N25", fix)
+    volume = options.volume or 0
+    if not 0 <= volume < volumes:
+        fix = f"choose one from `volume=0` to `volume={volumes - 1}`"
+        _refuse(f"volume {volume} asked for, there are {volumes}", "N25", fix)
+    return volume
 
 
 def _dtype(record: np.void) -> np.dtype[Any]:

@@ -17,7 +17,7 @@ from jaxtyping import Float, Integer
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid
 from fewmask.io.axes import LPS, to_affine
-from fewmask.io.header import Header, ReadOptions
+from fewmask.io.header import Header, ReadOptions, choose_volume
 from fewmask.io.raster import Raster, beside
 from fewmask.io.stream import about, check_regular, foreign_kind
 
@@ -40,7 +40,7 @@ def read_metaimage(path: Path, options: ReadOptions, every: bool = False) -> Ras
         notes: list[str] = []
         sizes = _sizes(fields)
         volumes = math.prod(sizes[3:])
-        volume = 0 if every else _volume(volumes, options)
+        volume = 0 if every else choose_volume(volumes, options)
         affine = _affine(fields, len(sizes), options, notes)
         dtype = _dtype(fields)
         packed = _yes(fields, "CompressedData")
@@ -111,17 +111,6 @@ def _sizes(fields: Mapping[str, str]) -> list[int]:
     if _numbers(fields, "ElementNumberOfChannels", default="1") != [1]:
         _refuse("several numbers per voxel", "N27", "convert it to grey values")
     return sizes
-
-
-def _volume(volumes: int, options: ReadOptions) -> int:
-    if volumes > 1 and options.volume is None:
-        fix = f"choose one with `volume=0` (up to {volumes - 1})"
-        _refuse(f"4D image of {volumes} volumes", "N25", fix)
-    volume = options.volume or 0
-    if not 0 <= volume < volumes:
-        fix = f"choose one from `volume=0` to `volume={volumes - 1}`"
-        _refuse(f"volume {volume} asked for, there are {volumes}", "N25", fix)
-    return volume
 
 
 def _dtype(fields: Mapping[str, str]) -> np.dtype[np.generic]:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Integer
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid
 from fewmask.io.axes import FAR, LPS, to_affine
-from fewmask.io.header import Header, ReadOptions
+from fewmask.io.header import Header, ReadOptions, choose_volume
 from fewmask.io.raster import Raster, beside
 from fewmask.io.segments import Segment
 from fewmask.io.stream import about, check_regular, foreign_kind
@@ -82,7 +82,7 @@ def read_nrrd(path: Path, options: ReadOptions, every: bool = False) -> Raster:
         if len(shape) != 3 or min(sizes) < 1:
             _refuse(f"sizes {sizes}: an image of three axes is needed", "N12", _AGAIN)
         volumes = 1 if axis is None else sizes[axis]
-        volume = 0 if every else _volume(volumes, options)
+        volume = 0 if every else choose_volume(volumes, options)
         affine = _affine(fields, axis, options, notes)
         dtype = _dtype(fields)
         data, start, offset, packing = _place(path, text, math.prod(sizes) * dtype.itemsize)
@@ -161,17 +161,6 @@ def _list_axis(fields: Mapping[str, str], sizes: list[int]) -> int | None:
     if sizes[odd[0]] > 1 and ("color" in kind or "matrix" in kind):
         _refuse(f"voxels are {kind}", "N27", "convert it to grey values")
     return odd[0]
-
-
-def _volume(volumes: int, options: ReadOptions) -> int:
-    if volumes > 1 and options.volume is None:
-        fix = f"choose one with `volume=0` (up to {volumes - 1})"
-        _refuse(f"4D image of {volumes} volumes", "N25", fix)
-    volume = options.volume or 0
-    if not 0 <= volume < volumes:
-        fix = f"choose one from `volume=0` to `volume={volumes - 1}`"
-        _refuse(f"volume {volume} asked for, there are {volumes}", "N25", fix)
-    return volume
 
 
 def _dtype(fields: Mapping[str, str]) -> np.dtype[np.generic]:
