@@ -48,7 +48,7 @@ class PyramidSettings(LookSettings, PresenceSettings):
     """Where the encoder starts: `auto` = ImageNet (`fewmask weights list`), `none` = at random."""
     kernels: Literal["frozen", "learned"] = "frozen"
     """Do the encoder's depthwise convolutions learn on from ImageNet? Frozen, they halve the time
-    of a step and lose nothing; from random weights they always learn.
+    of a step, and in a trial lost nothing; from random weights they always learn.
     """
     labelled: Count = 2
     """Outlined slices per step; few, so that more steps fit the minutes."""
