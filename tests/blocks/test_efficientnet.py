@@ -91,3 +91,17 @@ def test_a_folded_norm_is_the_norm() -> None:
 def test_the_u_net_gives_masks_of_any_side_and_presence() -> None:
     logits, present = PyramidUNet(outputs=3, structures=2)(torch.rand(2, 1, 50, 73))
     assert logits.shape == (2, 3, 50, 73) and present.shape == (2, 2)
+
+
+def test_at_random_features_neither_fade_nor_grow() -> None:
+    torch.manual_seed(0)
+    encoder, images = EfficientNetLite0(), torch.rand(2, 1, 64, 64)
+
+    def varied() -> list[float]:
+        """How much each level's features vary over places and images."""
+        with torch.no_grad():
+            return [float(level.std((0, 2, 3)).mean()) for level in encoder(images)]
+
+    assert varied()[-1] < 0.01  # torch's own start
+    encoder.start_at_random()
+    assert all(0.1 < spread < 10 for spread in varied())

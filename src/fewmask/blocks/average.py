@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Net = TypeVar("Net", bound=nn.Module)
 
@@ -23,10 +24,12 @@ def move(average: nn.Module, network: nn.Module, index: int, decay: float) -> No
     is copied.
     """
     kept = min(decay, (index + 1) / (index + 10))
-    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-        slow.lerp_(fast, 1 - kept)
+    slow, fast = list(average.parameters()), list(network.parameters())
     for number, latest in zip(average.buffers(), network.buffers(), strict=True):
         if number.is_floating_point():
-            number.lerp_(latest, 1 - kept)
+            slow.append(number)
+            fast.append(latest)
         else:
             number.copy_(latest)
+    # All at once: on a GPU one kernel instead of hundreds.
+    get_ema_multi_avg_fn(kept)(slow, fast, index)

@@ -98,7 +98,9 @@ class Pyramid(Method):
         """Parts come ready-made."""
         super().__init__()
         self.net = net
-        if config.kernels == "frozen" and config.weights != "none":
+        if config.weights == "none":
+            net.encoder.start_at_random()
+        elif config.kernels == "frozen":
             net.encoder.freeze_kernels()
         self.averaged = average_of(net)
         self.register_buffer("seen", torch.zeros(net.present.out_features, 2, dtype=torch.bool))

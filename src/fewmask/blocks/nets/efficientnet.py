@@ -85,6 +85,16 @@ class EfficientNetLite0(nn.Module):
                 inputs = outputs
         self.blocks = nn.ModuleList(blocks)
 
+    def start_at_random(self) -> None:
+        """Weights at random, so large that features neither fade nor grow from layer to layer (He
+        et al. 2015): without batch norms torch's own start fades to nothing, and never learns.
+        """
+        for name, part in self.named_modules():
+            if isinstance(part, SameConv):
+                follows = "linear" if name.endswith("project") else "relu"
+                nn.init.kaiming_normal_(part.weight, nonlinearity=follows)
+                nn.init.zeros_(part.bias)  # type: ignore[arg-type]
+
     def freeze_kernels(self) -> None:
         """Depthwise convolutions keep their weights and biases (one in fifteen of all): on a CPU
         their gradients take as long as everything else.
