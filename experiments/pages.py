@@ -38,6 +38,8 @@ BESIDE = {"tags_as_empty=true"}
 """Settings that make a method another one, which stands beside it: the U-Net that is given the
 tags.
 """
+CHOICES = ("-dev", "-levers")
+"""In the names of sweeps on training scans kept aside, by which settings are chosen."""
 ASIDE = {"nnunet"}
 """Methods that stand in no table of all methods: 100 of nnU-Net's 250,000 steps say nothing about
 it, which a note says.
@@ -172,7 +174,7 @@ def pages() -> dict[Path, str]:
     """Every page with measured parts, as it should be."""
     tables: dict[str, list[RunRow]] = {}
     for file in sorted((HERE / "rows").glob("*.csv")):
-        if (HERE / f"{file.stem}.toml").exists() and "-dev" not in file.stem:
+        if (HERE / f"{file.stem}.toml").exists() and not any(word in file.stem for word in CHOICES):
             tables[file.stem] = read_rows(file)
 
     def exchanged(path: Path) -> str:

@@ -4,7 +4,7 @@ import copy
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -24,12 +24,20 @@ def move(average: nn.Module, network: nn.Module, index: int, decay: float) -> No
     is copied.
     """
     kept = min(decay, (index + 1) / (index + 10))
-    slow, fast = list(average.parameters()), list(network.parameters())
+    slow: list[Tensor] = list(average.parameters())
+    fast: list[Tensor] = list(network.parameters())
     for number, latest in zip(average.buffers(), network.buffers(), strict=True):
         if number.is_floating_point():
             slow.append(number)
             fast.append(latest)
         else:
             number.copy_(latest)
-    # All at once: on a GPU one kernel instead of hundreds.
-    get_ema_multi_avg_fn(kept)(slow, fast, index)
+    move_all(slow, fast, kept)
+
+
+@torch.no_grad()
+def move_all(slow: list[Tensor], fast: list[Tensor], kept: float) -> None:
+    """slow = `kept` * slow + (1 - `kept`) * fast, all at once: on a GPU one kernel instead of
+    hundreds.
+    """
+    get_ema_multi_avg_fn(kept)(slow, fast, 0)

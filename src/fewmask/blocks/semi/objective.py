@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fewmask.blocks.average import move_all
 from fewmask.blocks.losses import masked_dice_ce
 from fewmask.blocks.nets.vnet import VNet
 from fewmask.core.batch import Labelled, Step, Unlabelled
@@ -90,7 +91,7 @@ def follow(teacher: VNet, student: VNet, step: Step, decay: float) -> None:
     inputs (R9).
     """
     keep = min(1 - 1 / (step.index + 1), decay)
-    torch._foreach_lerp_(list(teacher.parameters()), list(student.parameters()), 1 - keep)
+    move_all(list(teacher.parameters()), list(student.parameters()), keep)
     for copy_of, statistic in zip(teacher.buffers(), student.buffers(), strict=True):
         copy_of.copy_(statistic)
 
