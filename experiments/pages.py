@@ -120,7 +120,9 @@ def paired(rows: list[RunRow], protocol: Protocol, against: str) -> str:
 def compact(row: RunRow) -> bool:
     """Is there a SAM in this run, and is it the small one of our own?"""
     config = vars(config_from(row.method, {}))
-    return ("encoder" in config or "finetune" in config) and "encoder=" not in row.settings
+    return (
+        config.get("encoder") == "compact" or "finetune" in config
+    ) and "encoder=" not in row.settings
 
 
 def chosen(rows: list[RunRow], part: str | None) -> list[RunRow]:
