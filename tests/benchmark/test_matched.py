@@ -43,7 +43,7 @@ def test_values_that_no_class_has_are_named(tmp_path: Path) -> None:
     pred = block(2, 3) + block(8, value=7)
     found = scored(tmp_path, pred, block(2, 3, value=5), labels={"liver": (5,)})
     assert [score.dice for score in found.scores] == [1.0]
-    assert any("hold 7, which no class has" in note for note in found.notes)
+    assert any("1 mask holds 7, which no class has" in note for note in found.notes)
 
 
 def test_masks_with_none_of_the_values_expected_are_refused(tmp_path: Path) -> None:
@@ -191,3 +191,31 @@ def test_masks_and_truths_are_read_as_was_declared_and_counted(tmp_path: Path) -
     )
     assert [score.dice for score in found.scores] == [1.0]
     assert [(event.done, event.total, event.item) for event in heard] == [(1, 1, "a")]
+
+
+@pytest.mark.parametrize("inside", ["t", "t/labelsTr"])
+def test_what_the_data_set_calls_ignore_is_not_scored(tmp_path: Path, inside: str) -> None:
+    """Truth: organ in two slices, in one of them half of the pixels not looked at. The mask has the
+    organ in both, and 16 voxels of nothing where nobody looked: all that can be scored is right.
+    """
+    truth, pred = block(2, 3, 6), block(2, 3, 6)
+    truth[:4, :, 3] = 2  # 8 of its 16 pixels
+    truth[:, :, 6] = 2
+    place = tmp_path / inside
+    place.mkdir(parents=True)
+    (tmp_path / "m").mkdir()
+    for folder, voxels in ((tmp_path / "m", pred), (place, truth)):
+        write_labels(folder / "a.nii.gz", LabelMap.from_file_order(voxels, AFFINE))
+    (tmp_path / "t/dataset.json").write_text('{"labels": {"liver": 1, "ignore": 2}}')
+    for labels in (None, {"liver": ("liver",)}, {"liver": (1,)}):
+        found = score_folders(tmp_path / "m", place, labels)
+        assert [score.dice for score in found.scores] == [1.0]
+        assert "M19" in found.notes[0] and "1 truth: a (96)" in found.notes[0]
+    pred[:, :, 9] = 1  # looked at, and nothing there: 64 voxels too many beside 24 right ones
+    write_labels(tmp_path / "m/a.nii.gz", LabelMap.from_file_order(pred, AFFINE))
+    found = score_folders(tmp_path / "m", place, {"liver": (1,)})
+    assert found.scores[0].dice == pytest.approx(2 * 24 / (24 + 24 + 64))
+    write_labels(place / "a.nii.gz", LabelMap.from_file_order(np.full_like(truth, 2), AFFINE))
+    with pytest.raises(BadDataset, match="could be scored") as caught:
+        score_folders(tmp_path / "m", place, {"liver": (1,)})
+    assert "all voxels of the truth" in str(caught.value)

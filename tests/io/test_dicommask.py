@@ -210,7 +210,7 @@ def test_points_are_named(tmp_path, scan):
     contours = [box((-10.1, -20.1), (-9.9, -19.9), 30), [(-10, -20, 30)]]
     mask = read_labels(write_struct(tmp_path / "r.dcm", [("liver", contours)]), grid=scan.grid)
     assert np.count_nonzero(mask.voxels) == 1
-    assert mask.notes == ("liver: 1 points or open lines were left out",)
+    assert mask.notes == ("liver: left out 1 point or open line",)
 
 
 @pytest.mark.parametrize(

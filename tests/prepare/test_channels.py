@@ -39,7 +39,7 @@ def test_channels_of_nnunet_with_and_without_its_list(tmp_path: Path, record) ->
     assert uses(layout, tmp_path)["imagesTr/p0_0001.nii.gz"] == "channel"
     names = record is not None
     first, other = ("0 = T1", "1 = T2") if names else ("0", "1")
-    said = f"channel {first} of each scan is used; 3 files of other channels are not read ({other})"
+    said = f"channel {first} of each scan is used; of other channels 3 files are not read ({other})"
     assert layout.scan_notes[0].startswith(said)
     second = discover(tmp_path, channel="T2" if names else "1")
     assert pairs(second) == RIGHT

@@ -7,8 +7,9 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.core.errors import BadConfig
+from fewmask.core.words import count
 
 
 @verb(

@@ -11,9 +11,10 @@ from typing import Any
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.cli.progress import loss_name
 from fewmask.core.errors import BadConfig
+from fewmask.core.words import count
 
 LOSSES = {
     "ce": "Cross-entropy of the mask with the outline.",

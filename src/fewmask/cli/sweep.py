@@ -6,8 +6,9 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.core.errors import PartlyDone
+from fewmask.core.words import count
 
 
 @verb(

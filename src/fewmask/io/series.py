@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.core.errors import BadScan, NoRoom
+from fewmask.core.words import count
 from fewmask.io.instance import NO_SCAN, Instance, is_dicom, read_instance
 
 _TOLD_APART = ("SOPClassUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows", "Columns")
@@ -68,7 +69,7 @@ class Series:
         """One line for a list to choose from."""
         first = self.instances[0]
         size = f"{first.number('Columns'):g} x {first.number('Rows'):g} x {len(self.files)}"
-        shown = size if first.is_image else f"{len(self.files)} objects without an image"
+        shown = size if first.is_image else f"{count(len(self.files), 'object')} without an image"
         return (
             f"series {self.number or '?'}: {self.modality or '?'}, {shown}, "
             f"{self.description or 'no description'}, {self.uid or 'without UID'}"
@@ -116,7 +117,7 @@ def list_series(folder: Path, files: Sequence[Path] | None = None) -> list[Serie
     # not copied.
     if lost := [path for path in empty if path.parent in folders]:
         raise BadScan(
-            f"{len(lost)} empty files among the slices of a series",
+            f"{count(len(lost), 'empty file')} among the slices of a series",
             where=[path.name for path in lost[:5]],
             did="the series was not read",
             fix=(

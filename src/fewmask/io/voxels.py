@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid, LabelMap, Volume
+from fewmask.core.words import count
 from fewmask.io.contrast import check_contrast
 from fewmask.io.header import Header, ReadOptions
 
@@ -150,8 +151,10 @@ def _check_whole(values: _Values) -> tuple[str, ...]:
         fix = "resample label maps with nearest neighbour, not with interpolation"
         raise _label_trouble(what, bad, header, "M06", fix)
     if worst > _SCALING_OFF:
-        count = sum(int(np.count_nonzero(_off(plane) > _SCALING_OFF)) for plane in values)
-        return (f"M05: {count} values within 0.001 of a whole number were rounded",)
+        number = sum(int(np.count_nonzero(_off(plane) > _SCALING_OFF)) for plane in values)
+        return (
+            f"M05: {count(number, 'value was', 'values were')} rounded to the nearest whole number",
+        )
     return ()
 
 

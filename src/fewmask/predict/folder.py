@@ -16,6 +16,7 @@ from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import Recipe
 from fewmask.core.signals import stopping
 from fewmask.core.volume import Plane, Volume
+from fewmask.core.words import count
 from fewmask.io.atomic import make_folder
 from fewmask.io.image import case_id_of, is_prediction, read_labels
 from fewmask.io.known import (
@@ -87,10 +88,10 @@ class PredictSummary:
         if self.kept:
             parts[0] += f" (of these {len(self.kept)} were there)"
         if self.no_prompt:
-            parts.append(f"{self.no_prompt} slices without a prompt")
+            parts.append(f"{count(self.no_prompt, 'slice')} without a prompt")
         if self.empty:
             parts.append("; ".join(self.empty))
-        return f"PredictSummary({'; '.join(parts)}; {len(self.notes)} notes)"
+        return f"PredictSummary({'; '.join(parts)}; {count(len(self.notes), 'note')})"
 
 
 def predict_folder(
@@ -326,7 +327,7 @@ def _part_of(scans: Scans, part: tuple[int, int]) -> Scans:
     mine = dict(list(scans.found.items())[i - 1 :: n])
     if scans.found and not mine:
         raise BadConfig(
-            f"there are {len(scans.found)} scans, so part {i} of {n} is empty",
+            f"part {i} of {n} is empty: {count(len(scans.found), 'scan')} in all",
             did="nothing was written",
             fix="use fewer parts",
             code="C02",
@@ -349,8 +350,8 @@ def _check_out(source: Path, out: Path, cases: Iterable[str], form: MaskForm) ->
     ]
     if foreign:
         raise BadConfig(
-            f"{len(foreign)} masks in the output folder are not as fewmask drew them and would "
-            "be replaced",
+            f"{count(len(foreign), 'mask')} in the output folder, not as fewmask drew "
+            f"{'it' if len(foreign) == 1 else 'them'}, would be replaced",
             where=[str(path) for path in foreign[:5]],
             did="nothing was written",
             fix="choose another folder with `out`",

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fewmask.core.words import count
 from fewmask.prepare.channels import choose_channels
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import Layout, MaskProblem, Pair
@@ -322,8 +323,8 @@ def _patient_notes(pairs: Sequence[Pair]) -> list[str]:
         return []
     shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
     return [
-        f"{len(several)} folders hold several scans and are taken for one patient each, whom no "
-        f"split divides ({shown}); `patients` says otherwise"
+        f"{count(len(several), 'folder holds', 'folders hold')} several scans, taken for one "
+        f"patient each, whom no split divides ({shown}); `patients` says otherwise"
     ]
 
 
@@ -337,7 +338,7 @@ def _with_parts(
     if lost:
         search.problems.append(
             MaskProblem(
-                f"masks of {len(lost)} folders could belong to several scans, or to none",
+                f"masks of {count(len(lost), 'folder')} could belong to several scans, or to none",
                 where=[printable(place.name) for place in lost[:20]],
                 did="they were left out",
                 fix="leave one scan in the folder, or name every mask like its scan",

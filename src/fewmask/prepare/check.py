@@ -12,6 +12,7 @@ import numpy as np
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.signals import stopping
 from fewmask.core.volume import Grid, LabelMap
+from fewmask.core.words import count
 from fewmask.io.atomic import make_folder
 from fewmask.io.image import read_labels, read_segments, write_labels
 from fewmask.io.nifti import is_written_here
@@ -70,11 +71,12 @@ class CheckReport:
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `problems` and `notes`."""
         kinds = Counter(case.kind for case in self.cases)
-        scans = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        scans = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         outlined = sum(case.outlined > 0 for case in self.cases)
         return (
-            f"CheckReport({self.layout}: {len(self.cases)} scans ({scans or 'none usable'}), "
-            f"{outlined} with outlines; {len(self.problems)} problems; {len(self.notes)} notes)"
+            f"CheckReport({self.layout}: {count(len(self.cases), 'scan')} "
+            f"({scans or 'none usable'}), {outlined} with outlines; {count(len(self.problems), 'problem')}; "
+            f"{count(len(self.notes), 'note')})"
         )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.names import unusable
+from fewmask.core.words import count
 from fewmask.prepare.account import account_for, account_notes, unread_endings, ways_out
 from fewmask.prepare.dicommasks import add_masks
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
@@ -90,14 +91,15 @@ def discover(
     if tree.too_deep:
         shown = ", ".join(printable(path.relative_to(tree.root)) for path in tree.too_deep[:3])
         seen.append(
-            f"{len(tree.too_deep)} folders lie too deep and were not looked into: {shown}"
+            f"{count(len(tree.too_deep), 'folder lies', 'folders lie')} too deep, not looked into: "
+            f"{shown}"
             f"{' ...' if len(tree.too_deep) > 3 else ''}; give a folder nearer to the scans"
         )
     problems += more
     masks = _mask_notes(pairs)
     names = _name_notes(pairs)
     hidden = (
-        [f"{tree.ignored} hidden or system files ignored (._*, .DS_Store, Thumbs.db)"]
+        [f"{count(tree.ignored, 'hidden or system file')} ignored (._*, .DS_Store, Thumbs.db)"]
         if tree.ignored
         else []
     )
@@ -150,7 +152,7 @@ def _mask_notes(pairs: Sequence[Pair]) -> list[str]:
     without = sum(not pair.has_mask for pair in pairs)
     if not without or without == len(pairs):
         return []
-    return [f"{without} of {len(pairs)} scans have no mask: they are used as unlabelled"]
+    return [f"{without} of {count(len(pairs), 'scan')} without a mask: used as unlabelled"]
 
 
 def _name_notes(pairs: Sequence[Pair]) -> list[str]:
@@ -159,9 +161,9 @@ def _name_notes(pairs: Sequence[Pair]) -> list[str]:
         if what := identifying(pair.case):
             kinds[what] = kinds.get(what, 0) + 1
     return [
-        f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); "
+        f"warning: {count(number, 'case name')} may identify a person ({what}); "
         "reports show names: rename the files"
-        for what, count in kinds.items()
+        for what, number in kinds.items()
     ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.core.errors import FewmaskError
+from fewmask.core.words import count
 from fewmask.io.image import read_grid, read_labels
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import FileProblem, MaskProblem, Pair
@@ -193,7 +194,7 @@ def _orphans(masks: Sequence[Path], scans: Sequence[Path], names: Names) -> Mask
     if len(masks) > _LISTED:
         lines.append(f"... and {len(masks) - _LISTED} more")
     return MaskProblem(
-        f"{len(masks)} mask{'s' * (len(masks) > 1)} without a scan of that name",
+        f"{count(len(masks), 'mask')} without a scan of that name",
         where=lines,
         did="they were left out",
         fix="name scan and mask alike (case_01.nii.gz in both folders), or add the scans",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
+from fewmask.core.words import count
 from fewmask.io.dicom import list_series
 from fewmask.prepare.dicommasks import is_for_masks
 from fewmask.prepare.folder import FolderTree, printable
@@ -249,7 +250,7 @@ def _part_notes(pairs: Sequence[Pair]) -> list[str]:
         return []
     shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
     return [
-        f"{len(several)} patients have several DICOM scans: each is a case of its own, and no "
-        f"split divides a patient ({shown}); `fewmask check DATA write_series=series.csv` "
-        "lists them, and `series=series.csv` takes what is kept there"
+        f"{count(len(several), 'patient has', 'patients have')} several DICOM scans: each is a "
+        f"case of its own, and no split divides a patient ({shown}); `fewmask check DATA "
+        "write_series=series.csv` lists them, and `series=series.csv` takes what is kept there"
     ]

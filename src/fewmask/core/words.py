@@ -1,0 +1,6 @@
+"""Numbers and nouns in messages."""
+
+
+def count(n: int, one: str, several: str = "") -> str:
+    """`1 scan`, `6 scans`; of `several` the whole words are given: `1 truth is`, `2 truths are`."""
+    return f"{n} {one if n == 1 else several or one + 's'}"
