@@ -12,10 +12,13 @@ import pytest
 from fewmask.benchmark.score import ScoreSummary, protocol_lines, score_folders
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap
+from fewmask.io.dicom import read_series, slices_of
+from fewmask.io.dicomout import write_seg, write_struct
 from fewmask.io.image import write_labels as write_named
 from fewmask.io.nifti import ReadOptions, write_labels
-from fewmask.io.segments import Segment
+from fewmask.io.segments import Segment, coloured
 from fewmask.prepare.options import ScanOptions
+from tests.io.test_dicom import write_series
 
 AFFINE = np.diag([-1.0, -1, 3, 1])
 
@@ -128,7 +131,7 @@ def test_a_partly_outlined_truth_is_scored_where_it_is_outlined(tmp_path: Path) 
     found = scored(tmp_path, pred, truth)
     assert found.scores[0].dice == pytest.approx(80 / 88)
     assert found.scores[0].pred_ml == pytest.approx(40 * 3 / 1000)
-    assert "M12: 1 truths" in found.notes[0] and "a (3)" in found.notes[0]
+    assert "M12: 1 truth is" in found.notes[0] and "a (3)" in found.notes[0]
     whole = scored(tmp_path, pred, truth, masks="complete")
     assert whole.scores[0].dice == pytest.approx(80 / 168) and whole.notes == ()
     lines = protocol_lines(tmp_path / "m", tmp_path / "t", None, "la-2018", ["a"])
@@ -219,3 +222,30 @@ def test_what_the_data_set_calls_ignore_is_not_scored(tmp_path: Path, inside: st
     with pytest.raises(BadDataset, match="could be scored") as caught:
         score_folders(tmp_path / "m", place, {"liver": (1,)})
     assert "all voxels of the truth" in str(caught.value)
+
+
+def test_masks_as_dicom_are_scored(tmp_path: Path) -> None:
+    """A SEG and an RTSTRUCT of the scan, against a truth in NIfTI, and that against them; contours
+    against contours have no grid, and the way out is said.
+    """
+    pytest.importorskip("highdicom", reason="highdicom (extra `dicom`) is not installed")
+    voxels = np.arange(5 * 8 * 8, dtype=np.int16).reshape(5, 8, 8)
+    scan = write_series(tmp_path / "p0", voxels, StudyInstanceUID="1.2.7")
+    grid = read_series(scan).grid
+    organ = np.zeros((5, 8, 8), np.uint8)
+    organ[1:4, 2:6, 3:7] = 1
+    mask = LabelMap(organ, grid)
+    segments = coloured(("liver",))
+    places = {name: tmp_path / name for name in ("seg", "struct", "nifti")}
+    for place in places.values():
+        place.mkdir()
+    write_seg(places["seg"] / "p0.seg.dcm", mask, slices_of(scan), segments, {})
+    write_struct(places["struct"] / "p0.rtstruct.dcm", mask, slices_of(scan), segments, {})
+    write_labels(places["nifti"] / "p0.nii.gz", mask)
+    for left, right in (("seg", "nifti"), ("struct", "nifti"), ("nifti", "seg"), ("struct", "seg")):
+        for labels in (None, {"liver": ("liver",) if right == "seg" else (1,)}):
+            found = score_folders(places[left], places[right], labels)
+            assert [score.dice for score in found.scores] == [1.0], (left, right)
+    with pytest.raises(BadDataset) as caught:
+        score_folders(places["struct"], places["struct"], None)
+    assert "both contours" in str(caught.value) and "format=nifti" in caught.value.fix

@@ -192,7 +192,7 @@ def test_duplicate_position(tmp_path, voxels):  # D02
     refused(folder, "D02", "im1", "copy", "32 mm")
     volume = read_series(folder, keep_first=True)
     assert np.array_equal(volume.voxels, voxels)
-    assert "1 slices at a position" in volume.notes[0]
+    assert "1 slice left out, at a position" in volume.notes[0]
 
 
 def test_tilt_is_measured_from_positions(tmp_path, voxels):  # D03

@@ -14,6 +14,7 @@ from fewmask.benchmark.pairs import MaskFiles, MaskPair
 from fewmask.core.errors import BadConfig, BadDataset, BadScan
 from fewmask.core.volume import Grid, LabelMap
 from fewmask.core.words import count
+from fewmask.io.dicommask import is_struct
 from fewmask.io.image import is_prediction, read_labels, read_names
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.content import drawn_across, stand_alone
@@ -166,8 +167,7 @@ def match(
         )
     declared = dict(names or {})
     own = _own_names(pair.prediction, numbering)
-    prediction = _read(pair.prediction, numbering, declared, own=own)
-    truth = _read(pair.truth, numbering, declared, prediction.grid)
+    prediction, truth = _read_both(pair, numbering, own, declared)
     prediction, truth = _on_one_grid(prediction, truth, pair)
     prediction, truth, unseen = _without_unseen(prediction, truth, pair, declared)
     found = {} if pair.prediction.parts or own else _counts(prediction.voxels)
@@ -258,20 +258,46 @@ def _by_name(
     return named
 
 
+def _read_both(
+    pair: MaskPair, numbering: Numbering, own: Wanted, declared: Mapping[str, Values]
+) -> tuple[LabelMap, LabelMap]:
+    """Mask and truth, each on its own grid; contours, which have none, on that of the other."""
+    labels = numbering.labels or {}
+    asked = labels if numbering.same_values else own
+    mask_drawn, truth_drawn = (_holds_contours(each) for each in (pair.prediction, pair.truth))
+    if mask_drawn and truth_drawn:
+        raise BadScan(
+            "mask and truth are both contours, and no grid says where voxels are",
+            where=[str(pair.prediction.path), str(pair.truth.path)],
+            did="the pair was not scored",
+            fix="draw the masks on the scan's grid and score these: `fewmask predict RUN DATA "
+            "out=masks format=nifti`",
+            code="D10",
+        )
+    if mask_drawn:
+        truth = _read(pair.truth, numbering, declared, labels)
+        return _read(pair.prediction, numbering, declared, asked, truth.grid), truth
+    prediction = _read(pair.prediction, numbering, declared, asked)
+    return prediction, _read(pair.truth, numbering, declared, labels, prediction.grid)
+
+
+def _holds_contours(files: MaskFiles) -> bool:
+    return not files.parts and not files.path.is_dir() and is_struct(files.path)
+
+
 def _read(
     files: MaskFiles,
     numbering: Numbering,
     declared: Mapping[str, Values],
+    asked: Wanted,
     grid: Grid | None = None,
-    own: Wanted | None = None,
 ) -> LabelMap:
-    """The label map; of a file per structure the classes, in their order. `grid` is the mask's, of
-    a truth: DICOM masks of a smaller extent and contours are laid on it. `own`: the segments that a
-    mask names as the classes.
+    """The label map; of a file per structure the classes, in their order. `asked` are the classes
+    whose segments win where several overlap; `grid` is the other's: DICOM masks of a smaller extent
+    and contours are laid on it.
     """
     plane, labels = numbering.scans.plane or "axial", numbering.labels or {}
     if not files.parts:
-        asked = labels if grid is not None or numbering.same_values else own
         names = {**declared, **read_names(files.path)}
         classes = classes_of(asked, names) if asked else None
         read = read_labels(files.path, numbering.scans.read, wanted=classes, grid=grid)

@@ -15,6 +15,7 @@ import numpy as np
 from fewmask.core.errors import BadScan, NoRoom
 from fewmask.core.words import count
 from fewmask.io.instance import NO_SCAN, Instance, is_dicom, read_instance
+from fewmask.io.persons import protocol_words
 
 _TOLD_APART = ("SOPClassUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows", "Columns")
 """With folder and geometry, what tells series without a UID from each other."""
@@ -51,8 +52,13 @@ class Series:
 
     @property
     def description(self) -> str:
-        """What the scanner's operator called it."""
+        """What the scanner's operator called it: may name a person, so for no message."""
         return self.instances[0].text("SeriesDescription")
+
+    @property
+    def shown(self) -> str:
+        """The words of the description that imaging protocols use."""
+        return protocol_words(self.description, self.instances[0].names)
 
     @property
     def is_no_scan(self) -> bool:
@@ -72,7 +78,7 @@ class Series:
         shown = size if first.is_image else f"{count(len(self.files), 'object')} without an image"
         return (
             f"series {self.number or '?'}: {self.modality or '?'}, {shown}, "
-            f"{self.description or 'no description'}, {self.uid or 'without UID'}"
+            f"{self.shown or 'no description'}, {self.uid or 'without UID'}"
         )
 
     def answers(self, wanted: str) -> bool:

@@ -75,8 +75,8 @@ class CheckReport:
         outlined = sum(case.outlined > 0 for case in self.cases)
         return (
             f"CheckReport({self.layout}: {count(len(self.cases), 'scan')} "
-            f"({scans or 'none usable'}), {outlined} with outlines; {count(len(self.problems), 'problem')}; "
-            f"{count(len(self.notes), 'note')})"
+            f"({scans or 'none usable'}), {outlined} with outlines; "
+            f"{count(len(self.problems), 'problem')}; {count(len(self.notes), 'note')})"
         )
 
 

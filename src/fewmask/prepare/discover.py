@@ -16,6 +16,7 @@ from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Pair, Seen
 from fewmask.prepare.layouts import LAYOUTS
 from fewmask.prepare.listed import names_in
 from fewmask.prepare.names import identifying
+from fewmask.prepare.pairing import pair_orphans
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, holds_dicom_below
 from fewmask.prepare.series import part_series
 
@@ -72,9 +73,8 @@ def discover(
         raise _nothing(tree)
     problems = search.problems
     parted = part_series(tree, layout.pairs, series, problems)
-    pairs = tuple(
-        sorted((one for one in parted.pairs if _keep(one, problems)), key=lambda one: one.case)
-    )
+    given = pair_orphans(parted.pairs, problems)
+    pairs = tuple(sorted((one for one in given if _keep(one, problems)), key=lambda one: one.case))
     if not pairs and not problems:
         raise _nothing(tree)
     pairs = add_masks(tree, pairs, problems)
@@ -97,7 +97,7 @@ def discover(
         )
     problems += more
     masks = _mask_notes(pairs)
-    names = _name_notes(pairs)
+    names = _name_notes(pairs, parted.persons)
     hidden = (
         [f"{count(tree.ignored, 'hidden or system file')} ignored (._*, .DS_Store, Thumbs.db)"]
         if tree.ignored
@@ -108,7 +108,7 @@ def discover(
         layout,
         names={**own, **layout.names},
         notes=(*layout.notes, *parted.notes, *masks, *names, *seen, *hidden),
-        scan_notes=(*layout.scan_notes, *parted.notes, *seen),
+        scan_notes=(*layout.scan_notes, *parted.notes, *names, *seen),
         problems=tuple(problems),
         files=files,
     )
@@ -155,14 +155,14 @@ def _mask_notes(pairs: Sequence[Pair]) -> list[str]:
     return [f"{without} of {count(len(pairs), 'scan')} without a mask: used as unlabelled"]
 
 
-def _name_notes(pairs: Sequence[Pair]) -> list[str]:
+def _name_notes(pairs: Sequence[Pair], persons: frozenset[str]) -> list[str]:
     kinds: dict[str, int] = {}
     for pair in pairs:
-        if what := identifying(pair.case):
+        if what := identifying(pair.case, persons):
             kinds[what] = kinds.get(what, 0) + 1
     return [
         f"warning: {count(number, 'case name')} may identify a person ({what}); "
-        "reports show names: rename the files"
+        "masks, tables and reports are named after cases: rename the files or folders"
         for what, number in kinds.items()
     ]
 
