@@ -175,7 +175,11 @@ def test_structures_in_files_of_their_own(tmp_path: Path) -> None:
         write_labels(path, LabelMap.from_file_order(voxels, AFFINE))
     labels = {"liver": ("liver",), "spleen": ("spleen",)}
     found = score_folders(tmp_path / "m", tmp_path / "ts", labels)
-    assert [score.dice for score in found.scores] == [1.0, 1.0] and found.notes == ()
+    assert [score.dice for score in found.scores] == [1.0, 1.0]
+    (note,) = found.notes  # nobody said that the masks number structures in this order
+    assert "in the order of `labels` (1 = liver, 2 = spleen)" in note
+    one = score_folders(tmp_path / "m", tmp_path / "ts", {"liver": ("liver",)})
+    assert not any("order" in note for note in one.notes), "one structure has no other order"
     with pytest.raises(BadConfig, match="which structures"):
         score_folders(tmp_path / "m", tmp_path / "ts", None)
 

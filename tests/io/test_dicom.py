@@ -248,7 +248,7 @@ def test_dose_report_is_left_out_with_a_note_and_refused_when_chosen(tmp_path, v
         Columns=None,
     )
     report.save_as(folder / "dose")
-    assert "left out, no scan: series 9: SR, 1 objects without an image" in str(
+    assert "left out, no scan: series 9: SR, 1 object without an image" in str(
         read_series(folder).notes
     )
     refused(folder, "D08", "no image", "dose", series="9")
@@ -438,7 +438,7 @@ def test_padding_and_burned_in_text_are_noted(tmp_path, voxels):
     notes = read_series(
         write_series(tmp_path / "s", voxels, PixelPaddingValue=3, BurnedInAnnotation="YES")
     ).notes
-    assert "1 voxels hold the padding value 3" in notes
+    assert "1 voxel holds the padding value 3" in notes
     assert any("burned into" in note for note in notes)
 
 

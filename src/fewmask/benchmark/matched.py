@@ -270,8 +270,7 @@ def _read_both(
             "mask and truth are both contours, and no grid says where voxels are",
             where=[str(pair.prediction.path), str(pair.truth.path)],
             did="the pair was not scored",
-            fix="draw the masks on the scan's grid and score these: `fewmask predict RUN DATA "
-            "out=masks format=nifti`",
+            fix="let one of them be voxels: predict the masks with `format=nifti`",
             code="D10",
         )
     if mask_drawn:
@@ -391,12 +390,10 @@ def _outlined(truth: UInt8[np.ndarray, "d h w"], masks: Outlined) -> Bool[np.nda
 
 def _in_order(labels: Wanted) -> bool:
     """Are the values of the classes their numbers, so that both readings are one? Structures that
-    are named have no values.
+    are named have no values: only a single one can be in no other order.
     """
-    return all(
-        sources == (number,) or isinstance(sources[0], str)
-        for number, sources in enumerate(labels.values(), 1)
-    )
+    named = len(labels) == 1 and isinstance(next(iter(labels.values()))[0], str)
+    return named or all(sources == (number,) for number, sources in enumerate(labels.values(), 1))
 
 
 def _listed(values: Iterable[int]) -> str:

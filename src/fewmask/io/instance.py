@@ -53,6 +53,7 @@ _HEADER = (
     "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "ModalityLUTSequence",
 )  # fmt: skip
+_KEPT = frozenset(_HEADER)
 _GEOMETRY = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 """Tags without which no slice has a place -> how many numbers each holds."""
 _DECODERS = (
@@ -160,7 +161,7 @@ def read_instance(path: Path) -> Instance | None:
             specific_tags=[*_HEADER, "PatientID", "PatientName"],
             force=bare,
         )
-        values = {name: tags.get(name) for name in _HEADER if name in tags}
+        values = {one.keyword: one.value for one in tags if one.keyword in _KEPT}
         implicit = tags.original_encoding[0]
         unnamed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         kind = UID(str(values.get("SOPClassUID", ""))).name

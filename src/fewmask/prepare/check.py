@@ -19,7 +19,7 @@ from fewmask.io.nifti import is_written_here
 from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.discover import Layout, Pair, Seen, discover
-from fewmask.prepare.mapping import Values, check_found, resolve
+from fewmask.prepare.mapping import IGNORE, Values, check_found, resolve, values_of
 from fewmask.prepare.options import AS_THEY_ARE, PrepareOptions, ScanOptions
 from fewmask.prepare.reading import (
     header_may_be_copied,
@@ -146,9 +146,8 @@ def copy_header(data: Path, case: str, out: Path, scans: ScanOptions = AS_THEY_A
     shapes that differ (M01), and axes that lead elsewhere than the scan's (M03): that copy would be
     flipped.
     """
-    pairs = {
-        pair.case: pair for pair in discover(data, scans.follow_links, series=scans.series).pairs
-    }
+    found = discover(data, scans.follow_links, scans.channel, series=scans.series)
+    pairs = {pair.case: pair for pair in found.pairs}
     pair = pairs.get(case)
     if pair is None or pair.mask is None:
         raise BadDataset(
@@ -193,7 +192,7 @@ def _check_one(
     pair, options, names, anything = item
     try:
         if anything and pair.mask is not None:
-            values = _values(pair.mask, options)
+            values = _values(pair.mask, options) - set(values_of(names, IGNORE))
             options = replace(options, labels={"anything": tuple(sorted(values))} if values else {})
         reading = read_pair(pair, options, names)
     except Exception as error:
