@@ -56,6 +56,9 @@ def test_masks_with_none_of_the_values_expected_are_refused(tmp_path: Path) -> N
     assert "1 = liver" in str(caught.value) and "`same_values=True`" in caught.value.fix
     found = scored(tmp_path, five, five, labels={"liver": (5,)}, same_values=True)
     assert [(score.label, score.dice) for score in found.scores] == [("liver", 1.0)]
+    with pytest.raises(BadDataset, match="hold 255") as caught:
+        scored(tmp_path, block(2, value=255), five, labels={"liver": (5,)})
+    assert "save the masks with these numbers" in caught.value.fix, "the truth holds no 255"
     with pytest.raises(BadDataset, match="none of the values"):
         scored(tmp_path, block(2), five, labels={"liver": (5,)}, same_values=True)
     empty = scored(tmp_path, block(), five, labels={"liver": (5,)})

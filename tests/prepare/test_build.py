@@ -510,7 +510,7 @@ def test_a_drive_that_is_gone_does_not_shrink_a_dataset(tmp_path, monkeypatch) -
     monkeypatch.setattr(build, "read_pair", some)
     assert Prepared.open(tmp_path / "out") == before
     repaint(tmp_path / "scans" / "labels" / "case_02.nii.gz")
-    with pytest.raises(NoRoom, match="1 scans of the dataset cannot be read now") as caught:
+    with pytest.raises(NoRoom, match="1 scan of the dataset cannot be read now") as caught:
         prepare(tmp_path / "scans", tmp_path / "out", options())
     assert "the same command again" in caught.value.fix
     assert Prepared.open(tmp_path / "out") == before

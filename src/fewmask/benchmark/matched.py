@@ -4,7 +4,7 @@ the two.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -105,6 +105,9 @@ class Notes:
         labels, held = self.numbering.labels or {}, _listed(self.foreign)
         wanted = ", ".join(f"{number} = {name}" for number, name in enumerate(labels, 1))
         fix = "if they hold the values of the truth, say `same_values=True`"
+        asked = expected_values(replace(self.numbering, same_values=True))
+        if asked is not None and not asked & self.foreign.keys():
+            fix = "save the masks with these numbers, or score them without `labels`"
         if self.numbering.same_values:
             wanted, fix = _listed(expected_values(self.numbering) or ()), "check `labels`"
         raise BadDataset(
@@ -182,8 +185,8 @@ def match(
         if own:
             drawn = _by_name(prediction, pair.prediction, classes, own)
         elif numbering.same_values and not pair.prediction.parts:
-            values = resolve(numbering.labels, {**declared, **read_names(pair.prediction.path)})
-            drawn = _numbered(prediction, pair.prediction, values, {})
+            named = {**declared, **read_names(pair.prediction.path)}
+            drawn = _numbered(prediction, pair.prediction, resolve(numbering.labels, named), {})
     _refuse_across(LabelMap(true, truth.grid), pair, numbering)
     # What is not marked as unseen was looked at.
     known = _outlined(true, "complete" if unseen and numbering.masks == "auto" else numbering.masks)

@@ -86,6 +86,11 @@ def _is_numbered(path: Path) -> bool:
     return _split(_NUMBER, stem(path)) is not None
 
 
+def is_contrast(name: str) -> bool:
+    """Is it the name of a contrast, such as `T1` or `flair`?"""
+    return _split(_CONTRAST, f"case_{name}") == ("case", name.casefold())
+
+
 def _split(pattern: re.Pattern[str], name: str) -> tuple[str, str] | None:
     """Name of the case and of the channel."""
     match = pattern.fullmatch(name.casefold())

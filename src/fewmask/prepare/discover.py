@@ -17,6 +17,7 @@ from fewmask.prepare.layouts import LAYOUTS
 from fewmask.prepare.listed import names_in
 from fewmask.prepare.names import identifying
 from fewmask.prepare.pairing import pair_orphans
+from fewmask.prepare.patients import join_visits
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, holds_dicom_below
 from fewmask.prepare.series import part_series
 
@@ -73,7 +74,7 @@ def discover(
         raise _nothing(tree)
     problems = search.problems
     parted = part_series(tree, layout.pairs, series, problems)
-    given = pair_orphans(parted.pairs, problems)
+    given, visits = join_visits(pair_orphans(parted.pairs, problems))
     pairs = tuple(sorted((one for one in given if _keep(one, problems)), key=lambda one: one.case))
     if not pairs and not problems:
         raise _nothing(tree)
@@ -107,7 +108,7 @@ def discover(
     return replace(
         layout,
         names={**own, **layout.names},
-        notes=(*layout.notes, *parted.notes, *masks, *names, *seen, *hidden),
+        notes=(*layout.notes, *parted.notes, *visits, *masks, *names, *seen, *hidden),
         scan_notes=(*layout.scan_notes, *parted.notes, *names, *seen),
         problems=tuple(problems),
         files=files,
