@@ -142,7 +142,7 @@ def test_every_second_slice(tmp_path, scan):
 def test_segments_that_overlap(tmp_path, scan):
     frames = [(1, 0, pixels((0, 0), (0, 1))), (2, 0, pixels((0, 1)))]
     path = write_seg(tmp_path / "s.dcm", frames, ("liver", "lesion"))
-    with pytest.raises(BadScan, match="'liver' and 'lesion' share 1 voxels"):
+    with pytest.raises(BadScan, match="'liver' and 'lesion' share 1 voxel"):
         read_labels(path)
     for wanted, value in (({1: "a"}, 1), ({2: "a"}, 2)):
         assert read_labels(path, wanted=wanted).to_file_order()[1, 0, 0] == value

@@ -79,7 +79,8 @@ def finite(
         if mendable:
             fix = "replace them by the smallest value with `fix_nonfinite=True`"
         raise BadScan(
-            f"{bad} voxels ({share:.3%}) are NaN or Inf, the first at (i, j, k) = {first}",
+            f"{count(bad, 'voxel')} ({share:.3%}) {'is' if bad == 1 else 'are'} NaN or Inf, the "
+            f"first at (i, j, k) = {first}",
             fix=fix,
             code="N31",
         )
@@ -170,6 +171,6 @@ def _label_trouble(
     axis = Grid(header.shape, header.affine).orientation.axes[0]
     slices = np.flatnonzero(bad.any(axis=tuple(a for a in range(3) if a != axis)))
     shown = ", ".join(map(str, slices[:5])) + (" ..." if len(slices) > 5 else "")
-    count = int(np.count_nonzero(bad))
-    where = f"{count} voxels, in slices {shown} (from 0, along axis {'ijk'[axis]})"
+    voxels = count(int(np.count_nonzero(bad)), "voxel")
+    where = f"{voxels}, in slices {shown} (from 0, along axis {'ijk'[axis]})"
     return BadScan(f"label map holds {what}", where=where, fix=fix, code=code)

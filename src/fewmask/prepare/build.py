@@ -81,7 +81,9 @@ class PrepareSummary:
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `refused` and `notes`."""
         parts = [f"{self.built} built", f"{self.reused} reused", f"{len(self.refused)} refused"]
-        return f"PrepareSummary({self.prepared}: {', '.join(parts)}; {len(self.notes)} notes)"
+        return (
+            f"PrepareSummary({self.prepared}: {', '.join(parts)}; {count(len(self.notes), 'note')})"
+        )
 
 
 @dataclass(frozen=True)
