@@ -22,7 +22,7 @@ _WORDS: "dict[Use, str]" = {
     "channel": "of further channels",
     "list": "of lists",
     "refused": "refused",
-    "unused": "images not used",
+    "unused": "not used",
     "other": "no images",
 }
 

@@ -2,6 +2,7 @@
 the others.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,11 +40,21 @@ from fewmask.predict.made import made_of, read_made, write_made
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.content import scan_warnings
 from fewmask.prepare.discover import Layout, MaskProblem, Pair, discover
+from fewmask.prepare.folder import printable
 from fewmask.prepare.names import stem
 from fewmask.prepare.options import ScanOptions
+from fewmask.prepare.pairing import OrphanMasks
 from fewmask.prepare.reading import read_scan, spoils_one_case
+from fewmask.prepare.search import MASK_FOLDERS
 
 Load = Callable[[], Volume]
+
+_EVERYBODYS = re.compile(
+    r"(patient[-_ ]?)?(dicoms?|dcm|study|series|st|se|scans?|images?|img|ct|mr|data|export)?"
+    r"[-_ .]?[\d.]*",
+    re.IGNORECASE,
+)
+"""Names of folders that say nothing of the patient."""
 
 
 @dataclass(frozen=True)
@@ -286,7 +297,7 @@ def open_scans(
         problems = tuple(
             problem for problem in layout.problems if not isinstance(problem, MaskProblem)
         )
-        notes = layout.scan_notes
+        notes = (*layout.scan_notes, *_passed_over(layout))
         layout = _named_after(source, layout)
         images = {pair.case: pair.image for pair in layout.pairs}
         slices = {pair.case: pair.slices for pair in layout.pairs if pair.slices}
@@ -300,14 +311,33 @@ def open_scans(
     )
 
 
+def _passed_over(layout: Layout) -> list[str]:
+    """Files among scans that their names call masks, of no scan: one may be a scan all the same."""
+    files = [
+        path
+        for problem in layout.problems
+        if isinstance(problem, OrphanMasks)
+        for path in problem.files
+        if path.parent.name.casefold() not in MASK_FOLDERS
+    ]
+    if not files:
+        return []
+    shown = ", ".join(printable(path.name) for path in files[:5]) + " ..." * (len(files) > 5)
+    taken = count(len(files), "file is taken for a mask", "files are taken for masks")
+    return [f"{taken} by name, and not read: {shown}"]
+
+
 def _named_after(source: Path, layout: Layout) -> Layout:
-    """Cases of one patient's DICOM, called after the folder that was given: the patient's own is
-    often one deeper, under a name that all patients have.
+    """Cases of one patient's DICOM, called after the folder that was given, where the patient's own
+    folder has a name that all patients have (`DICOM`, `1`). One that says who it is stays, as
+    `check` and `prepare` call it.
     """
     patients = {pair.patient or pair.case for pair in layout.pairs}
     if layout.kind != "dicom" or len(patients) != 1 or len({r.patient for r in layout.series}) > 1:
         return layout
     name, (patient,) = stem(source.absolute()), patients
+    if not _EVERYBODYS.fullmatch(patient):
+        return layout
     ends = [pair.case.removeprefix(patient) for pair in layout.pairs]
     if len(ends) == 1:
         ends = [""]

@@ -264,8 +264,9 @@ def _part_notes(pairs: Sequence[Pair], persons: frozenset[str]) -> list[str]:
         return []
     known = [name for name in several if not identifying(name, persons)]
     shown = ", ".join(known[:3]) + (" ..." if len(several) > len(known[:3]) else "")
+    shown = f" ({shown})" if known else ""
     return [
         f"{count(len(several), 'patient has', 'patients have')} several DICOM scans: each is a "
-        f"case of its own, and no split divides a patient ({shown}); `fewmask check DATA "
+        f"case of its own, and no split divides a patient{shown}; `fewmask check DATA "
         "write_series=series.csv` lists them, and `series=series.csv` takes what is kept there"
     ]
