@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import pairwise, permutations
 
 _LETTERS = re.compile(r"[^\W\d_]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -66,7 +66,9 @@ def names_person(text: str, marks: frozenset[str]) -> bool:
     if not marks:
         return False
     parts = _LETTERS.findall(text)
-    words = {*parts, *(piece for part in parts for piece in _CAMEL.split(part))}
+    pieces = [piece for part in parts for piece in _CAMEL.split(part)]
+    # Short names tell only together.
+    words = {*parts, *pieces, *(a + b for a, b in pairwise(pieces))}
     return any(mark in marks for word in words if _tells(word) for mark in _marks(word))
 
 
