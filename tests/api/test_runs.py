@@ -280,4 +280,4 @@ def test_reading_options_reach_the_reader(tmp_path) -> None:
     write_scans(tmp_path / "scans", 1)
     report = fewmask.check(tmp_path / "scans", labels={"liver": 6}, spacing_mm=(2, 2, 5))
     assert report.cases[0].spacing_mm == (5, 2, 2)
-    assert repr(report).startswith("CheckReport(plain: 1 scans (1 ct), 1 with outlines; 0 problems")
+    assert repr(report).startswith("CheckReport(plain: 1 scan (1 ct), 1 with outlines; 0 problems")

@@ -12,10 +12,13 @@ import pytest
 from fewmask.benchmark.score import ScoreSummary, protocol_lines, score_folders
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap
+from fewmask.io.dicom import read_series, slices_of
+from fewmask.io.dicomout import write_seg, write_struct
 from fewmask.io.image import write_labels as write_named
 from fewmask.io.nifti import ReadOptions, write_labels
-from fewmask.io.segments import Segment
+from fewmask.io.segments import Segment, coloured
 from fewmask.prepare.options import ScanOptions
+from tests.io.test_dicom import write_series
 
 AFFINE = np.diag([-1.0, -1, 3, 1])
 
@@ -43,7 +46,7 @@ def test_values_that_no_class_has_are_named(tmp_path: Path) -> None:
     pred = block(2, 3) + block(8, value=7)
     found = scored(tmp_path, pred, block(2, 3, value=5), labels={"liver": (5,)})
     assert [score.dice for score in found.scores] == [1.0]
-    assert any("hold 7, which no class has" in note for note in found.notes)
+    assert any("1 mask holds 7, which no class has" in note for note in found.notes)
 
 
 def test_masks_with_none_of_the_values_expected_are_refused(tmp_path: Path) -> None:
@@ -53,6 +56,9 @@ def test_masks_with_none_of_the_values_expected_are_refused(tmp_path: Path) -> N
     assert "1 = liver" in str(caught.value) and "`same_values=True`" in caught.value.fix
     found = scored(tmp_path, five, five, labels={"liver": (5,)}, same_values=True)
     assert [(score.label, score.dice) for score in found.scores] == [("liver", 1.0)]
+    with pytest.raises(BadDataset, match="hold 255") as caught:
+        scored(tmp_path, block(2, value=255), five, labels={"liver": (5,)})
+    assert "save the masks with these numbers" in caught.value.fix, "the truth holds no 255"
     with pytest.raises(BadDataset, match="none of the values"):
         scored(tmp_path, block(2), five, labels={"liver": (5,)}, same_values=True)
     empty = scored(tmp_path, block(), five, labels={"liver": (5,)})
@@ -128,7 +134,7 @@ def test_a_partly_outlined_truth_is_scored_where_it_is_outlined(tmp_path: Path) 
     found = scored(tmp_path, pred, truth)
     assert found.scores[0].dice == pytest.approx(80 / 88)
     assert found.scores[0].pred_ml == pytest.approx(40 * 3 / 1000)
-    assert "M12: 1 truths" in found.notes[0] and "a (3)" in found.notes[0]
+    assert "M12: 1 truth is" in found.notes[0] and "a (3)" in found.notes[0]
     whole = scored(tmp_path, pred, truth, masks="complete")
     assert whole.scores[0].dice == pytest.approx(80 / 168) and whole.notes == ()
     lines = protocol_lines(tmp_path / "m", tmp_path / "t", None, "la-2018", ["a"])
@@ -172,7 +178,11 @@ def test_structures_in_files_of_their_own(tmp_path: Path) -> None:
         write_labels(path, LabelMap.from_file_order(voxels, AFFINE))
     labels = {"liver": ("liver",), "spleen": ("spleen",)}
     found = score_folders(tmp_path / "m", tmp_path / "ts", labels)
-    assert [score.dice for score in found.scores] == [1.0, 1.0] and found.notes == ()
+    assert [score.dice for score in found.scores] == [1.0, 1.0]
+    (note,) = found.notes  # nobody said that the masks number structures in this order
+    assert "in the order of `labels` (1 = liver, 2 = spleen)" in note
+    one = score_folders(tmp_path / "m", tmp_path / "ts", {"liver": ("liver",)})
+    assert not any("order" in note for note in one.notes), "one structure has no other order"
     with pytest.raises(BadConfig, match="which structures"):
         score_folders(tmp_path / "m", tmp_path / "ts", None)
 
@@ -191,3 +201,58 @@ def test_masks_and_truths_are_read_as_was_declared_and_counted(tmp_path: Path) -
     )
     assert [score.dice for score in found.scores] == [1.0]
     assert [(event.done, event.total, event.item) for event in heard] == [(1, 1, "a")]
+
+
+@pytest.mark.parametrize("inside", ["t", "t/labelsTr"])
+def test_what_the_data_set_calls_ignore_is_not_scored(tmp_path: Path, inside: str) -> None:
+    """Truth: organ in two slices, in one of them half of the pixels not looked at. The mask has the
+    organ in both, and 16 voxels of nothing where nobody looked: all that can be scored is right.
+    """
+    truth, pred = block(2, 3, 6), block(2, 3, 6)
+    truth[:4, :, 3] = 2  # 8 of its 16 pixels
+    truth[:, :, 6] = 2
+    place = tmp_path / inside
+    place.mkdir(parents=True)
+    (tmp_path / "m").mkdir()
+    for folder, voxels in ((tmp_path / "m", pred), (place, truth)):
+        write_labels(folder / "a.nii.gz", LabelMap.from_file_order(voxels, AFFINE))
+    (tmp_path / "t/dataset.json").write_text('{"labels": {"liver": 1, "ignore": 2}}')
+    for labels in (None, {"liver": ("liver",)}, {"liver": (1,)}):
+        found = score_folders(tmp_path / "m", place, labels)
+        assert [score.dice for score in found.scores] == [1.0]
+        assert "M19" in found.notes[0] and "1 truth: a (96)" in found.notes[0]
+    pred[:, :, 9] = 1  # looked at, and nothing there: 64 voxels too many beside 24 right ones
+    write_labels(tmp_path / "m/a.nii.gz", LabelMap.from_file_order(pred, AFFINE))
+    found = score_folders(tmp_path / "m", place, {"liver": (1,)})
+    assert found.scores[0].dice == pytest.approx(2 * 24 / (24 + 24 + 64))
+    write_labels(place / "a.nii.gz", LabelMap.from_file_order(np.full_like(truth, 2), AFFINE))
+    with pytest.raises(BadDataset, match="could be scored") as caught:
+        score_folders(tmp_path / "m", place, {"liver": (1,)})
+    assert "all voxels of the truth" in str(caught.value)
+
+
+def test_masks_as_dicom_are_scored(tmp_path: Path) -> None:
+    """A SEG and an RTSTRUCT of the scan, against a truth in NIfTI, and that against them; contours
+    against contours have no grid, and the way out is said.
+    """
+    pytest.importorskip("highdicom", reason="highdicom (extra `dicom`) is not installed")
+    voxels = np.arange(5 * 8 * 8, dtype=np.int16).reshape(5, 8, 8)
+    scan = write_series(tmp_path / "p0", voxels, StudyInstanceUID="1.2.7")
+    grid = read_series(scan).grid
+    organ = np.zeros((5, 8, 8), np.uint8)
+    organ[1:4, 2:6, 3:7] = 1
+    mask = LabelMap(organ, grid)
+    segments = coloured(("liver",))
+    places = {name: tmp_path / name for name in ("seg", "struct", "nifti")}
+    for place in places.values():
+        place.mkdir()
+    write_seg(places["seg"] / "p0.seg.dcm", mask, slices_of(scan), segments, {})
+    write_struct(places["struct"] / "p0.rtstruct.dcm", mask, slices_of(scan), segments, {})
+    write_labels(places["nifti"] / "p0.nii.gz", mask)
+    for left, right in (("seg", "nifti"), ("struct", "nifti"), ("nifti", "seg"), ("struct", "seg")):
+        for labels in (None, {"liver": ("liver",) if right == "seg" else (1,)}):
+            found = score_folders(places[left], places[right], labels)
+            assert [score.dice for score in found.scores] == [1.0], (left, right)
+    with pytest.raises(BadDataset) as caught:
+        score_folders(places["struct"], places["struct"], None)
+    assert "both contours" in str(caught.value) and "format=nifti" in caught.value.fix

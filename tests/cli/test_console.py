@@ -7,8 +7,9 @@ import re
 import pytest
 
 from fewmask.cli import progress as module
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.cli.progress import Event, Progress, duration, losses_text
+from fewmask.core.words import count
 from fewmask.training import ProgressEvent
 
 LOSSES = {"classify": 0.663, "guide": 2.36, "dice": 0.058, "ce": 0.009, "score": 0.012}

@@ -1,10 +1,13 @@
 """What the verbs say, in one process: each asserts on what a person came for."""
 
 import json
+import shlex
 import shutil
 from importlib import import_module
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -13,6 +16,7 @@ from fewmask.cli.app import VERBS, app
 from fewmask.cli.info import LOSSES
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.manual import method_names
+from fewmask.core.words import command
 from fewmask.training import TrainRequest, train
 from fewmask.version import __version__
 from tests.scans import prepare_scans, write_scans
@@ -32,6 +36,13 @@ def told(*words: object) -> str:
     return result.stdout
 
 
+def pasted(line: str) -> str:
+    """What a printed command says, as a shell would take it apart."""
+    first, *words = shlex.split(line)
+    assert first == "fewmask"
+    return told(*words)
+
+
 def refused(kind: type[FewmaskError], *words: object) -> FewmaskError:
     """The error of a call that does not."""
     error = fewmask(*words).exception
@@ -46,8 +57,10 @@ def small(prepared: Path, out: Path, **changes: object) -> TrainRequest:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Scans, their prepared dataset, and two runs that are predicted and scored."""
-    folder: Path = tmp_path_factory.mktemp("cli")
+    """Scans, their prepared dataset, and two runs that are predicted and scored; in a folder of a
+    name that has to be quoted.
+    """
+    folder: Path = tmp_path_factory.mktemp("cli") / """it's "my" data; $1"""
     prepared = prepare_scans(folder)
     for name, changes in {"run": {}, "other": {"settings": ("channels=(8,8)",)}}.items():
         train(small(prepared.folder, folder / name, **changes))
@@ -108,7 +121,9 @@ def test_check_says_what_the_numbers_of_a_scan_are(folder) -> None:
 def test_info_of_a_folder_of_scans_says_what_to_do(folder) -> None:
     lines = told("info", folder / "scans")
     assert "scans              5\n" in lines and "with a mask        5\n" in lines
-    assert f"next               fewmask check {folder / 'scans'}\n" in lines
+    assert f"next               {command('check', folder / 'scans')}\n" in lines
+    line = command("prepare", folder / "scans", "--out", "prepared", "--label", "organ=6")
+    assert f"then               {line}\n" in lines
 
 
 def test_info_of_a_run_is_for_people(folder) -> None:
@@ -196,12 +211,54 @@ def test_train_names_the_next_commands_one_per_line(folder, tmp_path) -> None:
     flags = ["--method", "unet", "--slices", 2, "--steps", 1, "--device", "cpu"]
     flags += ["--set", "channels=(4,8)", "--amp", "off", "--out", tmp_path / "my run"]
     text = told("train", folder / "prepared", *flags)
-    run = f"'{tmp_path / 'my run'}'"
-    assert text.split("next:\n")[1].splitlines() == [
-        f"  fewmask predict {run} {folder / 'prepared'}",
-        f"  fewmask evaluate {run}",
-        f"  fewmask report {run}",
+    run = tmp_path / "my run"
+    lines = text.split("next:\n")[1].splitlines()
+    assert lines == [
+        f"  {command('predict', run, folder / 'prepared')}",
+        f"  {command('evaluate', run)}",
+        f"  {command('report', run)}",
     ]
+    for line in lines:
+        pasted(line)
+    assert (run / "report/index.html").is_file()
+
+
+def test_the_next_lines_of_all_verbs_work_when_pasted(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = json.loads(told("info", folder / "scans", "--json"))
+    assert "5 usable scans" in pasted(lines["next"])
+    assert "prepared 5 scans" in pasted(lines["then"])
+    odd = tmp_path / 'so\'s "named"'
+    odd.mkdir()
+    told("convert", folder / "prepared", "--out", odd / "a.h5")
+    text = told("convert", odd / "a.h5", "--out", odd / "back", "--spacing", "3 3 5")
+    pasted(text.split("next: ")[1].splitlines()[0])
+    (folder / "other/metrics.csv").rename(folder / "other/kept.csv")
+    error = refused(BadDataset, "compare", folder / "other")
+    assert (folder / "other/metrics.csv").exists() is False
+    pasted(error.fix)
+    assert (folder / "other/metrics.csv").read_text() == (folder / "other/kept.csv").read_text()
+    (folder / "other/kept.csv").unlink()
+
+
+def test_advice_with_a_command_works_when_pasted(tmp_path) -> None:
+    """The fix of a mask without orientation: with folder, structures and flags in use."""
+    data = tmp_path / "it's data"
+    write_scans(data, 2)
+    mask = data / "labels/case_01.nii.gz"
+    array = np.asarray(nib.load(mask).dataobj)
+    nib.save(nib.Nifti1Image(array, None), mask)
+    result = fewmask(
+        "check", data, "--label", "the liver=6", "--label", "rest=7", "--keep", "first"
+    )
+    assert isinstance(result.exception, BadDataset)
+    (line,) = {text for text in result.output.splitlines() if "look at both: " in text}
+    line = line.split("look at both: ")[1]
+    assert line == (
+        f"{command('check', data, '--copy-header', 'case_01', '--out', 'masks_fixed')} --label "
+        "'the liver=6' --label rest=7 --keep first"
+    )
+    assert "wrote" in pasted(line.replace("masks_fixed", str(tmp_path / "fixed")))
 
 
 def test_train_names_no_scores_where_there_is_no_truth(tmp_path) -> None:

@@ -430,7 +430,7 @@ SCANS: tuple[Row, ...] = (
         "N31",
         "one NaN of 4000",
         _header(_with(_NAN, 1)),
-        words=("1 voxels", "(0, 10, 0)", "fix_nonfinite=True"),
+        words=("1 voxel ", "(0, 10, 0)", "fix_nonfinite=True"),
         says="N31",
     ),
     Row(

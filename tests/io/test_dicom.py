@@ -192,7 +192,7 @@ def test_duplicate_position(tmp_path, voxels):  # D02
     refused(folder, "D02", "im1", "copy", "32 mm")
     volume = read_series(folder, keep_first=True)
     assert np.array_equal(volume.voxels, voxels)
-    assert "1 slices at a position" in volume.notes[0]
+    assert "1 slice left out, at a position" in volume.notes[0]
 
 
 def test_tilt_is_measured_from_positions(tmp_path, voxels):  # D03
@@ -248,7 +248,7 @@ def test_dose_report_is_left_out_with_a_note_and_refused_when_chosen(tmp_path, v
         Columns=None,
     )
     report.save_as(folder / "dose")
-    assert "left out, no scan: series 9: SR, 1 objects without an image" in str(
+    assert "left out, no scan: series 9: SR, 1 object without an image" in str(
         read_series(folder).notes
     )
     refused(folder, "D08", "no image", "dose", series="9")
@@ -438,7 +438,7 @@ def test_padding_and_burned_in_text_are_noted(tmp_path, voxels):
     notes = read_series(
         write_series(tmp_path / "s", voxels, PixelPaddingValue=3, BurnedInAnnotation="YES")
     ).notes
-    assert "1 voxels hold the padding value 3" in notes
+    assert "1 voxel holds the padding value 3" in notes
     assert any("burned into" in note for note in notes)
 
 

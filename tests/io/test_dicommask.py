@@ -142,7 +142,7 @@ def test_every_second_slice(tmp_path, scan):
 def test_segments_that_overlap(tmp_path, scan):
     frames = [(1, 0, pixels((0, 0), (0, 1))), (2, 0, pixels((0, 1)))]
     path = write_seg(tmp_path / "s.dcm", frames, ("liver", "lesion"))
-    with pytest.raises(BadScan, match="'liver' and 'lesion' share 1 voxels"):
+    with pytest.raises(BadScan, match="'liver' and 'lesion' share 1 voxel"):
         read_labels(path)
     for wanted, value in (({1: "a"}, 1), ({2: "a"}, 2)):
         assert read_labels(path, wanted=wanted).to_file_order()[1, 0, 0] == value
@@ -210,7 +210,7 @@ def test_points_are_named(tmp_path, scan):
     contours = [box((-10.1, -20.1), (-9.9, -19.9), 30), [(-10, -20, 30)]]
     mask = read_labels(write_struct(tmp_path / "r.dcm", [("liver", contours)]), grid=scan.grid)
     assert np.count_nonzero(mask.voxels) == 1
-    assert mask.notes == ("liver: 1 points or open lines were left out",)
+    assert mask.notes == ("liver: left out 1 point or open line",)
 
 
 @pytest.mark.parametrize(

@@ -242,7 +242,7 @@ def test_layers_become_one_number_per_voxel(tmp_path):
     names = [("liver", 0, 1), ("lesion", 1, 1), ("spleen", 1, 2)]
     path = segmentation(tmp_path / "a.seg.nrrd", [one, other], names)
     assert read_grid(path).shape == (2, 3, 4)
-    with pytest.raises(BadScan, match="'liver' and 'lesion' share 1 voxels") as caught:
+    with pytest.raises(BadScan, match="'liver' and 'lesion' share 1 voxel") as caught:
         read_labels(path)
     assert caught.value.code == "M17"
 

@@ -10,7 +10,7 @@ import pytest
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid, LabelMap
-from fewmask.io.same_grid import directions_differ, lay_on_grid
+from fewmask.io.same_grid import directions_differ, lay_content, lay_on_grid
 
 AFFINE = np.array([[-2.0, 0, 0, 40], [0, -2.0, 0, 30], [0, 0, 4.0, -100], [0, 0, 0, 1]])
 SHAPE = (6, 5, 4)
@@ -92,3 +92,18 @@ def test_where_axes_lead_is_compared_without_places() -> None:
     assert not directions_differ(SCAN, Grid((1, 1, 1), AFFINE * [[3], [3], [3], [1]]))
     ras = Grid(SHAPE, np.diag([2.0, 2, 4, 1]))
     assert directions_differ(SCAN, ras) == "its axes lead to RAS, those of the scan to LPS"
+
+
+def test_what_a_mask_holds_is_laid_though_its_empty_rim_reaches_beyond() -> None:
+    """Two empty voxels around the scan are no loss; a voxel outside it is."""
+    wide = np.pad(VOXELS, 2)
+    affine = AFFINE.copy()
+    affine[:3, 3] = (AFFINE @ [-2, -2, -2, 1])[:3]
+    laid = lay_content(LabelMap.from_file_order(wide, affine), SCAN)
+    assert laid is not None and np.array_equal(laid.to_file_order(), VOXELS)
+    wide[0, 0, 0] = 1
+    assert lay_content(LabelMap.from_file_order(wide, affine), SCAN) is None
+    affine[:3, 3] += 0.8
+    assert lay_content(LabelMap.from_file_order(np.pad(VOXELS, 2), affine), SCAN) is None
+    empty = lay_content(LabelMap.from_file_order(np.zeros_like(VOXELS), AFFINE), SCAN)
+    assert empty is not None and not empty.voxels.any()

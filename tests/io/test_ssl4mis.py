@@ -127,7 +127,7 @@ def test_bad_files_are_refused(tmp_path, changes, message) -> None:
 
 def test_a_list_that_names_what_is_not_there_is_refused(atrium, tmp_path) -> None:
     (tmp_path / "data" / "test.list").write_text("C3\nD4\n")
-    with pytest.raises(BadDataset, match="1 scans that are not here"):
+    with pytest.raises(BadDataset, match="1 scan not here"):
         import_volumes(atrium, tmp_path / "out", None)
     with pytest.raises(BadDataset, match="no HDF5 volumes"):
         import_volumes(tmp_path, tmp_path / "out2", None)

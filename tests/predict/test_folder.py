@@ -14,6 +14,7 @@ from fewmask.io import atomic
 from fewmask.io.nifti import read_labels
 from fewmask.predict.folder import predict_folder
 from fewmask.predict.predictor import Prediction
+from fewmask.prepare.discover import discover
 from fewmask.prepare.options import ScanOptions
 from tests.io.test_dicom import write_series
 from tests.scans import write_scans
@@ -46,9 +47,7 @@ def test_masks_that_no_model_drew_are_neither_replaced_nor_joined(scans, tmp_pat
     before = read_labels(scans / "labels" / "case_00.nii.gz").voxels
     with pytest.raises(BadConfig, match="inside the input folder"):
         predict_folder(Nothing(), scans, scans / "labels")
-    with pytest.raises(
-        BadConfig, match="3 masks in the output folder are not as fewmask drew them"
-    ):
+    with pytest.raises(BadConfig, match="3 masks in the output folder, not as fewmask drew them"):
         predict_folder(Nothing(), scans / "images", scans / "labels")
     assert np.array_equal(read_labels(scans / "labels" / "case_00.nii.gz").voxels, before)
 
@@ -61,9 +60,7 @@ def test_a_mask_that_a_person_corrected_is_kept(scans, tmp_path) -> None:
     stored = bytearray(gzip.decompress(path.read_bytes()))
     stored[-1] = 1
     path.write_bytes(gzip.compress(bytes(stored)))
-    with pytest.raises(
-        BadConfig, match="1 masks in the output folder are not as fewmask drew them"
-    ):
+    with pytest.raises(BadConfig, match="1 mask in the output folder, not as fewmask drew it"):
         predict_folder(Nothing(), scans, tmp_path / "masks")
     assert read_labels(path).voxels.sum() == 1
 
@@ -146,6 +143,22 @@ def test_patients_whose_folders_look_alike_keep_their_own_masks(tmp_path) -> Non
         assert predict_folder(Nothing(), tmp_path / patient, tmp_path / "masks").written == [
             patient
         ]
+
+
+def test_cases_are_called_as_check_calls_them(tmp_path) -> None:
+    """One patient in a folder of patients; a file that its name calls a mask is not passed over."""
+    voxels = np.arange(5 * 3 * 4, dtype=np.int16).reshape(5, 3, 4)
+    for n in range(2):
+        write_series(tmp_path / f"pacs/PAT01/v{n}", voxels + n, SeriesInstanceUID=f"1.{n}")
+    names = list(discover(tmp_path / "pacs").patients)
+    summary = predict_folder(Nothing(), tmp_path / "pacs", tmp_path / "masks")
+    assert summary.written == names == ["PAT01_v0", "PAT01_v1"]
+    write_scans(tmp_path / "scans", 1)
+    scan = tmp_path / "scans/images/case_00.nii.gz"
+    shutil.copy(scan, scan.with_name("mask of mary.nii.gz"))
+    summary = predict_folder(Nothing(), scan.parent, tmp_path / "others")
+    assert summary.written == ["case_00"]
+    assert any("mask of mary.nii.gz" in note for note in summary.notes)
 
 
 def test_trouble_with_masks_is_none_of_predicts_and_unread_files_are_named(scans, tmp_path) -> None:

@@ -78,7 +78,7 @@ def test_a_corrected_mask_is_kept_in_any_format(tmp_path):
     # The digest in the header is one of other voxels.
     at = content.index(b"fewmask mask ") + 13
     (out / "case_00.mha").write_bytes(content[:at] + b"0" * 40 + content[at + 40 :])
-    with pytest.raises(BadConfig, match="not as fewmask drew them"):
+    with pytest.raises(BadConfig, match="not as fewmask drew it"):
         predict_folder(Corner(), tmp_path / "scans", out, form=form)
 
 
@@ -113,3 +113,19 @@ def test_dicom_is_for_dicom_scans(tmp_path):
 def test_only_tissue_is_told():
     assert "no coded term for thing" in tell_terms(form_of("dicom-seg"))[0]
     assert tell_terms(form_of("nifti")) == []
+
+
+def test_two_formats_share_a_folder_and_neither_is_drawn_twice(tmp_path):
+    """What a mask was made of stands in a file of its own for each format."""
+    write_scans(tmp_path / "scans", 1)
+    out = tmp_path / "masks"
+
+    class Stamped(Corner):
+        stamp = "weights 1"
+
+    forms = [form_of(name) for name in ("nifti", "nrrd", "seg.nrrd", "mha")]
+    kept = [
+        [predict_folder(Stamped(), tmp_path / "scans", out, form=form).kept for form in forms]
+        for _ in range(2)
+    ]
+    assert kept == [[[]] * 4, [["case_00"]] * 4]

@@ -44,8 +44,7 @@ def test_every_file_is_accounted_for(tmp_path: Path) -> None:
 def test_folders_that_nobody_looked_into_are_named(tmp_path: Path) -> None:
     layout = discover(lay(tmp_path, "images/a.nii", "1/2/3/4/5/6/b.nii"))
     assert layout.scan_notes == (
-        "1 folders lie too deep and were not looked into: 1/2/3/4/5/6; give a folder nearer to the "
-        "scans",
+        "1 folder lies too deep, not looked into: 1/2/3/4/5/6; give a folder nearer to the scans",
     )
 
 

@@ -510,7 +510,7 @@ def test_a_drive_that_is_gone_does_not_shrink_a_dataset(tmp_path, monkeypatch) -
     monkeypatch.setattr(build, "read_pair", some)
     assert Prepared.open(tmp_path / "out") == before
     repaint(tmp_path / "scans" / "labels" / "case_02.nii.gz")
-    with pytest.raises(NoRoom, match="1 scans of the dataset cannot be read now") as caught:
+    with pytest.raises(NoRoom, match="1 scan of the dataset cannot be read now") as caught:
         prepare(tmp_path / "scans", tmp_path / "out", options())
     assert "the same command again" in caught.value.fix
     assert Prepared.open(tmp_path / "out") == before
@@ -633,7 +633,7 @@ def test_a_wrong_name_in_a_split_is_told_before_scans_are_read(tmp_path, monkeyp
     write_scans(tmp_path / "scans", 2)
     monkeypatch.setattr(build, "read_pair", None)
     write_split(tmp_path / "split.toml", Split(("case_00",), (), ("cases_01",)))
-    with pytest.raises(BadDataset, match="split names 1 cases that are not there") as caught:
+    with pytest.raises(BadDataset, match="split names 1 case not there") as caught:
         prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
     assert caught.value.where == (str(tmp_path / "split.toml"), "cases_01   nearest: case_01")
     assert not (tmp_path / "out").exists()

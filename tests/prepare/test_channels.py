@@ -39,7 +39,7 @@ def test_channels_of_nnunet_with_and_without_its_list(tmp_path: Path, record) ->
     assert uses(layout, tmp_path)["imagesTr/p0_0001.nii.gz"] == "channel"
     names = record is not None
     first, other = ("0 = T1", "1 = T2") if names else ("0", "1")
-    said = f"channel {first} of each scan is used; 3 files of other channels are not read ({other})"
+    said = f"channel {first} of each scan is used; of other channels 3 files are not read ({other})"
     assert layout.scan_notes[0].startswith(said)
     second = discover(tmp_path, channel="T2" if names else "1")
     assert pairs(second) == RIGHT
@@ -101,3 +101,50 @@ def test_contrasts_are_channels_by_name_or_number(tmp_path: Path) -> None:
 
 def test_one_contrast_is_part_of_the_name(tmp_path: Path) -> None:
     assert list(pairs(discover(lay(tmp_path, "a_t1.nii", "b_t1.nii")))) == ["a_t1", "b_t1"]
+
+
+def test_folders_of_contrasts_hold_channels_of_one_scan(tmp_path: Path) -> None:
+    files = [f"{c}/p{n}.nii" for c in ("T1", "t2-flair") for n in range(3)]
+    layout = discover(lay(tmp_path, *files, *(f"labels/p{n}.nii" for n in range(3))))
+    taken = {pair.case: pair.image.parent.name for pair in layout.pairs}
+    assert taken == {f"p{n}": "T1" for n in range(3)}
+    assert all(pair.has_mask for pair in layout.pairs) and len(layout.further) == 3
+    assert not layout.problems
+    others = discover(tmp_path, channel="t2-flair").pairs
+    assert {pair.image.parent.name for pair in others} == {"t2-flair"}
+    assert layout.patients == {f"p{n}": f"p{n}" for n in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("files", "patients"),
+    [
+        (("arterial/p1", "arterial/p2", "arterial/p3", "venous/p1", "venous/p2", "venous/p3"), 3),
+        (("a/v1", "a/v2", "a/v3", "b/v1", "b/v2", "b/v3"), 2),
+        (("a/pre", "a/post", "b/pre", "b/post", "c/pre", "c/post"), 3),
+        (("a/x1", "b/x2", "c/x3"), 3),
+    ],
+)
+def test_a_name_that_returns_beside_is_one_patient(
+    tmp_path: Path, files: tuple[str, ...], patients: int
+) -> None:
+    layout = discover(lay(tmp_path, *(f"{name}.nii" for name in files)))
+    assert len(layout.pairs) == len(files) and len(set(layout.patients.values())) == patients
+    several = any("taken for one patient each" in note for note in layout.notes)
+    assert several == (patients < len(files))
+
+
+@pytest.mark.parametrize(
+    ("names", "patients"),
+    [
+        (["p1_art", "p1_venous", "p2_art", "p2_venous"], ["p1", "p1", "p2", "p2"]),
+        (["p1", "p1_followup", "p2"], ["p1", "p1", "p2"]),
+        (["a-v1", "a_V2", "b-v1"], ["a", "a", "b-v1"]),
+        (["liver_art", "x_1", "x_2"], ["liver_art", "x_1", "x_2"]),
+    ],
+)
+def test_phases_and_visits_in_names_are_one_patients(
+    tmp_path: Path, names: list[str], patients: list[str]
+) -> None:
+    layout = discover(lay(tmp_path, *(f"{name}.nii" for name in names)))
+    assert layout.patients == dict(zip(sorted(names), patients, strict=True))
+    assert any("no split divides" in note for note in layout.notes) == (names != patients)

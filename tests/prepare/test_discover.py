@@ -33,7 +33,7 @@ def rows(layout: Layout) -> list[str]:
 def test_plain(tmp_path):
     layout = discover(lay(tmp_path, "images/b.nii.gz", "images/a.nii", "labels/a.nii.gz"))
     assert (layout.kind, shown(layout)) == ("plain", {"a": "a.nii.gz", "b": None})
-    assert layout.notes == ("1 of 2 scans have no mask: they are used as unlabelled",)
+    assert layout.notes == ("1 of 2 scans without a mask: used as unlabelled",)
     assert layout.problems == ()
 
 
@@ -166,7 +166,7 @@ def test_nnunet_channels_and_regions(tmp_path):
     layout = discover(tmp_path)
     assert (layout.kind, shown(layout)) == ("nnunet", {"a": "a.nii.gz"})
     assert layout.names == {"whole": (1, 2), "core": 2}
-    assert any("1 files of other channels are not read (1 = T2)" in note for note in layout.notes)
+    assert any("of other channels 1 file is not read (1 = T2)" in note for note in layout.notes)
 
 
 def test_label_table_that_is_no_table(tmp_path):

@@ -101,7 +101,7 @@ def test_value_outside_the_declared_list():  # M08
     text = str(caught.value)
     assert "label 3, 6 is not in the data set's own list" in text
     assert "value 3: 3 voxels, slices 0 to 1" in text
-    assert "value 6: 1 voxels, slices 1 to 1" in text
+    assert "value 6: 1 voxel, slices 1 to 1" in text
     assert "case_1.nii" in text
 
 
@@ -150,7 +150,7 @@ def test_parts_that_overlap():  # M17
     with pytest.raises(BadDataset) as caught:
         map_parts({"a": a, "b": b}, {"liver": ("a",), "tumour": ("b",)}, "s0011")
     assert caught.value.code == "M17"
-    assert "structures of liver and tumour overlap in 1 voxels" in str(caught.value)
+    assert "structures of liver and tumour overlap in 1 voxel" in str(caught.value)
     assert map_parts({"a": a, "b": b}, {"liver": ("a", "b")}).voxels.tolist() == [[[1, 1, 1]]]
 
 

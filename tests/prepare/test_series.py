@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.errors import BadConfig, BadDataset, BadScan
+from fewmask.io.dicom import read_series
 from fewmask.prepare.build import prepare
 from fewmask.prepare.check import check
 from fewmask.prepare.discover import Layout, discover
@@ -62,7 +63,7 @@ def test_an_export_as_it_comes(tmp_path):
     notes = "\n".join(layout.notes)
     assert "1 series left out, no scan (SR) (PAT001/study1/dose: series 7)" in notes
     assert "beside a series much longer (PAT001/study1/scout: series 1)" in notes
-    assert "1 patients have several DICOM scans" in notes
+    assert "1 patient has several DICOM scans" in notes
     uses = {str(seen.path.relative_to(tmp_path / "data")): seen for seen in layout.files}
     assert uses["PAT001/study1/ct/im0"].why == "PAT001_study1"
     assert uses["PAT001/study1/scout/im0"].use == "unused"
@@ -200,7 +201,33 @@ def test_what_may_identify_a_person_is_counted(tmp_path):
     series(data / "p_20190412/1.2.840.113619.2/b", "1.2", VOXELS + 1, SeriesDescription="=1+1")
     rows = discover(data).series
     assert [row.patient for row in rows] == ["patient 1", "patient 1"]
-    assert [row.description for row in rows] == ["", "1+1"]
+    assert [row.description for row in rows] == ["... ABDOMEN", "1+1"]
+
+
+def test_plain_names_of_people_are_never_shown(tmp_path):
+    """In a description and in folders, known from the header; without a header a folder's name is
+    all there is, and a description keeps its words of protocols.
+    """
+    tags = {"PatientName": "M\u00fcller^Anna Liv", "SeriesDescription": "Mueller Thorax 5mm"}
+    for n in range(2):
+        folder = tmp_path / f"data/AnnaMueller/annaliv {n}/muller_ct"
+        series(folder, f"1.{n}", VOXELS + n, **tags)
+    series(tmp_path / "data/AnnaMueller/annaliv 0/Mueller scout", "1.5", VOXELS[:1], **tags)
+    layout = discover(tmp_path / "data")
+    assert [row.patient for row in layout.series] == ["patient 1"] * 3
+    said = " ".join([*layout.notes, *map(str, layout.series)]).casefold()
+    for word in ("muller", "mueller", "m\u00fcller", "anna"):
+        assert word not in said
+    assert {row.description for row in layout.series} == {"... Thorax 5mm"}
+    assert any("a name that stands in a DICOM header" in note for note in layout.scan_notes)
+    series(tmp_path / "bare/Mueller Anna/v1", "1.1", PatientName="", SeriesDescription="Hr. Meier")
+    series(tmp_path / "bare/Mueller Anna/v2", "1.2", VOXELS + 1, PatientName="PAT_0042")
+    rows = discover(tmp_path / "bare").series
+    assert [row.patient for row in rows] == ["Mueller Anna"] * 2
+    assert "Meier" not in "".join(row.description for row in rows)
+    with pytest.raises(BadScan) as caught:
+        read_series(tmp_path / "bare")
+    assert "Meier" not in str(caught.value)
 
 
 def test_masks_follow_their_scan(tmp_path):
@@ -223,6 +250,24 @@ def test_one_mask_of_several_scans_is_nobodys(tmp_path):
     layout = discover(tmp_path)
     assert not any(pair.has_mask for pair in layout.pairs)
     assert "whose folder holds 2 scans" in layout.problems[0].what
+    assert "name it after its scan, such as PAT001_study1.nii.gz" in layout.problems[0].fix
+
+
+@pytest.mark.parametrize("images", ["", "images/"])
+def test_masks_may_be_called_after_the_cases_of_a_patient(tmp_path, images):
+    export(tmp_path / images)
+    (tmp_path / "labels").mkdir()
+    for name in ("PAT001_study2", "pat002_seg", "PAT009"):
+        (tmp_path / f"labels/{name}.nii.gz").write_bytes(b"")
+    layout = discover(tmp_path)
+    found = {pair.case: pair.mask and pair.mask.name for pair in layout.pairs}
+    assert found == {
+        "PAT001_study1": None,
+        "PAT001_study2": "PAT001_study2.nii.gz",
+        "PAT002": "pat002_seg.nii.gz",
+    }
+    (problem,) = layout.problems
+    assert "1 mask without a scan" in problem.what and "PAT009" in str(problem)
 
 
 def test_a_word_takes_the_series_of_that_name_from_every_visit(tmp_path):

@@ -52,7 +52,7 @@ def test_patients_of_a_table(tmp_path: Path) -> None:
     """Cases that are only in the table do not matter; one that is only here does."""
     (tmp_path / "p.csv").write_text("case,patient\na,one\nb,one\nelsewhere,two\n")
     assert patients_of(["b", "a"], tmp_path / "p.csv") == {"b": "one", "a": "one"}
-    with pytest.raises(BadDataset, match="1 cases have no patient: c") as caught:
+    with pytest.raises(BadDataset, match="1 case without a patient: c") as caught:
         patients_of(["a", "c"], tmp_path / "p.csv")
     assert caught.value.code == "S01"
 

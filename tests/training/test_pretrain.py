@@ -147,7 +147,7 @@ def test_a_state_that_had_to_be_passed_over_is_told(tmp_path) -> None:
     (tmp_path / "state-00000002.safetensors").write_bytes(b"x")
     notes: list[str] = []
     pretrain(TINY, tmp_path, device="cpu", on_progress=lambda event: notes.append(event.note))
-    assert notes[0].startswith("resumes after step 1; a newer state was unusable, so 1 steps")
+    assert notes[0].startswith("resumes after step 1; a newer state was unusable, so 1 step is")
 
 
 def test_another_request_is_refused(tmp_path) -> None:

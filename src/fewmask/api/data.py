@@ -226,7 +226,7 @@ def prepare(
     Examples
     --------
     >>> fewmask.prepare("scans", "prepared", {"liver": 1}, recipe="ct", masks="complete")
-    PrepareSummary(prepared: 4 built, 0 reused, 0 refused; 1 notes)
+    PrepareSummary(prepared: 4 built, 0 reused, 0 refused; 1 note)
     """
     options = PrepareOptions(
         check_labels(labels),

@@ -26,6 +26,7 @@ from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.core.run_record import RunRecord
 from fewmask.core.task import DEFAULT_METHOD
 from fewmask.core.volume import Plane, Volume
+from fewmask.core.words import count
 from fewmask.evaluate.scores import as_row, read_scores
 from fewmask.io.prepared import is_prepared
 from fewmask.io.run import RunFolder
@@ -110,8 +111,8 @@ class TrainedRun(os.PathLike[str]):
             str(self.path),
             record.method,
             f"{budget.masks} {budget.kind}",
-            f"{record.steps} steps",
-            f"{len(self.metrics)} scores",
+            count(record.steps, "step"),
+            count(len(self.metrics), "score"),
         ]
 
 

@@ -10,6 +10,7 @@ from fewmask.blocks.device import choose_device
 from fewmask.core.budget import Split
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.core.task import DEFAULT_METHOD
+from fewmask.core.words import count
 from fewmask.io.atomic import is_part, make_folder, write_text
 from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import write_split
@@ -83,7 +84,7 @@ def run_demo(
     )
     dice = score_run(run).summaries[0].dice
     report = write_run_report(run)
-    say_done(f"{len(cases)} masks in {run / 'predictions'}")
+    say_done(f"{count(len(cases), 'mask')} in {run / 'predictions'}")
     return DemoResult(dice.mean, dice.low, dice.high, report)
 
 

@@ -4,7 +4,7 @@ the two.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -13,10 +13,14 @@ from jaxtyping import Bool, Integer, UInt8
 from fewmask.benchmark.pairs import MaskFiles, MaskPair
 from fewmask.core.errors import BadConfig, BadDataset, BadScan
 from fewmask.core.volume import Grid, LabelMap
+from fewmask.core.words import count
+from fewmask.io.dicommask import is_struct
 from fewmask.io.image import is_prediction, read_labels, read_names
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.content import drawn_across, stand_alone
 from fewmask.prepare.mapping import (
+    IGNORE,
+    Values,
     Wanted,
     classes_of,
     map_labels,
@@ -62,6 +66,8 @@ class Matched:
     """So many slices are scored, since the truth is outlined in these alone; None: all are."""
     sure: bool
     """Which class a number is was not guessed: fewmask drew the mask, or it names its segments."""
+    unseen: int = 0
+    """Voxels that the data set marks as not looked at: they are not scored."""
 
 
 @dataclass
@@ -77,6 +83,8 @@ class Notes:
     """Masks whose numbers are taken to be those of the classes."""
     partial: dict[str, int] = field(default_factory=dict)
     """Case -> slices scored."""
+    unseen: dict[str, int] = field(default_factory=dict)
+    """Case -> voxels that are not scored."""
 
     def add(self, case: str, matched: Matched) -> None:
         """Take note of a pair."""
@@ -87,6 +95,8 @@ class Notes:
             self.fitting += bool(matched.found.keys() & expected)
         if matched.outlined is not None:
             self.partial[case] = matched.outlined
+        if matched.unseen:
+            self.unseen[case] = matched.unseen
 
     def refuse_foreign(self) -> None:
         """Raise `BadDataset` (M08) if the masks hold values, and none that a class has."""
@@ -95,6 +105,9 @@ class Notes:
         labels, held = self.numbering.labels or {}, _listed(self.foreign)
         wanted = ", ".join(f"{number} = {name}" for number, name in enumerate(labels, 1))
         fix = "if they hold the values of the truth, say `same_values=True`"
+        asked = expected_values(replace(self.numbering, same_values=True))
+        if asked is not None and not asked & self.foreign.keys():
+            fix = "save the masks with these numbers, or score them without `labels`"
         if self.numbering.same_values:
             wanted, fix = _listed(expected_values(self.numbering) or ()), "check `labels`"
         raise BadDataset(
@@ -111,8 +124,8 @@ class Notes:
         if self.foreign:
             most = max(self.foreign.values())
             said.append(
-                f"M08: up to {most} masks hold {_listed(self.foreign)}, which no class has: not "
-                "scored"
+                f"M08: up to {count(most, 'mask holds', 'masks hold')} {_listed(self.foreign)}, "
+                "which no class has: not scored"
             )
         labels = self.numbering.labels
         if labels and self.others and not self.numbering.same_values and not _in_order(labels):
@@ -125,15 +138,26 @@ class Notes:
             some = ", ".join(f"{case} ({n})" for case, n in list(self.partial.items())[:5])
             more = " ..." if len(self.partial) > 5 else ""
             said.append(
-                f"M12: {len(self.partial)} truths are outlined in some slices only, and only these "
-                f"slices are scored: {some}{more} (`masks` can say otherwise)"
+                f"M12: {count(len(self.partial), 'truth is', 'truths are')} outlined in some "
+                f"slices only, and only these are scored: {some}{more} (`masks` can say otherwise)"
+            )
+        if self.unseen:
+            some = ", ".join(f"{case} ({n})" for case, n in list(self.unseen.items())[:5])
+            more = " ..." if len(self.unseen) > 5 else ""
+            said.append(
+                f"M19: voxels that the data set marks {IGNORE!r} are not scored, in "
+                f"{count(len(self.unseen), 'truth')}: {some}{more}"
             )
         return said
 
 
-def match(pair: MaskPair, numbering: Numbering) -> Matched:
-    """Read a pair. Raises `BadScan` for a file that cannot be used or another grid, `BadDataset`
-    for values that are not as declared.
+def match(
+    pair: MaskPair, numbering: Numbering, names: Mapping[str, Values] | None = None
+) -> Matched:
+    """Read a pair; `names` are those that the data set of the truth declares.
+
+    Voxels that it calls `ignore` are empty in both. Raises `BadScan` for a file that cannot be used
+    or another grid, `BadDataset` for values that are not as declared.
     """
     classes = tuple(numbering.labels or ())
     if not numbering.labels and (pair.truth.parts or pair.prediction.parts):
@@ -144,10 +168,11 @@ def match(pair: MaskPair, numbering: Numbering) -> Matched:
             fix="name them with `labels`, such as liver",
             code="C02",
         )
+    declared = dict(names or {})
     own = _own_names(pair.prediction, numbering)
-    prediction = _read(pair.prediction, numbering, own=own)
-    truth = _read(pair.truth, numbering, prediction.grid)
+    prediction, truth = _read_both(pair, numbering, own, declared)
     prediction, truth = _on_one_grid(prediction, truth, pair)
+    prediction, truth, unseen = _without_unseen(prediction, truth, pair, declared)
     found = {} if pair.prediction.parts or own else _counts(prediction.voxels)
     sure = bool(own) or (not pair.prediction.parts and is_prediction(pair.prediction.path))
     if numbering.labels is None:
@@ -155,19 +180,45 @@ def match(pair: MaskPair, numbering: Numbering) -> Matched:
         classes = tuple(map(str, values))
         drawn, true = (_dense(each.voxels, values) for each in (prediction, truth))
     else:
-        true = _numbered(truth, pair.truth, numbering.labels)
+        true = _numbered(truth, pair.truth, numbering.labels, declared)
         drawn = prediction.voxels
         if own:
             drawn = _by_name(prediction, pair.prediction, classes, own)
         elif numbering.same_values and not pair.prediction.parts:
-            drawn = _numbered(prediction, pair.prediction, numbering.labels)
+            named = {**declared, **read_names(pair.prediction.path)}
+            drawn = _numbered(prediction, pair.prediction, resolve(numbering.labels, named), {})
     _refuse_across(LabelMap(true, truth.grid), pair, numbering)
-    known = _outlined(true, numbering.masks)
+    # What is not marked as unseen was looked at.
+    known = _outlined(true, "complete" if unseen and numbering.masks == "auto" else numbering.masks)
     if known is not None:
         drawn = np.where(known[:, None, None], drawn, 0).astype(drawn.dtype)
     scored = LabelMap(drawn, prediction.grid)
-    count = None if known is None else int(known.sum())
-    return Matched(scored, true, classes, found, count, sure)
+    outlined = None if known is None else int(known.sum())
+    return Matched(scored, true, classes, found, outlined, sure, unseen)
+
+
+def _without_unseen(
+    prediction: LabelMap, truth: LabelMap, pair: MaskPair, declared: Mapping[str, Values]
+) -> tuple[LabelMap, LabelMap, int]:
+    """Both empty where the truth says that nobody looked, and how many voxels these are."""
+    own = {} if pair.truth.parts else read_names(pair.truth.path)
+    values = values_of({**declared, **own}, IGNORE)
+    unseen = np.isin(truth.voxels, values) if values and not pair.truth.parts else None
+    if unseen is None or not unseen.any():
+        return prediction, truth, 0
+    if unseen.all():
+        raise BadDataset(
+            f"all voxels of the truth are marked {IGNORE!r}",
+            where=str(pair.truth.path),
+            did="the pair was not scored",
+            fix="give a truth in which something was looked at",
+            code="M19",
+        )
+    drawn, true = (
+        LabelMap(np.where(unseen, 0, each.voxels).astype(each.voxels.dtype), each.grid, each.notes)
+        for each in (prediction, truth)
+    )
+    return drawn, true, int(unseen.sum())
 
 
 def expected_values(numbering: Numbering) -> set[int] | None:
@@ -210,17 +261,47 @@ def _by_name(
     return named
 
 
+def _read_both(
+    pair: MaskPair, numbering: Numbering, own: Wanted, declared: Mapping[str, Values]
+) -> tuple[LabelMap, LabelMap]:
+    """Mask and truth, each on its own grid; contours, which have none, on that of the other."""
+    labels = numbering.labels or {}
+    asked = labels if numbering.same_values else own
+    mask_drawn, truth_drawn = (_holds_contours(each) for each in (pair.prediction, pair.truth))
+    if mask_drawn and truth_drawn:
+        raise BadScan(
+            "mask and truth are both contours, and no grid says where voxels are",
+            where=[str(pair.prediction.path), str(pair.truth.path)],
+            did="the pair was not scored",
+            fix="let one of them be voxels: predict the masks with `format=nifti`",
+            code="D10",
+        )
+    if mask_drawn:
+        truth = _read(pair.truth, numbering, declared, labels)
+        return _read(pair.prediction, numbering, declared, asked, truth.grid), truth
+    prediction = _read(pair.prediction, numbering, declared, asked)
+    return prediction, _read(pair.truth, numbering, declared, labels, prediction.grid)
+
+
+def _holds_contours(files: MaskFiles) -> bool:
+    return not files.parts and not files.path.is_dir() and is_struct(files.path)
+
+
 def _read(
-    files: MaskFiles, numbering: Numbering, grid: Grid | None = None, own: Wanted | None = None
+    files: MaskFiles,
+    numbering: Numbering,
+    declared: Mapping[str, Values],
+    asked: Wanted,
+    grid: Grid | None = None,
 ) -> LabelMap:
-    """The label map; of a file per structure the classes, in their order. `grid` is the mask's, of
-    a truth: DICOM masks of a smaller extent and contours are laid on it. `own`: the segments that a
-    mask names as the classes.
+    """The label map; of a file per structure the classes, in their order. `asked` are the classes
+    whose segments win where several overlap; `grid` is the other's: DICOM masks of a smaller extent
+    and contours are laid on it.
     """
     plane, labels = numbering.scans.plane or "axial", numbering.labels or {}
     if not files.parts:
-        asked = labels if grid is not None or numbering.same_values else own
-        classes = classes_of(asked, read_names(files.path)) if asked else None
+        names = {**declared, **read_names(files.path)}
+        classes = classes_of(asked, names) if asked else None
         read = read_labels(files.path, numbering.scans.read, wanted=classes, grid=grid)
         return read.in_plane(plane)
     wanted = {name for group in part_names(labels, files.parts).values() for name in group}
@@ -247,11 +328,16 @@ def _on_one_grid(
     return lay_on_grid(truth.grid, prediction, *where)[0], truth
 
 
-def _numbered(label_map: LabelMap, files: MaskFiles, labels: Wanted) -> UInt8[np.ndarray, "d h w"]:
+def _numbered(
+    label_map: LabelMap,
+    files: MaskFiles,
+    labels: Mapping[str, tuple[int | str, ...]],
+    declared: Mapping[str, Values],
+) -> UInt8[np.ndarray, "d h w"]:
     if files.parts:  # in class numbers since it was read
         return label_map.voxels.astype(np.uint8)
-    names = read_names(files.path)
-    return map_labels(label_map.voxels, labels, names, str(files.path)).voxels
+    names = {**declared, **read_names(files.path)}
+    return map_labels(label_map.voxels, dict(labels), names, str(files.path)).voxels
 
 
 def _counts(voxels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
@@ -307,12 +393,10 @@ def _outlined(truth: UInt8[np.ndarray, "d h w"], masks: Outlined) -> Bool[np.nda
 
 def _in_order(labels: Wanted) -> bool:
     """Are the values of the classes their numbers, so that both readings are one? Structures that
-    are named have no values.
+    are named have no values: only a single one can be in no other order.
     """
-    return all(
-        sources == (number,) or isinstance(sources[0], str)
-        for number, sources in enumerate(labels.values(), 1)
-    )
+    named = len(labels) == 1 and isinstance(next(iter(labels.values()))[0], str)
+    return named or all(sources == (number,) for number, sources in enumerate(labels.values(), 1))
 
 
 def _listed(values: Iterable[int]) -> str:

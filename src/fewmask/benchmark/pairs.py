@@ -11,9 +11,12 @@ from pathlib import Path
 
 from fewmask.core.errors import BadDataset
 from fewmask.io.image import case_id_of, is_image
+from fewmask.prepare.datalist import read_list
 from fewmask.prepare.dicommasks import masks_in
 from fewmask.prepare.discover import discover
+from fewmask.prepare.mapping import Values
 from fewmask.prepare.names import core_key, exact_key
+from fewmask.prepare.search import MASK_FOLDERS
 
 _PARTS = "segmentations"
 """TotalSegmentator's folder of one file per structure."""
@@ -49,6 +52,8 @@ class Pairing:
     """Files whose names mean the same case; none of them is used."""
     without_truth: tuple[str, ...] = ()
     without_mask: tuple[str, ...] = ()
+    names: Mapping[str, Values] = field(default_factory=dict)
+    """Structure name -> value of the truths, where their data set's own list declares it."""
 
 
 def pair_masks(predictions: Path, truths: Path) -> Pairing:
@@ -59,8 +64,9 @@ def pair_masks(predictions: Path, truths: Path) -> Pairing:
     two belong together, with the nearest names.
     """
     left, right = list_masks(predictions), list_masks(truths)
+    names = declared_names(truths)
     if not predictions.is_dir() and not truths.is_dir():
-        return Pairing((MaskPair(left[0].case, left[0], right[0]),))
+        return Pairing((MaskPair(left[0].case, left[0], right[0]),), names=names)
     problems: list[BadDataset] = []
     left, right = _unique(left, problems), _unique(right, problems)
     chosen = match_names([mask.case for mask in left], [mask.case for mask in right])
@@ -74,7 +80,20 @@ def pair_masks(predictions: Path, truths: Path) -> Pairing:
     rest = tuple(sorted(by_case.keys() - chosen.values()))
     if not pairs and not problems:
         raise _no_pair(lonely, rest, predictions, truths)
-    return Pairing(pairs, tuple(problems), lonely, rest)
+    return Pairing(pairs, tuple(problems), lonely, rest, names)
+
+
+def declared_names(truths: Path) -> Mapping[str, Values]:
+    """What the data set's `dataset.json` calls the values of these masks: the file in their folder,
+    or beside it where the folder is one of masks (`labelsTr`). Empty without; raises `BadDataset`
+    for one that is damaged.
+    """
+    folder = (truths if truths.is_dir() else truths.parent).absolute()
+    is_of_masks = folder.name.casefold() in (*MASK_FOLDERS, "labelsts")
+    for place in (folder, *([folder.parent] if is_of_masks else [])):
+        if (place / "dataset.json").is_file():
+            return read_list(place / "dataset.json").names
+    return {}
 
 
 def list_masks(place: Path) -> list[MaskFiles]:

@@ -13,6 +13,7 @@ from fewmask.core.config import settings_text
 from fewmask.core.errors import BadDataset
 from fewmask.core.renamed import todays_words
 from fewmask.core.run_record import RunRecord
+from fewmask.core.words import command
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import CaseScore, Status, read_scores
 from fewmask.io.atomic import make_folder
@@ -322,12 +323,12 @@ def _rows_of_run(path: Path) -> list[RunRow]:
         raise BadDataset(
             "the run has no scores yet",
             where=str(path),
-            fix=f"fewmask evaluate {path}",
+            fix=command("evaluate", path),
             code="S04",
         )
     prepared = run.open_prepared()
     scores = read_scores(run.metrics)
-    with expecting(run.metrics, kind=BadDataset, fix=f"fewmask evaluate {path}"):
+    with expecting(run.metrics, kind=BadDataset, fix=command("evaluate", path)):
         _ = [prepared.patients[score.case] for score in scores]
     finished, rows = finished_run(path), []
     for score in scores:

@@ -9,7 +9,13 @@ import numpy as np
 from jaxtyping import Integer
 
 from fewmask.benchmark.matched import Matched, Notes, Numbering, Outlined, match
-from fewmask.benchmark.pairs import MaskPair, list_masks, match_names, pair_masks
+from fewmask.benchmark.pairs import (
+    MaskPair,
+    declared_names,
+    list_masks,
+    match_names,
+    pair_masks,
+)
 from fewmask.benchmark.rows import ORACLE
 from fewmask.cleanup.beside import cleaning_path
 from fewmask.core.errors import BadDataset, FewmaskError
@@ -39,7 +45,7 @@ from fewmask.predict.folder import (
     predict_folder,
     write_prediction,
 )
-from fewmask.prepare.mapping import map_labels
+from fewmask.prepare.mapping import IGNORE, map_labels
 from fewmask.prepare.options import AS_THEY_ARE, ScanOptions
 from fewmask.prepare.reading import spoils_one_case
 from fewmask.report.run import read_truth
@@ -185,7 +191,7 @@ def score_folders(
     with stopping("scoring", pred):
         for done, pair in enumerate(pairing.pairs, 1):
             try:
-                matched = match(pair, numbering)
+                matched = match(pair, numbering, pairing.names)
                 scored = _score_matched(pair, matched)
             except Exception as error:
                 refusal = spoils_one_case(error)
@@ -256,7 +262,7 @@ def score_bound(
 
     Raises `BadDataset` for a scan without truth, `BadGeometry` for one on another grid.
     """
-    truths = {mask.case: mask.path for mask in list_masks(truth)}
+    truths, names = {mask.case: mask.path for mask in list_masks(truth)}, declared_names(truth)
     found = open_scans(images).found
     meant = match_names(list(found), list(truths))
     scores: list[CaseScore] = []
@@ -271,10 +277,17 @@ def score_bound(
         path = truths[meant[case]]
         volume = load().in_plane(plane_of(predictor))
         reference, _ = lay_on_grid(volume.grid, read_labels(path), images, path)
-        mapped = map_labels(reference.voxels, dict(labels), {}, str(path)).voxels
-        scores += _score_oracle(
-            predictor, volume, LabelMap(mapped, volume.grid), tuple(labels), out, case
-        )
+        mapped = map_labels(reference.voxels, dict(labels), names, str(path))
+        if mapped.unknown:
+            raise BadDataset(
+                f"voxels of the truth are marked {IGNORE!r}, and a true box has to be known",
+                where=str(path),
+                did="the bound was not made",
+                fix="leave `oracle_box` out, or give whole truths",
+                code="M19",
+            )
+        labelled = LabelMap(mapped.voxels, volume.grid)
+        scores += _score_oracle(predictor, volume, labelled, tuple(labels), out, case)
     return scores
 
 
@@ -351,9 +364,10 @@ def _run_pairs(run_path: Path, cases: Collection[str], cleaned: Path | None) -> 
 
 def _folder_pairs(pred: Path, truth: Path, numbering: Numbering, cases: Collection[str]) -> _Pairs:
     """These pairs of two folders."""
-    for pair in pair_masks(pred, truth).pairs:
+    pairing = pair_masks(pred, truth)
+    for pair in pairing.pairs:
         if pair.case in cases:
-            matched = match(pair, numbering)
+            matched = match(pair, numbering, pairing.names)
             prompts = _prompts(pair.prediction.path.parent, pair.case)
             yield pair.case, prompts, matched.prediction, matched.truth, matched.classes
 

@@ -107,11 +107,6 @@ class Console:
             self._progress.show(event)
 
 
-def count(n: int, thing: str) -> str:
-    """`1 scan`, `6 scans`."""
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
-
-
 def _escaped(found: re.Match[str]) -> str:
     """As JSON writes what cannot be shown."""
     return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]

@@ -7,8 +7,9 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.core.errors import BadConfig
+from fewmask.core.words import command, count
 
 
 @verb(
@@ -62,9 +63,10 @@ def convert(
             )
     if volumes:
         cases = import_volumes(source, out, spacing_mm, order)  # type: ignore[arg-type]
-        split = f" --split {out / 'split.toml'}" if (out / "split.toml").exists() else ""
+        split = ["--split", out / "split.toml"] if (out / "split.toml").exists() else []
+        line = command("prepare", out, "--out", "prepared", "--label", "organ=1", *split)
         console.say(f"wrote {count(len(cases), 'scan')} to {out}")
-        console.hint(f"next: fewmask prepare {out} --out prepared --label NAME=1{split}")
+        console.hint(f"next: {line}")
         console.result({"out": out, "cases": cases})
         return
     if dataset:
@@ -77,5 +79,5 @@ def convert(
     for note in done.notes:
         console.hint(f"note: {note}")
     console.say(f"wrote {count(done.slices, 'slice')} as case {done.case} to {out}")
-    console.hint(f"next: fewmask check {out}")
+    console.hint(f"next: {command('check', out)}")
     console.result({"out": out, **vars(done)})

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -11,6 +12,7 @@ import typer
 _KEYWORD = re.compile(r"`([a-z_]\w*(?:\.\w+)*)(?:=([^`]+))?`")
 _COMMAND = re.compile(r"`fewmask (check|prepare|predict|evaluate)( [^`]*)`")
 _READERS = ("check", "prepare", "predict", "evaluate")
+_LABELLED = ("check", "prepare", "evaluate")
 _UNLIKE = {
     "label": "labels",
     "term": "terms",
@@ -31,14 +33,17 @@ class _Given:
     """The data folder, as typed."""
     reading = ""
     """Flags of reading scans, as typed."""
+    labels = ""
+    """Structures that were asked for, as typed."""
 
 
-def remember(data: Any, reading: str) -> None:
-    """Keep in mind what this call was given: its data folder, if it has one, and its flags of
-    reading scans.
+def remember(data: Any, reading: str, labels: Sequence[str] = ()) -> None:
+    """Keep in mind what this call was given: its data folder, if it has one, its flags of reading
+    scans, and what it asked for with `--label`.
     """
     _Given.data = "" if data is None else shlex.quote(str(data))
     _Given.reading = reading
+    _Given.labels = " ".join(f"--label {shlex.quote(label)}" for label in labels)
 
 
 def in_flags(text: str) -> str:
@@ -46,8 +51,8 @@ def in_flags(text: str) -> str:
     setting `--set lr=0.001`, and a name alone its flag if it has one.
 
     A command with its settings, such as `` `fewmask check DATA copy_header=c0` ``, becomes one that
-    can be typed: with the data folder in use for DATA, and with the flags in use where the verb
-    reads scans. Everything else between backticks stays as it is.
+    can be typed: with the data folder in use for DATA, and with the structures asked for and the
+    flags in use where the verb takes them. Everything else between backticks stays as it is.
     """
     text = _COMMAND.sub(lambda found: _typed(found[1], shlex.split(found[2])), text)
     return _KEYWORD.sub(lambda found: _flag(found[0], found[1], found[2]), text)
@@ -65,6 +70,8 @@ def _typed(verb: str, words: list[str]) -> str:
             line += [flag] if switch else [flag, shlex.quote(value)]
         else:
             line.append(shlex.quote(word))
+    if verb in _LABELLED and _Given.labels:
+        line.append(_Given.labels)
     if verb in _READERS and _Given.reading:
         line.append(_Given.reading)
     return " ".join(line)

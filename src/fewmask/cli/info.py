@@ -1,19 +1,23 @@
 """`fewmask info`."""
 
-import shlex
 import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.cli.progress import loss_name
-from fewmask.core.errors import BadConfig
+from fewmask.core.errors import BadConfig, FewmaskError
+from fewmask.core.words import command, count
+
+if TYPE_CHECKING:
+    from fewmask.prepare.layout import Layout
 
 LOSSES = {
     "ce": "Cross-entropy of the mask with the outline.",
@@ -114,12 +118,11 @@ def _scan(path: Path) -> dict[str, Any]:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    """A folder of scans; no scan is opened. Raises `BadDataset` if there is none in it."""
+    """A folder of scans, none of which is opened. Raises `BadDataset` if there is none in it."""
     from fewmask.prepare.discover import discover
 
     layout = discover(path)
     masks = sum(pair.has_mask for pair in layout.pairs)
-    data = shlex.quote(str(path))
     return {
         "kind": "folder of scans",
         "layout": layout.kind,
@@ -127,9 +130,30 @@ def _folder(path: Path) -> dict[str, Any]:
         "with a mask": masks,
         "problems": len(layout.problems),
         "notes": list(layout.notes),
-        "next": f"fewmask check {data}",
-        "then": f"fewmask prepare {data} --out prepared --label NAME=VALUE",
+        "next": command("check", path),
+        "then": command("prepare", path, "--out", "prepared", "--label", label)
+        if (label := _label(layout))
+        else "outline a few slices of some scans, and lay the masks into labels/",
     }
+
+
+def _label(layout: "Layout") -> str:
+    """What `--label` may be asked for, of the first mask that holds something; empty without."""
+    import numpy as np
+
+    from fewmask.io.image import read_labels
+    from fewmask.prepare.mapping import IGNORE
+
+    names = [name for name in layout.names if name.casefold() != IGNORE]
+    for pair in layout.pairs:
+        if pair.has_mask and (names or pair.parts):
+            return next(iter(names or pair.parts))
+        if pair.mask is not None:
+            with suppress(FewmaskError):
+                values = np.unique(read_labels(pair.mask).voxels)
+                if values.any():
+                    return f"organ={values[values > 0][0]}"
+    return ""
 
 
 def _run(path: Path) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from pathlib import Path
 import typer
 
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.cli.options import existing, one_of
 from fewmask.core.errors import BadConfig
+from fewmask.core.words import count
 
 
 @verb(

@@ -6,10 +6,10 @@ from typing import Any
 
 import typer
 
-from fewmask.cli.console import count
 from fewmask.core.errors import BadConfig, PartlyDone
 from fewmask.core.manual import method_names
 from fewmask.core.task import DEFAULT_METHOD
+from fewmask.core.words import count
 
 
 def _complete_method(incomplete: str) -> list[str]:

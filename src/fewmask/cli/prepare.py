@@ -7,8 +7,9 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.cli.reading import reads_scans
+from fewmask.core.words import count
 
 if TYPE_CHECKING:
     from fewmask.prepare.options import ScanOptions

@@ -89,7 +89,8 @@ def reads_scans(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def call(**given: Any) -> Any:
         chosen = {flag.name: given.pop(flag.name) for flag in _FLAGS}
-        flags.remember(given.get("data"), _as_typed(chosen))
+        data = given.get("data", given.get("source"))
+        flags.remember(data, _as_typed(chosen), given.get("label") or ())
         return function(**given, scans=_scan_options(**chosen))
 
     together = [*parameters, *_FLAGS]

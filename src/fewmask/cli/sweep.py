@@ -6,8 +6,9 @@ import typer
 
 from fewmask.cli import options
 from fewmask.cli.app import verb
-from fewmask.cli.console import Console, count
+from fewmask.cli.console import Console
 from fewmask.core.errors import PartlyDone
+from fewmask.core.words import command, count
 
 
 @verb(
@@ -67,7 +68,7 @@ def sweep(
         f"{len(summary.elsewhere)} running elsewhere, {len(summary.failed)} failed; "
         f"{rows}, one line per run in {work / 'sweep.csv'}"
     )
-    console.hint(f"next: fewmask compare {rows}")
+    console.hint(f"next: {command('compare', rows)}")
     console.result({**vars(summary), "rows": rows})
     for line in summary.failed:
         console.warn("\n" + options.explain(line))

@@ -1,6 +1,5 @@
 """`fewmask train`."""
 
-import shlex
 from pathlib import Path
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console
+from fewmask.core.words import command
 
 _BUDGET = "Which masks are learned from"
 _LENGTH = "How long"
@@ -121,7 +121,6 @@ def _next(run: Path, prepared: Path) -> list[str]:
 
     data = Prepared.open(prepared)
     tested = any(data.cases[case].complete for case in data.split.test)
-    commands = [["predict", str(run), str(prepared)]]
-    commands += [["evaluate", str(run)]] if tested else []
-    commands.append(["report", str(run)])
-    return [f"  fewmask {shlex.join(command)}" for command in commands]
+    lines = [command("predict", run, prepared)]
+    lines += [command("evaluate", run)] if tested else []
+    return [f"  {line}" for line in (*lines, command("report", run))]

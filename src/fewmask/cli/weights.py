@@ -1,5 +1,6 @@
 """`fewmask weights`."""
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -70,7 +71,8 @@ def _import(console: Console, what: str, name: str | None) -> None:
     done = import_weights(Path(what), name)
     console.say(f"{done.name}: {done.numbers / 1e6:.1f} M weights in {done.path}")
     console.hint(
-        f"next: fewmask train PREPARED --encoder {done.encoder} --set weights={done.name} ..."
+        f"to use it, give `fewmask train` --encoder {done.encoder} "
+        f"--set {shlex.quote(f'weights={done.name}')}"
     )
     console.result(vars(done))
 

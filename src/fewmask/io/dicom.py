@@ -15,6 +15,7 @@ from jaxtyping import Float, Integer
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import BURNED_IN, LabelMap, Volume
+from fewmask.core.words import count
 from fewmask.io.contrast import check_contrast
 from fewmask.io.instance import (
     Instance,
@@ -239,7 +240,7 @@ def _notes(
     if not series.uid:
         yield NO_UID
     if doubles:
-        yield f"{doubles} slices at a position that another one has were left out"
+        yield f"{count(doubles, 'slice')} left out, at a position that another one has"
     if any(instance.bare for instance in ordered):
         yield "DICOM files without preamble were read"
     if first.text("PhotometricInterpretation") == "MONOCHROME1":
@@ -247,5 +248,5 @@ def _notes(
     if any(instance.text("BurnedInAnnotation") == "YES" for instance in ordered):
         yield BURNED_IN
     padding = first.numbers("PixelPaddingValue")
-    if padding and (count := int(np.count_nonzero(voxels == padding[0]))):
-        yield f"{count} voxels hold the padding value {padding[0]:g}"
+    if padding and (padded := int(np.count_nonzero(voxels == padding[0]))):
+        yield f"{count(padded, 'voxel holds', 'voxels hold')} the padding value {padding[0]:g}"

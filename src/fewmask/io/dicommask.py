@@ -1,6 +1,6 @@
 """DICOM objects that are masks: SEG, RTSTRUCT, or a series of label images; known by content."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from fewmask.core.volume import Grid, LabelMap
 from fewmask.io.dicom import read_label_series
 from fewmask.io.dicomseg import read_seg, seg_segments
 from fewmask.io.instance import quiet, read_instance, refuse
-from fewmask.io.laid import lay_on
 from fewmask.io.rtstruct import read_struct, struct_segments
+from fewmask.io.same_grid import lay_content
 from fewmask.io.segments import Segment
 from fewmask.io.stream import about, check_regular
 
@@ -33,14 +33,21 @@ class MaskObject:
 
 def is_dicom_mask(path: Path) -> bool:
     """Is this file a DICOM SEG or RTSTRUCT, by its first bytes? False if it cannot be read."""
-    if path.name.startswith("."):
-        return False
+    return not path.name.startswith(".") and _is_one_of(path, (*_SEG, *_STRUCT))
+
+
+def is_struct(path: Path) -> bool:
+    """Is this file a DICOM RTSTRUCT, which holds contours and has no grid? As `is_dicom_mask`."""
+    return _is_one_of(path, _STRUCT)
+
+
+def _is_one_of(path: Path, uids: Sequence[bytes]) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(1024)
     except OSError:
         return False
-    return head[128:132] == b"DICM" and any(_is_class(head, uid) for uid in (*_SEG, *_STRUCT))
+    return head[128:132] == b"DICM" and any(_is_class(head, uid) for uid in uids)
 
 
 def _is_class(head: bytes, uid: bytes) -> bool:
@@ -73,7 +80,7 @@ def read_dicom_mask(
         if _is_struct(data):
             return read_struct(path, grid, wanted)
         mask = read_seg(path, wanted)
-    return (lay_on(mask, grid) if grid is not None else None) or mask
+    return (lay_content(mask, grid) if grid is not None else None) or mask
 
 
 def _header(path: Path) -> Dataset:

@@ -29,6 +29,7 @@ from pydicom.uid import (
 )
 
 from fewmask.core.errors import BadScan, FewmaskError, NoRoom
+from fewmask.io.persons import name_marks
 
 _EXECUTABLE = (
     b"MZ",
@@ -52,6 +53,7 @@ _HEADER = (
     "SpacingBetweenSlices", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType",
     "ModalityLUTSequence",
 )  # fmt: skip
+_KEPT = frozenset(_HEADER)
 _GEOMETRY = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 """Tags without which no slice has a place -> how many numbers each holds."""
 _DECODERS = (
@@ -80,6 +82,8 @@ class Instance:
     """Fingerprint of its PatientID, to tell patients apart without keeping who they are; empty
     where there is none.
     """
+    names: frozenset[str] = frozenset()
+    """Fingerprints of the words of its PatientName, to know them again in names of folders."""
 
     def text(self, name: str) -> str:
         """A tag as text, empty if absent."""
@@ -152,15 +156,19 @@ def read_instance(path: Path) -> Instance | None:
         return None
     with quiet(path):
         tags = pydicom.dcmread(
-            path, stop_before_pixels=True, specific_tags=[*_HEADER, "PatientID"], force=bare
+            path,
+            stop_before_pixels=True,
+            specific_tags=[*_HEADER, "PatientID", "PatientName"],
+            force=bare,
         )
-        values = {name: tags.get(name) for name in _HEADER if name in tags}
+        values = {one.keyword: one.value for one in tags if one.keyword in _KEPT}
         implicit = tags.original_encoding[0]
         unnamed = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         kind = UID(str(values.get("SOPClassUID", ""))).name
         person = str(tags.get("PatientID") or "").strip()
         mark = hashlib.sha256(person.encode()).hexdigest() if person else ""
-        instance = Instance(path, values, named or unnamed, kind, bare, mark)
+        names = name_marks(str(tags.get("PatientName") or ""))
+        instance = Instance(path, values, named or unnamed, kind, bare, mark, names)
     # De-identified images often have no UID. An object that names neither its series nor rows and
     # columns, and that is no report or the like, is what is left of a slice.
     if not (

@@ -9,25 +9,22 @@ import re
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid
 from fewmask.io.axes import LPS, to_affine
+from fewmask.io.fields import numbers, put, read_head, refuse, refuse_foreign
 from fewmask.io.header import Header, ReadOptions, choose_volume
 from fewmask.io.raster import Raster, beside
-from fewmask.io.stream import about, check_regular, foreign_kind
+from fewmask.io.stream import about
 
-_MAX_HEADER = 2**20
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4",
     "MET_UINT": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }  # fmt: skip
-_AGAIN = "export the image again; its header is damaged"
 
 
 def read_metaimage(path: Path, options: ReadOptions, every: bool = False) -> Raster:
@@ -52,17 +49,9 @@ def read_metaimage(path: Path, options: ReadOptions, every: bool = False) -> Ras
         return Raster(header, data, start, "zlib" if packed else "raw", texts=fields)
 
 
-def _refuse(what: str, code: str, fix: str = _AGAIN) -> NoReturn:
-    raise BadScan(what, fix=fix, code=code)
-
-
 def _read_text(path: Path) -> tuple[dict[str, str], int]:
     """The fields up to `ElementDataFile`, which is the last one, and where they end."""
-    check_regular(path)
-    with path.open("rb") as file:
-        head = file.read(_MAX_HEADER)
-    if not head:
-        _refuse("empty file (failed download, or the disk was full?)", "N04")
+    head = read_head(path)
     fields: dict[str, str] = {}
     at = 0
     while "ElementDataFile" not in fields:
@@ -70,28 +59,10 @@ def _read_text(path: Path) -> tuple[dict[str, str], int]:
         line = head[at : end if end >= 0 else len(head)].decode("utf-8", "replace")
         found = re.fullmatch(r"\s*(\w+)\s*=\s*(.*?)\s*", line)
         if not found or (end < 0 and found[1] != "ElementDataFile"):
-            kind, fix = foreign_kind(head)
-            if kind:
-                _refuse(f"this is {kind}, not an image", "N10", fix)
-            _refuse("not a MetaImage: no line ElementDataFile in its header", "N15")
-        if found[1] in fields:
-            _refuse(f"field {found[1][:60]} stands twice", "N15")
-        fields[found[1]] = found[2]
+            refuse_foreign(head, "not a MetaImage: no line ElementDataFile in its header")
+        put(fields, found[1], found[2])
         at = end + 1 if end >= 0 else len(head)
     return fields, at
-
-
-def _numbers(fields: Mapping[str, str], *names: str, default: str = "") -> list[float]:
-    """The field of one of these names, as finite numbers."""
-    name = next((name for name in names if name in fields), names[0])
-    words = fields.get(name, default).split()
-    try:
-        found = [float(word) for word in words]
-    except ValueError:
-        found = []
-    if not found or not all(map(math.isfinite, found)):
-        _refuse(f"field {name} is {fields.get(name, 'missing')[:60]!r}", "N12")
-    return found
 
 
 def _yes(fields: Mapping[str, str], *names: str) -> bool:
@@ -99,26 +70,26 @@ def _yes(fields: Mapping[str, str], *names: str) -> bool:
 
 
 def _sizes(fields: Mapping[str, str]) -> list[int]:
-    found = _numbers(fields, "DimSize")
+    found = numbers(fields, "DimSize")
     sizes = [int(n) for n in found if n == int(n)]
     if fields.get("ObjectType", "Image").lower() != "image":
-        _refuse(f"ObjectType is {fields['ObjectType'][:60]!r}, not Image", "N15")
-    if len(sizes) != len(found) or _numbers(fields, "NDims") != [len(sizes)]:
-        _refuse(f"field NDims does not fit {len(sizes)} sizes", "N12")
+        refuse(f"ObjectType is {fields['ObjectType'][:60]!r}, not Image", "N15")
+    if len(sizes) != len(found) or numbers(fields, "NDims") != [len(sizes)]:
+        refuse(f"field NDims does not fit {len(sizes)} sizes", "N12")
     if len(sizes) not in (3, 4) or not all(1 <= n < 10**9 for n in sizes):
         code = "N26" if len(sizes) > 4 else "N12"
-        _refuse(f"sizes {sizes}: an image of three axes is needed", code)
-    if _numbers(fields, "ElementNumberOfChannels", default="1") != [1]:
-        _refuse("several numbers per voxel", "N27", "convert it to grey values")
+        refuse(f"sizes {sizes}: an image of three axes is needed", code)
+    if numbers(fields, "ElementNumberOfChannels", default="1") != [1]:
+        refuse("several numbers per voxel", "N27", "convert it to grey values")
     return sizes
 
 
 def _dtype(fields: Mapping[str, str]) -> np.dtype[np.generic]:
     name = fields.get("ElementType", "").upper()
     if name not in _TYPES:
-        _refuse(f"field ElementType is {name[:60]!r}, which is no kind of grey value", "N13")
+        refuse(f"field ElementType is {name[:60]!r}, which is no kind of grey value", "N13")
     if not _yes({"BinaryData": "True", **fields}, "BinaryData"):
-        _refuse("voxels written as text are not read", "N13", "save it again as binary")
+        refuse("voxels written as text are not read", "N13", "save it again as binary")
     big = _yes(fields, "BinaryDataByteOrderMSB", "ElementByteOrderMSB")
     return np.dtype((">" if big else "<") + _TYPES[name])
 
@@ -126,21 +97,21 @@ def _dtype(fields: Mapping[str, str]) -> np.dtype[np.generic]:
 def _affine(
     fields: Mapping[str, str], axes: int, options: ReadOptions, notes: list[str]
 ) -> Float[np.ndarray, "4 4"]:
-    spacing = _numbers(fields, "ElementSpacing", "ElementSize", default=" ".join("0" * axes))
-    origin = _numbers(fields, "Offset", "Position", "Origin", default=" ".join("0" * axes))
+    spacing = numbers(fields, "ElementSpacing", "ElementSize", default=" ".join("0" * axes))
+    origin = numbers(fields, "Offset", "Position", "Origin", default=" ".join("0" * axes))
     if len(spacing) != axes or len(origin) != axes:
-        _refuse(f"spacing and origin are not {axes} numbers", "N16")
+        refuse(f"spacing and origin are not {axes} numbers", "N16")
     names = ("TransformMatrix", "Rotation", "Orientation")
     if not any(name in fields for name in names):
         return to_affine(None, np.zeros(3), np.array(spacing[:3]), options, notes)
-    turn = np.array(_numbers(fields, *names))
+    turn = np.array(numbers(fields, *names))
     if len(turn) != axes * axes:
-        _refuse(f"field TransformMatrix is not {axes} x {axes} numbers", "N19")
+        refuse(f"field TransformMatrix is not {axes} x {axes} numbers", "N19")
     rows = turn.reshape(axes, axes)
     if axes == 4 and (rows[3, :3].any() or rows[:3, 3].any()):
-        _refuse("the axis of volumes is turned into space", "N19")
+        refuse("the axis of volumes is turned into space", "N19")
     if np.abs(rows).max() > 2 or np.abs(np.linalg.norm(rows[:3, :3], axis=1) - 1).max() > 1e-2:
-        _refuse("the directions (TransformMatrix) are not of length 1", "N20")
+        refuse("the directions (TransformMatrix) are not of length 1", "N20")
     # A row of the file is the direction of one axis of voxels, in LPS.
     columns = LPS[:, None] * rows[:3, :3].T
     lengths = np.array(spacing[:3])
@@ -152,13 +123,13 @@ def _place(path: Path, fields: Mapping[str, str], length: int, packed: bool) -> 
     name = fields["ElementDataFile"]
     local = name.upper() == "LOCAL"
     if name.upper() == "LIST":
-        _refuse("a list of data files is not read", "N46", "save the image as one .mha file")
+        refuse("a list of data files is not read", "N46", "save the image as one .mha file")
     data = path if local else beside(path, name)
-    (skip,) = (int(n) for n in _numbers(fields, "HeaderSize", default="0")[:1])
+    (skip,) = (int(n) for n in numbers(fields, "HeaderSize", default="0")[:1])
     if local:
         return data, length
     if skip < -1 or (skip == -1 and packed):
-        _refuse(f"field HeaderSize is {skip}", "N14")
+        refuse(f"field HeaderSize is {skip}", "N14")
     return data, skip
 
 
@@ -172,7 +143,7 @@ def metaimage_pieces(grid: Grid, array: Integer[np.ndarray, "i j k"], mark: str)
     spacing = np.array(grid.spacing_mm)
     rows = (LPS[:, None] * grid.affine[:3, :3] / spacing).T
     if np.abs(rows @ rows.T - np.eye(3)).max() > 1e-4:
-        _refuse("axes are sheared: MetaImage cannot hold them", "N22", "write nrrd instead")
+        refuse("axes are sheared: MetaImage cannot hold them", "N22", "write nrrd instead")
     packer = zlib.compressobj(6)
     packed = [packer.compress(array[:, :, k].tobytes(order="F")) for k in range(array.shape[2])]
     packed.append(packer.flush())

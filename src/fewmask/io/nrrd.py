@@ -10,20 +10,26 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid
 from fewmask.io.axes import FAR, LPS, to_affine
+from fewmask.io.fields import (
+    AGAIN,
+    MAX_HEADER,
+    put,
+    read_head,
+    refuse,
+    refuse_foreign,
+    whole_numbers,
+)
 from fewmask.io.header import Header, ReadOptions, choose_volume
 from fewmask.io.raster import Raster, beside
 from fewmask.io.segments import Segment
-from fewmask.io.stream import about, check_regular, foreign_kind
+from fewmask.io.stream import about
 
-_MAX_HEADER = 2**20
 _TYPES = {
     "i1": ("signed char", "int8", "int8_t"),
     "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -54,7 +60,6 @@ _PACKINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 _OURS = "fewmask"
 """The key of our mark."""
 _SPATIAL = ("domain", "space")
-_AGAIN = "export the image again; its header is damaged"
 
 
 @dataclass(frozen=True)
@@ -74,13 +79,13 @@ def read_nrrd(path: Path, options: ReadOptions, every: bool = False) -> Raster:
     with about(path):
         text = _read_text(path)
         fields, notes = text.fields, list[str]()
-        sizes = _whole(fields, "sizes")
-        if "dimension" not in fields or _whole(fields, "dimension") != [len(sizes)]:
-            _refuse(f"field dimension does not fit {len(sizes)} sizes", "N12")
+        sizes = whole_numbers(fields, "sizes")
+        if "dimension" not in fields or whole_numbers(fields, "dimension") != [len(sizes)]:
+            refuse(f"field dimension does not fit {len(sizes)} sizes", "N12")
         axis = _list_axis(fields, sizes)
         shape = tuple(n for place, n in enumerate(sizes) if place != axis)
         if len(shape) != 3 or min(sizes) < 1:
-            _refuse(f"sizes {sizes}: an image of three axes is needed", "N12", _AGAIN)
+            refuse(f"sizes {sizes}: an image of three axes is needed", "N12", AGAIN)
         volumes = 1 if axis is None else sizes[axis]
         volume = 0 if every else choose_volume(volumes, options)
         affine = _affine(fields, axis, options, notes)
@@ -92,25 +97,14 @@ def read_nrrd(path: Path, options: ReadOptions, every: bool = False) -> Raster:
         return Raster(header, data, start, packing, axis == 0 and volumes > 1, text.pairs)  # type: ignore[arg-type]
 
 
-def _refuse(what: str, code: str, fix: str = _AGAIN) -> NoReturn:
-    raise BadScan(what, fix=fix, code=code)
-
-
 def _read_text(path: Path) -> _Text:
     """The lines up to the empty one. Raises `BadScan` (N03, N10, N15)."""
-    check_regular(path)
-    with path.open("rb") as file:
-        head = file.read(_MAX_HEADER)
-    if not head:
-        _refuse("empty file (failed download, or the disk was full?)", "N04")
+    head = read_head(path)
     if not head.startswith(b"NRRD000"):
-        kind, fix = foreign_kind(head)
-        if kind:
-            _refuse(f"this is {kind}, not an image", "N10", fix)
-        _refuse("not a NRRD file: it does not begin with NRRD000", "N15")
+        refuse_foreign(head, "not a NRRD file: it does not begin with NRRD000")
     end = re.search(rb"\r?\n\r?\n", head)
-    if end is None and len(head) == _MAX_HEADER:
-        _refuse("the header does not end within 1 MiB", "N15")
+    if end is None and len(head) == MAX_HEADER:
+        refuse("the header does not end within 1 MiB", "N15")
     lines = head[: end.start() if end else len(head)].decode("utf-8", "replace").splitlines()
     fields: dict[str, str] = {}
     pairs: dict[str, str] = {}
@@ -119,24 +113,15 @@ def _read_text(path: Path) -> _Text:
             continue
         found = re.match(r"([^:]*?)\s*:(=|\s)\s*(.*)", line)
         if not found:
-            _refuse(f"a line of the header is no field: {line[:60]!r}", "N15")
+            refuse(f"a line of the header is no field: {line[:60]!r}", "N15")
         where = pairs if found[2] == "=" else fields
         key = (
             found[1]
             if found[2] == "="
             else found[1].strip().lower().replace("datafile", "data file")
         )
-        if key in where:
-            _refuse(f"field {key[:60]!r} stands twice", "N15")
-        where[key] = found[3].strip()
+        put(where, key, found[3].strip())
     return _Text(fields, pairs, end.end() if end else len(head))
-
-
-def _whole(fields: Mapping[str, str], name: str) -> list[int]:
-    words = fields.get(name, "").split()
-    if not words or not all(re.fullmatch(r"\d{1,12}", word) for word in words):
-        _refuse(f"field {name} is {fields.get(name, 'missing')!r}", "N12")
-    return [int(word) for word in words]
 
 
 def _list_axis(fields: Mapping[str, str], sizes: list[int]) -> int | None:
@@ -144,35 +129,35 @@ def _list_axis(fields: Mapping[str, str], sizes: list[int]) -> int | None:
     if len(sizes) == 3:
         kinds = fields.get("kinds", "").lower().split()
         if any(kind not in (*_SPATIAL, "???", "none") for kind in kinds):
-            _refuse(f"axes are {kinds}: three axes of space are needed", "N26", "export one volume")
+            refuse(f"axes are {kinds}: three axes of space are needed", "N26", "export one volume")
         return None
     if len(sizes) != 4:
-        _refuse(f"{len(sizes)} axes: 3 or 4 are needed", "N12" if len(sizes) < 4 else "N26")
+        refuse(f"{len(sizes)} axes: 3 or 4 are needed", "N12" if len(sizes) < 4 else "N26")
     kinds = fields.get("kinds", "").lower().split()
     vectors = _vectors(fields.get("space directions", ""))
     odd = [n for n, vector in enumerate(vectors) if vector is None]
     if not odd:
         odd = [n for n, kind in enumerate(kinds) if kind not in _SPATIAL]
     if len(odd) != 1 or odd[0] not in (0, 3):
-        _refuse(
+        refuse(
             "4 axes, and it is not clear which one runs over volumes", "N26", "export one volume"
         )
     kind = kinds[odd[0]] if len(kinds) == 4 else "list"
     if sizes[odd[0]] > 1 and ("color" in kind or "matrix" in kind):
-        _refuse(f"voxels are {kind}", "N27", "convert it to grey values")
+        refuse(f"voxels are {kind}", "N27", "convert it to grey values")
     return odd[0]
 
 
 def _dtype(fields: Mapping[str, str]) -> np.dtype[np.generic]:
     name = fields.get("type", "").lower()
     if name not in _DTYPES:
-        _refuse(f"field type is {name!r}, which is no kind of grey value", "N13")
+        refuse(f"field type is {name!r}, which is no kind of grey value", "N13")
     dtype: np.dtype[np.generic] = np.dtype(_DTYPES[name])
     if dtype.itemsize == 1:
         return dtype
     endian = fields.get("endian", "").lower()
     if endian not in ("little", "big"):
-        _refuse(f"field endian is {endian!r}, little or big is needed", "N13")
+        refuse(f"field endian is {endian!r}, little or big is needed", "N13")
     return dtype.newbyteorder("<" if endian == "little" else ">")
 
 
@@ -181,12 +166,12 @@ def _affine(
 ) -> Float[np.ndarray, "4 4"]:
     space = fields.get("space", "").lower()
     if space not in _SPACES and space not in _NO_SPACE:
-        _refuse(f"field space is {space!r}: RAS, LAS or LPS is needed", "N19")
+        refuse(f"field space is {space!r}: RAS, LAS or LPS is needed", "N19")
     vectors = [v for n, v in enumerate(_vectors(fields.get("space directions", ""))) if n != axis]
     if not vectors:
         return to_affine(None, np.zeros(3), _spacings(fields, axis), options, notes)
     if len(vectors) != 3 or any(vector is None or len(vector) != 3 for vector in vectors):
-        _refuse("space directions are not one vector of three numbers per axis", "N19")
+        refuse("space directions are not one vector of three numbers per axis", "N19")
     if space in _NO_SPACE:
         return to_affine(None, np.zeros(3), _lengths(vectors), options, notes)
     factor = _factor(fields, notes)
@@ -194,7 +179,7 @@ def _affine(
     columns = signs * np.array(vectors, float).T * factor
     origins = _vectors(fields.get("space origin", "(0,0,0)"))
     if len(origins) != 1 or origins[0] is None or len(origins[0]) != 3:
-        _refuse("space origin is not three numbers", "N19")
+        refuse("space origin is not three numbers", "N19")
     if "space origin" not in fields:
         notes.append("N19: no space origin in the header, taken as 0")
     origin = signs[:, 0] * np.array(origins[0]) * factor
@@ -211,9 +196,9 @@ def _vector(word: str) -> list[float]:
     try:
         found = [float(number) for number in word.strip("()").split(",")]
     except ValueError:
-        _refuse(f"{word[:60]!r} is no vector", "N19")
+        refuse(f"{word[:60]!r} is no vector", "N19")
     if max(map(abs, found)) > FAR:  # NaN is told by what reads it
-        _refuse(f"{word[:60]!r} leads to places no patient has", "N19")
+        refuse(f"{word[:60]!r} leads to places no patient has", "N19")
     return found
 
 
@@ -228,9 +213,9 @@ def _spacings(fields: Mapping[str, str], axis: int | None) -> Float[np.ndarray, 
     try:
         found = np.array([float(word) for word in words])
     except ValueError:
-        _refuse(f"field spacings is {fields['spacings'][:60]!r}", "N16")
+        refuse(f"field spacings is {fields['spacings'][:60]!r}", "N16")
     if len(found) != 3:
-        _refuse(f"field spacings is {fields['spacings'][:60]!r}", "N16")
+        refuse(f"field spacings is {fields['spacings'][:60]!r}", "N16")
     return found
 
 
@@ -242,7 +227,7 @@ def _factor(fields: Mapping[str, str], notes: list[str]) -> float:
     if not units:
         return 1.0
     if len(units) > 1 or not units <= set(_UNITS):
-        _refuse(f"space units are {sorted(units)}", "N17", "export the image again in mm")
+        refuse(f"space units are {sorted(units)}", "N17", "export the image again in mm")
     factor = _UNITS[units.pop()]
     if factor != 1.0:
         notes.append("N17: units are not mm, converted to mm")
@@ -255,31 +240,31 @@ def _place(path: Path, text: _Text, size: int) -> tuple[Path, int, int, str]:
     encoding = fields.get("encoding", "").lower()
     if encoding not in _PACKINGS:
         fix = "save it again with encoding gzip or raw"
-        _refuse(f"encoding {encoding!r} is not read", "N13", fix)
+        refuse(f"encoding {encoding!r} is not read", "N13", fix)
     packing = _PACKINGS[encoding]
     if _number(fields, "line skip") != 0:
-        _refuse("line skip is not read", "N14", "save it again as one .nrrd file")
+        refuse("line skip is not read", "N14", "save it again as one .nrrd file")
     skip = _number(fields, "byte skip")
     if skip < -1 or (skip == -1 and packing != "raw"):
-        _refuse(f"byte skip is {skip}", "N14")
+        refuse(f"byte skip is {skip}", "N14")
     if "data file" in fields:
         data, start = beside(path, fields["data file"]), 0
     elif path.suffix.lower() == ".nhdr":
-        _refuse("field data file is missing", "N35", "save it again as one .nrrd file")
+        refuse("field data file is missing", "N35", "save it again as one .nrrd file")
     else:
         data, start = path, text.length
     held = data.stat().st_size - start
     if skip == -1 and held < size:
         fix = "copy it again from its source"
-        _refuse(f"the image ends early: {size} bytes of voxels declared, {held} found", "N02", fix)
+        refuse(f"the image ends early: {size} bytes of voxels declared, {held} found", "N02", fix)
     return (data, -1, 0, packing) if skip == -1 else (data, start, skip, packing)
 
 
 def _number(fields: Mapping[str, str], name: str) -> int:
-    text = fields.get(name, fields.get(name.replace(" ", ""), "0"))
-    if not re.fullmatch(r"-?\d{1,12}", text):
-        _refuse(f"field {name} is {text[:60]!r}", "N14")
-    return int(text)
+    """A field that is 0 where it is absent, and may be written in one word."""
+    written = name if name in fields else name.replace(" ", "")
+    (*_, number) = whole_numbers(fields, written, "0", "N14")
+    return number
 
 
 # --- writing ---

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid, LabelMap
+from fewmask.core.words import count
 from fewmask.io.axes import LPS
 from fewmask.io.instance import AGAIN, quiet, refuse
 from fewmask.io.memory import check_room
@@ -93,7 +94,8 @@ def _parts(
                 continue
             _fill(path, segment, inside, world, grid)
         if points:
-            notes.append(f"{segment.name}: {points} points or open lines were left out")
+            left_out = count(points, "point or open line", "points or open lines")
+            notes.append(f"{segment.name}: left out {left_out}")
         yield segment, inside
 
 

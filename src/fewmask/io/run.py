@@ -223,7 +223,7 @@ class RunFolder(States):
                 "the run was made by an earlier version, which did not note what data it "
                 "learned from",
                 where=str(self.path),
-                fix=f"train again: fewmask train {prepared.folder}",
+                fix=f"train a new run from {prepared.folder}",
                 code="W06",
             )
         known = {case: row.voxels_sha256 for case, row in prepared.cases.items()}

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,27 @@ def lay_on_grid(
     # Accepted rounding of a header must not turn the mask another way than its scan.
     turned = scan.orientation.apply(mask.to_file_order())
     return LabelMap(turned, scan), notes
+
+
+def lay_content(mask: LabelMap, grid: Grid) -> LabelMap | None:
+    """What a mask of its own extent holds, on `grid`, and 0 around it; None where its voxels are
+    not the grid's, or what it holds lies outside.
+
+    For formats whose extent says nothing of the scan's, such as DICOM SEG: what is empty of it may
+    reach beyond the scan.
+    """
+    array = mask.to_file_order()
+    spots = np.argwhere(array)
+    if not len(spots):
+        spots = np.zeros((1, 3), int)
+        array = array[:1, :1, :1]
+    low, high = spots.min(0), spots.max(0) + 1
+    inside = array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    affine = mask.grid.affine.copy()
+    affine[:3, 3] = (affine @ [*low, 1])[:3]
+    held = replace(LabelMap.from_file_order(inside, affine), notes=mask.notes)
+    place = _place(grid, held.grid)
+    return None if place is None else place.lay(held, grid)
 
 
 def directions_differ(scan: Grid, mask: Grid) -> str:

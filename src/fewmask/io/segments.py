@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Integer, Shaped
 
 from fewmask.core.errors import BadScan
+from fewmask.core.words import count
 
 Colour = tuple[int, int, int]
 _MAX_SEGMENTS = 4096
@@ -124,8 +125,7 @@ def merge(
         own = _class_of(segment, wanted)
         rivals = [other for other in taken if _class_of(other, wanted)]
         if clash := [other for other in rivals if own and _class_of(other, wanted) != own]:
-            count = int((under == clash[0].value).sum())
-            raise _overlap(clash[0], segment, count)
+            raise _overlap(clash[0], segment, int((under == clash[0].value).sum()))
         keep = [other.value for other in (rivals if wanted is not None and not own else ())]
         labels[inside] = np.where(np.isin(under, keep), under, segment.value)
     return labels
@@ -136,10 +136,10 @@ def _class_of(segment: Segment, wanted: Mapping[int, str] | None) -> str:
     return str(segment.value) if wanted is None else wanted.get(segment.value, "")
 
 
-def _overlap(one: Segment, other: Segment, count: int) -> BadScan:
+def _overlap(one: Segment, other: Segment, voxels: int) -> BadScan:
     names = [segment.name or f"value {segment.value}" for segment in (one, other)]
     return BadScan(
-        f"{names[0]!r} and {names[1]!r} share {count} voxels",
+        f"{names[0]!r} and {names[1]!r} share {count(voxels, 'voxel')}",
         where="one voxel can be of one class only",
         fix="ask for one of them, or for both as one class, with `labels`; or save them without "
         "overlap",

@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.core.errors import BadScan, NoRoom
+from fewmask.core.words import count
 from fewmask.io.instance import NO_SCAN, Instance, is_dicom, read_instance
+from fewmask.io.persons import protocol_words
 
 _TOLD_APART = ("SOPClassUID", "Modality", "SeriesNumber", "SeriesDescription", "Rows", "Columns")
 """With folder and geometry, what tells series without a UID from each other."""
@@ -50,8 +52,13 @@ class Series:
 
     @property
     def description(self) -> str:
-        """What the scanner's operator called it."""
+        """What the scanner's operator called it: may name a person, so for no message."""
         return self.instances[0].text("SeriesDescription")
+
+    @property
+    def shown(self) -> str:
+        """The words of the description that imaging protocols use."""
+        return protocol_words(self.description, self.instances[0].names)
 
     @property
     def is_no_scan(self) -> bool:
@@ -68,10 +75,10 @@ class Series:
         """One line for a list to choose from."""
         first = self.instances[0]
         size = f"{first.number('Columns'):g} x {first.number('Rows'):g} x {len(self.files)}"
-        shown = size if first.is_image else f"{len(self.files)} objects without an image"
+        shown = size if first.is_image else f"{count(len(self.files), 'object')} without an image"
         return (
             f"series {self.number or '?'}: {self.modality or '?'}, {shown}, "
-            f"{self.description or 'no description'}, {self.uid or 'without UID'}"
+            f"{self.shown or 'no description'}, {self.uid or 'without UID'}"
         )
 
     def answers(self, wanted: str) -> bool:
@@ -116,7 +123,7 @@ def list_series(folder: Path, files: Sequence[Path] | None = None) -> list[Serie
     # not copied.
     if lost := [path for path in empty if path.parent in folders]:
         raise BadScan(
-            f"{len(lost)} empty files among the slices of a series",
+            f"{count(len(lost), 'empty file')} among the slices of a series",
             where=[path.name for path in lost[:5]],
             did="the series was not read",
             fix=(

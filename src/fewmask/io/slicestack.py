@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fewmask.core.errors import BadScan
+from fewmask.core.words import count
 
 _SAME_MM = 1e-3
 _UNEVEN = 0.05  # of a step
@@ -94,7 +95,7 @@ class Stack:
                 "most positions appear more than once: several acquisitions or phases in one series"
             )
         raise _refuse(
-            f"{len(doubles)} slices stand where another one is",
+            f"{count(len(doubles), 'slice stands', 'slices stand')} where another one is",
             lines,
             "D02",
             "remove the copies, or keep the first of each with `keep_first=True`",

@@ -11,6 +11,7 @@ from jaxtyping import Shaped, UInt8
 
 from fewmask.core.errors import BadDataset
 from fewmask.core.names import check_name
+from fewmask.core.words import count
 from fewmask.io.hdf5 import open_guarded
 from fewmask.io.text import read_text
 
@@ -52,7 +53,7 @@ def find_volumes(folder: Path) -> Found:
     outside = [p for p in files.values() if not p.resolve().is_relative_to(folder.resolve())]
     if outside:
         raise BadDataset(
-            f"{len(outside)} files are links that leave the folder",
+            f"{count(len(outside), 'link leaves', 'links leave')} the folder",
             where=[str(path) for path in outside[:5]],
             did="nothing was written",
             fix="copy the files they point to into the folder",
@@ -69,7 +70,7 @@ def find_volumes(folder: Path) -> Found:
         missing = [case for case in lists[part] if case not in files]
         if missing:
             raise BadDataset(
-                f"{path.name} names {len(missing)} scans that are not here",
+                f"{path.name} names {count(len(missing), 'scan')} not here",
                 where=missing[:5],
                 did="nothing was written",
                 fix="get the scans too, or take their lines out",

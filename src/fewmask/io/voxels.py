@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid, LabelMap, Volume
+from fewmask.core.words import count
 from fewmask.io.contrast import check_contrast
 from fewmask.io.header import Header, ReadOptions
 
@@ -78,7 +79,8 @@ def finite(
         if mendable:
             fix = "replace them by the smallest value with `fix_nonfinite=True`"
         raise BadScan(
-            f"{bad} voxels ({share:.3%}) are NaN or Inf, the first at (i, j, k) = {first}",
+            f"{count(bad, 'voxel')} ({share:.3%}) {'is' if bad == 1 else 'are'} NaN or Inf, the "
+            f"first at (i, j, k) = {first}",
             fix=fix,
             code="N31",
         )
@@ -150,8 +152,10 @@ def _check_whole(values: _Values) -> tuple[str, ...]:
         fix = "resample label maps with nearest neighbour, not with interpolation"
         raise _label_trouble(what, bad, header, "M06", fix)
     if worst > _SCALING_OFF:
-        count = sum(int(np.count_nonzero(_off(plane) > _SCALING_OFF)) for plane in values)
-        return (f"M05: {count} values within 0.001 of a whole number were rounded",)
+        number = sum(int(np.count_nonzero(_off(plane) > _SCALING_OFF)) for plane in values)
+        return (
+            f"M05: {count(number, 'value was', 'values were')} rounded to the nearest whole number",
+        )
     return ()
 
 
@@ -167,6 +171,6 @@ def _label_trouble(
     axis = Grid(header.shape, header.affine).orientation.axes[0]
     slices = np.flatnonzero(bad.any(axis=tuple(a for a in range(3) if a != axis)))
     shown = ", ".join(map(str, slices[:5])) + (" ..." if len(slices) > 5 else "")
-    count = int(np.count_nonzero(bad))
-    where = f"{count} voxels, in slices {shown} (from 0, along axis {'ijk'[axis]})"
+    voxels = count(int(np.count_nonzero(bad)), "voxel")
+    where = f"{voxels}, in slices {shown} (from 0, along axis {'ijk'[axis]})"
     return BadScan(f"label map holds {what}", where=where, fix=fix, code=code)

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fewmask.core.errors import BadCheckpoint
+from fewmask.core.words import count
 from fewmask.io.atomic import usual_mode, writing
 from fewmask.io.stream import sha256
 
@@ -125,7 +126,7 @@ def check_fit(
             problems.append(f"{name} holds NaN or Inf")
     if problems:
         raise BadCheckpoint(
-            f"weights do not fit ({len(problems)} differences)",
+            f"weights do not fit ({count(len(problems), 'difference')})",
             where=[str(path), *problems[:5]],
             fix="use weights of this method and of this `encoder`",
             code="W04",

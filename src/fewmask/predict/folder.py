@@ -2,6 +2,7 @@
 the others.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import Recipe
 from fewmask.core.signals import stopping
 from fewmask.core.volume import Plane, Volume
+from fewmask.core.words import count
 from fewmask.io.atomic import make_folder
 from fewmask.io.image import case_id_of, is_prediction, read_labels
 from fewmask.io.known import (
@@ -38,11 +40,21 @@ from fewmask.predict.made import made_of, read_made, write_made
 from fewmask.predict.predictor import Prediction, Predicts
 from fewmask.prepare.content import scan_warnings
 from fewmask.prepare.discover import Layout, MaskProblem, Pair, discover
+from fewmask.prepare.folder import printable
 from fewmask.prepare.names import stem
 from fewmask.prepare.options import ScanOptions
+from fewmask.prepare.pairing import OrphanMasks
 from fewmask.prepare.reading import read_scan, spoils_one_case
+from fewmask.prepare.search import MASK_FOLDERS
 
 Load = Callable[[], Volume]
+
+_EVERYBODYS = re.compile(
+    r"(patient[-_ ]?)?(dicoms?|dcm|study|series|st|se|scans?|images?|img|ct|mr|data|export)?"
+    r"[-_ .]?[\d.]*",
+    re.IGNORECASE,
+)
+"""Names of folders that say nothing of the patient."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +99,10 @@ class PredictSummary:
         if self.kept:
             parts[0] += f" (of these {len(self.kept)} were there)"
         if self.no_prompt:
-            parts.append(f"{self.no_prompt} slices without a prompt")
+            parts.append(f"{count(self.no_prompt, 'slice')} without a prompt")
         if self.empty:
             parts.append("; ".join(self.empty))
-        return f"PredictSummary({'; '.join(parts)}; {len(self.notes)} notes)"
+        return f"PredictSummary({'; '.join(parts)}; {count(len(self.notes), 'note')})"
 
 
 def predict_folder(
@@ -285,7 +297,7 @@ def open_scans(
         problems = tuple(
             problem for problem in layout.problems if not isinstance(problem, MaskProblem)
         )
-        notes = layout.scan_notes
+        notes = (*layout.scan_notes, *_passed_over(layout))
         layout = _named_after(source, layout)
         images = {pair.case: pair.image for pair in layout.pairs}
         slices = {pair.case: pair.slices for pair in layout.pairs if pair.slices}
@@ -299,14 +311,33 @@ def open_scans(
     )
 
 
+def _passed_over(layout: Layout) -> list[str]:
+    """Files among scans that their names call masks, of no scan: one may be a scan all the same."""
+    files = [
+        path
+        for problem in layout.problems
+        if isinstance(problem, OrphanMasks)
+        for path in problem.files
+        if path.parent.name.casefold() not in MASK_FOLDERS
+    ]
+    if not files:
+        return []
+    shown = ", ".join(printable(path.name) for path in files[:5]) + " ..." * (len(files) > 5)
+    taken = count(len(files), "file is taken for a mask", "files are taken for masks")
+    return [f"{taken} by name, and not read: {shown}"]
+
+
 def _named_after(source: Path, layout: Layout) -> Layout:
-    """Cases of one patient's DICOM, called after the folder that was given: the patient's own is
-    often one deeper, under a name that all patients have.
+    """Cases of one patient's DICOM, called after the folder that was given, where the patient's own
+    folder has a name that all patients have (`DICOM`, `1`). One that says who it is stays, as
+    `check` and `prepare` call it.
     """
     patients = {pair.patient or pair.case for pair in layout.pairs}
     if layout.kind != "dicom" or len(patients) != 1 or len({r.patient for r in layout.series}) > 1:
         return layout
     name, (patient,) = stem(source.absolute()), patients
+    if not _EVERYBODYS.fullmatch(patient):
+        return layout
     ends = [pair.case.removeprefix(patient) for pair in layout.pairs]
     if len(ends) == 1:
         ends = [""]
@@ -326,7 +357,7 @@ def _part_of(scans: Scans, part: tuple[int, int]) -> Scans:
     mine = dict(list(scans.found.items())[i - 1 :: n])
     if scans.found and not mine:
         raise BadConfig(
-            f"there are {len(scans.found)} scans, so part {i} of {n} is empty",
+            f"part {i} of {n} is empty: {count(len(scans.found), 'scan')} in all",
             did="nothing was written",
             fix="use fewer parts",
             code="C02",
@@ -349,8 +380,8 @@ def _check_out(source: Path, out: Path, cases: Iterable[str], form: MaskForm) ->
     ]
     if foreign:
         raise BadConfig(
-            f"{len(foreign)} masks in the output folder are not as fewmask drew them and would "
-            "be replaced",
+            f"{count(len(foreign), 'mask')} in the output folder, not as fewmask drew "
+            f"{'it' if len(foreign) == 1 else 'them'}, would be replaced",
             where=[str(path) for path in foreign[:5]],
             did="nothing was written",
             fix="choose another folder with `out`",

@@ -73,5 +73,9 @@ def read_made(mask: Path, made: str | None) -> dict[str, Any] | None:
 
 
 def made_path(mask: Path) -> Path:
-    """`CASE.made.json` beside the mask of the case."""
-    return mask.with_name(f"{EXTENSION.sub('', mask.name)}.made.json")
+    """`CASE.made.json` beside the mask of the case; of another format than NIfTI with its ending,
+    such as `CASE.seg.nrrd.made.json`: masks of several formats may share a folder.
+    """
+    case = EXTENSION.sub("", mask.name)
+    ending = mask.name[len(case) :]
+    return mask.with_name(f"{case}{'' if ending.startswith('.nii') else ending}.made.json")

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int8
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.core.words import count
 from fewmask.io.atomic import no_room
 from fewmask.methods import is_external
 from fewmask.predict.predictor import (
@@ -105,7 +106,9 @@ class MeanPredictor:
                 said = ask(member, one)
                 notes |= dict.fromkeys(said.notes)
                 if said.no_prompt:
-                    notes[f"one of the runs had no prompt for {said.no_prompt} slices"] = None
+                    notes[f"one of the runs had no prompt for {count(said.no_prompt, 'slice')}"] = (
+                        None
+                    )
                 for block in _blocks(volume.shape[0]):
                     total[:, block] += one[:, block]
             labels = np.zeros(volume.shape, np.uint8)

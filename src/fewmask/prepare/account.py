@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
+from fewmask.core.words import count
 from fewmask.io.image import files_of
 from fewmask.prepare.folder import FolderTree, printable
 from fewmask.prepare.layout import LEFT_OUT, FileProblem, Layout, MaskProblem, Seen, Use
@@ -118,7 +119,7 @@ def account_notes(files: Iterable[Seen], root: Path) -> tuple[list[str], list[Fe
     notes = [f"seen and not used: {_shown(paths, root)} ({why})" for why, paths in groups.items()]
     problems: list[FewmaskError] = [
         MaskProblem(
-            f"{len(paths)} mask{'s' * (len(paths) > 1)} of a type that is not read",
+            f"{count(len(paths), 'mask')} of a type that is not read",
             where=[printable(path.relative_to(root)) for path in paths[:20]],
             did="they were left out",
             fix=why.partition(": ")[2],

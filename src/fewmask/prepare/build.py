@@ -17,6 +17,7 @@ from fewmask.core.placement import Placement
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.core.signals import stopping
+from fewmask.core.words import count
 from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.case import CaseFile, write_case
 from fewmask.io.lock import LOCK, folder_lock
@@ -80,7 +81,9 @@ class PrepareSummary:
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `refused` and `notes`."""
         parts = [f"{self.built} built", f"{self.reused} reused", f"{len(self.refused)} refused"]
-        return f"PrepareSummary({self.prepared}: {', '.join(parts)}; {len(self.notes)} notes)"
+        return (
+            f"PrepareSummary({self.prepared}: {', '.join(parts)}; {count(len(self.notes), 'note')})"
+        )
 
 
 @dataclass(frozen=True)
@@ -465,8 +468,8 @@ def _advice(
         lost = [d for d in outlined if not any(d in slices for slices in row.present.values())]
         if lost:
             yield (
-                f"{name}: M13: structures of {len(lost)} slices vanish on the network's grid; "
-                "these slices count as empty"
+                f"{name}: M13: on the network's grid structures of {count(len(lost), 'slice')} "
+                "vanish: empty for training"
             )
         whole = (
             len(outlined) > 10 and outlined[-1] - outlined[0] + 1 == len(outlined) < row.shape[0]
@@ -518,7 +521,7 @@ def _refuse_lost(before: Prepared | None, refused: list[dict[str, Any]]) -> None
     ]
     if lost:
         raise NoRoom(
-            f"{len(lost)} scans of the dataset cannot be read now",
+            f"{count(len(lost), 'scan')} of the dataset cannot be read now",
             where=[f"{line['case']}: {line['what']}" for line in lost[:10]],
             did="the dataset was not made anew; what was read of the others is kept",
             fix=f"{lost[0]['fix'] or 'reconnect the drive'}, then the same command again",

@@ -8,23 +8,19 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fewmask.prepare.channels import choose_channels
+from fewmask.core.words import count
+from fewmask.prepare.channels import choose_channels, is_contrast
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import Layout, MaskProblem, Pair
 from fewmask.prepare.names import core_of, looks_like_mask, says_scan_only, stem
 from fewmask.prepare.pairing import Names, named_after, pair, shows_labels
+from fewmask.prepare.patients import SETS, SUBJECT, patient_notes, patients_of
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search
 
 _ENTITY = re.compile(r"_(?:desc|label|space|res|den|hemi)-[^_]+")
-_SUBJECT = re.compile(r"sub-[^_/.]+", re.IGNORECASE)
-_SETS = {"train", "training", "val", "validation", "valid", "test", "testing", "data", "raw"}
 _MOST_SIBLINGS = 40
 """Folders side by side of which one file each is looked into."""
 _MOST_LOOKS = 200
-_VISITS, _NAMED_VISITS = 12, 4
-"""Scans in a folder, beyond which it is a site or a set, and no patient: of scans that are called
-alike in every folder, and of those with names of their own.
-"""
 
 
 @dataclass
@@ -53,13 +49,13 @@ def find_case_folders(search: Search) -> Layout | None:
     names = Names({path: _ENTITY.sub("", name) for path, name in ids.items()})
     alone = _alone(channels.scans, found.masks, names)
     pairs = pair(channels.scans, found.masks, search.problems, names, alone)
-    whose = _patients([one.image for one in pairs], search.top)
+    whose = patients_of([one.image for one in pairs], search.top)
     pairs = [
         replace(one, case=ids.get(one.image, one.case), patient=whose[one.image]) for one in pairs
     ]
     pairs = _with_parts(pairs, found.parts, search)
     kind = _kind(search, pairs)
-    notes = [*channels.notes, *_patient_notes(pairs)]
+    notes = [*channels.notes, *patient_notes(pairs)]
     return Layout(
         kind,
         tuple(pairs),
@@ -230,7 +226,9 @@ def _ids(
     ids = {}
     for path in scans:
         name = stem(path)
-        if says_scan_only(path) or counts[name.casefold()] > 1:
+        if is_contrast(case) and not says_scan_only(path) and counts[name.casefold()] > 1:
+            ids[path] = f"{name}_{case}"  # T1/p1 and T2/p1 are channels of p1
+        elif says_scan_only(path) or counts[name.casefold()] > 1:
             ids[path] = case if len(scans) == 1 else f"{case}_{name}"
         else:
             ids[path] = name
@@ -252,7 +250,7 @@ def _folder_ids(folders: Iterable[Path], top: Path) -> dict[Path, str]:
         parts = {folder: own[:-1] for folder, own in parts.items()}
     ids = {}
     for folder, own in parts.items():
-        kept = [part for part in own if part.casefold() not in _SETS] or own
+        kept = [part for part in own if part.casefold() not in SETS] or own
         ids[folder] = stem(Path("_".join(kept))) if kept else stem(top.absolute())
     return ids
 
@@ -287,57 +285,17 @@ def _session_of(path: Path) -> object:
     return found.groups() if found else None
 
 
-def _patients(scans: Sequence[Path], top: Path) -> dict[Path, str]:
-    """Whose each scan is: the subject of BIDS; a folder that the file is called after; else the
-    first folder that holds no more scans than a patient has visits. Nothing: a patient of its own.
-    """
-    places = {path: _places(path, top) for path in scans}
-    if len({parts[:1] for parts in places.values()}) == 1:
-        # One folder around all scans says nothing of patients.
-        places = {path: parts[1:] for path, parts in places.items()}
-    sizes = Counter(parts[:n] for parts in places.values() for n in range(1, len(parts) + 1))
-    names = Counter(stem(path).casefold() for path in scans)
-    whose = {}
-    for path, parts in places.items():
-        name = stem(path).casefold()
-        most = _VISITS if says_scan_only(path) or names[name] > 1 else _NAMED_VISITS
-        after = [part for part in parts if len(part) > 1 and name.startswith(part.casefold())]
-        small = [parts[:n] for n in range(1, len(parts) + 1) if sizes[parts[:n]] <= most]
-        subject = _SUBJECT.match(stem(path))
-        whose[path] = (
-            subject[0] if subject else after[0] if after else "_".join(small[0]) if small else ""
-        )
-    return whose
-
-
-def _places(path: Path, top: Path) -> tuple[str, ...]:
-    parts = path.parent.relative_to(top).parts
-    return tuple(part for part in parts if part.casefold() not in _SETS)
-
-
-def _patient_notes(pairs: Sequence[Pair]) -> list[str]:
-    counts = Counter(one.patient for one in pairs if one.patient)
-    several = [name for name, count in counts.items() if count > 1]
-    if not several:
-        return []
-    shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
-    return [
-        f"{len(several)} folders hold several scans and are taken for one patient each, whom no "
-        f"split divides ({shown}); `patients` says otherwise"
-    ]
-
-
 def _with_parts(
     pairs: Sequence[Pair], parts: Mapping[Path, Mapping[str, Path]], search: Search
 ) -> list[Pair]:
     """Files of one structure each, given to their scan, or to the only scan of their folder."""
-    count = Counter(one.image.parent for one in pairs)
+    held = Counter(one.image.parent for one in pairs)
     scans = {one.image for one in pairs}
-    lost = [place for place in parts if place not in scans and count[place] != 1]
+    lost = [place for place in parts if place not in scans and held[place] != 1]
     if lost:
         search.problems.append(
             MaskProblem(
-                f"masks of {len(lost)} folders could belong to several scans, or to none",
+                f"masks of {count(len(lost), 'folder')} could belong to several scans, or to none",
                 where=[printable(place.name) for place in lost[:20]],
                 did="they were left out",
                 fix="leave one scan in the folder, or name every mask like its scan",
@@ -355,7 +313,7 @@ def _with_parts(
 
 
 def _kind(search: Search, pairs: Sequence[Pair]) -> str:
-    if any(_SUBJECT.match(stem(one.image)) for one in pairs):
+    if any(SUBJECT.match(stem(one.image)) for one in pairs):
         return "bids"
     masks = [path for one in pairs for path in (one.mask, *one.parts.values()) if path]
     total = any("segmentations" in (path.parent.name, stem(path)) for path in masks)

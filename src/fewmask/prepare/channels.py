@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fewmask.core.errors import BadConfig, FewmaskError
+from fewmask.core.words import count
 from fewmask.io.image import read_grid
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import FileProblem
@@ -83,6 +84,11 @@ def _without(scans: Sequence[Path], wanted: str | None, ids: Mapping[Path, str])
 
 def _is_numbered(path: Path) -> bool:
     return _split(_NUMBER, stem(path)) is not None
+
+
+def is_contrast(name: str) -> bool:
+    """Is it the name of a contrast, such as `T1` or `flair`?"""
+    return _split(_CONTRAST, f"case_{name}") == ("case", name.casefold())
 
 
 def _split(pattern: re.Pattern[str], name: str) -> tuple[str, str] | None:
@@ -167,7 +173,7 @@ def _chosen(
     if lacking:
         problems.append(
             FileProblem(
-                f"{len(lacking)} scans lack channel {shown[channel]}",
+                f"{count(len(lacking), 'scan lacks', 'scans lack')} channel {shown[channel]}",
                 where=[printable(case) for case in lacking[:_LISTED]],
                 did="they were left out",
                 fix="add the missing files, or choose a channel that all scans have with `channel`",
@@ -181,8 +187,9 @@ def _chosen(
     if several:
         others = ", ".join(shown[name] for name in channels if name != channel)
         notes.append(
-            f"channel {shown[channel]} of each scan is used; {len(further)} files of other "
-            f"channels are not read ({others}): choose with `channel`"
+            f"channel {shown[channel]} of each scan is used; of other channels "
+            f"{count(len(further), 'file is', 'files are')} not read ({others}): choose with "
+            "`channel`"
         )
     kept = tuple(path for path in scans if path in chosen or path not in found)
     # A channel without others says nothing more of the case than its name does.

@@ -12,13 +12,14 @@ import numpy as np
 from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.signals import stopping
 from fewmask.core.volume import Grid, LabelMap
+from fewmask.core.words import count
 from fewmask.io.atomic import make_folder
 from fewmask.io.image import read_labels, read_segments, write_labels
 from fewmask.io.nifti import is_written_here
 from fewmask.io.outputs import check_file, check_folder
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.discover import Layout, Pair, Seen, discover
-from fewmask.prepare.mapping import Values, check_found, resolve
+from fewmask.prepare.mapping import IGNORE, Values, check_found, resolve, values_of
 from fewmask.prepare.options import AS_THEY_ARE, PrepareOptions, ScanOptions
 from fewmask.prepare.reading import (
     header_may_be_copied,
@@ -70,11 +71,12 @@ class CheckReport:
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `problems` and `notes`."""
         kinds = Counter(case.kind for case in self.cases)
-        scans = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        scans = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         outlined = sum(case.outlined > 0 for case in self.cases)
         return (
-            f"CheckReport({self.layout}: {len(self.cases)} scans ({scans or 'none usable'}), "
-            f"{outlined} with outlines; {len(self.problems)} problems; {len(self.notes)} notes)"
+            f"CheckReport({self.layout}: {count(len(self.cases), 'scan')} "
+            f"({scans or 'none usable'}), {outlined} with outlines; "
+            f"{count(len(self.problems), 'problem')}; {count(len(self.notes), 'note')})"
         )
 
 
@@ -144,9 +146,8 @@ def copy_header(data: Path, case: str, out: Path, scans: ScanOptions = AS_THEY_A
     shapes that differ (M01), and axes that lead elsewhere than the scan's (M03): that copy would be
     flipped.
     """
-    pairs = {
-        pair.case: pair for pair in discover(data, scans.follow_links, series=scans.series).pairs
-    }
+    found = discover(data, scans.follow_links, scans.channel, series=scans.series)
+    pairs = {pair.case: pair for pair in found.pairs}
     pair = pairs.get(case)
     if pair is None or pair.mask is None:
         raise BadDataset(
@@ -191,7 +192,7 @@ def _check_one(
     pair, options, names, anything = item
     try:
         if anything and pair.mask is not None:
-            values = _values(pair.mask, options)
+            values = _values(pair.mask, options) - set(values_of(names, IGNORE))
             options = replace(options, labels={"anything": tuple(sorted(values))} if values else {})
         reading = read_pair(pair, options, names)
     except Exception as error:

@@ -63,7 +63,7 @@ def open_list(tree: FolderTree, top: Path, channel: str | None = None) -> DataLi
     """
     path = top / "dataset.json"
     if path in tree.files[top]:
-        return _read(path, read_json(path, kind=BadDataset, max_bytes=_LARGEST), channel)
+        return read_list(path, channel)
     found = []
     files = [other for other in tree.files[top] if other.suffix.lower() == ".json"]
     # Converters of DICOM write one beside every scan.
@@ -75,6 +75,11 @@ def open_list(tree: FolderTree, top: Path, channel: str | None = None) -> DataLi
         if any(True for _ in _rows(record)):
             found.append((other, record))
     return _read(*found[0], channel) if len(found) == 1 else None
+
+
+def read_list(path: Path, channel: str | None = None) -> DataList:
+    """What this file says. Raises as `open_list`."""
+    return _read(path, read_json(path, kind=BadDataset, max_bytes=_LARGEST), channel)
 
 
 def _read(path: Path, record: Any, channel: str | None) -> DataList:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.names import unusable
+from fewmask.core.words import count
 from fewmask.prepare.account import account_for, account_notes, unread_endings, ways_out
 from fewmask.prepare.dicommasks import add_masks
 from fewmask.prepare.folder import FolderTree, printable, walk_folder
@@ -15,6 +16,8 @@ from fewmask.prepare.layout import FileProblem, Layout, MaskProblem, Pair, Seen
 from fewmask.prepare.layouts import LAYOUTS
 from fewmask.prepare.listed import names_in
 from fewmask.prepare.names import identifying
+from fewmask.prepare.pairing import pair_orphans
+from fewmask.prepare.patients import join_visits
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search, holds_dicom_below
 from fewmask.prepare.series import part_series
 
@@ -71,9 +74,8 @@ def discover(
         raise _nothing(tree)
     problems = search.problems
     parted = part_series(tree, layout.pairs, series, problems)
-    pairs = tuple(
-        sorted((one for one in parted.pairs if _keep(one, problems)), key=lambda one: one.case)
-    )
+    given, visits = join_visits(pair_orphans(parted.pairs, problems))
+    pairs = tuple(sorted((one for one in given if _keep(one, problems)), key=lambda one: one.case))
     if not pairs and not problems:
         raise _nothing(tree)
     pairs = add_masks(tree, pairs, problems)
@@ -90,14 +92,15 @@ def discover(
     if tree.too_deep:
         shown = ", ".join(printable(path.relative_to(tree.root)) for path in tree.too_deep[:3])
         seen.append(
-            f"{len(tree.too_deep)} folders lie too deep and were not looked into: {shown}"
+            f"{count(len(tree.too_deep), 'folder lies', 'folders lie')} too deep, not looked into: "
+            f"{shown}"
             f"{' ...' if len(tree.too_deep) > 3 else ''}; give a folder nearer to the scans"
         )
     problems += more
     masks = _mask_notes(pairs)
-    names = _name_notes(pairs)
+    names = _name_notes(pairs, parted.persons)
     hidden = (
-        [f"{tree.ignored} hidden or system files ignored (._*, .DS_Store, Thumbs.db)"]
+        [f"{count(tree.ignored, 'hidden or system file')} ignored (._*, .DS_Store, Thumbs.db)"]
         if tree.ignored
         else []
     )
@@ -105,8 +108,8 @@ def discover(
     return replace(
         layout,
         names={**own, **layout.names},
-        notes=(*layout.notes, *parted.notes, *masks, *names, *seen, *hidden),
-        scan_notes=(*layout.scan_notes, *parted.notes, *seen),
+        notes=(*layout.notes, *parted.notes, *visits, *masks, *names, *seen, *hidden),
+        scan_notes=(*layout.scan_notes, *parted.notes, *names, *seen),
         problems=tuple(problems),
         files=files,
     )
@@ -150,18 +153,18 @@ def _mask_notes(pairs: Sequence[Pair]) -> list[str]:
     without = sum(not pair.has_mask for pair in pairs)
     if not without or without == len(pairs):
         return []
-    return [f"{without} of {len(pairs)} scans have no mask: they are used as unlabelled"]
+    return [f"{without} of {count(len(pairs), 'scan')} without a mask: used as unlabelled"]
 
 
-def _name_notes(pairs: Sequence[Pair]) -> list[str]:
+def _name_notes(pairs: Sequence[Pair], persons: frozenset[str]) -> list[str]:
     kinds: dict[str, int] = {}
     for pair in pairs:
-        if what := identifying(pair.case):
+        if what := identifying(pair.case, persons):
             kinds[what] = kinds.get(what, 0) + 1
     return [
-        f"warning: {count} case name{'s' * (count > 1)} may identify a person ({what}); "
-        "reports show names: rename the files"
-        for what, count in kinds.items()
+        f"warning: {count(number, 'case name')} may identify a person ({what}); "
+        "masks, tables and reports are named after cases: rename the files or folders"
+        for what, number in kinds.items()
     ]
 
 

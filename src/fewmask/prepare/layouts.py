@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset
+from fewmask.core.words import count
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.prepare.casefolders import find_case_folders
 from fewmask.prepare.channels import choose_channels
@@ -80,7 +81,10 @@ def _listed_pairs(search: Search, listed: DataList) -> Layout | None:
     chosen = replace(search, channel=None) if listed.further else search
     layout = _paired(chosen, "list", list(rows), masks, listed.counts_channels, rows)
     if listed.further:
-        note = f"{len(listed.further)} files of other channels are not read: choose with `channel`"
+        files = count(
+            len(listed.further), "file of another channel is", "files of other channels are"
+        )
+        note = f"{files} not read: choose with `channel`"
         layout = replace(layout, notes=(note,), scan_notes=(note,))
     if absent:
         search.problems.append(_absent(absent, listed.path))
@@ -123,7 +127,7 @@ def _is_there(name: str, layout: Layout) -> bool:
 
 def _absent(names: Sequence[str], path: Path) -> MaskProblem:
     return MaskProblem(
-        f"{path.name} lists {len(names)} files that are not there",
+        f"{path.name} lists {count(len(names), 'file')} not there",
         where=[printable(path), *(printable(Path(name).name) for name in names[:_LISTED])],
         did="the scans that are there were used",
         fix=f"finish the download, or remove the entries from {path.name}",
@@ -201,7 +205,7 @@ def _with_parts(
     if left:
         search.problems.append(
             MaskProblem(
-                f"{len(left)} folders of masks without a scan of that name",
+                f"{count(len(left), 'folder')} of masks without a scan of that name",
                 where=[printable(name) for name in list(left)[:_LISTED]],
                 did="they were left out",
                 fix="name scan and folder alike, or add the scans",

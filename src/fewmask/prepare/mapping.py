@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from fewmask.core.errors import BadConfig, BadDataset
+from fewmask.core.words import count
 
 Wanted = dict[str, tuple[int | str, ...]]
 """Class name -> the source values or structure names that make it up, in class order (index 1, 2,
@@ -341,7 +342,7 @@ def _stray(
     for value in stray[:5]:
         slices = np.flatnonzero((labels == value).any(axis=(1, 2)))
         lines.append(
-            f"value {value}: {counts[value]} voxels, slices {slices[0]} to {slices[-1]} "
+            f"value {value}: {count(counts[value], 'voxel')}, slices {slices[0]} to {slices[-1]} "
             "(from 0, in the order of the file)"
         )
     lines.append(
@@ -359,7 +360,7 @@ def _stray(
 
 def _overlap(name: str, other: str, voxels: int, where: str) -> BadDataset:
     return BadDataset(
-        f"structures of {other} and {name} overlap in {voxels} voxels",
+        f"structures of {other} and {name} overlap in {count(voxels, 'voxel')}",
         where=where,
         did="the case was skipped",
         fix="ask for one of them, or correct the masks: a voxel can belong to one class only",

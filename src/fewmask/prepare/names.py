@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from fewmask.io.image import EXTENSION, case_id_of
+from fewmask.io.persons import names_person
 
 _SCAN_WORDS = "volumes?|imaging|images?|img|scans?|mri|mr|ct"
 _MASK_WORDS = (
@@ -93,8 +94,10 @@ def says_scan_only(path: Path) -> bool:
     return bool(_SCAN_WORD.fullmatch(stem(path).casefold()))
 
 
-def identifying(case: str) -> str:
+def identifying(case: str, persons: frozenset[str] = frozenset()) -> str:
     """What in the name might identify a person (`a date`, ...), or an empty string. The value
-    itself is for nobody's log.
+    itself is for nobody's log. `persons` are fingerprints of names in DICOM headers.
     """
+    if names_person(case, persons):
+        return "a name that stands in a DICOM header"
     return next((what for what, pattern in _IDENTIFYING if pattern.search(case)), "")

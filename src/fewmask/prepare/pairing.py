@@ -7,12 +7,13 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from fewmask.core.errors import FewmaskError
+from fewmask.core.words import count
 from fewmask.io.image import read_grid, read_labels
 from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import FileProblem, MaskProblem, Pair
@@ -68,7 +69,7 @@ def pair(
     masks = unique([path for path in masks if path not in taken], problems, MaskProblem, names)
     found, orphans = match([path for path in scans if path not in given], masks, names)
     if orphans:
-        problems.append(_orphans(orphans, scans, names))
+        problems.append(_orphans(orphans, [names.case(path) for path in scans], names))
     given.update(found)
     return [Pair(names.case(path), path, given.get(path)) for path in scans]
 
@@ -181,8 +182,32 @@ def shows_labels(path: Path, scan: Path) -> bool:
     return voxels.itemsize == 1 and np.unique(voxels).size <= _MOST_VALUES
 
 
-def _orphans(masks: Sequence[Path], scans: Sequence[Path], names: Names) -> MaskProblem:
-    known = [names.case(path) for path in scans]
+class OrphanMasks(MaskProblem):
+    """Masks that no scan's name fits."""
+
+
+def pair_orphans(
+    pairs: Sequence[Pair], problems: list[FewmaskError], names: Names = PLAIN
+) -> list[Pair]:
+    """Pairs that came to be after masks were given to scans, with the masks that are called after
+    them; `problems` keeps only those masks that still belong to none.
+    """
+    orphans = [problem for problem in problems if isinstance(problem, OrphanMasks)]
+    masks = [path for problem in orphans for path in problem.files]
+    # Paths only carry the names.
+    free = {Path(one.case): one for one in pairs if one.slices and not one.has_mask}
+    if not free or not masks:
+        return list(pairs)
+    called = Names({**{path: one.case for path, one in free.items()}, **names.ids})
+    found, rest = match(list(free), masks, called)
+    problems[:] = [problem for problem in problems if problem not in orphans]
+    if rest:
+        problems.append(_orphans(rest, [one.case for one in pairs], called))
+    given = {free[path].case: mask for path, mask in found.items()}
+    return [replace(one, mask=given[one.case]) if one.case in given else one for one in pairs]
+
+
+def _orphans(masks: Sequence[Path], known: Sequence[str], names: Names) -> MaskProblem:
     lines = []
     for path in masks[:_LISTED]:
         near = difflib.get_close_matches(names.case(path), known, n=2, cutoff=0.5)
@@ -192,8 +217,8 @@ def _orphans(masks: Sequence[Path], scans: Sequence[Path], names: Names) -> Mask
         )
     if len(masks) > _LISTED:
         lines.append(f"... and {len(masks) - _LISTED} more")
-    return MaskProblem(
-        f"{len(masks)} mask{'s' * (len(masks) > 1)} without a scan of that name",
+    return OrphanMasks(
+        f"{count(len(masks), 'mask')} without a scan of that name",
         where=lines,
         did="they were left out",
         fix="name scan and mask alike (case_01.nii.gz in both folders), or add the scans",

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fewmask.core.errors import FewmaskError
+from fewmask.core.words import count
 from fewmask.io.dicom import list_series
 from fewmask.prepare.dicommasks import is_for_masks
 from fewmask.prepare.folder import FolderTree, printable
 from fewmask.prepare.layout import LEFT_OUT, MaskProblem, Pair
-from fewmask.prepare.names import identifying
+from fewmask.prepare.names import bare, identifying
 from fewmask.prepare.seriespatients import name_patients
-from fewmask.prepare.seriesrows import Entry, rows_of
+from fewmask.prepare.seriesrows import Entry, persons_in, rows_of
 from fewmask.prepare.seriesrules import is_certain, why_left_out
 from fewmask.prepare.seriestable import SeriesRow, is_table, read_keeps
 
@@ -31,6 +32,8 @@ class Parted:
     left: dict[Path, str] = field(default_factory=dict)
     """Files of series that are no cases, and why."""
     notes: list[str] = field(default_factory=list)
+    persons: frozenset[str] = frozenset()
+    """Fingerprints of the names in headers, which names of folders may repeat."""
 
 
 def part_series(
@@ -52,13 +55,14 @@ def part_series(
         _apply_table(entries, rows, Path(str(series)))
     elif series is not None:
         _apply_word(entries, series)
-    parted = Parted([], tuple(rows))
-    named = _name_cases(entries, {pair.case for pair in pairs})
+    parted = Parted([], tuple(rows), persons=persons_in(entries))
+    named = _name_cases(entries, {pair.case for pair in pairs}, parted.persons)
     for pair in pairs:
         own = [entry for entry in entries if entry.pair is pair]
         parted.pairs += _cases_of(pair, own, named, parted, problems) if own else [pair]
     _link(parted, entries)
-    parted.notes += [*_left_notes(tree.root, entries), *_part_notes(parted.pairs)]
+    parted.notes += _left_notes(tree.root, entries, rows, parted.persons)
+    parted.notes += _part_notes(parted.pairs, parted.persons)
     return parted
 
 
@@ -152,10 +156,16 @@ def _whose_mask(pair: Pair, cases: Sequence[str]) -> MaskProblem:
         f"a mask of {printable(pair.case)}, whose folder holds {len(cases)} scans",
         where=[printable(path.name) for path in files[:_SHOWN]] + list(cases[:_SHOWN]),
         did="the mask was left out, the scans were used",
-        fix="keep one of the scans in a table for `series`, or put the mask in its folder",
+        fix=f"name it after its scan, such as {cases[0]}{_ending(files[0])}; or keep one of the "
+        "scans in a table for `series`, or put the mask in its folder",
         code="M15",
         files=files,
     )
+
+
+def _ending(path: Path) -> str:
+    """The image ending of a mask's name."""
+    return path.name[len(bare(path)) :]
 
 
 def _home(entry: Entry, kept: Sequence[Entry]) -> Path | None:
@@ -170,7 +180,9 @@ def _home(entry: Entry, kept: Sequence[Entry]) -> Path | None:
     return home
 
 
-def _name_cases(entries: Sequence[Entry], taken: Iterable[str]) -> dict[int, str]:
+def _name_cases(
+    entries: Sequence[Entry], taken: Iterable[str], persons: frozenset[str]
+) -> dict[int, str]:
     """A name for the case of each series that is kept: its patient's, with what tells its folder
     from those of the patient's others.
     """
@@ -184,7 +196,7 @@ def _name_cases(entries: Sequence[Entry], taken: Iterable[str]) -> dict[int, str
         if len(kept) == 1:
             names[id(kept[0])] = kept[0].name
             continue
-        ends = _ends(kept)
+        ends = _ends(kept, persons)
         for n, entry in enumerate(group, start=1):
             if entry in kept:
                 name = f"{entry.name}_{ends.get(id(entry)) or f's{n}'}"
@@ -195,7 +207,7 @@ def _name_cases(entries: Sequence[Entry], taken: Iterable[str]) -> dict[int, str
     return names
 
 
-def _ends(kept: Sequence[Entry]) -> dict[int, str]:
+def _ends(kept: Sequence[Entry], persons: frozenset[str]) -> dict[int, str]:
     """What tells the folders of a patient's series apart, where that is short and says nothing of
     the person.
     """
@@ -209,8 +221,8 @@ def _ends(kept: Sequence[Entry]) -> dict[int, str]:
     ends = {}
     for entry in kept:
         end = "_".join(part.strip(". ") for part in parts[id(entry)])
-        usable = end and len(end) <= _LONGEST and end.isprintable() and not identifying(end)
-        if usable and places[entry.inner] == 1:
+        usable = end and len(end) <= _LONGEST and end.isprintable()
+        if usable and not identifying(end, persons) and places[entry.inner] == 1:
             ends[id(entry)] = end
     return ends if len(set(ends.values())) == len(kept) else {}
 
@@ -227,12 +239,15 @@ def _link(parted: Parted, entries: Sequence[Entry]) -> None:
     ]
 
 
-def _left_notes(root: Path, entries: Sequence[Entry]) -> list[str]:
+def _left_notes(
+    root: Path, entries: Sequence[Entry], rows: Sequence[SeriesRow], persons: frozenset[str]
+) -> list[str]:
     """A line per reason, with the series."""
     groups = defaultdict(list)
-    for entry in entries:
+    for entry, row in zip(entries, rows, strict=True):
         if entry.why and not entry.whole:
             place = printable(entry.folder.relative_to(root))
+            place = "/".join(row.key) if identifying(place, persons) else place
             groups[entry.why].append(f"{place}: series {printable(entry.series.number) or '?'}")
     lines = []
     for why, series in groups.items():
@@ -242,14 +257,16 @@ def _left_notes(root: Path, entries: Sequence[Entry]) -> list[str]:
     return lines
 
 
-def _part_notes(pairs: Sequence[Pair]) -> list[str]:
+def _part_notes(pairs: Sequence[Pair], persons: frozenset[str]) -> list[str]:
     counts = Counter(pair.patient for pair in pairs if pair.slices)
     several = [name for name, count in counts.items() if count > 1]
     if not several:
         return []
-    shown = ", ".join(several[:3]) + (" ..." if len(several) > 3 else "")
+    known = [name for name in several if not identifying(name, persons)]
+    shown = ", ".join(known[:3]) + (" ..." if len(several) > len(known[:3]) else "")
+    shown = f" ({shown})" if known else ""
     return [
-        f"{len(several)} patients have several DICOM scans: each is a case of its own, and no "
-        f"split divides a patient ({shown}); `fewmask check DATA write_series=series.csv` "
-        "lists them, and `series=series.csv` takes what is kept there"
+        f"{count(len(several), 'patient has', 'patients have')} several DICOM scans: each is a "
+        f"case of its own, and no split divides a patient{shown}; `fewmask check DATA "
+        "write_series=series.csv` lists them, and `series=series.csv` takes what is kept there"
     ]

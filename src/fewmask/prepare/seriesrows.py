@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,30 +61,41 @@ def rows_of(entries: Sequence[Entry]) -> list[SeriesRow]:
     own = defaultdict(list)
     for entry in entries:
         own[entry.patient].append(entry)
-    return [_row_of(entry, own[entry.patient], list(own)) for entry in entries]
+    persons = persons_in(entries)
+    return [_row_of(entry, own[entry.patient], list(own), persons) for entry in entries]
 
 
-def _row_of(entry: Entry, own: Sequence[Entry], patients: Sequence[str]) -> SeriesRow:
+def persons_in(entries: Iterable[Entry]) -> frozenset[str]:
+    """Fingerprints of the names in all headers."""
+    return frozenset().union(
+        *(one.names for entry in entries for one in entry.series.instances[:1])
+    )
+
+
+def _row_of(
+    entry: Entry, own: Sequence[Entry], patients: Sequence[str], persons: frozenset[str]
+) -> SeriesRow:
     here = [one for one in own if one.folder == entry.folder]
     folders = list(entry.inner)
     if len({id(one.pair) for one in own}) > 1:
         folders.insert(0, entry.pair.case)
     if len(folders) > 1:
-        study = _safe(folders[0], [(*one.inner, "")[0] for one in own], "study")
+        studies = [(*one.inner, "")[0] for one in own]
+        study = _safe(folders[0], studies, "study", persons)
         folders = folders[1:]
     else:
         study = str(1 + list(dict.fromkeys(one.study for one in own)).index(entry.study))
     series = "/".join(folders)
-    if identifying(series) or not series.isprintable():
+    if identifying(series, persons) or not series.isprintable():
         series = f"folder {1 + sorted({one.folder for one in own}).index(entry.folder)}"
     if len(here) > 1 or not series:
         series = f"{series}#{1 + here.index(entry)}".lstrip("#")
     first = entry.series.instances[0]
     return SeriesRow(
-        patient=_safe(entry.patient, patients, "patient"),
+        patient=_safe(entry.patient, patients, "patient", persons),
         study=study,
         series=series,
-        description=_description(entry.series.description),
+        description=_description(entry.series.shown),
         modality=printable(first.text("Modality")),
         slices=entry.series.count,
         spacing=_spacing(entry.series),
@@ -92,9 +103,9 @@ def _row_of(entry: Entry, own: Sequence[Entry], patients: Sequence[str]) -> Seri
     )
 
 
-def _safe(name: str, all_names: Sequence[str], what: str) -> str:
+def _safe(name: str, all_names: Sequence[str], what: str, persons: frozenset[str]) -> str:
     """The name, or its number among all where it may identify a person."""
-    if not identifying(name) and name.isprintable():
+    if not identifying(name, persons) and name.isprintable():
         return name
     return f"{what} {1 + sorted(set(all_names) | {name}).index(name)}"
 

@@ -28,7 +28,7 @@ class SeriesRow:
     series: str
     """Folder of the series below that, and its number where the folder has several."""
     description: str
-    """What the operator called it; empty where that might identify a person."""
+    """What the operator called it, in words of imaging protocols: others might name a person."""
     modality: str
     slices: int
     spacing: str

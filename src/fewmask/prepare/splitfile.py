@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadDataset
+from fewmask.core.words import count
 from fewmask.io.prepared import read_split
 from fewmask.io.text import read_json_value
 from fewmask.prepare.folder import printable
@@ -54,7 +55,7 @@ def check_names(split: Split, path: Path, cases: Iterable[str]) -> None:
     if absent:
         near = {name: difflib.get_close_matches(name, known, 1, 0.5) for name in absent[:10]}
         raise BadDataset(
-            f"split names {len(absent)} cases that are not there",
+            f"split names {count(len(absent), 'case')} not there",
             where=[
                 printable(path),
                 *(

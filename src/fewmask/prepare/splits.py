@@ -7,6 +7,7 @@ from pathlib import Path
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.randomness import permutation
+from fewmask.core.words import count
 from fewmask.io.prepared import CaseRow
 from fewmask.prepare.lines import read_lines
 
@@ -27,7 +28,7 @@ def patients_of(
         absent = [case for case in cases if not table.get(case)]
         if absent:
             raise BadDataset(
-                f"{len(absent)} cases have no patient: {', '.join(absent[:5])}",
+                f"{count(len(absent), 'case')} without a patient: {', '.join(absent[:5])}",
                 where=str(source),
                 fix="add a line for each of them",
                 code="S01",

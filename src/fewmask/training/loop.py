@@ -19,6 +19,7 @@ from fewmask.core.batch import Step
 from fewmask.core.errors import TrainingFailed
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.signals import listen
+from fewmask.core.words import count
 from fewmask.io.run import Checkpoint, States
 from fewmask.io.weights import fit_into, flatten_optimiser, restore_optimiser
 from fewmask.training import crash_points
@@ -326,7 +327,7 @@ def _resume_words(checkpoint: Checkpoint) -> list[str]:
     words = [f"resumes after step {checkpoint.step}"]
     if checkpoint.skipped:
         words.append(
-            f"a newer state was unusable, so {checkpoint.lost} steps are done again "
-            f"({checkpoint.skipped[0]})"
+            f"a newer state was unusable, so {count(checkpoint.lost, 'step is', 'steps are')} done "
+            f"again ({checkpoint.skipped[0]})"
         )
     return words
