@@ -17,8 +17,9 @@ from fewmask.io.case import CaseFile, write_case
 from fewmask.io.dicom import read_series
 from fewmask.io.image import read_grid, read_labels, read_names, read_volume
 from fewmask.io.prepared import CaseRow, Prepared
-from fewmask.io.samix import read_samix
+from fewmask.io.samix import parse_samix
 from fewmask.io.snap import read_snap
+from fewmask.io.ssl4mis import parse_h5_volume
 from fewmask.prepare.datalist import open_list
 from fewmask.prepare.folder import walk_folder
 from fewmask.prepare.splitfile import check_names, open_split
@@ -105,6 +106,16 @@ def _samix(folder: Path) -> Path:
     return folder / "s.h5"
 
 
+def _atrium(folder: Path) -> Path:
+    import h5py
+
+    with h5py.File(folder / "a.h5", "w") as file:
+        image = np.linspace(0, 1, 192, dtype=np.float32).reshape(8, 6, 4)
+        file.create_dataset("image", data=image, compression="gzip", shuffle=True)
+        file.create_dataset("label", data=(image > 0.5).astype(np.uint8), compression="lzf")
+    return folder / "a.h5"
+
+
 def _tensors(folder: Path) -> Path:
     tensors = {"a": torch.arange(6.0).reshape(2, 3), "b.c": torch.arange(4, dtype=torch.int64)}
     weights.save_tensors(folder / "w.safetensors", tensors, {"encoder": "vit-b"})
@@ -158,7 +169,6 @@ def _rows(folder: Path) -> Path:
 
 
 _NIFTI = (_image, read_labels)
-_SAMIX: tuple[Reader, ...] = (read_samix,)
 _IMAGES = (read_grid, read_volume, read_names, _labels_on)
 _PLAN = """data = "."
 label = ["liver=6"]
@@ -181,7 +191,9 @@ TARGETS: dict[str, Target] = {
         _file("a.nii.gz", pack(nifti_bytes(LABELS))), _NIFTI, packed(fields(0, _HEADER))
     ),
     "hdf5": Target(_case, (_read_case,), fields(0, 2**31)),
-    "samix": Target(_samix, _SAMIX, fields(0, 2**31)),
+    # Both without the process in front of them (io/apart.py): a crash is to be seen.
+    "samix": Target(_samix, (parse_samix,), fields(0, 2**31)),
+    "atrium": Target(_atrium, (parse_h5_volume,), fields(0, 2**31)),
     "safetensors": Target(
         _tensors, (weights.load_tensors, weights.read_metadata, _fit), after_length
     ),

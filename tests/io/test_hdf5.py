@@ -165,3 +165,40 @@ def test_flipped_bit_is_found_by_the_checksum(tmp_path):  # H02
     path.write_bytes(raw)
     with open_guarded(path) as file, pytest.raises(OSError):
         file["x"][:]
+
+
+@pytest.mark.parametrize("value", [0, 4, 10**6])
+def test_a_chunk_of_another_size_never_reaches_the_checksum(tmp_path, value):  # ended the process
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            "x", data=np.full((6, 8), 7, "f2"), chunks=(6, 8), fletcher32=True
+        )
+        size = data.id.get_chunk_info(0).size
+        assert size == 100
+    whole = path.read_bytes()
+    at = whole.index(b"TREE") + 24  # its key: size, mask, offsets
+    at = whole.index(b"TREE", at) + 24 if whole[at : at + 4] != b"\x64\0\0\0" else at
+    assert whole[at : at + 4] == b"\x64\0\0\0"
+    path.write_bytes(whole[:at] + value.to_bytes(4, "little") + whole[at + 4 :])
+    with pytest.raises(BadDataset, match="impossible size"):
+        open_guarded(path)
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_group("Slice0")
+    path.write_bytes(path.read_bytes().replace(b"Slice0", b"Slice\xff"))
+    with pytest.raises(BadDataset, match="a name is no text"):
+        open_guarded(path)
+
+
+def test_chunks_that_were_left_unpacked_are_read(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (4, 4), np.uint8)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=noise, chunks=(4, 4), compression="lzf", fletcher32=True)
+        assert file["x"].id.get_chunk_info(0).filter_mask
+    with open_guarded(path) as file:
+        assert np.array_equal(file["x"][:], noise)

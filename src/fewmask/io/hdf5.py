@@ -27,6 +27,8 @@ _FILTERS = {
     h5py.h5z.FILTER_FLETCHER32,
     h5py.h5z.FILTER_LZF,
 }
+_PACKING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
+_SUM_BYTES = 4
 _PLAIN = {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}
 _REBUILD = "make the file again (`fewmask prepare` rebuilds only what is broken)"
 
@@ -40,6 +42,8 @@ def open_guarded(path: Path, *, fix: str = _REBUILD) -> h5py.File:
     numbers, an unknown filter, or sizes and counts beyond the limits (H04); a dataset of more than
     4 GiB must store at least a thousandth of that. `NoRoom`: the file may not be read (N47).
     Flipped bits (H02) show on reading only, as `OSError`, in datasets written with fletcher32.
+    The library is not proof against every file: files that fewmask did not make go through
+    `io.apart` first.
     """
     _check_signature(path, fix)
     try:
@@ -98,7 +102,7 @@ def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
             raise _refuse(path, f"HDF5 file with {what}", inner or "/", fix, "H04")
         _check_attributes(group, path, inner, fix)
         for name in list(group):
-            item_path = f"{inner}/{name.decode('utf-8', 'backslashreplace')}"
+            item_path = f"{inner}/{_text(name, path, fix)}"
             if group.links.get_info(name).type != h5l.TYPE_HARD:
                 what = "HDF5 link that is not a plain one: it may lead out of the file"
                 raise _refuse(path, what, item_path, fix, "H03")
@@ -158,6 +162,30 @@ def _check_size(
         and math.prod(created.get_chunk()) * item > _MAX_CHUNK_BYTES
     ):
         raise _refuse(path, "HDF5 chunk larger than 1 GiB", inner, fix, "H04")
+    if created.get_layout() == h5d.CHUNKED:
+        _check_chunks(dataset, created, path, inner, fix)
+
+
+def _check_chunks(
+    dataset: h5d.DatasetID, created: h5py.h5p.PropDCID, path: Path, inner: str, fix: str
+) -> None:
+    """The library believes the table of chunks: a chunk of no bytes ends the process in its
+    checksum filter.
+    """
+    filters = [created.get_filter(n)[0] for n in range(created.get_nfilters())]
+    whole = math.prod(created.get_chunk()) * dataset.get_type().get_size()
+    end = path.stat().st_size
+
+    def is_bad(chunk: h5d.StoreInfo) -> bool | None:
+        used = {kind for n, kind in enumerate(filters) if not chunk.filter_mask >> n & 1}
+        sum_bytes = _SUM_BYTES if h5py.h5z.FILTER_FLETCHER32 in used else 0
+        fits = chunk.size > sum_bytes if used & _PACKING else chunk.size == whole + sum_bytes
+        return None if fits and chunk.byte_offset + chunk.size <= end else True
+
+    if dataset.chunk_iter(is_bad):
+        raise _refuse(
+            path, "HDF5 file is damaged: a chunk of an impossible size", inner, fix, "H01"
+        )
 
 
 def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str, fix: str) -> None:
@@ -182,6 +210,16 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str,
     holder = h5py.Group(item) if isinstance(item, h5g.GroupID) else h5py.Dataset(item)
     for _ in holder.attrs.values():
         pass
+
+
+def _text(name: bytes, path: Path, fix: str) -> str:
+    """Names that are no UTF-8 would come out as bytes, where everybody expects a text."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise _refuse(
+            path, "HDF5 file is damaged: a name is no text", repr(name), fix, "H01"
+        ) from error
 
 
 def _refuse(path: Path, what: str, detail: str, fix: str, code: str) -> BadDataset:
