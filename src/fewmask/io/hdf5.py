@@ -13,6 +13,7 @@ import h5py
 from h5py import h5a, h5d, h5g, h5l, h5o, h5t
 
 from fewmask.core.errors import BadDataset, NoRoom
+from fewmask.io.hdf5heap import heaps_end
 
 MAX_OBJECTS = 100_000
 MAX_DEPTH = 8
@@ -27,6 +28,7 @@ _FILTERS = {
     h5py.h5z.FILTER_FLETCHER32,
     h5py.h5z.FILTER_LZF,
 }
+_NUMBER_BYTES = 8
 _PACKING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
 _SUM_BYTES = 4
 _PLAIN = {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}
@@ -86,6 +88,10 @@ def _check_signature(path: Path, fix: str) -> None:
 
 def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
     """Walk all groups without following anything but hard links."""
+    sizes = file.id.get_create_plist().get_sizes()
+    if sizes != (_NUMBER_BYTES, _NUMBER_BYTES):
+        what = f"HDF5 file with addresses and lengths of {sizes} bytes, {_NUMBER_BYTES} are read"
+        raise _refuse(path, what, "", fix, "H04")
     waiting: list[tuple[h5g.GroupID, str, int]] = [(h5g.open(file.id, b"/"), "", 0)]
     seen: set[int] = set()
     left = MAX_OBJECTS
@@ -202,6 +208,9 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str,
     for index in range(count):
         attribute = h5a.open(item, index=index)
         kind, _ = attribute.get_type(), attribute.dtype
+        if isinstance(kind, h5t.TypeStringID) and kind.is_variable_str() and not heaps_end(path):
+            what = "HDF5 file is damaged: a heap of texts without an end"
+            raise _refuse(path, what, inner or "/", fix, "H01")
         if kind.get_class() not in _PLAIN and not isinstance(kind, h5t.TypeStringID):
             raise _refuse(
                 path, "HDF5 attribute that is neither a number nor a text", inner or "/", fix, "H04"
