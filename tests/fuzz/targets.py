@@ -86,6 +86,17 @@ def _case(folder: Path) -> Path:
     return folder / "case.h5"
 
 
+def _earlier_case(folder: Path) -> Path:
+    """Until 0.2 texts had no fixed length, and lay in a heap."""
+    import h5py
+
+    path = _case(folder)
+    with h5py.File(path, "r+") as file:
+        for name in ("stamp", "grid"):
+            file.attrs[name] = file.attrs[name].decode()
+    return path
+
+
 def _read_case(path: Path) -> None:
     with CaseFile(path) as case:
         _ = case.volume(), case.about, case.spacing_mm
@@ -191,6 +202,7 @@ TARGETS: dict[str, Target] = {
         _file("a.nii.gz", pack(nifti_bytes(LABELS))), _NIFTI, packed(fields(0, _HEADER))
     ),
     "hdf5": Target(_case, (_read_case,), fields(0, 2**31)),
+    "hdf5-earlier": Target(_earlier_case, (_read_case,), fields(0, 2**31)),
     # Both without the process in front of them (io/apart.py): a crash is to be seen.
     "samix": Target(_samix, (parse_samix,), fields(0, 2**31)),
     "atrium": Target(_atrium, (parse_h5_volume,), fields(0, 2**31)),
