@@ -87,7 +87,7 @@ def _case(folder: Path) -> Path:
 
 
 def _earlier_case(folder: Path) -> Path:
-    """Until 0.2 texts had no fixed length, and lay in a heap."""
+    """Of an earlier version: texts had no fixed length, and lay in a heap."""
     import h5py
 
     path = _case(folder)
