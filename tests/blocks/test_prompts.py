@@ -78,7 +78,7 @@ class Listening(Sam):
         torch.nn.Module.__init__(self)
         self.boxes: list[torch.Tensor] = []
 
-    def decode(self, embedding, boxes, side, masks=None):
+    def decode(self, embedding, boxes, side, masks=None, points=None, point_labels=None):
         self.boxes.append(boxes)
         return torch.ones(len(boxes), 3, side, side), torch.ones(len(boxes), 3)
 

@@ -7,7 +7,7 @@ import numpy as np
 from fewmask.core.budget import Split
 from fewmask.core.volume import Volume
 from fewmask.io.nifti import read_labels, read_volume, write_labels, write_volume
-from fewmask.io.prepared import write_split
+from fewmask.io.prepared import CaseRow, write_split
 from fewmask.prepare.build import prepare
 from fewmask.prepare.look_alikes import look_alikes
 from fewmask.prepare.options import PrepareOptions
@@ -39,7 +39,7 @@ def test_s02_a_scan_saved_again_is_told(tmp_path) -> None:
         )
 
 
-def rows_alike(count: int, twins: dict[int, int]) -> dict:
+def rows_alike(count: int, twins: dict[int, int]) -> dict[str, CaseRow]:
     """`count` scans of noise; those of `twins` look like another one."""
     pictures = np.random.default_rng(0).integers(0, 256, (count, 3 * 144), np.uint8)
     for one, other in twins.items():

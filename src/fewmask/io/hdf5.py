@@ -7,6 +7,7 @@ needed for voxels, so all of it is refused. The size limits are those Keras uses
 
 import math
 import stat
+from functools import cache
 from pathlib import Path
 
 import h5py
@@ -90,8 +91,13 @@ def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
     """Walk all groups without following anything but hard links."""
     sizes = file.id.get_create_plist().get_sizes()
     if sizes != (_NUMBER_BYTES, _NUMBER_BYTES):
-        what = f"HDF5 file with addresses and lengths of {sizes} bytes, {_NUMBER_BYTES} are read"
-        raise _refuse(path, what, "", fix, "H04")
+        raise _refuse(
+            path,
+            f"HDF5 file with addresses and lengths of {sizes} bytes, {_NUMBER_BYTES} are read",
+            "",
+            fix,
+            "H04",
+        )
     waiting: list[tuple[h5g.GroupID, str, int]] = [(h5g.open(file.id, b"/"), "", 0)]
     seen: set[int] = set()
     left = MAX_OBJECTS
@@ -182,11 +188,17 @@ def _check_chunks(
     whole = math.prod(created.get_chunk()) * dataset.get_type().get_size()
     end = path.stat().st_size
 
-    def is_bad(chunk: h5d.StoreInfo) -> bool | None:
-        used = {kind for n, kind in enumerate(filters) if not chunk.filter_mask >> n & 1}
+    @cache
+    def bounds(skipped: int) -> tuple[int, int]:
+        """Least and most bytes of a chunk for which these filters were left out."""
+        used = {kind for n, kind in enumerate(filters) if not skipped >> n & 1}
         sum_bytes = _SUM_BYTES if h5py.h5z.FILTER_FLETCHER32 in used else 0
-        fits = chunk.size > sum_bytes if used & _PACKING else chunk.size == whole + sum_bytes
-        return None if fits and chunk.byte_offset + chunk.size <= end else True
+        return (sum_bytes + 1, end) if used & _PACKING else (whole + sum_bytes,) * 2
+
+    def is_bad(chunk: h5d.StoreInfo) -> bool | None:
+        _, skipped, start, size = chunk
+        least, most = bounds(skipped)
+        return None if least <= size <= most and start + size <= end else True
 
     if dataset.chunk_iter(is_bad):
         raise _refuse(
@@ -209,8 +221,13 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str,
         attribute = h5a.open(item, index=index)
         kind, _ = attribute.get_type(), attribute.dtype
         if isinstance(kind, h5t.TypeStringID) and kind.is_variable_str() and not heaps_end(path):
-            what = "HDF5 file is damaged: a heap of texts without an end"
-            raise _refuse(path, what, inner or "/", fix, "H01")
+            raise _refuse(
+                path,
+                "HDF5 file is damaged: a heap of texts without an end",
+                inner or "/",
+                fix,
+                "H01",
+            )
         if kind.get_class() not in _PLAIN and not isinstance(kind, h5t.TypeStringID):
             raise _refuse(
                 path, "HDF5 attribute that is neither a number nor a text", inner or "/", fix, "H04"
