@@ -9,7 +9,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +17,8 @@ from fewmask.core.volume import Grid
 from fewmask.io.nifti import read_volume
 from tests.faults.corpus import VOXELS, nifti_bytes
 from tests.fuzz.damage import fields
+
+SimpleITK = pytest.importorskip("SimpleITK", reason="SimpleITK (extra `test`) is not installed")
 
 WHOLE = (
     nifti_bytes(VOXELS.astype(np.float32)),
