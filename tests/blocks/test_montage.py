@@ -1,7 +1,11 @@
 """Slices on canvases and back, exactly, for any patch; nothing is dropped, nothing overlaps."""
 
+import math
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fewmask.blocks.bezier import bend, draw_curve
 from fewmask.blocks.montage import Montage
@@ -29,6 +33,16 @@ def test_there_and_back(patch, canvas, per_row, canvases) -> None:
     patches = torch.rand(2, *patch, generator=torch.Generator().manual_seed(0)) + 1
     stitched = montage.stitch(patches)
     assert stitched.shape == (2 * canvases, canvas, canvas)
+    assert int((stitched > 0).sum()) == patches.numel(), "no tile covers another"
+    assert torch.equal(montage.unstitch(stitched[:, None])[:, 0], patches)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.tuples(*[st.integers(1, 12)] * 3), st.integers(0, 40))
+def test_any_patch_on_any_canvas_comes_back(patch, more) -> None:
+    montage = Montage(patch, max(patch[1:]) + more)
+    patches = torch.arange(1.0, 1 + 2 * math.prod(patch)).reshape(2, *patch)
+    stitched = montage.stitch(patches)
     assert int((stitched > 0).sum()) == patches.numel(), "no tile covers another"
     assert torch.equal(montage.unstitch(stitched[:, None])[:, 0], patches)
 

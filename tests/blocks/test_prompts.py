@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fewmask.blocks.cam import activation_mask, attention_pool, class_activation, class_attention
 from fewmask.blocks.losses import (
@@ -13,6 +15,7 @@ from fewmask.blocks.losses import (
     overlap_iou,
     soft_dice,
 )
+from fewmask.blocks.masks import decode_classes
 from fewmask.blocks.nets.resnet import ResNet
 from fewmask.blocks.prompts import (
     box_mask,
@@ -24,6 +27,7 @@ from fewmask.blocks.prompts import (
     rasterise_points,
 )
 from fewmask.blocks.ramp import linear_ramp, sigmoid_ramp, warm_cosine
+from fewmask.blocks.sam.model import Sam
 from fewmask.core.batch import Step
 from fewmask.core.randomness import rng
 from tests.narrow import required
@@ -50,6 +54,50 @@ def test_flat_and_broken_maps_activate_nothing() -> None:
     features[1] = math.nan
     heat = class_activation(features, torch.ones(1, 3))
     assert not heat.any() and not activation_mask(heat, 16, 50 / 255).any()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 12), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_the_box_of_a_mask_holds_it_and_no_smaller_one_does(
+    side: int, share: float, seed: int
+) -> None:
+    mask = torch.rand(3, side, side, generator=torch.Generator().manual_seed(seed)) < share
+    boxes = mask_boxes(mask)
+    assert torch.equal(has_box(boxes), mask.flatten(1).any(1))
+    assert not (mask & ~box_mask(boxes, side)).any()
+    for n in torch.nonzero(has_box(boxes))[:, 0]:
+        x0, y0, x1, y1 = boxes[n].int().tolist()
+        for edge in (mask[n, y0], mask[n, y1 - 1], mask[n, :, x0], mask[n, :, x1 - 1]):
+            assert edge.any()
+
+
+class Listening(Sam):
+    """Stands for SAM, and notes which boxes its decoder was asked for."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+        self.boxes: list[torch.Tensor] = []
+
+    def decode(self, embedding, boxes, side, masks=None, points=None, point_labels=None):
+        self.boxes.append(boxes)
+        return torch.ones(len(boxes), 3, side, side), torch.ones(len(boxes), 3)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 3), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_empty_prompts_never_reach_the_decoder(b: int, k: int, share: float, seed: int) -> None:
+    """Not called at all where no box is; a class without a box has no mask."""
+    chance = torch.Generator().manual_seed(seed)
+    masks = torch.rand(b * k, 4, 4, generator=chance) < share * torch.rand(
+        b * k, 1, 1, generator=chance
+    )
+    boxes, sam = mask_boxes(masks).reshape(b, k, 4), Listening()
+    wanted = torch.rand(b, k, generator=chance) < 0.7
+    selected = wanted & has_box(boxes)
+    probs = decode_classes(sam, torch.zeros(b, 2, 1, 1), boxes, None, selected, 4)
+    assert len(sam.boxes) == int(selected.any())
+    assert all(len(asked) == selected.sum() and asked.isfinite().all() for asked in sam.boxes)
+    assert torch.equal((probs[:, 1:] > 1e-6).flatten(2).any(2), selected)
 
 
 def test_f19_no_prompt_is_invented_and_none_is_too_large() -> None:

@@ -10,7 +10,7 @@ CANDIDATES = {f"c{n}": list(range(n, n + 20 - n)) for n in range(6)}
 PATIENTS = {case: "p0" if case in ("c0", "c1") else case.replace("c", "p") for case in CANDIDATES}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 85), st.integers(1, 85))
 def test_budgets_nest(draw: int, n: int, m: int) -> None:
     small, large = (draw_slices(CANDIDATES, PATIENTS, count, draw) for count in sorted((n, m)))
@@ -19,6 +19,7 @@ def test_budgets_nest(draw: int, n: int, m: int) -> None:
     assert all(d in CANDIDATES[case] for case, d in large.slices)
 
 
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 1000))
 def test_patients_take_turns(draw: int) -> None:
     slices = draw_slices(CANDIDATES, PATIENTS, 10, draw).slices
@@ -53,7 +54,7 @@ def test_no_slices_is_a_budget_too() -> None:
     assert (budget.masks, budget.kind, budget.draw) == (0, "slices", 3)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 6))
 def test_volume_budgets_nest_over_patients(draw: int, n: int, m: int) -> None:
     small, large = (

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fewmask.core.config import (
@@ -61,6 +61,7 @@ CONFIGS = st.builds(
 )
 
 
+@settings(max_examples=200, deadline=None)
 @given(CONFIGS)
 def test_plain_data_and_back(config: Config) -> None:
     assert parse(Config, asdict(config)) == config

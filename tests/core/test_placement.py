@@ -191,7 +191,7 @@ def test_growing_pixels_average() -> None:
 @given(
     SIDE,
     SIDE,
-    st.integers(1, 300),
+    st.integers(1, 300) | st.just(1024),
     STEP,
     st.booleans(),
     st.lists(st.floats(-50, 400), min_size=4, max_size=4),
@@ -229,7 +229,7 @@ def test_box_of_a_mask_moves_with_the_mask() -> None:
     np.testing.assert_allclose(placement.box_to_source(box), [12, 8, 20, 16])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(SIDE, SIDE, st.integers(4, 40), STEP, st.integers(0, 2**32 - 1))
 def test_masks_get_no_new_labels(h: int, w: int, size: int, step: float, seed: int) -> None:
     mask = np.random.default_rng(seed).choice(np.array([0, 3, 200], np.uint8), (2, h, w))

@@ -110,7 +110,7 @@ def test_surface_of_a_solid_cube_is_its_shell() -> None:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.5, 4))
 def test_laws(seed: int, factor: float) -> None:
     """Symmetric; the same in any orientation; distances scale with spacing, Dice does not."""

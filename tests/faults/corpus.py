@@ -388,6 +388,20 @@ SCANS: tuple[Row, ...] = (
         options=ReadOptions(assume_ras=True),
     ),
     Row(
+        "N21c",
+        "sform_code 99",
+        _header(sform_code=99),
+        words=("sform_code is 99", "trust=qform"),
+        says="N21",
+    ),
+    Row(
+        "N21d",
+        "the same, the qform is trusted",
+        _header(sform_code=99),
+        error=None,
+        options=ReadOptions(trust="qform"),
+    ),
+    Row(
         "N22",
         "shear 0.4",
         _header(affine=_sheared(0.4), qform_code=0, pixdim=_pixdim(1.5, 1.5, 3 * 1.16**0.5)),
@@ -466,6 +480,7 @@ SCANS: tuple[Row, ...] = (
     Row("N36", "slope 0.5, inter -1024", _header(scl_slope=0.5, scl_inter=-1024), error=None),
     Row("N37", "slope 0", _header(scl_slope=0), error=None, words=("N37",)),
     Row("N37b", "slope NaN", _header(scl_slope=_NAN), error=None, words=("N37",)),
+    Row("N37e", "slope 1e-40", _header(scl_slope=1e-40), words=("scl_slope",), says="N37"),
     Row("N37c", "slope Inf", _header(scl_slope=_INF), words=("scl_slope",), says="N37"),
     Row("N37d", "inter NaN", _header(scl_inter=_NAN), words=("scl_inter",), says="N37"),
     Row(

@@ -17,8 +17,9 @@ from fewmask.io.case import CaseFile, write_case
 from fewmask.io.dicom import read_series
 from fewmask.io.image import read_grid, read_labels, read_names, read_volume
 from fewmask.io.prepared import CaseRow, Prepared
-from fewmask.io.samix import read_samix
+from fewmask.io.samix import parse_samix
 from fewmask.io.snap import read_snap
+from fewmask.io.ssl4mis import parse_h5_volume
 from fewmask.prepare.datalist import open_list
 from fewmask.prepare.folder import walk_folder
 from fewmask.prepare.splitfile import check_names, open_split
@@ -85,6 +86,17 @@ def _case(folder: Path) -> Path:
     return folder / "case.h5"
 
 
+def _earlier_case(folder: Path) -> Path:
+    """Of an earlier version: texts had no fixed length, and lay in a heap."""
+    import h5py
+
+    path = _case(folder)
+    with h5py.File(path, "r+") as file:
+        for name in ("stamp", "grid"):
+            file.attrs[name] = file.attrs[name].decode()
+    return path
+
+
 def _read_case(path: Path) -> None:
     with CaseFile(path) as case:
         _ = case.volume(), case.about, case.spacing_mm
@@ -103,6 +115,16 @@ def _samix(folder: Path) -> Path:
             group.create_dataset("Segmentation", data=(image > 0.5).astype(np.uint8))
             group.attrs["ImageLabel"] = np.int64(1)
     return folder / "s.h5"
+
+
+def _atrium(folder: Path) -> Path:
+    import h5py
+
+    with h5py.File(folder / "a.h5", "w") as file:
+        image = np.linspace(0, 1, 192, dtype=np.float32).reshape(8, 6, 4)
+        file.create_dataset("image", data=image, compression="gzip", shuffle=True)
+        file.create_dataset("label", data=(image > 0.5).astype(np.uint8), compression="lzf")
+    return folder / "a.h5"
 
 
 def _tensors(folder: Path) -> Path:
@@ -158,7 +180,6 @@ def _rows(folder: Path) -> Path:
 
 
 _NIFTI = (_image, read_labels)
-_SAMIX: tuple[Reader, ...] = (read_samix,)
 _IMAGES = (read_grid, read_volume, read_names, _labels_on)
 _PLAN = """data = "."
 label = ["liver=6"]
@@ -181,7 +202,10 @@ TARGETS: dict[str, Target] = {
         _file("a.nii.gz", pack(nifti_bytes(LABELS))), _NIFTI, packed(fields(0, _HEADER))
     ),
     "hdf5": Target(_case, (_read_case,), fields(0, 2**31)),
-    "samix": Target(_samix, _SAMIX, fields(0, 2**31)),
+    "hdf5-earlier": Target(_earlier_case, (_read_case,), fields(0, 2**31)),
+    # Both without the process in front of them (io/apart.py): a crash is to be seen.
+    "samix": Target(_samix, (parse_samix,), fields(0, 2**31)),
+    "atrium": Target(_atrium, (parse_h5_volume,), fields(0, 2**31)),
     "safetensors": Target(
         _tensors, (weights.load_tensors, weights.read_metadata, _fit), after_length
     ),

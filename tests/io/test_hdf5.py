@@ -165,3 +165,73 @@ def test_flipped_bit_is_found_by_the_checksum(tmp_path):  # H02
     path.write_bytes(raw)
     with open_guarded(path) as file, pytest.raises(OSError):
         file["x"][:]
+
+
+@pytest.mark.parametrize("value", [0, 4, 10**6])
+def test_a_chunk_of_another_size_never_reaches_the_checksum(tmp_path, value):  # ended the process
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset(
+            "x", data=np.full((6, 8), 7, "f2"), chunks=(6, 8), fletcher32=True
+        )
+        size = data.id.get_chunk_info(0).size
+        assert size == 100
+    whole = path.read_bytes()
+    at = whole.index(b"TREE") + 24  # its key: size, mask, offsets
+    at = whole.index(b"TREE", at) + 24 if whole[at : at + 4] != b"\x64\0\0\0" else at
+    assert whole[at : at + 4] == b"\x64\0\0\0"
+    path.write_bytes(whole[:at] + value.to_bytes(4, "little") + whole[at + 4 :])
+    with pytest.raises(BadDataset, match="impossible size"):
+        open_guarded(path)
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_group("Slice0")
+    path.write_bytes(path.read_bytes().replace(b"Slice0", b"Slice\xff"))
+    with pytest.raises(BadDataset, match="a name is no text"):
+        open_guarded(path)
+
+
+def test_chunks_that_were_left_unpacked_are_read(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (4, 4), np.uint8)
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=noise, chunks=(4, 4), compression="lzf", fletcher32=True)
+        assert file["x"].id.get_chunk_info(0).filter_mask
+    with open_guarded(path) as file:
+        assert np.array_equal(file["x"][:], noise)
+
+
+@pytest.mark.parametrize("size", [0, 2**64 - 16, 2**64 - 8, 5000])
+def test_a_heap_of_texts_without_an_end_is_not_walked(tmp_path, size):  # never came back
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["grid"] = "a text of variable length"
+    with open_guarded(path) as file:
+        assert file.attrs["grid"] == "a text of variable length"
+    whole = path.read_bytes()
+    free = whole.index(b"GCOL") + 16 + 16 + 32  # its head, that of the text, and the text
+    assert whole[free : free + 2] == bytes(2)
+    at = free + 8
+    path.write_bytes(whole[:at] + size.to_bytes(8, "little") + whole[at + 8 :])
+    with pytest.raises(BadDataset, match="without an end"):
+        open_guarded(path)
+
+
+def test_voxels_that_look_like_a_heap_are_voxels(tmp_path):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.frombuffer(b"GCOL\x02" + bytes(8000) + b"GCOL\x01" + bytes(8000), np.uint8)
+        file.attrs["grid"] = "text"
+    with open_guarded(path) as file:
+        assert file["x"].shape == (16010,)
+
+
+def test_lengths_of_another_size_are_refused(tmp_path):
+    made = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    made.set_sizes(4, 4)
+    h5py.h5f.create(bytes(tmp_path / "a.h5"), fcpl=made).close()
+    with pytest.raises(BadDataset, match="addresses and lengths"):
+        open_guarded(tmp_path / "a.h5")

@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from fewmask.core.batch import BatchSpec, Probabilities, Task
 from fewmask.core.errors import BadConfig, NoRoom
@@ -97,6 +100,50 @@ def test_mask_is_the_same_patient_in_all_48_file_orders(axes) -> None:
         prediction = predictor().volume(volume)
         stored = volume.grid.orientation.undo(prediction.label_map.voxels)
         assert np.array_equal(stored, (array > 50).astype(np.uint8))
+
+
+FILES = given(
+    st.permutations(range(3)),
+    st.tuples(*[st.integers(0, 1)] * 3),
+    st.tuples(*[st.floats(-0.3, 0.3)] * 3),
+    st.floats(0.5, 8),
+    st.integers(0, 2**32 - 1),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@FILES
+def test_turning_the_file_turns_the_mask_and_nothing_else(axes, flips, angles, mm, seed) -> None:
+    check_turned(axes, flips, angles, mm, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@FILES
+def test_turning_200_files_turns_the_mask_and_nothing_else(axes, flips, angles, mm, seed) -> None:
+    check_turned(axes, flips, angles, mm, seed)
+
+
+def check_turned(axes, flips, angles, mm, seed) -> None:
+    """Of any scan, tilted and wherever it lies, in any of 48 file orders: the same mask, to the
+    voxel, as of the file as it was.
+    """
+    rng = np.random.default_rng(seed)
+    array = rng.integers(0, 101, SHAPE[::-1]).astype(np.int16)
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_euler("xyz", angles).as_matrix() @ np.diag([-1, -1, mm])
+    affine[:3, 3] = rng.uniform(-400, 400, 3)
+    upright = predictor().volume(Volume.from_file_order(array, affine)).label_map.to_file_order()
+    assert 0 < upright.sum() < upright.size
+    turn = np.eye(4)[[*axes, 3]].T  # turned index -> index
+    for axis, flip in enumerate(flips):
+        if flip:
+            turn[:3, 3] += turn[:3, axis] * (array.shape[axes[axis]] - 1)
+            turn[:3, axis] *= -1
+    flipped = tuple(axis for axis, flip in enumerate(flips) if flip)
+    turned = np.flip(array.transpose(axes), flipped).copy()
+    mask = predictor().volume(Volume.from_file_order(turned, affine @ turn)).label_map
+    assert np.array_equal(mask.to_file_order(), np.flip(upright.transpose(axes), flipped))
 
 
 def test_written_mask_has_the_scans_grid(tmp_path) -> None:

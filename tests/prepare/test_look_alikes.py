@@ -1,13 +1,17 @@
 """S02: a scan saved again with other grey levels and some noise is told; others are not."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from fewmask.core.budget import Split
 from fewmask.core.volume import Volume
 from fewmask.io.nifti import read_labels, read_volume, write_labels, write_volume
-from fewmask.io.prepared import write_split
+from fewmask.io.prepared import CaseRow, write_split
 from fewmask.prepare.build import prepare
+from fewmask.prepare.look_alikes import look_alikes
 from fewmask.prepare.options import PrepareOptions
+from tests.prepare.test_splits import case_row
 from tests.scans import write_scans
 
 
@@ -33,3 +37,30 @@ def test_s02_a_scan_saved_again_is_told(tmp_path) -> None:
         assert [line[:45] for line in lines] == (
             ["S02: case_00 (train) looks like other (test):"[:45]] if told else []
         )
+
+
+def rows_alike(count: int, twins: dict[int, int]) -> dict[str, CaseRow]:
+    """`count` scans of noise; those of `twins` look like another one."""
+    pictures = np.random.default_rng(0).integers(0, 256, (count, 3 * 144), np.uint8)
+    for one, other in twins.items():
+        pictures[one] = pictures[other]
+    cases = [f"c{n:03}" for n in range(count)]
+    return {
+        case: replace(case_row(case, case), thumbnails=picture.tobytes().hex())
+        for case, picture in zip(cases, pictures, strict=True)
+    }
+
+
+def test_twins_are_found_however_many_scans_lie_between() -> None:
+    rows = rows_alike(600, {599: 3, 300: 299, 7: 6, 250: 10})
+    cases = list(rows)
+    split = Split(tuple(cases[:260]), (), tuple(cases[260:]))
+    found = [line.split(":")[1][:41] for line in look_alikes(rows, split)]
+    assert found == [" c003 (train) looks like c599 (test)"], "of different parts only"
+
+
+def test_of_thousands_of_pairs_a_hundred_are_named() -> None:
+    rows = rows_alike(60, dict.fromkeys(range(60), 0))
+    cases = list(rows)
+    lines = list(look_alikes(rows, Split(tuple(cases[:30]), (), tuple(cases[30:]))))
+    assert len(lines) == 101 and lines[-1].startswith("S02: 800 more pairs")

@@ -5,6 +5,8 @@ the same scan under two names.
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadConfig, BadDataset
@@ -113,6 +115,35 @@ def test_the_same_scan_under_two_names_goes_to_one_part() -> None:
         assert (f"c{other}" in split.test) == ("c9" in split.test)
         tested += "c9" in split.test
     assert 0 < tested < 9, "both happen"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("pqrstuv"), st.sampled_from("abcdefghijkl"), st.booleans()),
+        min_size=1,
+        max_size=12,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_a_drawn_split_never_parts_a_patient_or_a_scan(cases, chance) -> None:
+    """However patients and scans under two names hang together; the order of the files is
+    nothing.
+    """
+    rows = [
+        case_row(f"c{n:02}", patient, voxels, complete)
+        for n, (patient, voxels, complete) in enumerate(cases)
+    ]
+    split = choose_split(table(*rows), None)
+    assert sorted([*split.train, *split.val, *split.test]) == [row.case for row in rows]
+    for name in ("patient", "voxels_sha256"):
+        tested, learned = (
+            {getattr(row, name) for row in rows if row.case in part}
+            for part in (split.test, split.train)
+        )
+        assert not tested & learned
+    chance.shuffle(rows)
+    assert choose_split(table(*rows), None) == split
 
 
 def test_a_file_that_parts_one_scan_or_one_patient_is_refused(tmp_path: Path) -> None:

@@ -46,8 +46,9 @@ def write_case(
             text = np.frombuffer(json.dumps(about).encode(), np.uint8)
             file.create_dataset("about", data=text, chunks=text.shape, fletcher32=True)
         file.attrs["format"] = FORMAT
-        file.attrs["stamp"] = stamp
-        file.attrs["grid"] = json.dumps(volume.grid.as_dict())
+        # Of a fixed length: texts of any length lie in a heap that has to be searched when opened.
+        file.attrs["stamp"] = np.bytes_(stamp.encode())
+        file.attrs["grid"] = np.bytes_(json.dumps(volume.grid.as_dict()).encode())
         file.attrs["scaling"] = np.array([volume.slope, volume.inter])
 
 
@@ -84,7 +85,8 @@ class CaseFile:
         attributes = self._file.attrs
         self.grid = Grid.from_dict(json.loads(attributes["grid"]))
         self.slope, self.inter = (float(value) for value in attributes["scaling"])
-        self.stamp = str(attributes.get("stamp", ""))
+        stamp = attributes.get("stamp", "")
+        self.stamp = stamp.decode() if isinstance(stamp, bytes) else str(stamp)
         self._image = cast(h5py.Dataset, self._file["image"])
         d, h, w = self._image.shape
         self.shape: tuple[int, int, int] = (d, h, w)

@@ -7,12 +7,14 @@ needed for voxels, so all of it is refused. The size limits are those Keras uses
 
 import math
 import stat
+from functools import cache
 from pathlib import Path
 
 import h5py
 from h5py import h5a, h5d, h5g, h5l, h5o, h5t
 
 from fewmask.core.errors import BadDataset, NoRoom
+from fewmask.io.hdf5heap import heaps_end
 
 MAX_OBJECTS = 100_000
 MAX_DEPTH = 8
@@ -27,6 +29,9 @@ _FILTERS = {
     h5py.h5z.FILTER_FLETCHER32,
     h5py.h5z.FILTER_LZF,
 }
+_NUMBER_BYTES = 8
+_PACKING = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF}
+_SUM_BYTES = 4
 _PLAIN = {h5t.INTEGER, h5t.FLOAT, h5t.ENUM}
 _REBUILD = "make the file again (`fewmask prepare` rebuilds only what is broken)"
 
@@ -40,6 +45,8 @@ def open_guarded(path: Path, *, fix: str = _REBUILD) -> h5py.File:
     numbers, an unknown filter, or sizes and counts beyond the limits (H04); a dataset of more than
     4 GiB must store at least a thousandth of that. `NoRoom`: the file may not be read (N47).
     Flipped bits (H02) show on reading only, as `OSError`, in datasets written with fletcher32.
+    The library is not proof against every file: files that fewmask did not make go through
+    `io.apart` first.
     """
     _check_signature(path, fix)
     try:
@@ -82,6 +89,15 @@ def _check_signature(path: Path, fix: str) -> None:
 
 def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
     """Walk all groups without following anything but hard links."""
+    sizes = file.id.get_create_plist().get_sizes()
+    if sizes != (_NUMBER_BYTES, _NUMBER_BYTES):
+        raise _refuse(
+            path,
+            f"HDF5 file with addresses and lengths of {sizes} bytes, {_NUMBER_BYTES} are read",
+            "",
+            fix,
+            "H04",
+        )
     waiting: list[tuple[h5g.GroupID, str, int]] = [(h5g.open(file.id, b"/"), "", 0)]
     seen: set[int] = set()
     left = MAX_OBJECTS
@@ -98,7 +114,7 @@ def _check_tree(file: h5py.File, path: Path, fix: str) -> None:
             raise _refuse(path, f"HDF5 file with {what}", inner or "/", fix, "H04")
         _check_attributes(group, path, inner, fix)
         for name in list(group):
-            item_path = f"{inner}/{name.decode('utf-8', 'backslashreplace')}"
+            item_path = f"{inner}/{_text(name, path, fix)}"
             if group.links.get_info(name).type != h5l.TYPE_HARD:
                 what = "HDF5 link that is not a plain one: it may lead out of the file"
                 raise _refuse(path, what, item_path, fix, "H03")
@@ -158,6 +174,36 @@ def _check_size(
         and math.prod(created.get_chunk()) * item > _MAX_CHUNK_BYTES
     ):
         raise _refuse(path, "HDF5 chunk larger than 1 GiB", inner, fix, "H04")
+    if created.get_layout() == h5d.CHUNKED:
+        _check_chunks(dataset, created, path, inner, fix)
+
+
+def _check_chunks(
+    dataset: h5d.DatasetID, created: h5py.h5p.PropDCID, path: Path, inner: str, fix: str
+) -> None:
+    """The library believes the table of chunks: a chunk of no bytes ends the process in its
+    checksum filter.
+    """
+    filters = [created.get_filter(n)[0] for n in range(created.get_nfilters())]
+    whole = math.prod(created.get_chunk()) * dataset.get_type().get_size()
+    end = path.stat().st_size
+
+    @cache
+    def bounds(skipped: int) -> tuple[int, int]:
+        """Least and most bytes of a chunk for which these filters were left out."""
+        used = {kind for n, kind in enumerate(filters) if not skipped >> n & 1}
+        sum_bytes = _SUM_BYTES if h5py.h5z.FILTER_FLETCHER32 in used else 0
+        return (sum_bytes + 1, end) if used & _PACKING else (whole + sum_bytes,) * 2
+
+    def is_bad(chunk: h5d.StoreInfo) -> bool | None:
+        _, skipped, start, size = chunk
+        least, most = bounds(skipped)
+        return None if least <= size <= most and start + size <= end else True
+
+    if dataset.chunk_iter(is_bad):
+        raise _refuse(
+            path, "HDF5 file is damaged: a chunk of an impossible size", inner, fix, "H01"
+        )
 
 
 def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str, fix: str) -> None:
@@ -174,6 +220,14 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str,
     for index in range(count):
         attribute = h5a.open(item, index=index)
         kind, _ = attribute.get_type(), attribute.dtype
+        if isinstance(kind, h5t.TypeStringID) and kind.is_variable_str() and not heaps_end(path):
+            raise _refuse(
+                path,
+                "HDF5 file is damaged: a heap of texts without an end",
+                inner or "/",
+                fix,
+                "H01",
+            )
         if kind.get_class() not in _PLAIN and not isinstance(kind, h5t.TypeStringID):
             raise _refuse(
                 path, "HDF5 attribute that is neither a number nor a text", inner or "/", fix, "H04"
@@ -182,6 +236,16 @@ def _check_attributes(item: h5g.GroupID | h5d.DatasetID, path: Path, inner: str,
     holder = h5py.Group(item) if isinstance(item, h5g.GroupID) else h5py.Dataset(item)
     for _ in holder.attrs.values():
         pass
+
+
+def _text(name: bytes, path: Path, fix: str) -> str:
+    """Names that are no UTF-8 would come out as bytes, where everybody expects a text."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise _refuse(
+            path, "HDF5 file is damaged: a name is no text", repr(name), fix, "H01"
+        ) from error
 
 
 def _refuse(path: Path, what: str, detail: str, fix: str, code: str) -> BadDataset:

@@ -38,6 +38,9 @@ _NOT_GREY = {
 }
 _UNITS = {1: ("metres", 1000.0), 2: ("millimetres", 1.0), 3: ("micrometres", 0.001)}
 _PLAUSIBLE_MM = (0.005, 100.0)
+_FORM_CODES = range(6)
+_LEAST_SLOPE = 2.0**-52
+"""ITK reads voxels unscaled below it."""
 _FAR = 1e7
 """Largest number in an affine, in whatever unit; beyond it arithmetic overflows before it means
 anything.
@@ -246,6 +249,12 @@ def _scaling(record: np.void, notes: list[str]) -> tuple[float, float]:
             "N37",
             "export the image again with finite scaling",
         )
+    if abs(slope) < _LEAST_SLOPE:
+        _refuse(
+            f"scl_slope is {slope}, so small that some programs take it for none",
+            "N37",
+            "export the image again with its true scaling",
+        )
     return slope, inter
 
 
@@ -253,8 +262,17 @@ def _affine(
     record: np.void, shape: tuple[int, int, int], options: ReadOptions, notes: list[str]
 ) -> Float[np.ndarray, "4 4"]:
     spacing, factor = _spacing(record, options, notes)
-    present = [name for name in ("sform", "qform") if int(record[f"{name}_code"]) > 0]
+    codes = {name: int(record[f"{name}_code"]) for name in ("sform", "qform")}
+    present = [name for name, code in codes.items() if code != 0]
     wanted = [options.trust] if options.trust in present else present
+    for name in wanted:
+        if codes[name] not in _FORM_CODES:
+            _refuse(
+                f"field {name}_code is {codes[name]}, 0 to {_FORM_CODES[-1]} exist: some programs "
+                f"take the {name}, others none",
+                "N21",
+                "export the image again, or say which is right: `trust=sform` or `trust=qform`",
+            )
     forms = {}
     if "sform" in wanted:
         forms["sform"] = _sform(record, spacing, factor, options)

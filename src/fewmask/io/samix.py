@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int64, Num, UInt8
 
 from fewmask.core.errors import BadDataset, FewmaskError
+from fewmask.io.apart import survive
 from fewmask.io.atomic import writing
 from fewmask.io.hdf5 import open_guarded
 
@@ -89,6 +90,12 @@ def read_samix(path: Path) -> SamMixFile:
     mask are usable are in the arrays. Raises `BadDataset` if the file itself is refused (H01-H04,
     see `open_guarded`) or no slice is left.
     """
+    survive(parse_samix, path, fix=_FIX)
+    return parse_samix(path)
+
+
+def parse_samix(path: Path) -> SamMixFile:
+    """`read_samix` in one process, which a damaged file may end."""
     images: list[Float32[np.ndarray, "h w"]] = []
     masks: list[UInt8[np.ndarray, "h w"]] = []
     labels: list[int] = []

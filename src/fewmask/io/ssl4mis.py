@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import h5py
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from fewmask.core.errors import BadDataset
 from fewmask.core.names import check_name
 from fewmask.core.words import count
+from fewmask.io.apart import survive
 from fewmask.io.hdf5 import open_guarded
 from fewmask.io.text import read_text
 
@@ -21,6 +23,7 @@ LEFT_ATRIUM_MM = 0.625
 Order = Literal["whd", "dhw"]
 """Which axis is which: slices last (left atrium) or first (ACDC). The files do not say it."""
 _PARTS = ("train", "val", "test")
+_AGAIN = "get the file again"
 _ENDINGS = (".list", ".txt")
 
 
@@ -114,8 +117,47 @@ def read_h5_volume(
     """Image and label map of a file whose axes are in `order`. Raises `BadDataset` for a damaged,
     foreign or 2D file.
     """
-    with open_guarded(path, fix="get the file again") as file:
-        if not {"image", "label"} <= set(file):
+    survive(parse_h5_volume, path, fix=_AGAIN)
+    image, label = parse_h5_volume(path)
+    return (image, label) if order == "whd" else (image.T.copy(), label.T.copy())
+
+
+def parse_h5_volume(
+    path: Path,
+) -> tuple[Shaped[np.ndarray, "..."], UInt8[np.ndarray, "..."]]:
+    """Image and label map in the file's own order of axes; a damaged file may end the process."""
+    image, label = _load(path)
+    if image.ndim != 3 or image.shape != label.shape or not image.size:
+        raise BadDataset(
+            f"image is {image.shape} and label {label.shape}, two volumes of one shape are wanted",
+            where=str(path),
+            fix=_AGAIN,
+            code="M01",
+        )
+    for name, array in (("image", image), ("label", label)):
+        if array.dtype.kind not in "iuf":
+            raise BadDataset(
+                f"{name} holds {array.dtype}, numbers are wanted",
+                where=str(path),
+                fix=_AGAIN,
+                code="H05",
+            )
+    values = np.unique(label)
+    whole = np.isfinite(values).all() and np.array_equal(values, np.rint(values))
+    if not whole or values.min() < 0 or values.max() > 254:
+        raise BadDataset(
+            f"label holds {values[:5]}, whole numbers from 0 to 254 are wanted",
+            where=str(path),
+            fix=_AGAIN,
+            code="M11",
+        )
+    return image, label.astype(np.uint8)
+
+
+def _load(path: Path) -> tuple[Shaped[np.ndarray, "..."], Shaped[np.ndarray, "..."]]:
+    with open_guarded(path, fix=_AGAIN) as file:
+        parts = [file.get(name) for name in ("image", "label")]
+        if not all(isinstance(part, h5py.Dataset) for part in parts):
             raise BadDataset(
                 "no datasets `image` and `label`",
                 where=str(path),
@@ -124,28 +166,12 @@ def read_h5_volume(
                 code="H05",
             )
         try:
-            image, label = np.asarray(file["image"][...]), np.asarray(file["label"][...])
+            image, label = (np.asarray(part[...]) for part in parts)
         except OSError as error:
             raise BadDataset(
                 f"the file is damaged: {error}",
                 where=str(path),
-                fix="get the file again",
+                fix=_AGAIN,
                 code="H02",
             ) from error
-    if image.ndim != 3 or image.shape != label.shape:
-        raise BadDataset(
-            f"image is {image.shape} and label {label.shape}, two volumes of one shape are wanted",
-            where=str(path),
-            fix="get the file again",
-            code="M01",
-        )
-    values = np.unique(label)
-    if values.min() < 0 or values.max() > 254 or not np.array_equal(values, values.astype(int)):
-        raise BadDataset(
-            f"label holds {values[:5]}, whole numbers from 0 to 254 are wanted",
-            where=str(path),
-            fix="get the file again",
-            code="M11",
-        )
-    label = label.astype(np.uint8)
-    return (image, label) if order == "whd" else (image.T.copy(), label.T.copy())
+    return image, label

@@ -67,26 +67,25 @@ def choose_split(rows: Mapping[str, CaseRow], given: Split | None) -> Split:
 
 
 def _draw(rows: Mapping[str, CaseRow]) -> Split:
-    # The same scan may stand under two names, even of two patients: all of its cases then follow
-    # the patient of the first one, so that no scan is in two parts.
-    first_patient: dict[str, str] = {}
-    for row in rows.values():
-        first_patient.setdefault(row.voxels_sha256, row.patient)
-    owner = {case: first_patient[row.voxels_sha256] for case, row in rows.items()}
-    scored = sorted(
-        {
-            row.patient
-            for case, row in rows.items()
-            if row.complete and row.present and owner[case] == row.patient
-        }
-    )
-    patients = {row.patient for row in rows.values()}
-    count = min(round(_TEST_SHARE * len(scored)), max(0, len(patients) - 3))
+    kin = _kin(rows)
+    scored = sorted({kin[row.patient] for row in rows.values() if row.complete and row.present})
+    count = min(round(_TEST_SHARE * len(scored)), max(0, len(set(kin.values())) - 3))
     chosen = {scored[i] for i in permutation(len(scored), 0, "split")[:count]}
-    test = tuple(
-        case for case, row in sorted(rows.items()) if row.patient in chosen or owner[case] in chosen
-    )
-    return Split(tuple(case for case in sorted(rows) if case not in test), (), test)
+    test = {case for case, row in rows.items() if kin[row.patient] in chosen}
+    return Split(tuple(sorted(set(rows) - test)), (), tuple(sorted(test)))
+
+
+def _kin(rows: Mapping[str, CaseRow]) -> dict[str, str]:
+    """Patient -> the first of all patients that hang together by the same scan: it may stand under
+    two names, even of two patients, and no scan is in two parts.
+    """
+    kin = {row.patient: row.patient for row in rows.values()}
+    owner: dict[str, str] = {}
+    for _, row in sorted(rows.items()):
+        first, other = kin[owner.setdefault(row.voxels_sha256, row.patient)], kin[row.patient]
+        if first != other:
+            kin = {patient: first if one == other else one for patient, one in kin.items()}
+    return kin
 
 
 def _check_duplicates(rows: Mapping[str, CaseRow], split: Split) -> None:
