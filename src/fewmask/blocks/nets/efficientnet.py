@@ -91,8 +91,8 @@ class EfficientNetLite0(nn.Module):
         """
         for name, part in self.named_modules():
             if isinstance(part, SameConv):
-                follows = "linear" if name.endswith("project") else "relu"
-                nn.init.kaiming_normal_(part.weight, nonlinearity=follows)
+                gain = 1.0 if name.endswith("project") else 2**0.5  # half of a ReLU's input is lost
+                nn.init.normal_(part.weight, std=gain / part.weight[0].numel() ** 0.5)
                 nn.init.zeros_(part.bias)  # type: ignore[arg-type]
 
     def freeze_kernels(self) -> None:
