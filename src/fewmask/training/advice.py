@@ -67,7 +67,7 @@ def _steps(steps: int) -> str:
 
 def tell_stuck(rows: Sequence[Mapping[str, str]]) -> str:
     """What to say where the summed loss of the last logged steps does not change at all (F18); an
-    empty text else. `rows` are those of losses.csv; a loss that a step does not have is empty there.
+    empty text else. `rows` are those of losses.csv; a loss that a step lacks is empty.
     """
     last = rows[-_STUCK_ROWS:]
     sums = [
