@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fewmask.core.errors import NoRoom
-from fewmask.core.volume import Grid, Volume
+from fewmask.core.volume import Volume
 from fewmask.io import atomic
 from fewmask.io.case import CaseFile, write_case
 from fewmask.training import train
@@ -144,17 +144,17 @@ def test_hdf5_outlives_a_file_that_may_not_grow(tmp_path) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    volume = Volume(np.zeros((4, 64, 64), np.int16), Grid((4, 64, 64), np.eye(4)))
+    volume = Volume.from_file_order(np.zeros((64, 64, 4), np.int16), np.eye(4))
     path = tmp_path / "case.h5"
     for limit in (100, 5000, 20_000):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
             with pytest.raises(NoRoom, match="too large") as caught:
-                write_case(path, volume)
+                write_case(path, volume, None)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert caught.value.exit_code == 4 and not list(tmp_path.iterdir())
-    write_case(path, volume)
+    write_case(path, volume, None)
     with CaseFile(path) as case:
         assert case.shape == (4, 64, 64)
 

@@ -33,6 +33,8 @@ pytestmark = [
 ]
 STEPS, SAVE = 5, 2
 """Of every stage; states after steps 2, 4 and 5."""
+MOST = 12
+"""Of a whole run: the first stage of some methods is a small part of it."""
 FAST = ("unet",)
 TIMED = {"environment.json"}
 """Files that say on what machine and when."""
@@ -112,7 +114,8 @@ def request(prepared: Path, out: Path, method: str, seed: int = 0) -> TrainReque
         seed=seed,
         **budget,  # type: ignore[arg-type]
     )
-    return replace(asked, steps=round(STEPS / min(s.steps_share for s in plan_stages(asked))))
+    wanted = round(STEPS / min(stage.steps_share for stage in plan_stages(asked)))
+    return replace(asked, steps=min(wanted, MOST))
 
 
 def digests(run: Path) -> dict[str, str]:
