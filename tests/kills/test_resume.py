@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from fewmask.core.batch import Step
 from fewmask.core.progress import ProgressEvent
 from fewmask.io import weights
+from fewmask.io.weights import fit_into
 from fewmask.methods import config_class
 from fewmask.training import TrainRequest, train
 from fewmask.training import loop as training_loop
@@ -39,6 +41,9 @@ FAST = ("unet",)
 TIMED = {"environment.json"}
 """Files that say on what machine and when."""
 
+_PATCH = pytest.MonkeyPatch()
+"""Used in children alone: nothing is put back."""
+
 
 def _at(point: str) -> None:
     os.environ["FEWMASK_FAULT"] = f"kill@{point}"
@@ -51,15 +56,14 @@ def _is_state(path: Path) -> bool:
 
 def _in_the_write() -> None:
     """Half of a state's file is there, under its temporary name."""
-    save = weights.save_file
 
     def half(tensors: Mapping[str, Any], path: Path, *rest: Any, **more: Any) -> None:
-        save(tensors, path, *rest, **more)
+        save_file(tensors, path, *rest, **more)
         if _is_state(path):
             os.truncate(path, path.stat().st_size // 2)
             die()
 
-    weights.save_file = half  # type: ignore[assignment]
+    _PATCH.setattr(weights, "save_file", half)
 
 
 def _before_the_rename() -> None:
@@ -71,7 +75,7 @@ def _before_the_rename() -> None:
             die()
         return rename(path, target)
 
-    Path.replace = stop  # type: ignore[method-assign]
+    _PATCH.setattr(Path, "replace", stop)
 
 
 def _while_it_is_looked_at(event: ProgressEvent) -> None:
@@ -185,24 +189,22 @@ def _another_seed(asked: TrainRequest) -> TrainRequest:
 
 
 def _no_moments(asked: TrainRequest) -> TrainRequest:
-    training_loop.restore_optimiser = lambda *_: None  # type: ignore[assignment]
+    _PATCH.setattr(training_loop, "restore_optimiser", lambda *_: None)
     return asked
 
 
 def _ambient_numbers(asked: TrainRequest) -> TrainRequest:
-    Step.torch_seed = lambda *_: torch.seed()  # type: ignore[method-assign, assignment]
+    _PATCH.setattr(Step, "torch_seed", lambda *_: torch.seed())
     return asked
 
 
 def _no_teacher(asked: TrainRequest) -> TrainRequest:
-    fit = training_loop.fit_into
-
     def forget(network: torch.nn.Module, tensors: Mapping[str, Any], path: Path) -> None:
         fresh = network.state_dict()
         lost = {n: fresh[n] if n.startswith("teacher") else t for n, t in tensors.items()}
-        fit(network, lost, path)
+        fit_into(network, lost, path)
 
-    training_loop.fit_into = forget
+    _PATCH.setattr(training_loop, "fit_into", forget)
     return asked
 
 
