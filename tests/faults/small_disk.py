@@ -64,7 +64,7 @@ def make_place(place: Path) -> None:
     done = fewmask("predict", place / "run", place / "scans" / "images", "--out", place / "masks")
     assert done.exit_code in (0, 5), done.exception
     (place / "plan.toml").write_text(
-        'data = "scans"\nlabel = ["liver=6"]\n[[runs]]\nmethod = ["unet"]\nslices = [4]\n'
+        'data = "scans"\namp = "off"\nlabel = ["liver=6"]\n[[runs]]\nmethod = ["unet"]\nslices = [4]\n'
         "steps = 1\nset = { channels = [4, 8] }\n"
     )
     (place / "disk").mkdir()

@@ -82,7 +82,7 @@ def make_place(place: Path) -> None:
         )
     )
     (place / "plan.toml").write_text(
-        'data = "scans"\nlabel = ["liver=6"]\n[[runs]]\nmethod = ["unet"]\nslices = [4]\n'
+        'data = "scans"\namp = "off"\nlabel = ["liver=6"]\n[[runs]]\nmethod = ["unet"]\nslices = [4]\n'
         "steps = 1\nset = { channels = [4, 8] }\n"
     )
 
