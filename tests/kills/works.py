@@ -82,8 +82,8 @@ def make_place(place: Path) -> None:
         )
     )
     (place / "plan.toml").write_text(
-        'data = "scans"\namp = "off"\nlabel = ["liver=6"]\n[[runs]]\nmethod = ["unet"]\nslices = [4]\n'
-        "steps = 1\nset = { channels = [4, 8] }\n"
+        'data = "scans"\namp = "off"\nlabel = ["liver=6"]\n[[runs]]\nmethod = ["unet"]\n'
+        "slices = [4]\nsteps = 1\nset = { channels = [4, 8] }\n"
     )
 
 
