@@ -1,15 +1,26 @@
-"""F09, F10: the disk is full or read-only: every verb, its first write and its last."""
+"""F09, F10: the disk is full or read-only: every verb, its first write and its last, simulated; and
+on disks that are really small (`small_disk`).
+"""
 
 import errno
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fewmask.core.errors import NoRoom
+from fewmask.core.volume import Volume
 from fewmask.io import atomic
+from fewmask.io.case import CaseFile, write_case
 from fewmask.training import train
 from tests.cli.test_verbs import fewmask, small
+from tests.faults import small_disk
+from tests.kills.child import must
 from tests.scans import prepare_scans
 
 _UNET = ["--method", "unet", "--steps", "2", "--set", "channels=(4,8)", "--device", "cpu"]
@@ -95,3 +106,65 @@ def _run(verb: str, out: Path):
     if verb in ("evaluate", "convert", "sweep"):
         out.mkdir(exist_ok=True)
     return fewmask(*(word.replace("OUT", str(out)) for word in WORDS[verb]))
+
+
+_NAMESPACE = ["unshare", "--map-root-user", "--mount"]
+_MAY_MOUNT = (
+    shutil.which("unshare") is not None
+    and subprocess.run([*_NAMESPACE, "true"], capture_output=True, check=False).returncode == 0
+)
+
+
+@pytest.fixture(scope="module")
+def small_place(tmp_path_factory) -> Path:
+    place: Path = tmp_path_factory.mktemp("small")
+    must(lambda: small_disk.make_place(place))
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(not _MAY_MOUNT, reason="no file system may be mounted here")
+@pytest.mark.parametrize("verb", small_disk.VERBS)
+def test_a_disk_that_is_really_small(small_place, tmp_path, verb) -> None:
+    """No names, no bytes, no longer files, read-only: 4 with file and fix, nothing half-written,
+    and the same bits from the same command once there is room.
+    """
+    report = tmp_path / "report.json"
+    words = [sys.executable, "-m", "tests.faults.small_disk", small_place, report, verb]
+    root = Path(__file__).parents[2]
+    done = subprocess.run([*_NAMESPACE, *words], cwd=root, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert json.loads(report.read_text()) == {verb: []}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ulimit -f")
+def test_hdf5_outlives_a_file_that_may_not_grow(tmp_path) -> None:
+    """The library itself would end the process as the next file is closed."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    volume = Volume.from_file_order(np.zeros((64, 64, 4), np.int16), np.eye(4))
+    path = tmp_path / "case.h5"
+    for limit in (100, 5000, 20_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(NoRoom, match="too large") as caught:
+                write_case(path, volume, None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert caught.value.exit_code == 4 and not list(tmp_path.iterdir())
+    write_case(path, volume, None)
+    with CaseFile(path) as case:
+        assert case.shape == (4, 64, 64)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes")
+def test_a_folder_that_may_not_be_written(tmp_path) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (tmp_path / "closed").mkdir(mode=0o500)
+    prepare_scans(tmp_path, 3)
+    words = ["prepare", tmp_path / "scans", "--label", "liver=6", "--jobs", "1"]
+    error = fewmask(*words, "--out", tmp_path / "closed" / "out").exception
+    assert isinstance(error, NoRoom) and error.code == "F10" and "closed" in str(error)

@@ -12,7 +12,7 @@ from fewmask.core.budget import Budget, Split
 from fewmask.core.errors import BadConfig, BadDataset, BadScan, LabelWithheld
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.data.label_guard import LabelGuard
-from fewmask.io.known import KnownNote, PutIn, read_known_note, tell_empty
+from fewmask.io.known import WHY_EMPTY, KnownNote, PutIn, read_known_note, tell_empty
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import write_split, write_tags
 from fewmask.io.run import RunFolder
@@ -174,7 +174,8 @@ def test_empty_masks_are_told_however_the_outline_shows(prepared, run, tmp_path)
     )
     assert summary.empty == [
         "liver: 5 of 5 masks empty, but tags say it is there (case_00, case_01, case_02, "
-        "case_03, case_04)"
+        "case_03, case_04)",
+        f"F18: found nowhere; {WHY_EMPTY}",
     ]
     scores = predict_folder(Whole(0), prepared.folder, tmp_path / "scored")
     assert scores.empty == []  # nobody asked
@@ -199,9 +200,12 @@ def test_what_counts_as_empty() -> None:
     assert find_empty(some, None, ("liver",)) == {}
 
 
-def test_empty_masks_that_nobody_tagged_count_if_all_are() -> None:
+def test_f18_empty_masks_that_nobody_tagged_count_if_all_are() -> None:
     bad, good = KnownNote(empty={"liver": ""}), KnownNote()
-    assert tell_empty({"a": bad, "b": bad}) == ["2 of 2 masks empty (a, b)"]
+    assert tell_empty({"a": bad, "b": bad}) == [
+        "2 of 2 masks empty (a, b)",
+        f"F18: found nowhere; {WHY_EMPTY}",
+    ]
     assert tell_empty({"a": bad, "b": good}) == tell_empty({}) == []
 
 

@@ -163,5 +163,7 @@ def test_f18_a_loss_that_stands_still_is_told_with_likely_causes() -> None:
     still = [{"step": str(n), "dice": "0.5", "ce": "0.25"} for n in range(30)]
     told = tell_stuck([{"step": "0", "dice": "0.9", "ce": "1"}, *still])
     assert "not changed since step 0" in told and "`recipe`" in told and "`labels`" in told
+    read_again = [{**row, "cps": ""} for row in still]
+    assert "not changed since step 0" in tell_stuck(read_again), "a loss that comes later"
     moving = [{**row, "ce": str(0.25 - 1e-5 * n)} for n, row in enumerate(still)]
     assert tell_stuck(moving) == tell_stuck(still[1:]) == tell_stuck([]) == ""

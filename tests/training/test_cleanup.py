@@ -149,6 +149,23 @@ def test_a_scan_that_cannot_be_predicted_costs_the_rule_and_not_the_run(run, pre
     assert found == StructureRule(reason="case_00 could not be predicted: memory is full")
 
 
+class Blind(Bright):
+    """Finds nothing."""
+
+    def volume(self, volume: Volume) -> Prediction:
+        return Prediction(LabelMap(np.zeros(volume.voxels.shape, np.uint8), volume.grid), None, 0)
+
+
+def test_f18_a_structure_found_nowhere_is_told_with_likely_causes(run, prepared) -> None:
+    seen: list[ProgressEvent] = []
+    learned(run, prepared, Blind(), on_progress=seen.append)
+    assert (
+        seen[-1].note.startswith("F18: liver not found in any slice") and "window" in seen[-1].note
+    )
+    learned(run, prepared, Bright(), on_progress=seen.append)
+    assert not seen[-1].note.startswith("F18")
+
+
 def test_who_asks_to_stop_is_heard(run, prepared) -> None:
     run.cleanup.unlink()
     with pytest.raises(Interrupted, match="with clean-up: 1 of 2 scans seen"):

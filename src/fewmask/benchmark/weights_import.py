@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fewmask.blocks.sam.official import find_size, rename, shapes_of
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.io.atomic import make_folder
-from fewmask.io.ledger import LEDGER, cache
+from fewmask.io.ledger import LEDGER, make_cache
 from fewmask.io.stream import sha256
 from fewmask.io.text import read_json
 from fewmask.io.weights import (
@@ -57,8 +56,7 @@ def import_weights(source: Path, name: str | None = None) -> ImportedWeights:
             fix="choose one of letters, digits and -, as in `name=my-sam`",
             code="C02",
         )
-    target = cache() / f"{chosen}.safetensors"
-    make_folder(target.parent)
+    target = make_cache() / f"{chosen}.safetensors"
     written = save_tensors(
         target, tensors, {"encoder": size.name, "source_sha256": digest, "source": source.name}
     )

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -19,7 +20,7 @@ from fewmask.cli.console import Console
 from fewmask.cli.flags import in_flags
 from fewmask.cli.progress import duration, print_line
 from fewmask.cli.streams import open_closed, steady_streams
-from fewmask.core.errors import FewmaskError, PartlyDone, of_the_machine
+from fewmask.core.errors import FewmaskError, NoRoom, PartlyDone, of_the_machine
 from fewmask.version import __version__
 
 VERBS = (
@@ -122,6 +123,7 @@ def flags(
     ),
 ) -> None:
     """Global flags; they may stand before or after the verb."""
+    _check_standing()
     console = Console(json, quiet, verbose)
     context.obj = console
     context.call_on_close(console.close)
@@ -130,6 +132,22 @@ def flags(
         console.warn(f"fewmask {__version__}, Python {platform.python_version()}, {system}")
         begun = time.monotonic()
         context.call_on_close(lambda: console.warn(f"took {duration(time.monotonic() - begun)}"))
+
+
+def _check_standing() -> None:
+    """Raise `NoRoom` (F16) where the folder that the program was started in is gone: no relative
+    path means anything there, and torch's libraries end the process without a word.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise NoRoom(
+            "the folder that you are in is gone",
+            where=[error.strerror or str(error)],
+            did="nothing was started",
+            fix="cd to a folder that is there (`cd ~`), and run the command again",
+            code="F16",
+        ) from error
 
 
 @app.command("version", hidden=True)
@@ -160,6 +178,7 @@ def main() -> None:
     """Run the program and leave with the exit code that docs/errors.md lists."""
     open_closed()
     steady_streams()
+    Console.told = False
     for name in VERBS:
         import_module(f"fewmask.cli.{name}")
     debug = "--debug" in sys.argv
@@ -179,8 +198,8 @@ def main() -> None:
 def _leave(error: FewmaskError, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
-    # What was done and what was not is told by the verb's own object.
-    if "--json" in sys.argv and not isinstance(error, PartlyDone):
+    # What was done and what was not is told by the verb's own object, if there is one.
+    if "--json" in sys.argv and not (isinstance(error, PartlyDone) or Console.told):
         Console(json=True).result(error.as_dict())
     _tell(in_flags(str(error)))
     _exit(error.exit_code)

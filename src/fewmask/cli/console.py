@@ -12,14 +12,21 @@ from typing import Any
 
 from fewmask.cli.flags import in_flags
 from fewmask.cli.progress import Event, Progress, losses_text, print_line
+from fewmask.cli.streams import is_utf8
 from fewmask.core.progress import ProgressEvent
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 """Of these, what is not printable is escaped: JSON itself does so below a blank only."""
 
+_CODED = re.compile(r"[A-Z]\d\d: ")
+"""A note that is to be read as a line, and not cut to the width of a terminal."""
+
 
 class Console:
     """Where lines go. `json`: stdout carries exactly one object."""
+
+    told = False
+    """Of the program: was the one object printed?"""
 
     def __init__(self, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
         """Global flags of the call."""
@@ -45,7 +52,8 @@ class Console:
     def result(self, record: Mapping[str, Any]) -> None:
         """The one object of --json; nothing otherwise."""
         if self.json:
-            text = json.dumps(_plain(record), ensure_ascii=False)
+            Console.told = True
+            text = json.dumps(_plain(record), ensure_ascii=not is_utf8(sys.stdout))
             sys.stdout.write(_UNPRINTABLE.sub(_escaped, text) + "\n")
             sys.stdout.flush()
 
@@ -79,6 +87,9 @@ class Console:
 
     def show_training(self, event: ProgressEvent) -> None:
         """Where training stands; a note of its own line before it."""
+        if _CODED.match(event.note):
+            self.hint(event.note)
+            return
         if event.note and not event.losses:
             kind = event.note.split(":")[0]
             left = event.seconds_left

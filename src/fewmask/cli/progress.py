@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fewmask.cli.streams import is_utf8
 from fewmask.core.names import harmless
 
 if TYPE_CHECKING:
@@ -128,14 +129,16 @@ class Progress:
             )
             self._live.start()
         width = self._live.console.width
+        # An ellipsis that the terminal cannot show would be escaped, and break the row (F15).
+        cut: Any = "ellipsis" if is_utf8(stream) else "crop"
         row = Table.grid(padding=(0, 1))
-        parts: list[Any] = [Text(harmless(head), no_wrap=True, overflow="ellipsis")]
+        parts: list[Any] = [Text(harmless(head), no_wrap=True, overflow=cut)]
         if event.total and len(head) + 12 <= width:
             bar = min(40, width - len(head) - 2)
             parts.append(ProgressBar(event.total, event.done, width=bar))
         row.add_row(*parts)
         text = harmless(event.below)
-        below = [Text(text, no_wrap=True, overflow="ellipsis")] if text else []
+        below = [Text(text, no_wrap=True, overflow=cut)] if text else []
         self._live.update(Group(row, *below), refresh=True)
 
 

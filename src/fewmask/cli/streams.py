@@ -1,5 +1,6 @@
 """Standard streams that may close or fill up at any time: talk never ends the work."""
 
+import codecs
 import os
 import sys
 from contextlib import suppress
@@ -22,6 +23,8 @@ class Steady:
         if self._works:
             try:
                 self._stream.write(text)
+            except UnicodeEncodeError:  # F15: what the stream cannot show is escaped
+                self.write(text.encode("ascii", "backslashreplace").decode("ascii"))
             except (OSError, ValueError):
                 self._drop()
         return len(text)
@@ -51,6 +54,14 @@ class Steady:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def is_utf8(stream: Any) -> bool:
+    """Can it show every character?"""
+    try:
+        return codecs.lookup(stream.encoding or "ascii").name == "utf-8"
+    except LookupError:
+        return False
 
 
 def open_closed() -> None:

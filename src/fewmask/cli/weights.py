@@ -52,13 +52,13 @@ def _list(console: Console) -> None:
 
 def _fetch(console: Console, what: str, name: str | None) -> None:
     from fewmask.io.fetch import fetch
-    from fewmask.io.ledger import cache, entry
+    from fewmask.io.ledger import entry, make_cache
 
     wanted = entry(what)
     console.say(f"fetching {wanted.address}, {wanted.bytes // 2**20} MiB")
     path = fetch(
         wanted,
-        cache(),
+        make_cache(),
         console.count_bytes("fetching"),
     )
     _import(console, str(path), name or wanted.name)

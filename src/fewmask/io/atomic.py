@@ -23,6 +23,7 @@ _PART = re.compile(r"^\..+\.(?:([0-9a-f]{6})-)?(\d+)\.part$")
 _REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file would be too large for this disk or its limit (`ulimit -f`)",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "no permission to write there",
     errno.EPERM: "no permission to write there",
@@ -34,6 +35,7 @@ _REASONS = {
 _FIXES = {
     errno.ENOSPC: "free some space, or write to another disk with `out`",
     errno.EDQUOT: "free some space, or write to another disk with `out`",
+    errno.EFBIG: "raise the limit (`ulimit -f unlimited`), or write to another disk with `out`",
     errno.ENOENT: "make the folder, or write elsewhere with `out`",
     errno.ENAMETOOLONG: "use a shorter case id or folder name",
 }

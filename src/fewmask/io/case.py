@@ -18,8 +18,8 @@ from jaxtyping import Float, Shaped, UInt8
 
 from fewmask.core.errors import BadDataset
 from fewmask.core.volume import Grid, Volume, scale_voxels
-from fewmask.io.atomic import writing
 from fewmask.io.hdf5 import open_guarded
+from fewmask.io.hdf5write import writing_hdf5
 from fewmask.io.text import expecting
 
 FORMAT = 1
@@ -36,7 +36,7 @@ def write_case(
     """Write a case atomically. `labels` holds class indices, 0 = background; `stamp` says what
     files it was made from, `about` is any plain data about it.
     """
-    with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
+    with writing_hdf5(path) as file:
         _, h, w = volume.shape
         options: dict[str, Any] = {"chunks": (1, h, w), "fletcher32": True}
         file.create_dataset("image", data=np.ascontiguousarray(volume.voxels), **options)

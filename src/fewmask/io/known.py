@@ -84,6 +84,14 @@ class PutIn:
         )
 
 
+WHY_EMPTY = (
+    "likely causes: the grey-level window of the prepared dataset does not show the structure, the "
+    "scans have other grey values than those learned from, the values given for its label are not "
+    "those of the masks, or the training was too short"
+)
+"""Said where a structure is found nowhere at all."""
+
+
 def add_up(notes: Iterable[KnownNote]) -> PutIn | None:
     """Over scans; None where nothing was put in."""
     done = [note for note in notes if note.put_in]
@@ -114,6 +122,8 @@ def tell_empty(notes: Mapping[str, KnownNote]) -> list[str]:
             )
     if not told and notes and all(note.empty for note in notes.values()):
         told.append(f"{len(notes)} of {_count(len(notes), 'mask')} empty ({_names(list(notes))})")
+    if any(len(cases) == len(notes) for cases in found.values()):
+        told.append(f"F18: found nowhere; {WHY_EMPTY}")
     return told
 
 

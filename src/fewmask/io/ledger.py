@@ -9,7 +9,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from fewmask.core.errors import BadCheckpoint
+from fewmask.core.errors import BadCheckpoint, FewmaskError, NoRoom
+from fewmask.io.atomic import make_folder
 from fewmask.io.stream import sha256
 
 _META = "https://dl.fbaipublicfiles.com/segment_anything/"
@@ -107,6 +108,26 @@ def cache() -> Path:
         return Path.home() / ".cache" / "fewmask" / "weights"
     except RuntimeError:  # F16: a batch system without HOME
         return Path(tempfile.gettempdir()) / "fewmask" / "weights"
+
+
+def make_cache() -> Path:
+    """`cache()`, which is there afterwards. Raises `NoRoom` (F16) where it cannot be written."""
+    folder = cache()
+    problem = NoRoom(
+        "weights cannot be kept in the cache folder of this user",
+        where=str(folder),
+        did="nothing was written",
+        fix="name a folder that you may write to in the environment variable FEWMASK_CACHE",
+        code="F16",
+    )
+    try:
+        make_folder(folder)
+    except FewmaskError as error:
+        problem.where += (error.what,)
+        raise problem from error
+    if not os.access(folder, os.W_OK):
+        raise problem
+    return folder
 
 
 def entry(name: str) -> Weights:

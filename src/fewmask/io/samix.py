@@ -18,8 +18,8 @@ from jaxtyping import Float16, Float32, Int64, Num, UInt8
 
 from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.io.apart import survive
-from fewmask.io.atomic import writing
 from fewmask.io.hdf5 import open_guarded
+from fewmask.io.hdf5write import writing_hdf5
 
 WINDOW_HU = (-160.0, 240.0)
 _LOW = np.float16(3055)
@@ -58,7 +58,7 @@ def export_samix(
     the write is atomic.
     """
     count = 0
-    with writing(path) as part, h5py.File(part, "w", track_order=True) as file:
+    with writing_hdf5(path) as file:
         for count, (image, mask) in enumerate(slices, start=1):
             if image.shape != mask.shape:
                 raise BadDataset(

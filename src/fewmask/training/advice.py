@@ -67,10 +67,13 @@ def _steps(steps: int) -> str:
 
 def tell_stuck(rows: Sequence[Mapping[str, str]]) -> str:
     """What to say where the summed loss of the last logged steps does not change at all (F18); an
-    empty text else. `rows` are those of losses.csv.
+    empty text else. `rows` are those of losses.csv; a loss that a step lacks is empty.
     """
     last = rows[-_STUCK_ROWS:]
-    sums = [math.fsum(float(text) for name, text in row.items() if name != "step") for row in last]
+    sums = [
+        math.fsum(float(text) for name, text in row.items() if name != "step" and text)
+        for row in last
+    ]
     if len(sums) < _STUCK_ROWS or max(sums) - min(sums) > 1e-6 * max(map(abs, sums)):
         return ""
     return (

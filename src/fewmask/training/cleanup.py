@@ -17,6 +17,7 @@ from fewmask.core.progress import OnProgress, Pace
 from fewmask.core.randomness import permutation
 from fewmask.core.signals import listen
 from fewmask.data.label_guard import LabelGuard
+from fewmask.io.known import WHY_EMPTY
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predicts
@@ -94,6 +95,9 @@ def learn_rule(
         rules[name] = replace(rule, reason=f"{rule.reason}{note}")
     if problem:
         on_progress(pace.event(len(scans), saved_step=saved, note=f"no clean-up: {problem}"))
+    elif missed := [name for name, tally in tallies.items() if not tally.seen]:
+        text = f"F18: {', '.join(missed)} not found in any slice that it learned from; {WHY_EMPTY}"
+        on_progress(pace.event(len(scans), saved_step=saved, note=text))
     return CleanupRule(rules)
 
 
