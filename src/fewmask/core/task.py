@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-DEFAULT_METHOD = "noisy_student"
+DEFAULT_METHOD = "lite_unet"
 """What `train` and `demo` use where no method is named."""
 
 

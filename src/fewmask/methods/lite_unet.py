@@ -1,5 +1,5 @@
 """`lite_unet`: a U-Net on ImageNet's EfficientNet-Lite0 that learns masks from outlines, and from
-tags what a slice holds. Ours; the teacher of `noisy_student`.
+tags what a slice holds. Ours; the default, and the teacher of `noisy_student`.
 """
 
 from dataclasses import dataclass
@@ -19,4 +19,6 @@ def build(config: Config, task: Task) -> Pyramid:
     return build_pyramid(config, task)
 
 
-METHOD = MethodSpec(Config, build, inference_only=("presence", "presence_cost", "views"))
+METHOD = MethodSpec(
+    Config, build, inference_only=("presence", "presence_cost", "views"), least_steps=300
+)
