@@ -204,12 +204,13 @@ MUTANTS = (
     ),
     _mutant(
         "twins-in-two-parts", "prepare/splits.py",
-        "if row.patient in chosen or owner[case] in chosen", "if row.patient in chosen",
+        "test = {case for case, row in rows.items() if kin[row.patient] in chosen}",
+        "test = {case for case, row in rows.items() if row.patient in chosen}",
         "prepare/test_splits.py",
     ),
     _mutant(
         "too-few-to-learn-from", "prepare/splits.py",
-        "len(patients) - 3)", "len(patients) - 1)",
+        "len(set(kin.values())) - 3)", "len(set(kin.values())) - 1)",
         "prepare/test_splits.py",
     ),
     # data

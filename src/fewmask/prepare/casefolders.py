@@ -14,7 +14,7 @@ from fewmask.prepare.folder import printable
 from fewmask.prepare.layout import Layout, MaskProblem, Pair
 from fewmask.prepare.names import core_of, looks_like_mask, says_scan_only, stem
 from fewmask.prepare.pairing import Names, named_after, pair, shows_labels
-from fewmask.prepare.patients import SETS, SUBJECT, patient_notes, patients_of
+from fewmask.prepare.patients import SETS, SUBJECT, patient_notes, read_owners
 from fewmask.prepare.search import IMAGE_FOLDERS, MASK_FOLDERS, Search
 
 _ENTITY = re.compile(r"_(?:desc|label|space|res|den|hemi)-[^_]+")
@@ -49,7 +49,7 @@ def find_case_folders(search: Search) -> Layout | None:
     names = Names({path: _ENTITY.sub("", name) for path, name in ids.items()})
     alone = _alone(channels.scans, found.masks, names)
     pairs = pair(channels.scans, found.masks, search.problems, names, alone)
-    whose = patients_of([one.image for one in pairs], search.top)
+    whose = read_owners([one.image for one in pairs], search.top)
     pairs = [
         replace(one, case=ids.get(one.image, one.case), patient=whose[one.image]) for one in pairs
     ]

@@ -31,7 +31,7 @@ alike in every folder, and of those with names of their own.
 """
 
 
-def patients_of(scans: Sequence[Path], top: Path) -> dict[Path, str]:
+def read_owners(scans: Sequence[Path], top: Path) -> dict[Path, str]:
     """Whose each scan is: the subject of BIDS; a folder that the file is called after; else the
     first folder that holds no more scans than a patient has visits. Nothing: a patient of its own.
     """

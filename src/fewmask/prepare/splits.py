@@ -69,8 +69,8 @@ def choose_split(rows: Mapping[str, CaseRow], given: Split | None) -> Split:
 def _draw(rows: Mapping[str, CaseRow]) -> Split:
     kin = _kin(rows)
     scored = sorted({kin[row.patient] for row in rows.values() if row.complete and row.present})
-    count = min(round(_TEST_SHARE * len(scored)), max(0, len(set(kin.values())) - 3))
-    chosen = {scored[i] for i in permutation(len(scored), 0, "split")[:count]}
+    tested = min(round(_TEST_SHARE * len(scored)), max(0, len(set(kin.values())) - 3))
+    chosen = {scored[i] for i in permutation(len(scored), 0, "split")[:tested]}
     test = {case for case, row in rows.items() if kin[row.patient] in chosen}
     return Split(tuple(sorted(set(rows) - test)), (), tuple(sorted(test)))
 
