@@ -4,6 +4,7 @@ met.
 
 import math
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -217,6 +218,21 @@ def test_killed_between_last_state_and_weights_only_the_weights_are_written(
     told: list[ProgressEvent] = []
     train(request(prepared, out), told.append)
     assert not told and (out / "weights.safetensors").read_bytes() == whole
+
+
+def test_killed_before_old_states_were_removed_they_are_removed_on_resume(
+    prepared, tmp_path
+) -> None:
+    out = tmp_path / "run"
+    train(request(prepared, out, save_steps=1))
+    whole = sorted(path.name for path in out.glob("state-*"))
+    (out / "weights.safetensors").unlink()
+    newest = sorted(out.glob("state-*.safetensors"))[-1]
+    for kind in (".safetensors", ".json"):
+        shutil.copy(newest.with_suffix(kind), out / f"state-00000000{kind}")
+    train(request(prepared, out, save_steps=1))
+    assert sorted(path.name for path in out.glob("state-*")) == whole
+    assert len(whole) == 4  # two states
 
 
 def test_a_callback_that_returns_true_stops_with_all_saved(prepared, tmp_path) -> None:

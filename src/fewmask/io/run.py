@@ -67,9 +67,7 @@ class States:
         return read_json(self.path / "environment.json", kind=BadCheckpoint)
 
     def save(self, step: int, tensors: Mapping[str, Tensor], before_done: Any = None) -> None:
-        """Save a state: tensors, then the record that makes it count; older ones but the last two
-        are removed.
-        """
+        """Save a state: tensors, then the record that makes it count; then `tidy`."""
         from fewmask.io.weights import save_tensors
 
         stem = f"state-{step:08d}"
@@ -77,6 +75,10 @@ class States:
         if before_done is not None:
             before_done()
         write_json(self.path / f"{stem}.json", {"step": step, "sha256": digest})
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Remove states but the last two; a process killed in `save` may have left more."""
         kept = {f"state-{old:08d}" for old in self._steps()[:_KEPT]}
         # Records first; tensors without a record were left by a process killed between the two.
         for item in [*self.path.glob("state-*.json"), *self.path.glob("state-*.safetensors")]:

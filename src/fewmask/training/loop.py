@@ -132,6 +132,8 @@ class Loop:
         checkpoint = self.folder.latest()
         if checkpoint is None:
             return ""
+        if not checkpoint.skipped:  # else an older one may be needed still
+            self.folder.tidy()
         path = self.folder.path / f"state-{checkpoint.step:08d}.safetensors"
         fit_into(self.job.network, _part(checkpoint, "model."), path)
         restore_optimiser(self.job.optimiser, _part(checkpoint, "optim."))
