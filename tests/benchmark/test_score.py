@@ -1,5 +1,6 @@
 """Scores are about the data that a run learned from, and say whom they leave out."""
 
+import os
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from fewmask.benchmark.rows import read_rows
 from fewmask.benchmark.score import score_folders, score_run
 from fewmask.core.budget import Split
 from fewmask.core.errors import BadCheckpoint, BadDataset
+from fewmask.io.atomic import part_beside
 from fewmask.io.nifti import read_labels, write_labels
 from fewmask.io.prepared import write_split
 from fewmask.io.text import read_json, write_json
@@ -103,6 +105,17 @@ def test_more_tags_and_outlines_do_no_harm(scored) -> None:
     again(folder, tags=None)
     assert score_run(run).scores and read_rows(run)
     again(folder)
+
+
+def test_what_a_killed_process_left_among_the_masks_is_removed(scored) -> None:
+    _, run = scored
+    ours = part_beside(run / "predictions" / "case_03.nii.gz")
+    dead = ours.with_name(ours.name.replace(f"-{os.getpid()}.", f"-{2**22 + 1}."))
+    for path in (ours, dead):
+        path.write_bytes(b"half")
+    assert score_run(run).scores
+    assert ours.exists() and not dead.exists()
+    ours.unlink()
 
 
 def test_a_run_of_an_earlier_version_says_so(scored, tmp_path) -> None:

@@ -34,6 +34,8 @@ class Work:
     """What is copied into the output folder first."""
     once: bool = False
     """Is the same command refused (F11) once the output is there? Its bits are compared then."""
+    may_lack: tuple[str, ...] = ()
+    """Ends of names of files that need not be there in the end."""
 
     def run(self, place: Path, out: Path) -> None:
         """In a child; an error where the command fails."""
@@ -54,7 +56,10 @@ WORKS = {
     "prepare": Work(20, "prepare scans --label liver=6 --jobs 1 --out OUT/prepared"),
     "convert": Work(20, "convert prepared --out OUT/slices.h5", once=True),
     "predict-sam": Work(20, "predict sam scans/images --device cpu --out OUT/masks"),
-    "evaluate": Work(20, "evaluate OUT/run --device cpu", begins_with="run"),
+    # A whole mask is scored; without the note beside it `predict` would draw it again.
+    "evaluate": Work(
+        20, "evaluate OUT/run --device cpu", begins_with="run", may_lack=(".made.json",)
+    ),
     "sweep": Work(
         20, "sweep plan.toml --data . --device cpu --threads 1 --work OUT/w --rows OUT/rows.csv"
     ),

@@ -28,7 +28,7 @@ from fewmask.evaluate.intervals import Summary, summarise
 from fewmask.evaluate.protocols import SliceScores, VoxelScores, score_la_2018, score_sam_mix
 from fewmask.evaluate.scores import COLUMNS, CaseScore, as_row, score_case
 from fewmask.evaluate.surfaces import box_edges
-from fewmask.io.atomic import make_folder
+from fewmask.io.atomic import clean_parts, make_folder
 from fewmask.io.image import read_labels
 from fewmask.io.known import read_known_note
 from fewmask.io.outputs import check_file
@@ -99,6 +99,7 @@ def _score_run(
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
     cases = _test_cases(run, prepared)
+    clean_parts(run.predictions)
     missing = [
         case
         for case in cases
