@@ -201,7 +201,8 @@ def _ambient_numbers(asked: TrainRequest) -> TrainRequest:
 def _no_teacher(asked: TrainRequest) -> TrainRequest:
     def forget(network: torch.nn.Module, tensors: Mapping[str, Any], path: Path) -> None:
         fresh = network.state_dict()
-        lost = {n: fresh[n] if n.startswith("teacher") else t for n, t in tensors.items()}
+        lost = {n: fresh[n] if "teacher." in n else t for n, t in tensors.items()}
+        assert any("teacher." in name for name in tensors)
         fit_into(network, lost, path)
 
     _PATCH.setattr(training_loop, "fit_into", forget)
