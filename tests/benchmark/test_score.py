@@ -107,9 +107,10 @@ def test_more_tags_and_outlines_do_no_harm(scored) -> None:
     again(folder)
 
 
-def test_what_a_killed_process_left_among_the_masks_is_removed(scored) -> None:
+@pytest.mark.parametrize("file", ["metrics.csv", "predictions/case_03.nii.gz"])
+def test_what_a_killed_process_left_is_removed(scored, file) -> None:
     _, run = scored
-    ours = part_beside(run / "predictions" / "case_03.nii.gz")
+    ours = part_beside(run / file)
     dead = ours.with_name(ours.name.replace(f"-{os.getpid()}.", f"-{2**22 + 1}."))
     for path in (ours, dead):
         path.write_bytes(b"half")

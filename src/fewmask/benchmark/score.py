@@ -99,7 +99,8 @@ def _score_run(
     run = RunFolder.open(run_path)
     prepared = run.open_prepared()
     cases = _test_cases(run, prepared)
-    clean_parts(run.predictions)
+    for folder in (run.path, run.predictions):
+        clean_parts(folder)
     missing = [
         case
         for case in cases
