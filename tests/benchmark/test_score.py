@@ -107,7 +107,7 @@ def test_more_tags_and_outlines_do_no_harm(scored) -> None:
     again(folder)
 
 
-@pytest.mark.parametrize("file", ["metrics.csv", "predictions/case_03.nii.gz"])
+@pytest.mark.parametrize("file", ["losses.csv", "predictions/case_03.nii.gz"])
 def test_what_a_killed_process_left_is_removed(scored, file) -> None:
     _, run = scored
     ours = part_beside(run / file)
