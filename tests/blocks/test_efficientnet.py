@@ -105,3 +105,10 @@ def test_at_random_features_neither_fade_nor_grow() -> None:
     assert varied()[-1] < 0.01  # torch's own start
     encoder.start_at_random()
     assert all(0.1 < spread < 10 for spread in varied())
+
+
+def test_of_many_structures_each_begins_rare() -> None:
+    """log(0.935 / 0.005) for the background of thirteen: each structure has a share of 0.005."""
+    many, one = (PyramidUNet(outputs=k + 1, structures=k).state_dict() for k in (13, 1))
+    assert torch.allclose(torch.softmax(many["last.bias"], 0)[1:], torch.full((13,), 0.005))
+    assert one["last.bias"][0] < 1  # as torch begins

@@ -31,7 +31,7 @@ from tests.scans import prepare_scans
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks"),
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(2700),
 ]
 STEPS, SAVE = 5, 2
 """Of every stage; states after steps 2, 4 and 5."""

@@ -2,6 +2,8 @@
 the slice holds.
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,6 +13,8 @@ from fewmask.blocks.nets.efficientnet import CHANNELS, EfficientNetLite0
 
 WIDTHS = (24, 32, 48, 64)
 """Channels of the decoder at strides 2, 4, 8 and 16: full resolution is where time goes."""
+_FEW, _RARE = 3, 0.005
+"""Of more than so many structures each begins with this probability."""
 
 
 class PyramidUNet(nn.Module):
@@ -26,6 +30,8 @@ class PyramidUNet(nn.Module):
             for below, skip, width in zip(inputs, CHANNELS[:-1], widths, strict=True)
         )
         self.last = nn.Conv2d(widths[0], outputs, 1)
+        if structures > _FEW:
+            _begin_rare(self.last)
         self.present = nn.Linear(CHANNELS[-1] + CHANNELS[-2], structures)
 
     def forward(self, image: Float[Tensor, "b 1 h w"]) -> tuple[Tensor, Tensor]:
@@ -61,3 +67,13 @@ def _convs(inputs: int, outputs: int) -> nn.Sequential:
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
+
+
+@torch.no_grad()
+def _begin_rare(last: nn.Conv2d) -> None:
+    """Else the first steps push all structures down to nothing, since most pixels are background,
+    and only the largest comes back in a few hundred (after Lin et al. 2017, section 4.1).
+    """
+    assert last.bias is not None
+    last.bias.zero_()
+    last.bias[0] = math.log((1 - (last.out_channels - 1) * _RARE) / _RARE)
