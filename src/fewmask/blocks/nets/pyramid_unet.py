@@ -2,8 +2,6 @@
 the slice holds.
 """
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -74,6 +72,6 @@ def _begin_rare(last: nn.Conv2d) -> None:
     """Else the first steps push all structures down to nothing, since most pixels are background,
     and only the largest comes back in a few hundred (after Lin et al. 2017, section 4.1).
     """
-    assert last.bias is not None
-    last.bias.zero_()
-    last.bias[0] = math.log((1 - (last.out_channels - 1) * _RARE) / _RARE)
+    share = torch.full((last.out_channels,), _RARE)
+    share[0] = 1 - _RARE * (last.out_channels - 1)
+    last.bias = nn.Parameter(share.log())
