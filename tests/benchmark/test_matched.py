@@ -120,7 +120,19 @@ def test_without_labels_only_values_that_occur_are_scored(tmp_path: Path) -> Non
     many = np.arange(512, dtype=np.uint16).reshape(8, 8, 8)
     with pytest.raises(BadDataset, match="no prediction could be scored") as caught:
         scored(tmp_path / "x", many, many)
-    assert "is one of them a scan" in str(caught.value)
+    assert "a scan, not a label map: 512 values" in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [None, {"liver": (1,)}])
+def test_a_scan_is_no_truth(tmp_path: Path, labels: dict[str, tuple[int, ...]] | None) -> None:
+    """Of 8 bits, and holding the values that are asked for; many structures are no scan."""
+    scan = np.random.default_rng(0).integers(0, 200, (8, 8, 8)).astype(np.uint8)
+    with pytest.raises(BadDataset, match="no prediction could be scored") as caught:
+        scored(tmp_path, block(2, 3), scan, labels=labels)
+    assert "a scan, not a label map" in str(caught.value)
+    organs = np.arange(64, dtype=np.uint8).reshape(4, 4, 4).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    (tmp_path / "x").mkdir()
+    assert len(scored(tmp_path / "x", organs, organs).scores) == 63
 
 
 def test_a_partly_outlined_truth_is_scored_where_it_is_outlined(tmp_path: Path) -> None:

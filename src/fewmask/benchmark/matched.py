@@ -17,7 +17,7 @@ from fewmask.core.words import count
 from fewmask.io.dicommask import is_struct
 from fewmask.io.image import is_prediction, read_labels, read_names
 from fewmask.io.same_grid import lay_on_grid
-from fewmask.prepare.content import drawn_across, stand_alone
+from fewmask.prepare.content import drawn_across, refuse_grey, stand_alone
 from fewmask.prepare.mapping import (
     IGNORE,
     Values,
@@ -303,6 +303,7 @@ def _read(
         names = {**declared, **read_names(files.path)}
         classes = classes_of(asked, names) if asked else None
         read = read_labels(files.path, numbering.scans.read, wanted=classes, grid=grid)
+        refuse_grey(read, str(files.path))
         return read.in_plane(plane)
     wanted = {name for group in part_names(labels, files.parts).values() for name in group}
     maps = {

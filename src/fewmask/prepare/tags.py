@@ -25,12 +25,12 @@ def read_tags(
     counted from `slices_from`, inclusive; empty = absent).
 
     Returns tags in d and notes on lines for cases that are not there. Raises `BadDataset` if no
-    line is of a case that is there, and for unknown classes and slices outside the scan, naming
-    each line's case, all in one message.
+    line is of a case that is there, for two lines of one structure that differ, and for unknown
+    classes and slices outside the scan, naming each line's case, all in one message.
     """
     tags: Tags = {}
     problems: list[str] = []
-    lines, notes = read_lines(path, COLUMNS, rows)
+    lines, notes = read_lines(path, COLUMNS, rows, once=lambda line: class_of(line, classes))
     for case, line in lines:
         name = class_of(line, classes)
         if name not in classes:
@@ -51,8 +51,12 @@ def read_tags(
 
 
 def class_of(line: Mapping[str, str], classes: tuple[str, ...]) -> str:
-    """The structure that a line is about: the only one, where it does not say."""
-    return line.get("class") or (classes[0] if len(classes) == 1 else "")
+    """The structure that a line is about, in whatever letters: the only one, where it does not
+    say.
+    """
+    written = line.get("class") or (classes[0] if len(classes) == 1 else "")
+    alike = [name for name in classes if name.casefold() == written.casefold()]
+    return alike[0] if len(alike) == 1 else written
 
 
 def outside(d: int, depth: int, flipped: bool, slices_from: int = 0) -> int:
