@@ -14,6 +14,7 @@ from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap
 from fewmask.io.dicom import read_series, slices_of
 from fewmask.io.dicomout import write_seg, write_struct
+from fewmask.io.image import write_labels as write_image
 from fewmask.io.image import write_labels as write_named
 from fewmask.io.nifti import ReadOptions, write_labels
 from fewmask.io.segments import Segment, coloured
@@ -268,3 +269,38 @@ def test_masks_as_dicom_are_scored(tmp_path: Path) -> None:
     with pytest.raises(BadDataset) as caught:
         score_folders(places["struct"], places["struct"], None)
     assert "both contours" in str(caught.value) and "format=nifti" in caught.value.fix
+
+
+def test_masks_cut_to_their_extents_are_compared_where_either_reaches(tmp_path: Path) -> None:
+    """Slices 1 to 3 against slices 2 to 4, shifted by 3 of 4 columns: 48 voxels each, of which
+    2 x 4 x 1 are common, so Dice is 16 / 96.
+    """
+    pytest.importorskip("highdicom", reason="highdicom (extra `dicom`) is not installed")
+    voxels = np.arange(6 * 8 * 8, dtype=np.int16).reshape(6, 8, 8)
+    scan = write_series(tmp_path / "p0", voxels, StudyInstanceUID="1.2.7")
+    grid = read_series(scan).grid
+    organ, other = np.zeros((6, 8, 8), np.uint8), np.zeros((6, 8, 8), np.uint8)
+    organ[1:4, 2:6, 3:7] = other[2:5, 2:6, 0:4] = 1
+    segments, slices = coloured(("liver",)), slices_of(scan)
+    for place in ("seg", "struct", "other", "nrrd", "nrrd2"):
+        (tmp_path / place).mkdir()
+    write_seg(tmp_path / "seg/p0.seg.dcm", LabelMap(organ, grid), slices, segments, {})
+    write_struct(tmp_path / "struct/p0.rtstruct.dcm", LabelMap(organ, grid), slices, segments, {})
+    write_seg(tmp_path / "other/p0.seg.dcm", LabelMap(other, grid), slices, segments, {})
+    for place, drawn in (("nrrd", organ), ("nrrd2", other)):
+        stored = LabelMap(drawn, grid).to_file_order()
+        low, high = np.argwhere(stored).min(0), np.argwhere(stored).max(0) + 1
+        affine = grid.affine.copy()
+        affine[:3, 3] = (affine @ [*low, 1])[:3]
+        cut = stored[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        write_image(tmp_path / place / "p0.seg.nrrd", LabelMap.from_file_order(cut, affine))
+    for left, right in (
+        ("seg", "other"),
+        ("struct", "other"),
+        ("other", "struct"),
+        ("nrrd", "nrrd2"),
+        ("nrrd2", "struct"),
+        ("nrrd", "other"),
+    ):
+        found = score_folders(tmp_path / left, tmp_path / right, None)
+        assert [score.dice for score in found.scores] == [pytest.approx(1 / 6)], (left, right)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.core.errors import BadDataset
-from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.tags import move_ends, order_notes, read_reviewed, read_tags, tags_from_masks
 from tests.prepare.test_splits import case_row, table
 
 ROWS = table(case_row("a", "a"), case_row("b", "b"))
@@ -34,6 +34,14 @@ def test_empty_numbers_say_that_it_is_absent(tmp_path: Path) -> None:
     path = written(tmp_path, "a,spleen,,", "a,liver,0,7", head="case,class,first_slice,last_slice")
     tags, _ = read_tags(path, ROWS, ("liver", "spleen"))
     assert tags == {"a": {"spleen": None, "liver": (0, 7)}}
+
+
+def test_how_slices_of_dicom_scans_are_counted_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    images = {"a": tmp_path / "a", "b": tmp_path / "b.nii", "c": tmp_path}
+    (note,) = order_notes(["a", "b"], images)
+    assert "1 DICOM scan (a)" in note and "other way" in note
+    assert order_notes(["b", "gone"], images) == []
 
 
 def test_class_names_are_read_in_any_letters(tmp_path: Path) -> None:

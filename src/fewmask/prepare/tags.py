@@ -2,11 +2,12 @@
 file's own slice numbers, to d.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset
 from fewmask.core.randomness import rng
+from fewmask.core.words import count
 from fewmask.io.prepared import CaseRow, Tags
 from fewmask.prepare.lines import is_empty, read_lines, whole_number
 
@@ -139,6 +140,21 @@ def read_span(
     return (depth - 1 - last, depth - 1 - first) if flipped else (first, last)
 
 
+def order_notes(named: Iterable[str], images: Mapping[str, Path]) -> list[str]:
+    """How slices of the DICOM scans among the `named` cases are counted, where a table counts them:
+    a viewer shows another number.
+    """
+    dicom = sorted({case for case in named if case in images and images[case].is_dir()})
+    if not dicom:
+        return []
+    shown = ", ".join(dicom[:3]) + (" ..." if len(dicom) > 3 else "")
+    return [
+        f"tables count slices of {count(len(dicom), 'DICOM scan')} ({shown}) along the slice axis, "
+        "axial ones mostly from the feet up, as 3D Slicer does; image numbers of a viewer "
+        "(Instance Number) often run the other way"
+    ]
+
+
 def refuse_lines(
     problems: list[str], path: Path, did: str = "no dataset was made", slices_from: int = 0
 ) -> None:
@@ -150,8 +166,8 @@ def refuse_lines(
             where=[str(path), *problems[:10]],
             did=did,
             fix=(
-                f"axial slices count from {slices_from} in the order of the file, as an array "
-                f"viewer shows them; correct these lines{other}"
+                f"axial slices count from {slices_from} in the order of the file (DICOM: mostly "
+                f"from the feet up), as an array viewer shows them; correct these lines{other}"
             ),
             code="S04",
         )
