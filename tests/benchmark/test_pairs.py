@@ -39,6 +39,8 @@ def paired(left: Path, right: Path) -> dict[str, str]:
         (unicodedata.normalize("NFC", UMLAUT), unicodedata.normalize("NFD", UMLAUT)),
         ("s0001", "s0001/segmentations/liver"),
         ("s0001/segmentations/liver", "s0001"),
+        ("c1_pred", "c1_gt"),
+        ("c1_prediction", "c1"),
         ("c1", "labels/c1"),
     ],
 )
@@ -58,6 +60,8 @@ def test_two_files_are_one_pair_whatever_they_are_called(tmp_path: Path) -> None
 def test_a_name_with_two_meanings_is_not_guessed() -> None:
     """`img1` may be `1_seg` or `label1`; the same name wins over both."""
     assert match_names(["img1"], ["1_seg", "label1"]) == {}
+    assert match_names(["c1", "c1_pred"], ["c1_gt"]) == {"c1": "c1_gt"}
+    assert match_names(["c1_pred", "c1_output"], ["c1_gt"]) == {}
     assert match_names(["img1", "img2"], ["1_seg", "label1", "img1", "2"]) == {
         "img1": "img1",
         "img2": "2",

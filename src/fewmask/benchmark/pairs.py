@@ -3,6 +3,7 @@ paired, and never by order.
 """
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ from fewmask.prepare.search import MASK_FOLDERS, by_role
 _PARTS = "segmentations"
 """TotalSegmentator's folder of one file per structure."""
 _LISTED = 5
+_PREDICTED = re.compile(r"[-_. ](?:pred|prediction|predicted|pred[-_]?mask|output)s?$")
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,11 @@ def list_masks(place: Path) -> list[MaskFiles]:
 
 def match_names(left: Sequence[str], right: Sequence[str]) -> dict[str, str]:
     """Name -> name of the other side: the same case id (upper and lower case, and Unicode forms,
-    alike), then the same without affixes (`volume-1`, `segmentation-1`) where that is unique on
-    both sides.
+    alike), then the same without affixes (`volume-1`, `segmentation-1`), then without words that
+    say prediction (`c1_pred`), each where that is unique on both sides.
     """
     found: dict[str, str] = {}
-    for key in (_exact, _core):
+    for key in (_exact, _core, _drawn):
         free = [name for name in left if name not in found]
         groups = _grouped(free, key)
         others = _grouped((name for name in right if name not in found.values()), key)
@@ -212,6 +214,10 @@ def _exact(name: str) -> str:
 
 def _core(name: str) -> str:
     return core_key(Path(name))
+
+
+def _drawn(name: str) -> str:
+    return _core(_PREDICTED.sub("", _exact(name)))
 
 
 def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
