@@ -14,6 +14,7 @@ from fewmask.core.errors import BadConfig, BadDataset
 from fewmask.core.volume import LabelMap
 from fewmask.io.dicom import read_series, slices_of
 from fewmask.io.dicomout import write_seg, write_struct
+from fewmask.io.image import write_labels as write_image
 from fewmask.io.image import write_labels as write_named
 from fewmask.io.nifti import ReadOptions, write_labels
 from fewmask.io.segments import Segment, coloured
@@ -120,7 +121,19 @@ def test_without_labels_only_values_that_occur_are_scored(tmp_path: Path) -> Non
     many = np.arange(512, dtype=np.uint16).reshape(8, 8, 8)
     with pytest.raises(BadDataset, match="no prediction could be scored") as caught:
         scored(tmp_path / "x", many, many)
-    assert "is one of them a scan" in str(caught.value)
+    assert "a scan, not a label map: 512 values" in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [None, {"liver": (1,)}])
+def test_a_scan_is_no_truth(tmp_path: Path, labels: dict[str, tuple[int, ...]] | None) -> None:
+    """Of 8 bits, and holding the values that are asked for; many structures are no scan."""
+    scan = np.random.default_rng(0).integers(0, 200, (8, 8, 8)).astype(np.uint8)
+    with pytest.raises(BadDataset, match="no prediction could be scored") as caught:
+        scored(tmp_path, block(2, 3), scan, labels=labels)
+    assert "a scan, not a label map" in str(caught.value)
+    organs = np.arange(64, dtype=np.uint8).reshape(4, 4, 4).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    (tmp_path / "x").mkdir()
+    assert len(scored(tmp_path / "x", organs, organs).scores) == 63
 
 
 def test_a_partly_outlined_truth_is_scored_where_it_is_outlined(tmp_path: Path) -> None:
@@ -256,3 +269,38 @@ def test_masks_as_dicom_are_scored(tmp_path: Path) -> None:
     with pytest.raises(BadDataset) as caught:
         score_folders(places["struct"], places["struct"], None)
     assert "both contours" in str(caught.value) and "format=nifti" in caught.value.fix
+
+
+def test_masks_cut_to_their_extents_are_compared_where_either_reaches(tmp_path: Path) -> None:
+    """Slices 1 to 3 against slices 2 to 4, shifted by 3 of 4 columns: 48 voxels each, of which
+    2 x 4 x 1 are common, so Dice is 16 / 96.
+    """
+    pytest.importorskip("highdicom", reason="highdicom (extra `dicom`) is not installed")
+    voxels = np.arange(6 * 8 * 8, dtype=np.int16).reshape(6, 8, 8)
+    scan = write_series(tmp_path / "p0", voxels, StudyInstanceUID="1.2.7")
+    grid = read_series(scan).grid
+    organ, other = np.zeros((6, 8, 8), np.uint8), np.zeros((6, 8, 8), np.uint8)
+    organ[1:4, 2:6, 3:7] = other[2:5, 2:6, 0:4] = 1
+    segments, slices = coloured(("liver",)), slices_of(scan)
+    for place in ("seg", "struct", "other", "nrrd", "nrrd2"):
+        (tmp_path / place).mkdir()
+    write_seg(tmp_path / "seg/p0.seg.dcm", LabelMap(organ, grid), slices, segments, {})
+    write_struct(tmp_path / "struct/p0.rtstruct.dcm", LabelMap(organ, grid), slices, segments, {})
+    write_seg(tmp_path / "other/p0.seg.dcm", LabelMap(other, grid), slices, segments, {})
+    for place, drawn in (("nrrd", organ), ("nrrd2", other)):
+        stored = LabelMap(drawn, grid).to_file_order()
+        low, high = np.argwhere(stored).min(0), np.argwhere(stored).max(0) + 1
+        affine = grid.affine.copy()
+        affine[:3, 3] = (affine @ [*low, 1])[:3]
+        cut = stored[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+        write_image(tmp_path / place / "p0.seg.nrrd", LabelMap.from_file_order(cut, affine))
+    for left, right in (
+        ("seg", "other"),
+        ("struct", "other"),
+        ("other", "struct"),
+        ("nrrd", "nrrd2"),
+        ("nrrd2", "struct"),
+        ("nrrd", "other"),
+    ):
+        found = score_folders(tmp_path / left, tmp_path / right, None)
+        assert [score.dice for score in found.scores] == [pytest.approx(1 / 6)], (left, right)

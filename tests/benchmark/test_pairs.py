@@ -10,6 +10,7 @@ from fewmask.benchmark.pairs import match_names, pair_masks
 from fewmask.core.errors import BadDataset
 from fewmask.core.volume import LabelMap
 from fewmask.io.nifti import write_labels
+from tests.prepare.folders import draw
 
 MASK = LabelMap.from_file_order(np.eye(4, dtype=np.uint8)[..., None], np.diag([-1.0, -1, 3, 1]))
 UMLAUT = "M\u00fcnchen_01"
@@ -38,6 +39,8 @@ def paired(left: Path, right: Path) -> dict[str, str]:
         (unicodedata.normalize("NFC", UMLAUT), unicodedata.normalize("NFD", UMLAUT)),
         ("s0001", "s0001/segmentations/liver"),
         ("s0001/segmentations/liver", "s0001"),
+        ("c1_pred", "c1_gt"),
+        ("c1_prediction", "c1"),
         ("c1", "labels/c1"),
     ],
 )
@@ -57,10 +60,44 @@ def test_two_files_are_one_pair_whatever_they_are_called(tmp_path: Path) -> None
 def test_a_name_with_two_meanings_is_not_guessed() -> None:
     """`img1` may be `1_seg` or `label1`; the same name wins over both."""
     assert match_names(["img1"], ["1_seg", "label1"]) == {}
+    assert match_names(["c1", "c1_pred"], ["c1_gt"]) == {"c1": "c1_gt"}
+    assert match_names(["c1_pred", "c1_output"], ["c1_gt"]) == {}
     assert match_names(["img1", "img2"], ["1_seg", "label1", "img1", "2"]) == {
         "img1": "img1",
         "img2": "2",
     }
+
+
+@pytest.mark.parametrize(
+    ("files", "truth"),
+    [
+        (["c1.nii.gz", "c1_seg.nii.gz"], "c1_seg.nii.gz"),
+        (["c1.nii.gz", "seg_c1.nii.gz"], "seg_c1.nii.gz"),
+        (["c1.nii.gz", "labels/c1.nii.gz"], "labels/c1.nii.gz"),
+        (["c1.nii.gz", "c1_liver.nii.gz", "c1_aorta.nii.gz"], "c1_liver.nii.gz"),
+        (["c1.nii.gz", "aorta_c1.nii.gz", "liver_c1.nii.gz"], "liver_c1.nii.gz"),
+        (["images/c1.nii.gz", "labels/aorta/c1.nii.gz", "labels/liver/c1.nii.gz"], "labels/liver"),
+    ],
+)
+def test_a_scan_beside_its_masks_is_never_the_truth(
+    tmp_path: Path, files: list[str], truth: str
+) -> None:
+    masks(tmp_path / "m", "c1")
+    scan = np.arange(16, dtype=np.int16).reshape(4, 4, 1) * 20
+    for name in files:
+        grey = name in ("c1.nii.gz", "images/c1.nii.gz")
+        draw(tmp_path / "t", name, voxels=scan if grey else np.eye(4, dtype=np.uint8)[..., None])
+    (pair,) = pair_masks(tmp_path / "m", tmp_path / "t").pairs
+    found = pair.truth.parts.get("liver") or pair.truth.path
+    assert found.relative_to(tmp_path / "t").as_posix().startswith(truth)
+
+
+def test_masks_beside_other_masks_are_compared_as_they_are(tmp_path: Path) -> None:
+    """The truth below a folder of predictions does not take their place."""
+    left = masks(tmp_path, "c1")
+    right = masks(tmp_path / "labels", "c1")
+    (pair,) = pair_masks(left, right).pairs
+    assert pair.prediction.path == tmp_path / "c1.nii.gz"
 
 
 def test_what_is_left_over_is_named(tmp_path: Path) -> None:

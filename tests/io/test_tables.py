@@ -30,6 +30,25 @@ def test_what_excel_writes(tmp_path: Path) -> None:
     ]
 
 
+def test_header_names_are_read_in_any_letters(tmp_path: Path) -> None:
+    """Names that nobody asks for stay as they are."""
+    (tmp_path / "a.csv").write_text("sep=;\nCase;First Slice;CLASS;HD 95\na;1;x;2\n")
+    assert read_csv(tmp_path / "a.csv", ["case", "first_slice"], optional=["class"]) == [
+        {"case": "a", "first_slice": "1", "class": "x", "HD 95": "2"}
+    ]
+    (tmp_path / "a.csv").write_text("first slice,first_slice\n1,2\n")
+    with pytest.raises(BadDataset, match="twice"):
+        read_csv(tmp_path / "a.csv", ["first_slice"])
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1"])
+def test_a_spreadsheet_is_called_so(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / "tags.xlsx").write_bytes(start + bytes(range(200)))
+    with pytest.raises(BadDataset, match=r"tags.xlsx is a spreadsheet") as caught:
+        read_csv(tmp_path / "tags.xlsx", ["case"])
+    assert "CSV UTF-8" in caught.value.fix
+
+
 def test_header_alone_gives_no_rows(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", ["case"], [])
     assert read_csv(tmp_path / "a.csv", ["case"]) == []

@@ -76,6 +76,14 @@ def test_structures_beside_the_scan_and_in_folders_of_their_own(tmp_path: Path) 
         ("case_0", "venous", ["liver"]),
         ("case_1", "venous", ["liver"]),
     ]
+    lay(tmp_path / "d", *names("images/c{}.nii.gz"), *names("labels/liver/c{}.nii.gz"))
+    lay(tmp_path / "d", "labels/spleen/c1.nii.gz", "labels/spleen/c7.nii.gz")
+    layout = discover(tmp_path / "d")
+    assert [(one.case, sorted(one.parts)) for one in layout.pairs] == [
+        ("c0", ["liver"]),
+        ("c1", ["liver", "spleen"]),
+    ]
+    assert [problem.where for problem in layout.problems] == [("c7",)], "it has no scan"
 
 
 def test_masks_inside_a_case_are_no_cases(tmp_path: Path) -> None:

@@ -46,6 +46,21 @@ def test_by_the_series_that_they_refer_to(tmp_path):
     assert checked(tmp_path) == {"p0": 2, "p1": 0}
 
 
+def test_a_mask_of_a_series_that_is_not_here_is_told(tmp_path):
+    """De-identified scans have new UIDs, and masks refer to the old ones. A series that is there
+    and left out is no such thing.
+    """
+    series(tmp_path / "p0/a", 4)
+    series(tmp_path / "p1/b", 5)
+    write_seg(tmp_path / "p0/a/1-1.dcm", [(1, 1, pixels((0, 0)))])
+    found = discover(tmp_path)
+    assert [pair.has_mask for pair in found.pairs] == [False, False]
+    (problem,) = found.problems
+    assert problem.where == ("p0/a/1-1.dcm",) and "without a mask: p0, p1" in problem.did
+    series(tmp_path / "p1/c", 3)  # the one that it refers to
+    assert discover(tmp_path).problems == ()
+
+
 def test_several_that_hold_one_structure_each(tmp_path):
     folder = series(tmp_path / "p0", 3)
     write_seg(folder / "a.dcm", [(1, 1, pixels((0, 0)))], ["liver"])
@@ -56,6 +71,12 @@ def test_several_that_hold_one_structure_each(tmp_path):
         "spleen": "b.dcm",
     }
     assert checked(tmp_path, {"liver": ("liver",)}) == {"p0": 1}
+    notes = check(tmp_path, PrepareOptions()).notes
+    assert (
+        "a mask file per structure, not looked into: ask for some with `labels` (liver, spleen)"
+        in notes
+    )
+    assert not any("left out" in note for note in notes), "they are masks, and used"
     write_seg(folder / "c.dcm", [(1, 2, pixels((0, 0)))], ["spleen"])
     (problem,) = discover(tmp_path).problems
     assert problem.what.startswith("3 masks of one scan")

@@ -162,6 +162,9 @@ def test_part_that_is_not_there():
     with pytest.raises(BadDataset):
         part_names({"liver": (2,)}, ["liver"])
     assert part_names({"liver": (1,)}, ["Liver"]) == {"liver": ("Liver",)}, "1 in its own file"
+    with pytest.raises(BadDataset) as caught:
+        part_names({"liver": (1,)}, ["T2"])
+    assert caught.value.fix == "ask for one of these, such as liver=T2", "no value is one"
 
 
 def test_a_mapping_says_the_same_as_lines() -> None:

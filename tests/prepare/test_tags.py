@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fewmask.core.errors import BadDataset
-from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.tags import move_ends, order_notes, read_reviewed, read_tags, tags_from_masks
 from tests.prepare.test_splits import case_row, table
 
 ROWS = table(case_row("a", "a"), case_row("b", "b"))
@@ -34,6 +34,29 @@ def test_empty_numbers_say_that_it_is_absent(tmp_path: Path) -> None:
     path = written(tmp_path, "a,spleen,,", "a,liver,0,7", head="case,class,first_slice,last_slice")
     tags, _ = read_tags(path, ROWS, ("liver", "spleen"))
     assert tags == {"a": {"spleen": None, "liver": (0, 7)}}
+
+
+def test_how_slices_of_dicom_scans_are_counted_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    images = {"a": tmp_path / "a", "b": tmp_path / "b.nii", "c": tmp_path}
+    (note,) = order_notes(["a", "b"], images)
+    assert "1 DICOM scan (a)" in note and "other way" in note
+    assert order_notes(["b", "gone"], images) == []
+
+
+def test_class_names_are_read_in_any_letters(tmp_path: Path) -> None:
+    path = written(tmp_path, "a;LIVER;2,0;5,0", head="Case;Class;First Slice;Last-Slice")
+    assert read_tags(path, ROWS, ("liver", "spleen"))[0] == {"a": {"liver": (2, 5)}}
+
+
+def test_two_lines_of_one_structure_must_say_the_same(tmp_path: Path) -> None:
+    """The last one would win in silence. Equal lines, and other structures, do no harm."""
+    head = "case,class,first_slice,last_slice,by"
+    path = written(tmp_path, "a,liver,2,5,x", "A,Liver,2,5,y", "a,spleen,1,2,x", head=head)
+    assert read_tags(path, ROWS, ("liver", "spleen"))[0]["a"]["liver"] == (2, 5)
+    path = written(tmp_path, "a,liver,2,5,x", "A,Liver,2,6,x", head=head)
+    with pytest.raises(BadDataset, match="contradict each other: a liver"):
+        read_tags(path, ROWS, ("liver", "spleen"))
 
 
 def test_a_case_that_is_not_here_is_a_note(tmp_path: Path) -> None:

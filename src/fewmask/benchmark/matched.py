@@ -14,10 +14,11 @@ from fewmask.benchmark.pairs import MaskFiles, MaskPair
 from fewmask.core.errors import BadConfig, BadDataset, BadScan
 from fewmask.core.volume import Grid, LabelMap
 from fewmask.core.words import count
-from fewmask.io.dicommask import is_struct
+from fewmask.io.dicommask import is_dicom_mask, is_struct
 from fewmask.io.image import is_prediction, read_labels, read_names
-from fewmask.io.same_grid import lay_on_grid
-from fewmask.prepare.content import drawn_across, stand_alone
+from fewmask.io.rtstruct import grid_around
+from fewmask.io.same_grid import joint_grid, lay_on_grid
+from fewmask.prepare.content import drawn_across, refuse_grey, stand_alone
 from fewmask.prepare.mapping import (
     IGNORE,
     Values,
@@ -278,9 +279,25 @@ def _read_both(
         )
     if mask_drawn:
         truth = _read(pair.truth, numbering, declared, labels)
-        return _read(pair.prediction, numbering, declared, asked, truth.grid), truth
+        grid = _grid_for(pair.prediction, pair.truth, truth.grid)
+        return _read(pair.prediction, numbering, declared, asked, grid), truth
     prediction = _read(pair.prediction, numbering, declared, asked)
-    return prediction, _read(pair.truth, numbering, declared, labels, prediction.grid)
+    grid = prediction.grid
+    if truth_drawn:
+        grid = _grid_for(pair.truth, pair.prediction, grid)
+    return prediction, _read(pair.truth, numbering, declared, labels, grid)
+
+
+def _grid_for(contours: MaskFiles, other: MaskFiles, grid: Grid) -> Grid:
+    """The grid of the other mask, which shows less than its scan where it is cut to its extent."""
+    return grid_around(contours.path, grid) if _is_cut(other) else grid
+
+
+def _is_cut(files: MaskFiles) -> bool:
+    """Is it of a format that is cut to its own extent, which says nothing of the scan's?"""
+    if files.parts or not files.path.is_file():
+        return False
+    return files.path.name.lower().endswith(".seg.nrrd") or is_dicom_mask(files.path)
 
 
 def _holds_contours(files: MaskFiles) -> bool:
@@ -303,6 +320,7 @@ def _read(
         names = {**declared, **read_names(files.path)}
         classes = classes_of(asked, names) if asked else None
         read = read_labels(files.path, numbering.scans.read, wanted=classes, grid=grid)
+        refuse_grey(read, str(files.path))
         return read.in_plane(plane)
     wanted = {name for group in part_names(labels, files.parts).values() for name in group}
     maps = {
@@ -320,7 +338,14 @@ def _read(
 def _on_one_grid(
     prediction: LabelMap, truth: LabelMap, pair: MaskPair
 ) -> tuple[LabelMap, LabelMap]:
-    """The smaller one in the grid of the larger: either may be cropped to its extent."""
+    """The smaller one in the grid of the larger: either may be cropped to its extent. Where both
+    are, of formats that crop, a grid that holds both.
+    """
+    if _is_cut(pair.prediction) and _is_cut(pair.truth):
+        joint = joint_grid(truth.grid, prediction.grid)
+        if joint is not None:
+            where = (pair.truth.path, pair.prediction.path)
+            return lay_on_grid(joint, prediction, *where)[0], lay_on_grid(joint, truth, *where)[0]
     if prediction.voxels.size > truth.voxels.size:
         where = (pair.prediction.path, pair.truth.path)
         return prediction, lay_on_grid(prediction.grid, truth, *where)[0]

@@ -3,6 +3,7 @@ paired, and never by order.
 """
 
 import difflib
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,11 +17,13 @@ from fewmask.prepare.dicommasks import masks_in
 from fewmask.prepare.discover import discover
 from fewmask.prepare.mapping import Values
 from fewmask.prepare.names import core_key, exact_key
-from fewmask.prepare.search import MASK_FOLDERS
+from fewmask.prepare.pairing import shows_labels
+from fewmask.prepare.search import MASK_FOLDERS, by_role
 
 _PARTS = "segmentations"
 """TotalSegmentator's folder of one file per structure."""
 _LISTED = 5
+_PREDICTED = re.compile(r"[-_. ](?:pred|prediction|predicted|pred[-_]?mask|output)s?$")
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,10 @@ class Pairing:
 def pair_masks(predictions: Path, truths: Path) -> Pairing:
     """Predicted masks with their truths; two single files are one pair, whatever their names.
 
-    Of a folder: its own files; else its sub-folders `CASE/segmentations` with a file per structure;
-    else the masks that `discover` finds in it. Raises `BadDataset` for what is not there, and if no
-    two belong together, with the nearest names.
+    Of a folder: its own files, but not the scans among them; else its sub-folders
+    `CASE/segmentations` with a file per structure; else the masks that `discover` finds in it.
+    Raises `BadDataset` for what is not there, and if no two belong together, with the nearest
+    names.
     """
     left, right = list_masks(predictions), list_masks(truths)
     names = declared_names(truths)
@@ -105,12 +109,11 @@ def list_masks(place: Path) -> list[MaskFiles]:
     if not place.is_dir():
         return [MaskFiles(case_id_of(place), place)]
     inside = sorted(place.iterdir())
-    files = [path for path in inside if path.is_file() and is_image(path)] + masks_in(inside)
-    masks = [MaskFiles(case_id_of(path), path) for path in files] or _in_parts(place)
-    if not masks:
-        with suppress(BadDataset):  # told below, in words of masks
-            found = discover(place).pairs
-            masks = [MaskFiles(pair.case, pair.mask) for pair in found if pair.mask is not None]
+    images = [path for path in inside if path.is_file() and is_image(path)]
+    masks = [MaskFiles(case_id_of(path), path) for path in (*images, *masks_in(inside))]
+    if _holds_scans(images):
+        masks = _of_scans(place) or masks
+    masks = masks or _in_parts(place) or _of_scans(place)
     if not masks:
         raise BadDataset(
             "no mask in this folder",
@@ -123,11 +126,11 @@ def list_masks(place: Path) -> list[MaskFiles]:
 
 def match_names(left: Sequence[str], right: Sequence[str]) -> dict[str, str]:
     """Name -> name of the other side: the same case id (upper and lower case, and Unicode forms,
-    alike), then the same without affixes (`volume-1`, `segmentation-1`) where that is unique on
-    both sides.
+    alike), then the same without affixes (`volume-1`, `segmentation-1`), then without words that
+    say prediction (`c1_pred`), each where that is unique on both sides.
     """
     found: dict[str, str] = {}
-    for key in (_exact, _core):
+    for key in (_exact, _core, _drawn):
         free = [name for name in left if name not in found]
         groups = _grouped(free, key)
         others = _grouped((name for name in right if name not in found.values()), key)
@@ -135,6 +138,28 @@ def match_names(left: Sequence[str], right: Sequence[str]) -> dict[str, str]:
             if len(groups[same]) == len(others[same]) == 1:
                 found[groups[same][0]] = others[same][0]
     return found
+
+
+def _holds_scans(images: Sequence[Path]) -> bool:
+    """Are these scans, their masks beside or below them? Looks into the one of the shortest name
+    that does not say mask: those of masks are longer.
+    """
+    scans, _ = by_role(images)
+    first = min(scans, key=lambda path: (len(path.name), path.name), default=None)
+    return first is not None and not shows_labels(first, first)
+
+
+def _of_scans(place: Path) -> list[MaskFiles]:
+    """The masks of a folder of scans, in whichever layout."""
+    with suppress(BadDataset):  # told by the caller, in words of masks
+        return [
+            MaskFiles(pair.case, pair.mask)
+            if pair.mask is not None
+            else MaskFiles(pair.case, next(iter(pair.parts.values())).parent, pair.parts)
+            for pair in discover(place).pairs
+            if pair.has_mask
+        ]
+    return []
 
 
 def _in_parts(place: Path) -> list[MaskFiles]:
@@ -189,6 +214,10 @@ def _exact(name: str) -> str:
 
 def _core(name: str) -> str:
     return core_key(Path(name))
+
+
+def _drawn(name: str) -> str:
+    return _core(_PREDICTED.sub("", _exact(name)))
 
 
 def _grouped(names: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:

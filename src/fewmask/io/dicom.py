@@ -18,6 +18,7 @@ from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.core.words import count
 from fewmask.io.contrast import check_contrast
 from fewmask.io.instance import (
+    MASKS,
     Instance,
     check_instance,
     quiet,
@@ -157,6 +158,8 @@ def _choose(
     notes: tuple[str, ...] = ()
     if wanted is None and others and len(others) < len(chosen):
         chosen = [series for series in chosen if not series.is_no_scan]
+        # Masks beside the slices are somebody else's to tell of: most are used.
+        others = [series for series in others if series.modality not in MASKS]
         notes = tuple(f"left out, no scan: {series.title}" for series in others)
     if len(chosen) == 1:
         return chosen[0], notes

@@ -60,7 +60,8 @@ _DECODERS = (
     "pip install 'fewmask[dicom]' (decodes JPEG, JPEG-LS and JPEG 2000), or convert the series "
     "with dcm2niix"
 )
-NO_SCAN = ("SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
+MASKS = ("SEG", "RTSTRUCT")
+NO_SCAN = (*MASKS, "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG", "DOC")
 """Modalities of objects that belong to a scan and are none."""
 AGAIN = "export the series again from the archive"
 MAX_SIDE = 8192

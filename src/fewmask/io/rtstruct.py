@@ -18,11 +18,16 @@ from fewmask.core.words import count
 from fewmask.io.axes import LPS
 from fewmask.io.instance import AGAIN, quiet, refuse
 from fewmask.io.memory import check_room
+from fewmask.io.same_grid import grown
 from fewmask.io.segments import Segment, merge
 
 _OFF_PLANE = 0.3
 """How far, in slices, a contour may lie from the middle of its slice."""
 _CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+
+
+_EDGE = 0.01
+"""Voxels by which rounded contours may lie beyond the edge of a voxel."""
 
 
 def struct_segments(data: Dataset, path: Path) -> tuple[Segment, ...]:
@@ -65,6 +70,23 @@ def read_struct(path: Path, grid: Grid | None, wanted: Mapping[int, str] | None 
     labels = merge(grid.shape, parts, wanted)
     labels = labels.astype(np.min_scalar_type(int(labels.max())))
     return replace(LabelMap.from_file_order(labels, grid.affine), notes=tuple(notes))
+
+
+def grid_around(path: Path, grid: Grid) -> Grid:
+    """`grid`, of a mask cut to its own extent, made larger by whole voxels so that the closed
+    contours of the file lie in it; as it is where they lie in it, or too far away to be of it.
+    Raises as `read_struct`.
+    """
+    with quiet(path):
+        contours = _contours(pydicom.dcmread(path))
+    worlds = [world for one in contours.values() for kind, world in one if kind in _CLOSED]
+    if not worlds or not all(np.isfinite(world).all() for world in worlds):
+        return grid
+    back = np.linalg.inv(grid.affine)
+    index = np.concatenate(worlds) @ back[:3, :3].T + back[:3, 3]
+    # A contour runs along the edges of its outermost pixels, half a voxel from their centres.
+    low, high = np.floor(index.min(0) + 0.5 + _EDGE), np.ceil(index.max(0) + 0.5 - _EDGE)
+    return grown(grid, low, high) or grid
 
 
 def _contours(data: Dataset) -> dict[int, list[tuple[str, Float[np.ndarray, "_ 3"]]]]:

@@ -6,12 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from fewmask.core.errors import BadScan
 from fewmask.core.volume import Grid, LabelMap
 
 _OFF = 0.1
 """How far from a voxel of the scan, in voxels, one of the mask may lie to be that voxel."""
+
+_MOST = 1024
+"""Voxels along a side of a grid that is made to hold two masks."""
 
 
 def lay_on_grid(
@@ -55,6 +59,32 @@ def lay_content(mask: LabelMap, grid: Grid) -> LabelMap | None:
     held = replace(LabelMap.from_file_order(inside, affine), notes=mask.notes)
     place = _place(grid, held.grid)
     return None if place is None else place.lay(held, grid)
+
+
+def joint_grid(one: Grid, other: Grid) -> Grid | None:
+    """The smallest grid in the order of `one` that holds both, of masks that are cut to their own
+    extents; None where their voxels do not fall on each other, or they lie far apart.
+    """
+    corners = np.array(list(itertools.product(*((0, n - 1) for n in other.shape))), float)
+    exact = (np.c_[corners, np.ones(8)] @ np.linalg.solve(one.affine, other.affine).T)[:, :3]
+    placed = np.rint(exact)
+    alike = np.allclose(sorted(one.spacing_mm), sorted(other.spacing_mm), rtol=1e-3)
+    if not alike or np.abs(exact - placed).max() > _OFF:
+        return None
+    return grown(one, placed.min(0), placed.max(0) + 1)
+
+
+def grown(grid: Grid, low: Float[np.ndarray, "3"], high: Float[np.ndarray, "3"]) -> Grid | None:
+    """`grid` made larger by whole voxels, so that it holds those from `low` up to, but without,
+    `high`; None where that is too large to be of one patient.
+    """
+    start = np.minimum(0, low).astype(int)
+    i, j, k = (int(n) for n in np.maximum(grid.shape, high).astype(int) - start)
+    if max(i, j, k) > _MOST:
+        return None
+    affine = grid.affine.copy()
+    affine[:3, 3] = (grid.affine @ [*start, 1])[:3]
+    return replace(grid, shape=(i, j, k), affine=affine)
 
 
 def directions_differ(scan: Grid, mask: Grid) -> str:

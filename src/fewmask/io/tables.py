@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,18 +12,25 @@ from fewmask.io.atomic import no_room, write_text
 from fewmask.io.text import read_text
 
 MAX_BYTES = 256 * 2**20
+_SEPARATOR = re.compile(r"sep=.?", re.IGNORECASE)
+"""What Excel writes above the header, in some languages: parted by itself its mark is gone."""
 
 
 def read_csv(
-    path: Path, columns: Sequence[str], *, kind: type[FewmaskError] = BadDataset
+    path: Path,
+    columns: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    kind: type[FewmaskError] = BadDataset,
 ) -> list[dict[str, str]]:
     """Rows as dicts of stripped texts; every name in `columns` must stand in the header line, other
-    columns are kept.
+    columns are kept. Names of `columns` and of `optional` ones may be written with large letters
+    and blanks (`First Slice`).
 
     Fields are parted by commas, or by semicolons or tabs where the header has them and no comma (as
-    Excel writes in much of Europe). Blank lines and a leading byte-order mark are skipped. A
-    missing or double column, or a row with too many or too few fields, raises `kind` with the line
-    number. A file with the header alone gives no rows.
+    Excel writes in much of Europe). Blank lines, a leading byte-order mark and Excel's first line
+    `sep=;` are skipped. A missing or double column, or a row with too many or too few fields,
+    raises `kind` with the line number. A file with the header alone gives no rows.
     """
     text = read_text(path, kind=kind, max_bytes=MAX_BYTES, allow_bom=True)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
@@ -34,7 +42,9 @@ def read_csv(
             if not any(values):
                 continue
             if not header:
-                header = values
+                if _SEPARATOR.fullmatch(values[0]):
+                    continue
+                header = _known(values, (*columns, *optional))
                 _check_header(header, columns, path, kind)
             elif len(values) != len(header):
                 raise kind(
@@ -58,11 +68,22 @@ def read_csv(
     return rows
 
 
+def _known(header: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The header with our own names of columns that are written in another way."""
+    plain = {_plain(name): name for name in columns}
+    return [plain.get(_plain(name), name) for name in header]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+
+
 def _delimiter(text: str) -> str:
     """A comma; a semicolon or a tab where the header has these and no comma (Excel writes
     semicolons in Germany, France and Italy).
     """
-    header = next((line for line in text.splitlines() if line.strip()), "")
+    lines = (line for line in text.splitlines() if line.strip())
+    header = next((line for line in lines if not _SEPARATOR.fullmatch(line[:5].strip())), "")
     if "," in header:
         return ","
     return next((mark for mark in (";", "\t") if mark in header), ",")

@@ -21,6 +21,10 @@ MAX_DEPTH = 64
 _WIDE_BOMS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+_SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files of Excel and LibreOffice begin, new and old."""
+
+
 def read_toml(
     path: Path, *, kind: type[FewmaskError] = BadConfig, max_bytes: int = MAX_BYTES
 ) -> dict[str, Any]:
@@ -129,6 +133,9 @@ def read_text(
         ) from error
     if len(data) > max_bytes:
         raise _refusal(path, f"is larger than {max_bytes} bytes", "is this the right file?", kind)
+    if data.startswith(_SPREADSHEETS):
+        what = "is a spreadsheet or an archive, not text"
+        raise _refusal(path, what, "save it from its program as 'CSV UTF-8', and give that", kind)
     if data.startswith(_WIDE_BOMS):
         raise _refusal(path, "is UTF-16 or UTF-32", "save it as UTF-8 without BOM", kind)
     if data.startswith(codecs.BOM_UTF8) and not allow_bom:
@@ -137,7 +144,10 @@ def read_text(
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _refusal(
-            path, f"is not UTF-8 (byte {error.start})", "save it as UTF-8", kind
+            path,
+            f"is not UTF-8 (byte {error.start})",
+            "save it as UTF-8 (in Excel: 'CSV UTF-8')" if allow_bom else "save it as UTF-8",
+            kind,
         ) from error
 
 

@@ -46,6 +46,7 @@ from fewmask.prepare.options import ScanOptions
 from fewmask.prepare.pairing import OrphanMasks
 from fewmask.prepare.reading import read_scan, spoils_one_case
 from fewmask.prepare.search import MASK_FOLDERS
+from fewmask.prepare.tags import order_notes
 
 Load = Callable[[], Volume]
 
@@ -142,7 +143,7 @@ def predict_folder(
     if known.among is not None:
         known = known.among(list(scans.found))
     left = make_folder(out)
-    told = [cleanup.note, *known.note.splitlines()]
+    told = [cleanup.note, *known.note.splitlines(), *order_notes(known.named, scans.images)]
     summary = PredictSummary(
         notes=[*scans.notes, *left, *filter(None, told)],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],

@@ -17,7 +17,7 @@ from fewmask.io.known import Prompts
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
-from fewmask.prepare.lines import read_lines
+from fewmask.prepare.lines import OPTIONAL, read_lines
 from fewmask.prepare.tags import COLUMNS, class_of, read_span, refuse_lines
 
 UNKNOWN_DATA = "the run does not say what data it learned from: tags and outlines are not put in"
@@ -146,14 +146,16 @@ def read_new_tags(path: Path, classes: tuple[str, ...], slices_from: int = 0) ->
     """
     problems = [
         f"{line['case']}: no class is called {name!r} (classes: {', '.join(classes)})"
-        for line in read_csv(path, COLUMNS)
+        for line in read_csv(path, COLUMNS, optional=OPTIONAL)
         if (name := class_of(line, classes)) not in classes
     ]
     refuse_lines(problems, path, _DID, slices_from)
 
     def among(cases: Collection[str]) -> KnownScans:
         lines: dict[str, list[dict[str, str]]] = {}
-        found, notes = read_lines(path, COLUMNS, cases, _DID)
+        found, notes = read_lines(
+            path, COLUMNS, cases, _DID, once=lambda line: class_of(line, classes)
+        )
         for case, line in found:
             lines.setdefault(case, []).append(line)
 

@@ -48,7 +48,7 @@ from fewmask.prepare.seriestable import is_table
 from fewmask.prepare.splitfile import check_names, open_split
 from fewmask.prepare.splits import choose_split, patients_of
 from fewmask.prepare.tables import check_tables
-from fewmask.prepare.tags import move_ends, read_reviewed, read_tags, tags_from_masks
+from fewmask.prepare.tags import move_ends, order_notes, read_reviewed, read_tags, tags_from_masks
 from fewmask.prepare.workers import end_if_starting, in_processes
 
 __all__ = ["PrepareOptions", "PrepareSummary", "prepare"]
@@ -108,6 +108,11 @@ class _Preparation:
     """Case id -> what can be used."""
     refused: list[dict[str, Any]]
     """One record per case that cannot."""
+
+    @property
+    def images(self) -> dict[str, Path]:
+        """Case id -> its scan."""
+        return {pair.case: pair.image for pair in self.layout.pairs}
 
     @property
     def all_reused(self) -> bool:
@@ -235,7 +240,7 @@ def _reviewed_slices(work: _Preparation, rows: Mapping[str, CaseRow]) -> dict[st
     }
     if work.options.reviewed:
         more, notes = read_reviewed(work.options.reviewed, rows, work.options.slices_from)
-        work.notes += notes
+        work.notes += [*notes, *order_notes(more, work.images)]
         for name, slices in more.items():
             reviewed[name] |= slices
     return {name: frozenset(slices) for name, slices in reviewed.items()}
@@ -248,7 +253,7 @@ def _tags(work: _Preparation, rows: Mapping[str, CaseRow]) -> Tags:
         return move_ends(tags_from_masks(rows, classes), work.options.tags_off, rows)
     if isinstance(work.options.tags, Path):
         tags, notes = read_tags(work.options.tags, rows, classes, work.options.slices_from)
-        work.notes += notes
+        work.notes += [*notes, *order_notes(tags, work.images)]
         return tags
     return {}
 

@@ -104,9 +104,18 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     ]
     if not anything and not any(pair.parts for pair in layout.pairs):
         problems += _absent_values(layout, cases, options)
-    notes = [*died, *layout.notes]
+    notes = [*died, *layout.notes, *([] if options.labels else _unasked(layout))]
     notes += [f"{case.case}: {note}" for case in cases for note in case.notes]
     return CheckReport(layout.kind, cases, problems, notes, layout.files, layout.series)
+
+
+def _unasked(layout: Layout) -> list[str]:
+    """Masks of one structure each are not looked into before somebody says which ones."""
+    names = sorted({name for pair in layout.pairs for name in pair.parts})
+    if not names:
+        return []
+    shown = ", ".join(names[:20]) + (f" ... ({len(names)} in all)" if len(names) > 20 else "")
+    return [f"a mask file per structure, not looked into: ask for some with `labels` ({shown})"]
 
 
 def _undeclared(layout: Layout, options: PrepareOptions) -> list[dict[str, Any]]:

@@ -1,11 +1,12 @@
-"""Warnings about what scans and masks show, as opposed to what their headers say. None of them
-stops anything.
+"""What scans and masks show, as opposed to what their headers say. Warnings stop nothing; a scan in
+the place of a mask is refused.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
+from fewmask.core.errors import BadScan
 from fewmask.core.volume import LabelMap, Plane, Volume
 from fewmask.prepare.intensity import intensity_ends, looks_like_ct
 
@@ -45,6 +46,25 @@ def label_values(volume: Volume) -> tuple[int, ...]:
     if values.size > _FEW_VALUES or values[0] != 0 or not (values == np.rint(values)).all():
         return ()
     return tuple(int(value) for value in values) if values[-1] <= _LARGEST_LABEL else ()
+
+
+def refuse_grey(labels: LabelMap, where: str) -> None:
+    """Raise `BadScan` (M21) for a label map that is a scan: it holds more values than a person
+    draws structures, and they change from voxel to voxel, where structures go on.
+    """
+    voxels = labels.voxels
+    if np.unique(voxels.ravel()[:: max(1, voxels.size // _LOOK)]).size <= _FEW_VALUES:
+        return
+    held = voxels[..., 1:] != 0
+    goes_on = int((held & (voxels[..., 1:] == voxels[..., :-1])).sum())
+    number = np.unique(voxels).size
+    if 2 * goes_on < int(held.sum()):
+        raise BadScan(
+            f"a scan, not a label map: {number} values, which change from voxel to voxel",
+            where=where,
+            fix="give the file of its mask",
+            code="M21",
+        )
 
 
 def stand_alone(outlined: Bool[np.ndarray, " d"]) -> bool:

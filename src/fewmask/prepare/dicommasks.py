@@ -12,11 +12,12 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from fewmask.core.errors import FewmaskError
+from fewmask.core.words import count
 from fewmask.io.dicom import is_dicom_folder
 from fewmask.io.dicommask import MaskObject, is_dicom_mask, open_mask
 from fewmask.io.image import is_image
 from fewmask.io.instance import is_dicom, read_instance
-from fewmask.prepare.layout import MaskProblem, Pair
+from fewmask.prepare.layout import FileProblem, MaskProblem, Pair
 from fewmask.prepare.names import stem
 
 if TYPE_CHECKING:
@@ -41,9 +42,14 @@ class Beside:
 
 
 def add_masks(
-    tree: "FolderTree", pairs: Sequence[Pair], problems: list[FewmaskError]
+    tree: "FolderTree",
+    pairs: Sequence[Pair],
+    problems: list[FewmaskError],
+    left_out: Iterable[Path] = (),
 ) -> tuple[Pair, ...]:
-    """Pairs whose scan is a DICOM folder, with the masks that lie with it."""
+    """Pairs whose scan is a DICOM folder, with the masks that lie with it. Masks that refer to a
+    series that is not here, not even among the files `left_out`, become a problem.
+    """
     files = tree.files
     if all(pair.has_mask or pair.image not in files for pair in pairs):
         return tuple(pairs)
@@ -57,7 +63,51 @@ def add_masks(
             if beside.problem is not None:
                 problems.append(beside.problem)
         found.append(pair)
+    if lost := _lost(tree, found, objects, problems, left_out):
+        shown = [path.relative_to(tree.root).as_posix() for path in lost]
+        problems.append(_of_no_scan(lost, shown, [one.case for one in found if not one.has_mask]))
     return tuple(found)
+
+
+def _lost(
+    tree: "FolderTree",
+    pairs: Sequence[Pair],
+    objects: Sequence[MaskObject],
+    problems: Sequence[FewmaskError],
+    left_out: Iterable[Path],
+) -> list[Path]:
+    """Masks that are used nowhere, and whose series is no series of the folder."""
+    told = {path for pair in pairs for path in (pair.mask, *pair.parts.values())}
+    told |= {path for one in problems if isinstance(one, FileProblem) for path in one.files}
+    free = [one for one in objects if one.path not in told and one.series]
+    if not free:
+        return []
+    here = _series_of(tree.root, tree.files)
+    for path in (*(pair.slices[0] for pair in pairs if pair.slices), *left_out):
+        here.add(_uid(path))
+    return [one.path for one in free if not one.series & here]
+
+
+def _of_no_scan(lost: Sequence[Path], shown: Sequence[str], unmasked: Sequence[str]) -> MaskProblem:
+    of = f"; scans without a mask: {', '.join(unmasked[:5])}" if unmasked else ""
+    return MaskProblem(
+        f"{count(len(lost), 'DICOM mask refers', 'DICOM masks refer')} to a series that is not "
+        "here",
+        where=shown[:20],
+        did=f"they were left out{of}",
+        fix="add the scans that they were drawn on; if UIDs were changed since (de-identified), "
+        "lay each series into images/CASE and its mask beside it as labels/CASE.dcm",
+        code="M15",
+        files=lost,
+    )
+
+
+def _uid(path: Path) -> str:
+    """The series of a file; empty for one that cannot be read."""
+    with suppress(FewmaskError):
+        instance = read_instance(path)
+        return instance.text("SeriesInstanceUID") if instance is not None else ""
+    return ""
 
 
 def find_beside(
@@ -82,8 +132,7 @@ def _beside_slices(
     """The masks of one of several scans: what lies in the folder that it shares with no other, or
     what refers to its series.
     """
-    first = read_instance(pair.slices[0])
-    own = {first.text("SeriesInstanceUID")} - {""} if first is not None else set()
+    own = {_uid(pair.slices[0])} - {""}
     found = Beside(pair.image)
     if pair.home is not None:
         inner = [path for path in _below(pair.home, files) if is_for_masks(path, pair.home)]
@@ -212,4 +261,5 @@ def _several(paths: Sequence[str]) -> MaskProblem:
         did="none of them was used",
         fix="leave one of them in the folder, or one per structure, called after it",
         code="M15",
+        files=[Path(path) for path in paths],
     )

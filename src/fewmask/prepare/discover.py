@@ -78,7 +78,7 @@ def discover(
     pairs = tuple(sorted((one for one in given if _keep(one, problems)), key=lambda one: one.case))
     if not pairs and not problems:
         raise _nothing(tree)
-    pairs = add_masks(tree, pairs, problems)
+    pairs = add_masks(tree, pairs, problems, parted.left)
     layout = replace(
         layout,
         pairs=pairs,

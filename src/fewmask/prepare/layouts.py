@@ -3,7 +3,8 @@ is another one. No layout opens more than a header, except to tell a mask from a
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,7 +196,7 @@ def _masks_of(
 def _with_parts(
     pairs: Sequence[Pair], parts: Mapping[str, Mapping[str, Path]], search: Search
 ) -> list[Pair]:
-    left = dict(parts)
+    left = _per_case(parts, {one.case.casefold() for one in pairs})
     found = [
         replace(one, parts=left.pop(one.case.casefold()))
         if one.mask is None and one.case.casefold() in left
@@ -205,15 +206,30 @@ def _with_parts(
     if left:
         search.problems.append(
             MaskProblem(
-                f"{count(len(left), 'folder')} of masks without a scan of that name",
+                f"masks of {count(len(left), 'case')} without a scan of that name",
                 where=[printable(name) for name in list(left)[:_LISTED]],
                 did="they were left out",
-                fix="name scan and folder alike, or add the scans",
+                fix="name scan and mask, or the folder of its masks, alike; or add the scans",
                 code="M15",
                 files=[path for files in left.values() for path in files.values()],
             )
         )
     return found
+
+
+def _per_case(
+    parts: Mapping[str, Mapping[str, Path]], cases: Collection[str]
+) -> dict[str, dict[str, Path]]:
+    """Folder -> file's name -> file; folders of a structure, whose files are called after cases
+    (`labels/liver/case_1`), turned to case -> structure -> file.
+    """
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    for folder, files in parts.items():
+        turned = folder not in cases and any(name.casefold() in cases for name in files)
+        for name, path in files.items():
+            case, part = (name.casefold(), folder) if turned else (folder, name)
+            found[case][part] = path
+    return dict(found)
 
 
 def find_one_folder(search: Search) -> Layout | None:

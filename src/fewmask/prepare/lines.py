@@ -14,6 +14,8 @@ from fewmask.prepare.names import core_key, exact_key
 
 Line = dict[str, str]
 
+OPTIONAL = ("class",)
+"""Columns that a table may have."""
 _WHOLE = re.compile(r"(\d{1,9})(?:[.,]0*)?")
 _NOTHING = ("", "nan", "na", "n/a", "none", "null")
 """How tables write an empty cell."""
@@ -21,15 +23,19 @@ _LISTED = 10
 
 
 def read_lines(
-    path: Path, columns: Sequence[str], cases: Collection[str], did: str = "no dataset was made"
+    path: Path,
+    columns: Sequence[str],
+    cases: Collection[str],
+    did: str = "no dataset was made",
+    once: Callable[[Line], str] | None = None,
 ) -> tuple[list[tuple[str, Line]], list[str]]:
     """Lines of a table with a column `case`, each with the case it means, and notes on lines of
     cases that are not there.
 
-    Raises `BadDataset` (S04) with the nearest names where no line fits a case; a table without
-    lines fits.
+    Raises `BadDataset` (S04) with the nearest names where no line fits a case, and where two lines
+    of a case that differ are about the same, as `once` says it; a table without lines fits.
     """
-    lines = read_csv(path, columns)
+    lines = read_csv(path, columns, optional=OPTIONAL)
     meant = match_cases((line["case"] for line in lines), cases)
     strange = list(dict.fromkeys(line["case"] for line in lines if line["case"] not in meant))
     if lines and not meant:
@@ -41,7 +47,31 @@ def read_lines(
             code="S04",
         )
     notes = [f"{path.name}: no case is called {_stranger(name, cases)}" for name in strange]
-    return [(meant[line["case"]], line) for line in lines if line["case"] in meant], notes
+    told = [(meant[line["case"]], line) for line in lines if line["case"] in meant]
+    if once is not None:
+        _refuse_twice(told, once, columns, path, did)
+    return told, notes
+
+
+def _refuse_twice(
+    told: Iterable[tuple[str, Line]],
+    once: Callable[[Line], str],
+    columns: Sequence[str],
+    path: Path,
+    did: str,
+) -> None:
+    said: dict[tuple[str, str], set[tuple[str, ...]]] = defaultdict(set)
+    for case, line in told:
+        said[case, once(line)].add(tuple(line[name] for name in columns if name != "case"))
+    twice = [" ".join(filter(None, about)) for about, rows in said.items() if len(rows) > 1]
+    if twice:
+        raise BadDataset(
+            f"{path.name}: lines contradict each other: {', '.join(twice[:_LISTED])}",
+            where=str(path),
+            did=did,
+            fix="leave one line of each",
+            code="S04",
+        )
 
 
 def match_cases(written: Iterable[str], cases: Collection[str]) -> dict[str, str]:

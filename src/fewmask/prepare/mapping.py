@@ -224,7 +224,7 @@ def part_names(wanted: Wanted, structures: Iterable[str]) -> dict[str, tuple[str
         sources = (name,) if sources == (1,) and name.casefold() in there else sources
         for source in sources:
             if str(source).casefold() not in there:
-                raise _undeclared(name, str(source), dict.fromkeys(there.values(), 1))
+                raise _undeclared(name, str(source), dict.fromkeys(there.values(), 1), parts=True)
         found[name] = tuple(there[str(source).casefold()] for source in sources)
     return found
 
@@ -313,20 +313,23 @@ def _counts(labels: Integer[np.ndarray, "d h w"]) -> dict[int, int]:
     return {int(value): int(number) for value, number in zip(values, numbers, strict=True) if value}
 
 
-def _undeclared(name: str, source: str, names: Mapping[str, Values]) -> BadDataset:
+def _undeclared(
+    name: str, source: str, names: Mapping[str, Values], parts: bool = False
+) -> BadDataset:
     near = difflib.get_close_matches(
         source.casefold(), [known.casefold() for known in names], n=3, cutoff=0.5
     )
     listed = ", ".join(sorted(names)[:20]) + (
         f" ... ({len(names)} in all)" if len(names) > 20 else ""
     )
+    instead = f"give a value instead, such as {name}=1"
+    if parts:  # files of one structure each have names, not values
+        instead = f"ask for one of these, such as {name}={min(names, default=name)}"
     return BadDataset(
         f"class {name} asks for structure {source!r}, which the data set does not have",
         where=f"structures: {listed}" if names else "the data set names no structures",
         did="nothing was written",
-        fix=f"ask for {name}={near[0]} with `labels`"
-        if near
-        else f"give a value instead, such as {name}=1",
+        fix=f"ask for {name}={near[0]} with `labels`" if near else instead,
         code="M08",
     )
 

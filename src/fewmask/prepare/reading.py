@@ -31,6 +31,7 @@ from fewmask.prepare.content import (
     drawn_across,
     label_values,
     mask_warnings,
+    refuse_grey,
     scan_warnings,
     taken_in,
 )
@@ -280,6 +281,7 @@ def _on_grid(
                 f"{quote(f'copy_header={pair.case}')} out=masks_fixed`"
             )
         raise
+    refuse_grey(read, str(path))
     return laid, (*read.notes, *notes)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from fewmask.core.errors import FewmaskError
 from fewmask.core.words import count
 from fewmask.io.dicom import list_series
+from fewmask.io.instance import MASKS
 from fewmask.prepare.dicommasks import is_for_masks
 from fewmask.prepare.folder import FolderTree, printable
 from fewmask.prepare.layout import LEFT_OUT, MaskProblem, Pair
@@ -245,7 +246,8 @@ def _left_notes(
     """A line per reason, with the series."""
     groups = defaultdict(list)
     for entry, row in zip(entries, rows, strict=True):
-        if entry.why and not entry.whole:
+        # Masks are told of where they are given to scans.
+        if entry.why and not entry.whole and entry.series.modality not in MASKS:
             place = printable(entry.folder.relative_to(root))
             place = "/".join(row.key) if identifying(place, persons) else place
             groups[entry.why].append(f"{place}: series {printable(entry.series.number) or '?'}")

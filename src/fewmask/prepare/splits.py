@@ -23,7 +23,7 @@ def patients_of(
     if source is None:
         return {case: (folders or {}).get(case) or case for case in cases}
     if isinstance(source, Path):
-        lines, _ = read_lines(source, ["case", "patient"], cases)
+        lines, _ = read_lines(source, ["case", "patient"], cases, once=lambda _: "")
         table = {case: line["patient"] for case, line in lines}
         absent = [case for case in cases if not table.get(case)]
         if absent:

@@ -2,11 +2,12 @@
 file's own slice numbers, to d.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset
 from fewmask.core.randomness import rng
+from fewmask.core.words import count
 from fewmask.io.prepared import CaseRow, Tags
 from fewmask.prepare.lines import is_empty, read_lines, whole_number
 
@@ -25,12 +26,12 @@ def read_tags(
     counted from `slices_from`, inclusive; empty = absent).
 
     Returns tags in d and notes on lines for cases that are not there. Raises `BadDataset` if no
-    line is of a case that is there, and for unknown classes and slices outside the scan, naming
-    each line's case, all in one message.
+    line is of a case that is there, for two lines of one structure that differ, and for unknown
+    classes and slices outside the scan, naming each line's case, all in one message.
     """
     tags: Tags = {}
     problems: list[str] = []
-    lines, notes = read_lines(path, COLUMNS, rows)
+    lines, notes = read_lines(path, COLUMNS, rows, once=lambda line: class_of(line, classes))
     for case, line in lines:
         name = class_of(line, classes)
         if name not in classes:
@@ -51,8 +52,12 @@ def read_tags(
 
 
 def class_of(line: Mapping[str, str], classes: tuple[str, ...]) -> str:
-    """The structure that a line is about: the only one, where it does not say."""
-    return line.get("class") or (classes[0] if len(classes) == 1 else "")
+    """The structure that a line is about, in whatever letters: the only one, where it does not
+    say.
+    """
+    written = line.get("class") or (classes[0] if len(classes) == 1 else "")
+    alike = [name for name in classes if name.casefold() == written.casefold()]
+    return alike[0] if len(alike) == 1 else written
 
 
 def outside(d: int, depth: int, flipped: bool, slices_from: int = 0) -> int:
@@ -135,6 +140,21 @@ def read_span(
     return (depth - 1 - last, depth - 1 - first) if flipped else (first, last)
 
 
+def order_notes(named: Iterable[str], images: Mapping[str, Path]) -> list[str]:
+    """How slices of the DICOM scans among the `named` cases are counted, where a table counts them:
+    a viewer shows another number.
+    """
+    dicom = sorted({case for case in named if case in images and images[case].is_dir()})
+    if not dicom:
+        return []
+    shown = ", ".join(dicom[:3]) + (" ..." if len(dicom) > 3 else "")
+    return [
+        f"tables count slices of {count(len(dicom), 'DICOM scan')} ({shown}) along the slice axis, "
+        "axial ones mostly from the feet up, as 3D Slicer does; image numbers of a viewer "
+        "(Instance Number) often run the other way"
+    ]
+
+
 def refuse_lines(
     problems: list[str], path: Path, did: str = "no dataset was made", slices_from: int = 0
 ) -> None:
@@ -146,8 +166,8 @@ def refuse_lines(
             where=[str(path), *problems[:10]],
             did=did,
             fix=(
-                f"axial slices count from {slices_from} in the order of the file, as an array "
-                f"viewer shows them; correct these lines{other}"
+                f"axial slices count from {slices_from} in the order of the file (DICOM: mostly "
+                f"from the feet up), as an array viewer shows them; correct these lines{other}"
             ),
             code="S04",
         )
