@@ -132,7 +132,7 @@ def draw(panels: list[Panel], path: Path, ink: str) -> None:
             ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), ink
         ),
     }
-    with mpl.rc_context(settings):  # type: ignore[arg-type]
+    with mpl.rc_context(settings):
         figure, axes = pyplot.subplots(
             1, len(panels), figsize=(3.8 * len(panels) + 2.2, 3.4), sharey=True, squeeze=False
         )
