@@ -19,6 +19,7 @@ from fewmask.io.weights import (
     load_foreign,
     load_into,
     load_tensors,
+    read_metadata,
     restore_optimiser,
     save_tensors,
 )
@@ -48,6 +49,16 @@ class Canary:
 
     def __reduce__(self):
         return os.system, (f"touch {self.path}",)
+
+
+def test_the_same_weights_and_notes_have_the_same_hash(tmp_path) -> None:
+    """Of eight notes the library would write two files in one order once in 40,320 times."""
+    notes = {f"note é {index}": f'"{index}"' for index in range(8)}
+    tensors = {"a": torch.arange(3.0), "b": torch.ones(2, 2)}
+    found = {save_tensors(tmp_path / f"{n}.safetensors", tensors, notes) for n in range(3)}
+    assert len(found) == 1
+    assert read_metadata(tmp_path / "0.safetensors") == notes
+    assert load_tensors(tmp_path / "0.safetensors")["a"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("wrap", [lambda bad: bad, lambda bad: {"a": torch.ones(2), "b": bad}])

@@ -2,6 +2,7 @@
 or not at all.
 """
 
+import json
 import math
 import os
 import pickle
@@ -202,6 +203,7 @@ def _write(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> 
         save_file(tensors, path, metadata)
         if path.is_file():
             path.chmod(usual_mode())
+            _sort_notes(path)
     except SafetensorError as error:
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
@@ -244,3 +246,19 @@ def _damaged(path: Path, why: str, code: str = "W04") -> BadCheckpoint:
 def count_weights(tensors: Mapping[str, Tensor]) -> int:
     """How many numbers."""
     return sum(math.prod(tensor.shape) for tensor in tensors.values())
+
+
+def _sort_notes(path: Path) -> None:
+    """The library writes notes in an order that is drawn anew each time: the same weights would
+    have another hash.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        if "__metadata__" not in header:
+            return
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(sorted_header) <= size:
+            file.seek(8)
+            file.write(sorted_header.ljust(size))
