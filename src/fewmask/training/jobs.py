@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, Step
-from fewmask.io.tables import append_csv
+from fewmask.core.errors import BadCheckpoint
+from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.text import expecting
 from fewmask.methods._method import Method
 from fewmask.synth.prompt import Questions
 from fewmask.training.pretrain import (
@@ -179,7 +181,11 @@ class PretrainJob:
             return
         numbers = {**score_held_out(self.network, self.device, self.bf16), **losses()}
         row = {"step": str(done), **{name: f"{value:.4f}" for name, value in numbers.items()}}
-        append_csv(self.scores, list(row), [row])
+        # A step that is done again after a kill is scored again.
+        before = read_csv(self.scores, ["step"]) if self.scores.exists() else []
+        with expecting(self.scores, kind=BadCheckpoint):
+            kept = [one for one in before if int(one["step"]) < done]
+        write_csv(self.scores, list(row), [*kept, row])
 
     def describe(self, index: int) -> str:
         """How many images of which size, and what was asked of them."""
