@@ -1,0 +1,1 @@
+"""The workbench: outline, train, look and correct, in a browser on your own machine."""
