@@ -47,7 +47,7 @@ del PREPARING["tags_off"]  # for experiments
         (fewmask.prepare, PREPARING | READING, {"scans", "out", "labels", "on_progress"}),
         (
             fewmask.check,
-            {name: PREPARING[name] for name in ("recipe", "jobs")} | READING,
+            {name: PREPARING[name] for name in ("recipe", "outlines", "jobs")} | READING,
             {"scans", "labels"},
         ),
         (fewmask.train, defaults(TrainRequest), {"on_progress"}),

@@ -24,6 +24,7 @@ def check(
     *,
     labels: Labels | None = None,
     recipe: str = "auto",
+    outlines: File | None = None,
     jobs: int = 1,
     spacing_mm: Spacing | None = None,
     trust: Trust | None = None,
@@ -48,6 +49,8 @@ def check(
         `{"kidney": (2, 3)}`. None looks at whatever the masks hold.
     recipe
         Recipe whose intensity bounds the scans are held against.
+    outlines
+        Folder of masks, a file per scan and named after it, taken instead of those beside scans.
     jobs
         Processes that read at the same time; with more than one a script needs
         `if __name__ == "__main__":` around its calls.
@@ -100,6 +103,7 @@ def check(
     options = PrepareOptions(
         check_labels(labels or {}),
         recipe=recipe,
+        outlines=path_or_none(outlines),
         jobs=jobs,
         scans=scan_options(
             trust,
@@ -127,6 +131,7 @@ def prepare(
     recipe: str = "auto",
     size: int = 0,
     masks: Literal["partial", "complete"] = "partial",
+    outlines: File | None = None,
     tags: File | None = None,
     reviewed: File | None = None,
     slices_from: int = 0,
@@ -167,6 +172,8 @@ def prepare(
         Side of the networks' slices in pixels, a multiple of 32; 0 is the recipe's own.
     masks
         `partial`: slices without an outline are unknown. `complete`: they are truly empty.
+    outlines
+        Folder of masks, a file per scan and named after it, taken instead of those beside scans.
     tags
         Table `case,class,first_slice,last_slice`, or "from-masks" (complete masks only).
     reviewed
@@ -233,6 +240,7 @@ def prepare(
         recipe=recipe,
         size=size,
         masks=masks,
+        outlines=path_or_none(outlines),
         tags="from-masks" if tags == "from-masks" else path_or_none(tags),
         reviewed=path_or_none(reviewed),
         slices_from=slices_from,

@@ -34,6 +34,7 @@ def check(
     scans: "ScanOptions",
     data: Path = typer.Argument(..., help="Folder of scans and masks."),
     label: list[str] = options.LABEL,
+    outlines: Path | None = options.OUTLINES,
     recipe: str = typer.Option("auto", help="Recipe whose bounds the contents are held against."),
     jobs: int = typer.Option(2, min=1, help="Processes."),
     copy_header: str | None = typer.Option(
@@ -67,7 +68,13 @@ def check(
         return
     if write_series is not None:
         check_table(write_series, data)
-    wanted = PrepareOptions(parse_labels(label), recipe=recipe, jobs=jobs, scans=scans)
+    wanted = PrepareOptions(
+        parse_labels(label),
+        recipe=recipe,
+        outlines=None if outlines is None else options.existing(outlines, "folder of masks"),
+        jobs=jobs,
+        scans=scans,
+    )
     report = run_check(data, wanted)
     console.say(f"{count(len(report.cases), 'usable scan')}, layout {report.layout}")
     if report.cases:

@@ -26,6 +26,9 @@ LABEL = typer.Option(
         "repeated."
     ),
 )
+OUTLINES = typer.Option(
+    None, help="Folder of masks named after the scans, taken instead of masks beside the scans."
+)
 SLICES_FROM = typer.Option(
     0,
     "--slices-from",

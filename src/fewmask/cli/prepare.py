@@ -43,6 +43,7 @@ def prepare(
         help="partial: slices without outline are unknown. complete: they are truly empty.",
         rich_help_panel=_SAID,
     ),
+    outlines: Path | None = options.OUTLINES,
     tags: str | None = typer.Option(
         None,
         help="Table case,class,first_slice,last_slice; or from-masks (complete masks only).",
@@ -81,6 +82,7 @@ def prepare(
         recipe=recipe,
         size=size,
         masks=masks,
+        outlines=None if outlines is None else options.existing(outlines, "folder of masks"),
         tags=_file_or_word(tags, "from-masks", "tag file"),
         reviewed=reviewed,
         slices_from=slices_from,

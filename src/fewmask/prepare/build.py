@@ -36,6 +36,7 @@ from fewmask.prepare.discover import Layout, Pair, discover
 from fewmask.prepare.look_alikes import look_alikes
 from fewmask.prepare.mapping import Values, check_found, resolve
 from fewmask.prepare.options import PrepareOptions
+from fewmask.prepare.outlines import take_outlines
 from fewmask.prepare.reading import (
     digest_files,
     digest_labels,
@@ -139,15 +140,18 @@ def prepare(
             fix="name it and its value in the masks with `labels`, such as liver=6",
             code="C02",
         )
-    layout = discover(
-        data, options.scans.follow_links, options.scans.channel, series=options.scans.series
+    layout = take_outlines(
+        discover(
+            data, options.scans.follow_links, options.scans.channel, series=options.scans.series
+        ),
+        options.outlines,
     )
     if not any(pair.parts for pair in layout.pairs) and any(pair.mask for pair in layout.pairs):
         resolve(options.labels, layout.names)  # a name that means nothing is told at once
     check_tables(options, layout)
     _check_split(layout, options)
     series = options.scans.series
-    said = [options.tags, options.reviewed, options.patients]
+    said = [options.tags, options.reviewed, options.patients, options.outlines]
     said += [Path(series)] if series is not None and is_table(series) else []
     inputs = [data, *(path for path in said if isinstance(path, Path))]
     check_folder(out, inputs, owns=lambda path: path.name in _OWN_FILES or is_part(path))

@@ -21,6 +21,7 @@ from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.discover import Layout, Pair, Seen, discover
 from fewmask.prepare.mapping import IGNORE, Values, check_found, resolve, values_of
 from fewmask.prepare.options import AS_THEY_ARE, PrepareOptions, ScanOptions
+from fewmask.prepare.outlines import take_outlines
 from fewmask.prepare.reading import (
     header_may_be_copied,
     read_pair,
@@ -83,8 +84,11 @@ class CheckReport:
 def check(data: Path, options: PrepareOptions) -> CheckReport:
     """Read every scan and mask once. Raises `BadDataset` only if nothing is found at all."""
     end_if_starting()
-    layout = discover(
-        data, options.scans.follow_links, options.scans.channel, series=options.scans.series
+    layout = take_outlines(
+        discover(
+            data, options.scans.follow_links, options.scans.channel, series=options.scans.series
+        ),
+        options.outlines,
     )
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
     undeclared = _undeclared(layout, options)
