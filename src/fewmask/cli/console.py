@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fewmask.cli.flags import in_flags
-from fewmask.cli.progress import Event, Progress, losses_text, print_line
+from fewmask.cli.progress import Event, Progress, ProgressFile, losses_text, print_line
 from fewmask.cli.streams import is_utf8
 from fewmask.core.progress import ProgressEvent
 
@@ -33,6 +33,7 @@ class Console:
         self.json = json
         self.quiet = quiet
         self._progress = Progress(every_line=verbose)
+        self._file = ProgressFile()
 
     def say(self, text: str) -> None:
         """A line that was asked for."""
@@ -114,6 +115,7 @@ class Console:
         self._progress.clear()
 
     def _show(self, event: Event) -> None:
+        self._file.show(event)
         if not self.quiet:
             self._progress.show(event)
 

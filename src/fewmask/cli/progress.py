@@ -1,11 +1,13 @@
 """How far long work is, on any terminal and in any log."""
 
+import json
 import os
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fewmask.cli.streams import is_utf8
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 _LIVE_SECONDS = 0.2
 """Between two pictures on a terminal."""
+_FILE_SECONDS = 0.5
 _LINE_SECONDS, _LINE_PART = 10.0, 0.1
 """Between two lines of a log: so much time and so much of the work."""
 _LONG_SECONDS = 600.0
@@ -41,6 +44,38 @@ class Event:
     """A second row."""
     left: float | None = None
     """Seconds; None: from the pace so far."""
+
+
+class ProgressFile:
+    """How far long work is, in a file for another program: `FEWMASK_PROGRESS` names it.
+
+    One JSON object: `work`, `done`, `total` (0: nothing is counted), `text`, `seconds_left` (null:
+    not known). It is replaced as a whole, at most twice a second.
+    """
+
+    def __init__(self) -> None:
+        """Without the variable nothing is ever written."""
+        named = os.environ.get("FEWMASK_PROGRESS")
+        self._path = Path(named) if named else None
+        self._last = 0.0
+
+    def show(self, event: Event) -> None:
+        """Write it, unless it was written a moment ago. What cannot be written is left."""
+        now = time.monotonic()
+        if self._path is None or now - self._last < _FILE_SECONDS:
+            return
+        self._last = now
+        record = {
+            "work": event.work,
+            "done": event.done,
+            "total": event.total,
+            "text": event.text,
+            "seconds_left": event.left,
+        }
+        part = self._path.with_name(f"{self._path.name}.part")
+        with suppress(OSError):
+            part.write_text(json.dumps(record), encoding="utf-8")
+            part.replace(self._path)
 
 
 class Progress:

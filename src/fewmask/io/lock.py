@@ -68,6 +68,13 @@ def waiting_lock(folder: Path, purpose: str, seconds: float = 600.0) -> Iterator
         yield
 
 
+def holder_of(folder: Path) -> int | None:
+    """The process of this machine that holds `folder` for writing; None where nobody does."""
+    record = _read(folder / LOCK)
+    pid = record.get("pid")
+    return pid if isinstance(pid, int) and not _is_dead(record) else None
+
+
 def _record(purpose: str) -> dict[str, Any]:
     return {
         "purpose": purpose,

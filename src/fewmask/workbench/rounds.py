@@ -1,0 +1,390 @@
+"""Rounds: train on all outlines that there are, predict every scan, and compare with the round
+before on slices that neither has learned from.
+"""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from fewmask.core.errors import BadConfig, FewmaskError
+from fewmask.core.randomness import rng
+from fewmask.core.words import count
+from fewmask.evaluate.intervals import t_interval
+from fewmask.io.atomic import make_folder, write_bytes
+from fewmask.io.image import read_labels, write_labels
+from fewmask.io.lock import holder_of
+from fewmask.io.tables import read_csv, write_csv
+from fewmask.io.text import read_json, write_json
+from fewmask.prepare.options import ScanOptions
+from fewmask.prepare.tags import COLUMNS
+from fewmask.workbench.commands import predict_command, prepare_command, train_command
+from fewmask.workbench.job import PROGRESS, ROUND, STAGES, STATE
+
+Slices = dict[str, set[int]]
+"""Case -> d of outlined slices."""
+
+ENOUGH_NEW = 8
+"""New outlines from which some are kept aside, to compare this round with the one before."""
+MOST_KEPT = 6
+_STARTING_SECONDS = 20.0
+
+
+class Running(Exception):
+    """A round is at work; one at a time."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two rounds on slices that a person outlined and neither learned from."""
+
+    against: int
+    slices: int
+    better_by: float
+    """Mean difference in Dice."""
+    low: float
+    high: float
+    """95 % interval over scans; NaN with fewer than two."""
+
+    @property
+    def is_better(self) -> bool:
+        """On these slices, on average; nothing is said of others."""
+        return self.slices > 0 and self.better_by > 0
+
+    def words(self) -> str:
+        """What the page says."""
+        if not self.slices:
+            return (
+                f"not compared with round {self.against} yet: correct some slices, and the page "
+                "will know"
+            )
+        said = f"better by {self.better_by:.2f}" if self.is_better else "no better"
+        known = not np.isnan(self.low)
+        between = f" ({self.low:+.2f} to {self.high:+.2f})" if known else ""
+        if not self.is_better:
+            said += f" ({self.better_by:+.2f}{', ' + between.strip(' ()') if known else ''})"
+            between = ""
+        return (
+            f"{said}{between} than round {self.against} on {count(self.slices, 'outlined slice')} "
+            "that neither learned from"
+        )
+
+
+class Rounds:
+    """All rounds of an opened WORK."""
+
+    def __init__(
+        self,
+        root: Path,
+        data: Path,
+        classes: tuple[str, ...],
+        scans: ScanOptions,
+        truth: Callable[[str, int], UInt8[np.ndarray, "h w"]],
+        drawn: Callable[[str, int, int], UInt8[np.ndarray, "h w"]],
+        outlined: Callable[[], Slices],
+        flush: Callable[[], None],
+    ) -> None:
+        """`truth(case, d)` is a person's slice, `drawn(case, round, d)` a round's (`KeyError` where
+        it drew none); `outlined` says which there are, `flush` writes them to `root/labels`.
+        """
+        self._root, self._data, self._classes, self._scans = root, data, classes, scans
+        self._truth, self._drawn, self._outlined, self._flush = truth, drawn, outlined, flush
+        self._lock = threading.Lock()
+        self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def numbers(self) -> list[int]:
+        """Rounds that were begun, in order."""
+        found = (self._root / "rounds").glob(f"*-from/{ROUND}")
+        return sorted(int(path.parent.name.removesuffix("-from")) for path in found)
+
+    def begin(self, minutes: float) -> int:
+        """Freeze what is outlined and tagged now, and start a round on it; returns its number.
+
+        Raises `Running`, and `BadConfig` (C02) where a structure has no outline yet.
+        """
+        with self._lock:
+            if any(self.state(number)["state"] == "running" for number in self.numbers()):
+                raise Running
+            self._flush()
+            slices = self._outlined()
+            self._check_classes(slices)
+            number = max(self.numbers(), default=0) + 1
+            folder = self.folder(number)
+            make_folder(folder.parent)
+            make_folder(folder)
+            aside = self._keep_aside(number, slices)
+            self._freeze(folder, aside)
+            prepared, run = self._root / "prepared", self.run(number)
+            values = {name: value for value, name in enumerate(self._classes, 1)}
+            learned = {case: sorted(ds - aside.get(case, set())) for case, ds in slices.items()}
+            record = {
+                "minutes": minutes,
+                "learned": {case: ds for case, ds in learned.items() if ds},
+                "aside": {case: sorted(ds) for case, ds in aside.items()},
+                "commands": {
+                    "prepare": prepare_command(self._data, prepared, values, folder, self._scans),
+                    "train": train_command(prepared, run, minutes),
+                    "predict": predict_command(prepared, run),
+                },
+            }
+            write_json(folder / ROUND, record)
+            self._start(number)
+            return number
+
+    def go_on(self, number: int) -> None:
+        """Take a stopped or failed round up where it was left. Raises `Running`."""
+        with self._lock:
+            if any(self.state(one)["state"] == "running" for one in self.numbers()):
+                raise Running
+            self._start(number)
+
+    def stop(self, number: int) -> None:
+        """Ask a round to save and stop; it is `stopped` when it has."""
+        pid = holder_of(self.folder(number))
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGINT)
+
+    def choose(self, number: int) -> None:
+        """Make a round the default, whatever the comparison says."""
+        write_json(self._root / "rounds.json", {"default": number, "chosen": number})
+
+    def default(self) -> int | None:
+        """The round whose masks the page shows: the last one that a comparison does not find worse,
+        or what a person chose since.
+        """
+        done = [one for one in self.numbers() if self.state(one)["state"] == "done"]
+        path = self._root / "rounds.json"
+        before = read_json(path) if path.exists() else {}
+        best = before.get("chosen") if before.get("chosen") in done else None
+        for number in done:
+            if best is None:
+                best = number
+            elif number > best:
+                compared = self.compare(number, best)
+                if not compared.slices or compared.is_better:
+                    best = number
+        if best != before.get("default"):
+            write_json(path, {**before, "default": best})
+        return best
+
+    def state(self, number: int) -> dict[str, Any]:
+        """`state`, `stage`, `message`; a round whose process is gone is `stopped`."""
+        folder = self.folder(number)
+        path = folder / STATE
+        record = read_json(path) if path.exists() else {"stage": STAGES[0], "message": ""}
+        if record.get("state") in (None, "running") and holder_of(folder) is None:
+            begun = folder / ROUND
+            starting = time.time() - begun.stat().st_mtime < _STARTING_SECONDS
+            alive = any(process.poll() is None for process in self._processes)
+            state = "running" if (starting and not path.exists()) or alive else "stopped"
+            return {**record, "state": state}
+        return record
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the page asks for: the default and every round."""
+        return {"default": self.default(), "rounds": [self.line(one) for one in self.numbers()]}
+
+    def line(self, number: int) -> dict[str, Any]:
+        """One round as the page shows it."""
+        folder = self.folder(number)
+        record, state = read_json(folder / ROUND), self.state(number)
+        progress: dict[str, Any] = {}
+        if state["state"] == "running":
+            with suppress(FewmaskError, OSError):
+                progress = read_json(folder / PROGRESS)
+        learned: Mapping[str, list[int]] = record["learned"]
+        done = [one for one in self.numbers() if one < number and self._is_done(one)]
+        compared = None
+        if done and state["state"] == "done":
+            found = self.compare(number, done[-1])
+            compared = {
+                "slices": found.slices,
+                "better_by": found.better_by if found.slices else None,
+                "low": None if np.isnan(found.low) else found.low,
+                "high": None if np.isnan(found.high) else found.high,
+                "words": found.words(),
+            }
+        return {
+            "number": number,
+            "state": state["state"],
+            "stage": state["stage"],
+            "done": progress.get("done", 0),
+            "total": progress.get("total", 0),
+            "seconds_left": progress.get("seconds_left"),
+            "message": state.get("message") or progress.get("text", ""),
+            "slices": sum(map(len, learned.values())),
+            "scans": len(learned),
+            "aside": sum(map(len, record["aside"].values())),
+            "minutes": record["minutes"],
+            "commands": [" ".join(["fewmask", *words]) for words in record["commands"].values()],
+            "compared": compared,
+        }
+
+    def compare(self, number: int, against: int) -> Compared:
+        """Both rounds on every slice that a person outlined and neither learned from."""
+        slices = self._outlined()
+        for one in (number, against):
+            for case, ds in read_json(self.folder(one) / ROUND)["learned"].items():
+                slices.get(case, set()).difference_update(ds)
+        key = hash(tuple(sorted((case, *sorted(ds)) for case, ds in slices.items())))
+        before = self._compared.get((number, against))
+        if before is not None and before[0] == key:
+            return before[1]
+        differences: dict[str, list[float]] = {}
+        for case, d, truth in self._truths(slices):
+            with suppress(KeyError, IndexError, FewmaskError):
+                mine, other = (self._drawn(case, one, d) for one in (number, against))
+                differences.setdefault(case, []).append(_dice(mine, truth) - _dice(other, truth))
+        scans = np.array([np.mean(values) for values in differences.values()])
+        interval = t_interval(scans, -1.0, 1.0)
+        total = sum(map(len, differences.values()))
+        compared = Compared(against, total, interval.mean, interval.low, interval.high)
+        self._compared[number, against] = key, compared
+        return compared
+
+    def folder(self, number: int) -> Path:
+        """What a round began from, and where it stands."""
+        return self._root / "rounds" / f"{number:02d}-from"
+
+    def run(self, number: int) -> Path:
+        """Its run folder, as `fewmask train` makes it."""
+        return self._root / "rounds" / f"{number:02d}"
+
+    def _is_done(self, number: int) -> bool:
+        return bool(self.state(number)["state"] == "done")
+
+    def _start(self, number: int) -> None:
+        """A process that outlives this one. Its own words go to the log of each stage."""
+        command = [sys.executable, "-m", "fewmask.workbench.job", str(self.folder(number))]
+        folder = self.folder(number)
+        if (folder / STATE).exists():
+            write_json(folder / STATE, {**read_json(folder / STATE), "state": "running"})
+        process = subprocess.Popen(  # noqa: S603 - our own program, a path of ours
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self._processes = [*(one for one in self._processes if one.poll() is None), process]
+
+    def _check_classes(self, slices: Slices) -> None:
+        held = {
+            int(value)
+            for case, ds in slices.items()
+            for d in ds
+            for value in np.unique(self._truth(case, d))
+        }
+        missing = [name for value, name in enumerate(self._classes, 1) if value not in held]
+        if missing:
+            raise BadConfig(
+                f"nothing is outlined yet of: {', '.join(missing)}",
+                did="no round was begun",
+                fix="outline each structure in at least one slice; five or more are better",
+                code="C02",
+            )
+
+    def _keep_aside(self, number: int, slices: Slices) -> Slices:
+        """Some of the outlines that are new since the last round, at most one in four, spread over
+        scans: this round does not learn from them, the next one does.
+        """
+        done = [one for one in self.numbers() if self._is_done(one)]
+        if not done:
+            return {}
+        record = read_json(self.folder(done[-1]) / ROUND)
+        old = {
+            case: set(record["learned"].get(case, [])) | set(record["aside"].get(case, []))
+            for case in slices
+        }
+        new = [(case, d) for case, ds in slices.items() for d in sorted(ds - old[case])]
+        new = [one for one in new if self._truth(*one).any()]
+        if len(new) < ENOUGH_NEW:
+            return {}
+        waiting: dict[str, list[int]] = {}
+        for place in rng(0, "aside", number).permutation(len(new)):
+            case, d = new[place]
+            waiting.setdefault(case, []).append(d)
+        wanted = min(MOST_KEPT, len(new) // 4)
+        kept: Slices = {}
+        for case in itertools.islice(_in_turn(waiting), wanted):
+            kept.setdefault(case, set()).add(waiting[case].pop())
+        return kept
+
+    def _freeze(self, folder: Path, aside: Slices) -> None:
+        """Copies of outlines, tags and reviewed slices, without those that are kept aside: what is
+        drawn while the round trains is the next one's.
+        """
+        make_folder(folder / "labels")
+        flips: dict[str, tuple[int, bool]] = {}
+        for path in sorted((self._root / "labels").glob("*.nii.gz")):
+            case = path.name.removesuffix(".nii.gz")
+            if case not in aside:
+                write_bytes(folder / "labels" / path.name, path.read_bytes())
+                continue
+            labels = read_labels(path).in_plane(self._scans.plane or "axial")
+            voxels = labels.voxels.copy()
+            voxels[sorted(aside[case])] = 0
+            write_labels(folder / "labels" / path.name, replace(labels, voxels=voxels))
+            flips[case] = len(voxels), labels.grid.orientation.flips[0]
+        for name in ("tags", "reviewed"):
+            path = self._root / f"{name}.csv"
+            if not path.exists() or not read_csv(path, COLUMNS, optional=("class",)):
+                continue
+            if name == "tags":
+                write_bytes(folder / path.name, path.read_bytes())
+            else:
+                rows = read_csv(path, COLUMNS)
+                write_csv(folder / path.name, COLUMNS, _without(rows, aside, flips))
+
+    def _truths(self, slices: Slices) -> Iterator[tuple[str, int, UInt8[np.ndarray, "h w"]]]:
+        for case, ds in sorted(slices.items()):
+            for d in sorted(ds):
+                yield case, d, self._truth(case, d)
+
+
+def _in_turn(waiting: Mapping[str, list[int]]) -> Iterator[str]:
+    """Each scan once, then each that has more once again, ..."""
+    while any(waiting.values()):
+        yield from (case for case, ds in waiting.items() if ds)
+
+
+def _without(
+    rows: list[dict[str, str]], aside: Slices, flips: Mapping[str, tuple[int, bool]]
+) -> Iterator[dict[str, object]]:
+    """Lines of reviewed.csv, slice by slice where some of a case are taken out."""
+    for row in rows:
+        case = row["case"]
+        if case not in aside:
+            yield dict(row)
+            continue
+        depth, flipped = flips[case]
+        hidden = {depth - 1 - d if flipped else d for d in aside[case]}
+        for shown in range(int(row["first_slice"]), int(row["last_slice"]) + 1):
+            if shown not in hidden:
+                yield {"case": case, "first_slice": shown, "last_slice": shown}
+
+
+def _dice(mine: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"]) -> float:
+    """Mean over the structures of either; 1 where both are empty."""
+    held = set(np.unique(mine)) | set(np.unique(truth))
+    values = [value for value in sorted(held) if value]
+    if not values:
+        return 1.0
+    scores = []
+    for value in values:
+        a, b = mine == value, truth == value
+        scores.append(2 * int((a & b).sum()) / (int(a.sum()) + int(b.sum())))
+    return float(np.mean(scores))
