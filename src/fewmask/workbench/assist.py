@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ _GROWN = 0.05
 """Part of its width and height by which a neighbour slice's box is widened on each side."""
 
 
+@runtime_checkable
 class Slices(Protocol):
     """Where pictures come from."""
 
