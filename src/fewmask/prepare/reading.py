@@ -83,7 +83,7 @@ class Reading:
 def read_pair(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) -> Reading:
     """Read and check one pair. Raises `BadScan` or `BadDataset` for this case alone."""
     volume = read_scan(pair, options.scans)
-    mapped, notes = _read_mask(pair, volume, options, names)
+    mapped, notes = read_mask(pair, volume, options, names)
     labels = None if mapped is None else mapped.voxels
     if labels is not None and options.masks == "partial":
         if labels.any():
@@ -227,9 +227,12 @@ def _refuse_across(labels: LabelMap, volume: Volume, pair: Pair, said: Plane | N
         )
 
 
-def _read_mask(
+def read_mask(
     pair: Pair, volume: Volume, options: PrepareOptions, names: Mapping[str, Values]
 ) -> tuple[Mapped | None, tuple[str, ...]]:
+    """The mask of a pair on its scan's grid in our class indices, and notes; None without a mask or
+    without classes. Of `volume` the grid alone is used. Raises `BadScan` or `BadDataset`.
+    """
     if not pair.has_mask or not options.labels:
         return None, ()
     if pair.mask is not None:
