@@ -407,9 +407,7 @@ class Handler(BaseHTTPRequestHandler):
         sizes = {"X-Rows": found.shape[0], "X-Columns": found.shape[1]}
         return Answer(200, found.tobytes(), sizes | {"X-Row-Mm": row, "X-Column-Mm": column})
 
-    def outline(
-        self, scan: Scan, d: int, query: dict[str, str], body: bytes
-    ) -> dict[str, object]:
+    def outline(self, scan: Scan, d: int, query: dict[str, str], body: bytes) -> dict[str, object]:
         revision = scan.revisions.get(d, 0)
         if self.command == "GET":
             state = scan.states.get(d, "untouched")

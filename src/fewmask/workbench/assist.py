@@ -23,6 +23,7 @@ from fewmask.io.atomic import make_folder, writing
 from fewmask.io.ledger import BUNDLED, bundled
 from fewmask.io.stream import sha256
 from fewmask.io.weights import load_into
+from fewmask.workbench.folder import key_of
 
 Box = tuple[float, float, float, float]
 Point = tuple[float, float, int]
@@ -185,7 +186,7 @@ class Assist:
 
     def ready(self, case: str) -> int:
         """How many slices of a scan need no encoder any more."""
-        return sum(1 for _ in (self._folder / case).glob("*.npy"))
+        return sum(1 for _ in (self._folder / key_of(case)).glob("*.npy"))
 
     def answer(self, case: str, d: int, boxes: Sequence[Box], points: Sequence[Point]) -> Answer:
         """The mask of boxes (each on its own, with the clicks in it; all together) or, without
@@ -336,14 +337,15 @@ class Assist:
         return (case, d) in self._kept or self._path(case, d).exists()
 
     def _path(self, case: str, d: int) -> Path:
-        return self._folder / case / f"{d:04}.npy"
+        return self._folder / key_of(case) / f"{d:04}.npy"
 
-    def as_dict(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """How far encoding is, for the page's status line: of the scans that are next."""
         cases = list(self._slices.order())[:AHEAD]
         ready = {case: self.ready(case) for case in cases}
         total = sum(self._slices.depth(case) for case in cases if case not in self._broken)
-        return {"ready": ready, "done": sum(ready.values()), "total": total}
+        shown = {key_of(case): number for case, number in ready.items()}
+        return {"ready": shown, "done": sum(ready.values()), "total": total}
 
 
 def _holds(box: Box, point: Point) -> bool:

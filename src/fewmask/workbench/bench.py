@@ -1,7 +1,7 @@
 """Everything that the routes work with, opened once."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +16,12 @@ from fewmask.prepare.layout import Layout, Pair
 from fewmask.prepare.mapping import Wanted, values_of
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 from fewmask.prepare.reading import read_mask, spoils_one_case
+from fewmask.workbench.assist import Assist
 from fewmask.workbench.folder import WorkFolder, WorkOptions, key_of, open_work
+from fewmask.workbench.grey import Grey
 from fewmask.workbench.outlines import Outlines
 from fewmask.workbench.predicted import Predicted
+from fewmask.workbench.rounds import Rounds, Slices
 from fewmask.workbench.tables import Tables
 from fewmask.workbench.voxels import Voxels, explain
 
@@ -35,7 +38,7 @@ COLOURS = (
 """Of structures, in their order; apart by lightness too. They begin again after the last."""
 
 
-class NotThere(Exception):  # noqa: N818
+class NotThere(Exception):
     """A case, slice or round that is not there."""
 
 
@@ -54,14 +57,12 @@ class Bench:
     outlines: Outlines
     predicted: Predicted
     brought: "Brought"
+    assist: Assist
+    rounds: Rounds
     notes: tuple[str, ...] = ()
     """What there is to say about the data folder."""
     problems: tuple[FewmaskError, ...] = ()
     """Files of it that cannot be used."""
-    assist: Any = None
-    """SAM, where it is there."""
-    rounds: Any = None
-    """Training and prediction, where they are there."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -99,6 +100,10 @@ def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
         voxels = Voxels(pairs, scans, folder.cache, options.cache_bytes)
         brought = Brought(folder, layout, scans, voxels)
         outlines = Outlines(folder, pairs, voxels.info, tables, brought.read)
+        predicted = Predicted(folder, voxels.info)
+        rounds = _rounds(folder, pairs, scans, voxels, outlines, predicted)
+        grey = Grey(voxels, tuple(pairs), lambda case: tables.accepted(case) is not None)
+        assist = Assist(grey, folder.cache / "sam", busy=rounds.is_busy)
         bench = Bench(
             folder,
             {key_of(case): case for case in pairs},
@@ -107,8 +112,10 @@ def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
             voxels,
             tables,
             outlines,
-            Predicted(folder, voxels.info),
+            predicted,
             brought,
+            assist,
+            rounds,
             (*layout.scan_notes, *notes),
             layout.problems,
         )
@@ -116,11 +123,42 @@ def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
         reader = threading.Thread(target=_read_ahead, args=(bench, stop), daemon=True)
         if ahead:
             reader.start()
+            assist.start()
         try:
             yield bench
         finally:
             stop.set()
+            assist.close()
             outlines.close()
+
+
+def _rounds(
+    folder: WorkFolder,
+    pairs: Iterable[str],
+    scans: ScanOptions,
+    voxels: Voxels,
+    outlines: Outlines,
+    predicted: Predicted,
+) -> Rounds:
+    """Rounds of what is outlined in scans that were read."""
+
+    def outlined() -> Slices:
+        return {
+            case: {d for d, state in outlines.outlined(case).items() if state == "outlined"}
+            for case in pairs
+            if voxels.known(case)
+        }
+
+    return Rounds(
+        folder.root,
+        folder.data,
+        folder.classes,
+        scans,
+        lambda case, d: outlines.read(case, d).mask,
+        lambda case, number, d: predicted.slice(case, number, 0, d),
+        outlined,
+        outlines.flush,
+    )
 
 
 def _read_ahead(bench: Bench, stop: threading.Event) -> None:

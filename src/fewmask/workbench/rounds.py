@@ -115,7 +115,7 @@ class Rounds:
         Raises `Running`, and `BadConfig` (C02) where a structure has no outline yet.
         """
         with self._lock:
-            if any(self.state(number)["state"] == "running" for number in self.numbers()):
+            if self.is_busy():
                 raise Running
             self._flush()
             slices = self._outlined()
@@ -146,7 +146,7 @@ class Rounds:
     def go_on(self, number: int) -> None:
         """Take a stopped or failed round up where it was left. Raises `Running`."""
         with self._lock:
-            if any(self.state(one)["state"] == "running" for one in self.numbers()):
+            if self.is_busy():
                 raise Running
             self._start(number)
 
@@ -196,6 +196,16 @@ class Rounds:
     def as_dict(self) -> dict[str, Any]:
         """What the page asks for: the default and every round."""
         return {"default": self.default(), "rounds": [self.line(one) for one in self.numbers()]}
+
+    def status(self) -> dict[str, Any] | None:
+        """The last round as the page shows it; None before the first."""
+        numbers = self.numbers()
+        self.default()
+        return self.line(numbers[-1]) if numbers else None
+
+    def is_busy(self) -> bool:
+        """Is a round at work?"""
+        return any(self.state(number)["state"] == "running" for number in self.numbers())
 
     def line(self, number: int) -> dict[str, Any]:
         """One round as the page shows it."""
