@@ -1,4 +1,4 @@
-"""Rules that choose slices: who goes first, what is never suggested, and numbers checked by hand."""
+"""Rules that choose slices: who goes first, what is never suggested, numbers checked by hand."""
 
 from dataclasses import replace
 
@@ -72,7 +72,9 @@ def test_entropy_takes_the_most_doubtful_where_there_are_many_outlines() -> None
 
 def test_noise_makes_early_choices_differ() -> None:
     area, doubt = [5] * 8, [10, 12, 9, 11, 10, 12, 9, 11]
-    picks = {choose([unsaid("a", area, doubt)], ["x"], 1, "entropy", seed)[0].d for seed in range(9)}
+    picks = {
+        choose([unsaid("a", area, doubt)], ["x"], 1, "entropy", seed)[0].d for seed in range(9)
+    }
     assert len(picks) > 2
 
 
@@ -98,13 +100,20 @@ def test_structures_take_turns_and_one_without_a_free_slice_is_passed() -> None:
     tags[:3, 0] = tags[3:, 1] = 1  # the third is nowhere
     views = [CaseView(f"c{n}", f"c{n}", tags) for n in range(4)]
     plan = choose(views, ["liver", "spleen", "kidney"], 6, "random")
-    assert [one.structure for one in plan] == ["liver", "spleen", "liver", "liver", "spleen", "liver"]
+    assert [one.structure for one in plan] == [
+        "liver",
+        "spleen",
+        "liver",
+        "liver",
+        "spleen",
+        "liver",
+    ]
 
 
 def test_where_nothing_says_where_it_is_any_slice_may_be_looked_at() -> None:
     views = [CaseView(f"c{n}", f"c{n}", np.full((9, 1), -1, np.int8)) for n in range(3)]
     plan = choose(views, ["x"], 3, "spread")
-    assert [one.d for one in plan][0] == 4 and len({one.case for one in plan}) == 3
+    assert plan[0].d == 4 and len({one.case for one in plan}) == 3
     assert all("look for it" in one.reason for one in plan)
 
 

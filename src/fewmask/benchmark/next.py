@@ -152,7 +152,7 @@ class _Simulation:
     progress: OnProgress
 
     def follow(self, rule: Rule, draw: int, summary: NextSummary) -> None:
-        """One person who asks this rule, through all budgets; to where another process is at work."""
+        """One person who asks this rule, through all budgets, or to where another process works."""
         before: Path | None = None
         for n in self.plan.budgets:
             name = f"{rule}-{n}s-draw{draw}"

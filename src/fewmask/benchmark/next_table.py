@@ -42,7 +42,9 @@ def next_table(rows: Iterable[RunRow]) -> list[NextLine]:
             place = (row.patient, row.case, row.label, row.draw, row.slices)
             cells.setdefault(rule, {})[place] = row.dice
     budgets = sorted({place[-1] for cell in cells.values() for place in cell})
-    single = [_line(cells, rule, n) for n in budgets for rule in _order(cells) if _has(cells, rule, n)]
+    single = [
+        _line(cells, rule, n) for n in budgets for rule in _order(cells) if _has(cells, rule, n)
+    ]
     whole = {rule: _whole_draws(cell, budgets) for rule, cell in cells.items()}
     overall = [_line(whole, rule, None) for rule in _order(whole) if whole[rule]]
     return [*_corrected(single), *_corrected(overall)]
@@ -84,9 +86,7 @@ def _whole_draws(cell: _Cell, budgets: Sequence[int]) -> _Cell:
         has.setdefault(place[3], set()).add(place[-1])
     whole = {draw for draw, found in has.items() if found == set(budgets)}
     return {
-        place: dice
-        for place, dice in cell.items()
-        if place[3] in whole and place[-1] != budgets[0]
+        place: dice for place, dice in cell.items() if place[3] in whole and place[-1] != budgets[0]
     }
 
 
@@ -104,8 +104,6 @@ def _line(cells: dict[str, _Cell], rule: str, n: int | None) -> NextLine:
 def _corrected(lines: Sequence[NextLine]) -> list[NextLine]:
     kept = iter(correct([line.difference for line in lines if line.difference is not None]))
     return [
-        line
-        if line.difference is None
-        else NextLine(line.rule, line.slices, line.dice, next(kept))
+        line if line.difference is None else NextLine(line.rule, line.slices, line.dice, next(kept))
         for line in lines
     ]

@@ -280,6 +280,7 @@ def _wanted(plan: Plan) -> set[str]:
 
 
 def prepare_plan(plan: Plan, data: Path, work: Path) -> Prepared:
+    """The dataset of a plan, in `work / "prepared"`; what is there already is kept."""
     split = None
     if plan.split:
         split = work / "split.toml"

@@ -1,5 +1,4 @@
-"""Which masks a run may see: as many as were asked for, those that a file names, or all there are.
-"""
+"""Which masks a run may see: as many as were asked for, those of a file, or all there are."""
 
 from pathlib import Path
 

@@ -11,7 +11,9 @@ from fewmask.core.task import DEFAULT_METHOD
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """One training run. At most one of `slices` / `volumes` / `budget`, and of `minutes` / `steps`."""
+    """One training run. At most one of `slices`, `volumes` and `budget`, and of `minutes` and
+    `steps`.
+    """
 
     prepared: Path
     out: Path
