@@ -272,6 +272,7 @@ def train(
     volumes: int | None = None,
     draw: int = 0,
     in_order: bool = False,
+    budget: File | None = None,
     seed: int = 0,
     minutes: float | None = None,
     steps: int | None = None,
@@ -307,6 +308,9 @@ def train(
         Which masks are in this budget: another number, other masks.
     in_order
         Take volumes in the order of the training list instead of drawing them.
+    budget
+        File that names the masks that may be seen, as a run's `budget.toml` does, in place of
+        `slices` and `volumes`.
     seed
         Initialisation and order of the batches.
     minutes, steps
@@ -374,6 +378,7 @@ def train(
         volumes=volumes,
         draw=draw,
         in_order=in_order,
+        budget=path_or_none(budget),
         seed=seed,
         minutes=minutes,
         steps=steps,

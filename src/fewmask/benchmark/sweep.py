@@ -111,8 +111,8 @@ def run_sweep(
     check_outputs(plan, data, work, rows)
     make_folder(work)
     with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):
-        prepared = _prepare(plan, data, work)
-        plan = replace(plan, amp=_settle_amp(plan, prepared, work, device, threads))
+        prepared = prepare_plan(plan, data, work)
+        plan = replace(plan, amp=settle_amp(plan, prepared, work, device, threads))
     sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
     summary = SweepSummary()
     mine = slice(part[0] - 1, None, part[1])
@@ -155,7 +155,7 @@ def _holds_rows(path: Path) -> bool:
     return True
 
 
-def _settle_amp(
+def settle_amp(
     plan: Plan, prepared: Prepared, work: Path, device: str | None, threads: int | None
 ) -> Literal["on", "off"]:
     """One precision for all runs of a sweep, probed once and written down before the first: what a
@@ -237,7 +237,7 @@ class _Sweep:
         settled = outcome(RunFolder.open(path).read_record())
         finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
         rows: list[RunRow] = []
-        for by, (scores, paper) in _score_home(predictor, path, plan.protocol).items():
+        for by, (scores, paper) in score_home(predictor, path, plan.protocol).items():
             rows += as_rows(finished, HOME, scores, paper, self.prepared.patients, by)
         for other in plan.elsewhere:
             found = _score_elsewhere(
@@ -279,7 +279,8 @@ def _wanted(plan: Plan) -> set[str]:
     return {HOME, *(other.name for other in plan.elsewhere)}
 
 
-def _prepare(plan: Plan, data: Path, work: Path) -> Prepared:
+def prepare_plan(plan: Plan, data: Path, work: Path) -> Prepared:
+    """The dataset of a plan, in `work / "prepared"`; what is there already is kept."""
     split = None
     if plan.split:
         split = work / "split.toml"
@@ -321,7 +322,7 @@ def _forget_others(plan: Plan, path: Path) -> None:
     write_json(note, {"stride": stride})
 
 
-def _score_home(predictor: Predicts, path: Path, protocol: str) -> Scored:
+def score_home(predictor: Predicts, path: Path, protocol: str) -> Scored:
     """Of the prepared data's test cases. They are predicted once: the drawn masks are cleaned."""
     home = score_run(path, oracle_box=predictor.promptable, predictor=predictor, raw=True)
     cases = {score.case for score in home.scores}

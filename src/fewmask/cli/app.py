@@ -39,6 +39,8 @@ VERBS = (
     "sweep",
     "compare",
     "nnunet",
+    "next",
+    "benchmark",
 )
 _ANYWHERE = ("--json", "--quiet", "-q", "--verbose", "-v", "--debug", "--version", "-V")
 """Global flags; they may stand behind the verb too. Those of the version come last."""

@@ -37,6 +37,11 @@ def train(
     volumes: int | None = typer.Option(
         None, help="How many whole masks may be seen, instead.", rich_help_panel=_BUDGET
     ),
+    budget: Path | None = typer.Option(
+        None,
+        help="File that names the masks, like a run's budget.toml, instead.",
+        rich_help_panel=_BUDGET,
+    ),
     draw: int = typer.Option(0, help="Which masks are in the budget.", rich_help_panel=_BUDGET),
     in_order: bool = typer.Option(
         False,
@@ -99,10 +104,12 @@ def train(
 
     console: Console = context.obj
     options.existing(prepared, "folder")
+    if budget is not None:
+        options.existing(budget, "budget file")
     options.one_of("--amp", amp, ("auto", "on", "off"))
     request = TrainRequest(
         prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw,
-        in_order=in_order, seed=seed, minutes=minutes, steps=steps, encoder=encoder,
+        in_order=in_order, budget=budget, seed=seed, minutes=minutes, steps=steps, encoder=encoder,
         settings=tuple(settings), until=until, device=device, threads=threads,
         amp=amp, compile=compile_, workers=workers,  # type: ignore[arg-type]
         save_minutes=save_minutes, save_steps=save_steps,

@@ -44,6 +44,10 @@ PredictSlices = Callable[[Float[Tensor, "b 1 h w"], list[int], int], Probabiliti
 """From a batch of slices seen through a window, their d, and the window's number, to
 probabilities.
 """
+Watch = Callable[[Sequence[int], Float[Tensor, "c m h w"]], None]
+"""Called with the d of a few slices and their probabilities on the scanner's pixels, background
+first; again with those that are drawn again.
+"""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class Predictor:
         """What it is, in a line, if it comes from a run folder: weights, recipe, windows."""
         self.with_confidence = False
         """Also give the confidence of every voxel."""
+        self.watch: Watch | None = None
+        """Sees the probabilities of every slice as they are made: all at once may not fit."""
 
     @classmethod
     def load(cls, run: Path, device: str | None = None, engine: Engine = "torch") -> "Predictor":
@@ -224,6 +230,12 @@ class Predictor:
         other.stamp = self.stamp and f"{self.stamp} {other.windows}"
         return other
 
+    def watched_by(self, watch: Watch) -> "Predictor":
+        """A predictor with the same network whose probabilities `watch` sees."""
+        other = copy.copy(self)
+        other.watch = watch
+        return other
+
     def _run(
         self,
         volume: Volume,
@@ -261,6 +273,8 @@ class Predictor:
                     probabilities[:, slices] = restored.swapaxes(0, 1).numpy(force=True)
                 if confidence is not None:
                     confidence[slices] = confidence_of(restored.swapaxes(0, 1))
+                if self.watch is not None:
+                    self.watch(slices, restored.swapaxes(0, 1))
                 records.update(_prompt_records(probs, slices, placement))
 
         fill(predict, range(volume.shape[0]) if seen is None else seen)
@@ -333,6 +347,8 @@ class Predictor:
                     probabilities[:, start:stop] = probs.numpy(force=True)
                 if confidence is not None:
                     confidence[start:stop] = confidence_of(probs)
+                if self.watch is not None:
+                    self.watch(range(start, stop), probs)
             d = end
             if d < volume.shape[0]:
                 drop = placement.rows_for(d).start - first

@@ -1,19 +1,24 @@
-"""Which masks a run may see: as many as were asked for, or all there are."""
+"""Which masks a run may see: as many as were asked for, those of a file, or all there are."""
+
+from pathlib import Path
 
 from fewmask.core.batch import Task
 from fewmask.core.budget import Budget
-from fewmask.io.prepared import Prepared
+from fewmask.core.errors import BadConfig
+from fewmask.io.prepared import Prepared, read_budget
 from fewmask.methods import build, is_external
 from fewmask.training.request import TrainRequest
 from fewmask.training.stages import plan_stages
 
 
 def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
-    """Draw the masks that may be seen from the training part.
+    """Draw the masks that may be seen from the training part, or take those that a file names.
 
     Where the request names no number they are all: whole masks for a method of patches, if there
     are any, else outlined slices. Drawn by that number they are the same.
     """
+    if request.budget is not None:
+        return named_budget(request.budget, prepared)
     slices, volumes = request.slices, request.volumes
     if slices is None and volumes is None:
         whole = prepared.whole_masks()
@@ -24,9 +29,41 @@ def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
     return prepared.draw_budget(slices, volumes or 0, request.draw, request.in_order)
 
 
+def named_budget(path: Path, prepared: Prepared) -> Budget:
+    """The masks that a file names, as a run's `budget.toml` does: `[case, d]` pairs, d counted from
+    the feet. A slice may be one that was declared empty.
+
+    Raises `BadConfig` (C02) for a mask that is not there, is named twice, or is not of the training
+    part, `BadDataset` for a file that cannot be read.
+    """
+    budget = read_budget(path)
+    training = set(prepared.split.train)
+    whole = set(prepared.whole_masks())
+    wrong = [
+        f"{case} slice {d}"
+        for case, d in budget.slices
+        if case not in training
+        or d not in prepared.reviewed[case]
+        or d not in prepared.recipe.slices(prepared.cases[case].shape[0])
+    ]
+    wrong += [case for case in budget.volumes if case not in whole]
+    other = budget.volumes if budget.kind == "slices" else budget.slices
+    named = budget.slices if budget.kind == "slices" else budget.volumes
+    if not wrong and not other and named and len(set(named)) == len(named):
+        return budget
+    what = "names masks that no person outlined in the training part" if wrong else "cannot be used"
+    raise BadConfig(
+        f"{path.name} {what}",
+        where=[str(path), *wrong[:8]] if wrong else [str(path), f"{budget.masks} {budget.kind}"],
+        did="nothing was trained",
+        fix="name each mask of the training part once, of one kind (`slices` or `volumes`)",
+        code="C02",
+    )
+
+
 def tell_all(request: TrainRequest, budget: Budget) -> str:
     """How many masks there are, where all of them were taken; else nothing."""
-    if request.slices is not None or request.volumes is not None:
+    if (request.slices, request.volumes, request.budget) != (None, None, None):
         return ""
     if budget.kind == "volumes":
         return f"learns from all whole masks there are: {budget.masks}"

@@ -11,7 +11,9 @@ from fewmask.core.task import DEFAULT_METHOD
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """One training run. At most one of `slices` / `volumes`, and of `minutes` / `steps`."""
+    """One training run. At most one of `slices`, `volumes` and `budget`, and of `minutes` and
+    `steps`.
+    """
 
     prepared: Path
     out: Path
@@ -24,6 +26,9 @@ class TrainRequest:
     """Which masks are in the budget."""
     in_order: bool = False
     """Take volumes in the order of the training list instead of drawing them."""
+    budget: Path | None = None
+    """File that names the masks that may be seen (as a run's `budget.toml`), instead of a number.
+    """
     seed: int = 0
     """Initialisation and order."""
     minutes: float | None = None
@@ -69,6 +74,12 @@ class TrainRequest:
             raise BadConfig(
                 "`slices` and `volumes` exclude each other",
                 fix="leave one out, or both to use all there are",
+                code="C02",
+            )
+        if self.budget is not None and (self.slices is not None or self.volumes is not None):
+            raise BadConfig(
+                "`budget` names the masks, `slices` and `volumes` draw them",
+                fix="leave `slices` and `volumes` out, or `budget`",
                 code="C02",
             )
         if self.in_order and self.volumes is None:
