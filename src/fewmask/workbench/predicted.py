@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from fewmask.core.errors import FewmaskError
 from fewmask.io.atomic import part_beside
@@ -30,6 +30,7 @@ class Predicted:
         self._folder = folder
         self._scan = scan
         self._lock = threading.Lock()
+        self._areas: dict[tuple[str, int, float], Int64[np.ndarray, "d k"]] = {}
         self._tables: dict[Path, tuple[int, Rows]] = {}
 
     def default(self) -> int | None:
@@ -74,6 +75,17 @@ class Predicted:
         outside the scan.
         """
         return cut(self.labels(case, number), axis, index)
+
+    def areas(self, case: str, number: int, structures: int) -> Int64[np.ndarray, "d k"]:
+        """Pixels of each structure in each slice. Raises `KeyError` without a mask."""
+        key = case, number, self.drawn_at(case, number)
+        if key not in self._areas:
+            counts = [
+                np.bincount(plane.ravel(), minlength=structures + 1)[1 : structures + 1]
+                for plane in self.labels(case, number)
+            ]
+            self._areas[key] = np.array(counts, np.int64).reshape(-1, structures)
+        return self._areas[key]
 
     def quality(self, case: str, number: int) -> dict[str, dict[str, str]]:
         """Structure (or `mean`) -> the cells of its line in quality.csv; empty without one."""

@@ -30,7 +30,7 @@ PORT = 8321
 _PORTS = 50
 """So many ports are tried, from the one that was asked for."""
 HEADER_SECONDS = 20.0
-_ROUTES = ("cases", "status", "surface", "assist", "rounds", "pages")
+_ROUTES = ("cases", "status", "surface", "assist", "rounds", "next", "pages")
 _WORDS = {404: "there is nothing here", 405: "this address knows no such method"}
 
 
