@@ -35,7 +35,7 @@ COLOURS = (
 """Of structures, in their order; apart by lightness too. They begin again after the last."""
 
 
-class NotThere(Exception):  # noqa: N818
+class NotThere(Exception):
     """A case, slice or round that is not there."""
 
 

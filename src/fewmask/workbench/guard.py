@@ -45,7 +45,7 @@ _SAFE = ("GET", "HEAD")
 _METHODS = (*_SAFE, "POST", "PUT")
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """Why a request goes no further."""
 
     def __init__(self, status: int, code: str, message: str, fix: str = "") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class LineFull(Exception):  # noqa: N818
+class LineFull(Exception):
     """So many are waiting that one more would only make all slower."""
 
 

@@ -21,7 +21,7 @@ Tag = Ends | None
 """None: the structure is not in this scan."""
 
 
-class Stale(Exception):  # noqa: N818
+class Stale(Exception):
     """What was to be changed is no longer what the caller saw. `revision` is what there is."""
 
     def __init__(self, revision: int) -> None:

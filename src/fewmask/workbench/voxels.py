@@ -283,7 +283,7 @@ def _scaling(volume: Volume) -> tuple[float, float]:
         raise BadScan("the scan holds numbers that are not finite", fix="export it again")
     whole = voxels.dtype.kind in "iu" or all(bool((plane % 1 == 0).all()) for plane in voxels)
     if whole and high - low <= _HIGH - _LOW:
-        fits = _LOW <= low and high <= _HIGH
+        fits = low >= _LOW and high <= _HIGH
         return 1.0, 0.0 if fits else low - _LOW
     scale = (high - low) / (_HIGH - _LOW) or 1.0
     return scale, low - _LOW * scale

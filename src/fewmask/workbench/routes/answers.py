@@ -41,7 +41,7 @@ class Problem(BaseModel):
     fix: str = ""
 
 
-class Conflict(Exception):  # noqa: N818
+class Conflict(Exception):
     """The page did not see the newest."""
 
     def __init__(self, revision: int) -> None:
@@ -49,7 +49,7 @@ class Conflict(Exception):  # noqa: N818
         self.revision = revision
 
 
-class BadRequest(Exception):  # noqa: N818
+class BadRequest(Exception):
     """A request that cannot be meant."""
 
     def __init__(self, status: int, message: str, fix: str = "") -> None:
