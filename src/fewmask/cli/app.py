@@ -26,6 +26,7 @@ from fewmask.version import __version__
 VERBS = (
     "demo",
     "doctor",
+    "label",
     "check",
     "prepare",
     "train",

@@ -14,13 +14,13 @@ _BLUR = 1.0
 def find_surface(
     labels: UInt8[np.ndarray, "d h w"], number: int, spacing_mm: tuple[float, float, float]
 ) -> tuple[Int16[np.ndarray, "n 3"], Int8[np.ndarray, "n 3"]]:
-    """Positions (x, y, z along w, h, d; quarters of a mm from the structure's middle) and outward
+    """Positions (x, y, z along w, h, d; quarters of a mm from the scan's middle) and outward
     normals (times 127) of the voxels of a structure that have one of six neighbours outside it.
 
     At most 60,000, drawn evenly; an absent structure gives none.
     """
     inside = labels == number
-    found = ndimage.find_objects(inside)
+    found = ndimage.find_objects(inside.view(np.uint8))
     if not found:
         return np.zeros((0, 3), np.int16), np.zeros((0, 3), np.int8)
     part = np.pad(inside[found[0]], 1)
@@ -33,8 +33,9 @@ def find_surface(
     normals = -np.stack([slope[tuple(at.T)] for slope in slopes], 1)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
     normals = normals / np.maximum(lengths, 1e-12)
-    middle = (np.array(part.shape) - 1) / 2
-    places = np.round((at - middle) * np.array(spacing_mm) * QUARTERS)
+    corner = np.array([side.start for side in found[0]]) - 1
+    middle = (np.array(labels.shape) - 1) / 2
+    places = np.round((at + corner - middle) * np.array(spacing_mm) * QUARTERS)
     limits = np.iinfo(np.int16)
     return (
         np.clip(places, limits.min, limits.max)[:, ::-1].astype(np.int16),

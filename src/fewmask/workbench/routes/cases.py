@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Body, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from fewmask.version import __version__
@@ -82,7 +82,7 @@ def routes(bench: Bench) -> APIRouter:
         return await run_in_threadpool(_draw, bench, name, d, body, state, seconds, revision)
 
     @router.put("/cases/{key}/tags")
-    def tag(key: str, said: TagForm = Body()) -> dict[str, Any]:
+    def tag(key: str, said: TagForm) -> dict[str, Any]:
         name = bench.case(key)
         info = bench.voxels.info(name)
         wanted = _tag(bench, said, info.shape[0])
@@ -106,7 +106,7 @@ def routes(bench: Bench) -> APIRouter:
         return raw(picture, _sizes(bench, name, axis, picture.shape))
 
     @router.post("/cases/{key}/accept")
-    def accepted(key: str, said: AcceptForm = Body()) -> dict[str, Any]:
+    def accepted(key: str, said: AcceptForm) -> dict[str, Any]:
         name = bench.case(key)
         if not said.accepted:
             take_back(bench, name)
