@@ -157,7 +157,8 @@ class Assist:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Begin to encode ahead."""
+        """Begin to encode ahead, on one core: the other one answers."""
+        torch.set_num_threads(1)
         make_folder(self._folder)
         self._bytes = sum(path.stat().st_size for path in self._folder.rglob("*.npy"))
         self._thread = threading.Thread(target=self._work, name="sam", daemon=True)
