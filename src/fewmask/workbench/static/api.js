@@ -111,7 +111,11 @@ const sized = (bytes, wanted, what) => {
 
 export const session = () => json("GET", "/session", check.session);
 export const scans = async () => (await json("GET", "/cases", check.scans)).cases;
-export const scan = (id) => json("GET", `/cases/${id}`, check.scanDetail);
+export async function scan(id) {
+  const found = await json("GET", `/cases/${id}`, check.scanDetail);
+  for (const [d, state] of found.slices) if (state === "untouched") found.slices.delete(d);
+  return found;
+}
 export const status = () => json("GET", "/status", check.status);
 export const rounds = () => json("GET", "/rounds", check.rounds);
 export const next = (n) => json("GET", `/next?n=${n}`, check.suggestions);

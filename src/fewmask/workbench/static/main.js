@@ -55,6 +55,7 @@ export async function open(id, d = null) {
     const scan = await api.scan(id);
     if (opening !== id) return;
     if (!scan.shape) return note(`${scan.name} cannot be opened: ${scan.reason ?? "it could not be read"}.`, "bad");
+    saving.overlay(scan);
     const { low, high } = windowFor(scan);
     const first = d ?? middleOf(scan);
     Object.assign(desk, { scan, d: first, window: { low, high } });
@@ -150,7 +151,8 @@ async function poll() {
 export async function refreshAll() {
   try {
     slices.dropPredictions();
-    await Promise.all([queue.refresh(), rounds.refresh(), queue.refreshSuggestions()]);
+    await Promise.all([queue.refresh(), rounds.refresh()]);
+    await queue.refreshSuggestions();
     await refreshScan();
   } catch (error) {
     complain(error);
@@ -162,6 +164,7 @@ async function refreshScan() {
   if (!desk.scan) return;
   const scan = await api.scan(desk.scan.id);
   if (scan.id !== desk.scan.id) return;
+  saving.overlay(scan);
   Object.assign(desk.scan, scan);
   if (!drawing.drawing()) await slices.take(desk.d);
   tell("opened");
@@ -251,9 +254,9 @@ function showProposal() {
   bar.hidden = !found;
   if (!found) return;
   const words = found.reading
-    ? "SAM is reading this slice. Go on meanwhile; the outline comes by itself."
+    ? "SAM is reading this slice; go on meanwhile."
     : found.mask
-      ? `SAM proposes an outline${found.score === null ? "" : `, score ${found.score.toFixed(2)}`}. More clicks refine it.`
+      ? `SAM's outline${found.score === null ? "" : `, score ${found.score.toFixed(2)}`}. Clicks refine it.`
       : "SAM is looking.";
   if (byId("proposal-words").textContent !== words) byId("proposal-words").textContent = words;
   byId("proposal-take").disabled = !found.mask;
@@ -298,7 +301,6 @@ async function start() {
   }
   desk.value = desk.session.classes[0].value;
   byId("folder").textContent = desk.session.data;
-  byId("version").textContent = `fewmask ${desk.session.version}`;
   byId("welcome").textContent = "Choose a scan from the queue.";
   for (const part of [queue, panel, rounds, views, solid]) part.setUp();
   join();

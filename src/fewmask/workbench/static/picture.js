@@ -155,8 +155,8 @@ export function drawLook(ctx, { tint, contours }, place, { alpha, filled, dashed
   ctx.setLineDash(dashed ? [5, 4] : []);
   for (const { one, path } of contours) {
     const onScreen = place.path(path);
-    ctx.strokeStyle = "rgb(0 0 0 / 55%)";
-    ctx.lineWidth = width + 1.5;
+    ctx.strokeStyle = "rgb(0 0 0 / 40%)";
+    ctx.lineWidth = width + 1.25;
     if (!dashed) ctx.stroke(onScreen);
     ctx.strokeStyle = one.colour;
     ctx.lineWidth = width;

@@ -126,7 +126,7 @@ function renderSuggestions() {
   byId("next").hidden = suggestions.length === 0;
   byId("next-rule").textContent = rule ? `Chosen by: ${rule}` : "";
   byId("next-list").replaceChildren(
-    ...suggestions.slice(0, 5).map(({ id, d, shown, reason }) => {
+    ...suggestions.slice(0, 10).map(({ id, d, shown, reason }) => {
       const scan = desk.scans.find((one) => one.id === id);
       return element(
         "li",
@@ -135,7 +135,7 @@ function renderSuggestions() {
           "button",
           { type: "button", class: "suggestion", onclick: () => tell("open", { id, d }) },
           element("span", { class: "name" }, `${scan?.name ?? "scan"}, slice ${shown}`),
-          element("span", { class: "reason" }, reason),
+          element("span", { class: "reason", title: reason }, reason),
         ),
       );
     }),

@@ -32,7 +32,9 @@ export function accept() {
   if (!found) return false;
   if (!found.mask || !isInHand(found.id, found.d)) return drop() && false;
   drop();
-  const put = found.fit ? tools.replace : tools.lay;
+  // A person's own drawing is added to; a prediction is replaced where SAM looked.
+  const untouched = hand.outline?.state === "untouched";
+  const put = found.fit ? tools.replace : untouched ? tools.replaceParts : tools.lay;
   drawing.act((drawn) => put(drawn, found.mask, found.value));
   return true;
 }

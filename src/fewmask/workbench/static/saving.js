@@ -14,6 +14,15 @@ export const keyOf = (id, d) => `${desk.session.data}/${id}/${d}`;
 export const unsaved = (id, d) => waiting.get(keyOf(id, d));
 export const count = () => waiting.size;
 
+/** What is drawn and not yet saved counts before the server's word on a scan. */
+export function overlay(scan) {
+  for (const { id, d, state } of waiting.values()) {
+    if (id !== scan.id) continue;
+    if (state === "untouched") scan.slices.delete(String(d));
+    else scan.slices.set(String(d), state);
+  }
+}
+
 function report() {
   const held = [...waiting.values()].some((entry) => entry.conflict);
   let state = "saved";
