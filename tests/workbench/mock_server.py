@@ -11,7 +11,7 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -40,6 +40,38 @@ PRESETS = [
 EDGES = {"0": ["R", "L", "A", "P"], "1": ["R", "L", "S", "I"], "2": ["A", "P", "S", "I"]}
 
 
+@cache
+def organs(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """Where the made-up liver (1) and kidneys (2) are."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
+    shift = 0.05 * np.sin(seed)
+    liver = ((x + 0.34 + shift) / 0.36) ** 2 + ((y + 0.05) / 0.42) ** 2 + (z - 0.2) ** 2 / 0.2
+    wavy = 1 + 0.12 * np.sin(5 * y + seed) + 0.08 * np.cos(7 * x)
+    mask = np.zeros(shape, np.uint8)
+    mask[liver < wavy] = 1
+    for side in (-0.33, 0.33):
+        kidney = ((x - side) / 0.13) ** 2 + ((y - 0.42) / 0.15) ** 2 + ((z + 0.3) / 0.35) ** 2
+        mask[kidney < 1] = 2
+    return mask
+
+
+@cache
+def body(shape: tuple[int, int, int], seed: int) -> np.ndarray:
+    """Grey levels of the made-up scan, as of CT."""
+    z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij", sparse=True)
+    grey = np.full(shape, -1000.0, np.float32)
+    reach = (x / 0.88) ** 2 + (y / 0.72) ** 2 + 0 * z
+    grey[reach < 1] = -90
+    grey[reach < 0.84] = 40
+    grey[(reach > 0.78) & (reach < 0.84) & (np.sin(9 * np.arctan2(y, x) + 6 * z) > 0.5)] = 500
+    grey[(x / 0.12) ** 2 + ((y - 0.45) / 0.12) ** 2 + 0 * z < 1] = 380
+    grey[organs(shape, seed) == 1] = 115
+    grey[organs(shape, seed) == 2] = 170
+    grey[((x - 0.3) / 0.2) ** 2 + ((y + 0.25) / 0.17) ** 2 + 0 * z < 0.6] = -300
+    noise = np.random.default_rng(seed).normal(0, 18, shape)
+    return (grey + noise).clip(-1024, 2000).astype("<i2")
+
+
 @dataclass
 class Scan:
     """A made-up scan: a body with a spine, a liver (1) and two kidneys (2)."""
@@ -61,33 +93,13 @@ class Scan:
     def id(self) -> str:
         return hashlib.blake2b(self.name.encode()).hexdigest()[:16]
 
-    @cached_property
+    @property
     def truth(self) -> np.ndarray:
-        z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in self.shape), indexing="ij")
-        shift = 0.05 * np.sin(self.seed)
-        liver = ((x + 0.34 + shift) / 0.36) ** 2 + ((y + 0.05) / 0.42) ** 2 + (z - 0.2) ** 2 / 0.2
-        wavy = 1 + 0.12 * np.sin(5 * y + self.seed) + 0.08 * np.cos(7 * x)
-        mask = np.zeros(self.shape, np.uint8)
-        mask[liver < wavy] = 1
-        for side in (-0.33, 0.33):
-            kidney = ((x - side) / 0.13) ** 2 + ((y - 0.42) / 0.15) ** 2 + ((z + 0.3) / 0.35) ** 2
-            mask[kidney < 1] = 2
-        return mask
+        return organs(self.shape, self.seed)
 
-    @cached_property
+    @property
     def image(self) -> np.ndarray:
-        rng = np.random.default_rng(self.seed)
-        z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in self.shape), indexing="ij")
-        grey = np.full(self.shape, -1000.0, np.float32)
-        body = (x / 0.88) ** 2 + (y / 0.72) ** 2
-        grey[body < 1] = -90
-        grey[body < 0.84] = 40
-        grey[(body > 0.78) & (body < 0.84) & (np.sin(9 * np.arctan2(y, x) + 6 * z) > 0.5)] = 500
-        grey[(x / 0.12) ** 2 + ((y - 0.45) / 0.12) ** 2 < 1] = 380
-        grey[self.truth == 1] = 115
-        grey[self.truth == 2] = 170
-        grey[((x - 0.3) / 0.2) ** 2 + ((y + 0.25) / 0.17) ** 2 < 0.6] = -300
-        return (grey + rng.normal(0, 18, self.shape)).clip(-1024, 2000).astype("<i2")
+        return body(self.shape, self.seed)
 
     def predicted(self, number: int) -> np.ndarray:
         return np.roll(self.truth, 3 - number, axis=2)
@@ -269,6 +281,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as the contract says; `bench` is set by `serve`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer's head and body are two writes
     bench: Bench
 
     def log_message(self, *_: object) -> None:
@@ -407,9 +420,7 @@ class Handler(BaseHTTPRequestHandler):
         sizes = {"X-Rows": found.shape[0], "X-Columns": found.shape[1]}
         return Answer(200, found.tobytes(), sizes | {"X-Row-Mm": row, "X-Column-Mm": column})
 
-    def outline(
-        self, scan: Scan, d: int, query: dict[str, str], body: bytes
-    ) -> dict[str, object]:
+    def outline(self, scan: Scan, d: int, query: dict[str, str], body: bytes) -> dict[str, object]:
         revision = scan.revisions.get(d, 0)
         if self.command == "GET":
             state = scan.states.get(d, "untouched")

@@ -137,11 +137,15 @@ async function poll() {
     if (rounds.hear(status.round)) await refreshAll();
   } catch (error) {
     if (error instanceof api.Away) {
+      if (!away) note("The server does not answer. What you draw is kept in this browser; start `fewmask label` again.", "bad");
       away = true;
-      byId("server").textContent = "The server does not answer. Start `fewmask label` again.";
+      byId("server").textContent = "no server";
       byId("server").dataset.state = "bad";
     } else if (error instanceof api.Refused && error.status === 401) {
-      byId("server").textContent = "The server was started anew: open the address that it printed.";
+      if (byId("server").textContent !== "new address") {
+        note("The server was started anew. Open the address that it printed: this page is no longer let in.", "bad");
+      }
+      byId("server").textContent = "new address";
       byId("server").dataset.state = "bad";
     } else complain(error);
   }
@@ -257,7 +261,9 @@ function showProposal() {
     ? "SAM is reading this slice; go on meanwhile."
     : found.mask
       ? `SAM's outline${found.score === null ? "" : `, score ${found.score.toFixed(2)}`}. Clicks refine it.`
-      : "SAM is looking.";
+      : found.nothing
+        ? "SAM found nothing there. Try a box, or another point."
+        : "SAM is looking.";
   if (byId("proposal-words").textContent !== words) byId("proposal-words").textContent = words;
   byId("proposal-take").disabled = !found.mask;
 }

@@ -86,8 +86,8 @@ async function ask() {
       const answer = await api.sam(mine.id, mine.d, sent, size, signal, mine.fit ? "/fit" : "");
       if (proposal !== mine) return;
       if (answer) {
-        Object.assign(mine, answer, { reading: false });
-        if (!answer.mask.some((v) => v)) note("SAM found nothing there. Try a box, or another point.");
+        const nothing = !answer.mask.some((v) => v);
+        Object.assign(mine, nothing ? { mask: null } : answer, { reading: false, nothing });
         break;
       }
       mine.reading = true;

@@ -138,6 +138,7 @@ function redraw() {
 
 /** Points lie about this far apart (mm): from their number and the size of the box around them. */
 function spacingOf(points, count) {
+  if (!count) return 1;
   const span = [0, 1, 2].map((axis) => {
     let [low, high] = [Infinity, -Infinity];
     for (let i = axis; i < points.length; i += 3) {
@@ -147,7 +148,7 @@ function spacingOf(points, count) {
     return Math.max(1, high - low);
   });
   const area = 2 * (span[0] * span[1] + span[1] * span[2] + span[0] * span[2]) * 0.7;
-  return Math.sqrt(area / Math.max(1, count)) * 1.3;
+  return Math.max(Math.sqrt(area / count) * 1.3, Math.max(...desk.scan.spacing_mm) * 1.35);
 }
 
 export async function show() {
