@@ -10,6 +10,7 @@ import io
 import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -246,13 +247,13 @@ def sam_mask(truth: np.ndarray, sent: dict[str, list[list[float]]]) -> np.ndarra
         inside = inside | near if keep else inside & ~near
     held = truth[inside & (truth > 0)]
     value = np.bincount(held).argmax() if held.size else 255
-    return ((truth == value) & inside).astype(np.uint8)
+    return np.where((truth == value) & inside, 1, 0).astype(np.uint8)
 
 
 def surface(mask: np.ndarray, spacing: tuple[float, float, float]) -> tuple[bytes, int]:
     """Border voxels with normals from the gradient of the mask."""
     solid = np.pad(mask.astype(np.float32), 1)
-    gradient = np.stack(np.gradient(solid, *spacing))[:, 1:-1, 1:-1, 1:-1]
+    gradient = np.stack([*np.gradient(solid, *spacing)])[:, 1:-1, 1:-1, 1:-1]
     where = np.argwhere((mask > 0) & (np.abs(gradient).sum(0) > 0))[:60000]
     middle = (np.array(mask.shape) - 1) / 2
     points = ((where - middle) * spacing)[:, ::-1]
@@ -269,9 +270,9 @@ class Answer(Exception):
         self,
         status: int = 200,
         body: bytes | dict[str, object] = b"",
-        headers: dict[str, object] | None = None,
+        headers: Mapping[str, object] | None = None,
     ) -> None:
-        self.status, self.headers = status, headers or {}
+        self.status, self.headers = status, dict(headers or {})
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         self.headers.setdefault("Content-Type", kind)
@@ -299,7 +300,8 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         try:
             with bench.lock:
-                found = self.page(url.path) or self.api(url.path, query, body)
+                self.page(url.path)
+                found = self.api(url.path, query, body)
             answer = Answer(body=found)
         except Answer as other:
             answer = other
@@ -311,7 +313,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    do_GET = do_POST = do_PUT = handle_any
+    do_GET = do_POST = do_PUT = handle_any  # noqa: N815
 
     def page(self, path: str) -> None:
         name = "index.html" if path == "/" else path.removeprefix("/static/")
@@ -458,7 +460,7 @@ def main() -> None:
     given = parser.parse_args()
     names = ["liver-01", "liver-02", "broken", "liver-10", "<img src=x onerror=alert(1)>"]
     _, address = serve(Bench(names, given.rounds), given.port)
-    print(address)  # noqa: T201
+    print(address)
     threading.Event().wait()
 
 

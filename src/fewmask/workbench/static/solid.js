@@ -5,12 +5,15 @@ import { complain, desk, on } from "./desk.js";
 import { byId } from "./element.js";
 
 const canvas = byId("solid");
-const MOST_PIXELS = 640;
+const MOST_PIXELS = 640; // along the shorter side
+const MOST_TURNING = 300; // while it turns: a quick picture, a fine one as soon as it rests
 let clouds = []; // { points, normals, count, rgb }
 let turn = { yaw: 0.5, pitch: 0.15 };
 let zoom = 1;
 let loaded = "";
 let queued = false;
+let resting = 0;
+let turning = false;
 
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
@@ -27,12 +30,13 @@ const reach = () => {
   return most * 1.25;
 };
 
-export function draw() {
+function draw() {
   queued = false;
   const ratio = devicePixelRatio || 1;
   const side = Math.min(canvas.clientWidth, canvas.clientHeight) * ratio;
-  const width = Math.round((canvas.clientWidth * ratio * Math.min(side, MOST_PIXELS)) / side) || 1;
-  const height = Math.round((canvas.clientHeight * ratio * Math.min(side, MOST_PIXELS)) / side) || 1;
+  const shrink = Math.min(1, (turning ? MOST_TURNING : MOST_PIXELS) / side) * ratio;
+  const width = Math.round(canvas.clientWidth * shrink) || 1;
+  const height = Math.round(canvas.clientHeight * shrink) || 1;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const started = performance.now();
   const ctx = canvas.getContext("2d");
@@ -187,9 +191,19 @@ async function surfaceOf(id, layer, value) {
   }
 }
 
+function redrawMoving() {
+  turning = true;
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    turning = false;
+    redraw();
+  }, 200);
+  redraw();
+}
+
 function rotate(yaw, pitch) {
   turn = { yaw: turn.yaw + yaw, pitch: Math.max(-1.5, Math.min(1.5, turn.pitch + pitch)) };
-  redraw();
+  redrawMoving();
 }
 
 const KEYS = {
@@ -204,7 +218,7 @@ const KEYS = {
 
 function enlarge(factor) {
   zoom = Math.max(0.3, Math.min(6, zoom * factor));
-  redraw();
+  redrawMoving();
 }
 
 export function setUp() {
