@@ -28,7 +28,7 @@ def browser():
 
 @pytest.fixture
 def bench():
-    return mock_server.Bench(["one", "two", "broken", HOSTILE])
+    return mock_server.Bench(["alpha", "beta", "broken", HOSTILE])
 
 
 @pytest.fixture
@@ -96,12 +96,12 @@ def disc(shape, x, y, radius_mm, row_mm, column_mm):
 
 
 def test_a_brush_stroke_and_a_polygon_arrive_as_drawn(page, bench):
-    scan = bench.scan("one")
-    open_scan(page, "one", scan, 7)
+    scan = bench.scan("alpha")
+    open_scan(page, "alpha", scan, 7)
     x, y = on_screen(page, 60.5, 50.5)
     page.mouse.click(x, y)
     name, d, state, drawn = await_puts(bench, 1)
-    assert (name, d, state) == ("one", 7, "outlined")
+    assert (name, d, state) == ("alpha", 7, "outlined")
     # Rows are 2.2 mm, columns 2.5 mm; the brush is 12 mm wide at first.
     assert np.array_equal(drawn, disc(drawn.shape, 60.5, 50.5, 6, 2.2, 2.5))
 
@@ -149,12 +149,12 @@ def test_the_keyboard_alone_is_enough(page, bench):
 
 
 def test_a_flipped_file_is_counted_and_tagged_in_its_own_order(page, bench):
-    scan = bench.scan("two")
-    page.get_by_role("button", name="two").first.click()
+    scan = bench.scan("beta")
+    page.get_by_role("button", name="beta").first.click()
     page.get_by_label("Slice", exact=True).fill("9")
     page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/30"][data-ready=true]')
     label = page.locator("canvas#slice").get_attribute("aria-label")
-    assert label.startswith("Scan two, slice 9,")
+    assert label.startswith("Scan beta, slice 9,")
     page.get_by_role("button", name="First slice").click()
     sync_api.expect(page.locator("#tag-words")).to_have_text("liver: slices 9 to ?")
     assert scan.tags["liver"] == [None, 30]
@@ -163,8 +163,8 @@ def test_a_flipped_file_is_counted_and_tagged_in_its_own_order(page, bench):
 def test_a_stroke_on_a_predicted_slice_begins_from_the_prediction(context, bench, server):
     bench.rounds, bench.default = [bench._done(1)], 1
     page = visit(context, server)
-    scan = bench.scan("one")
-    open_scan(page, "one", scan, 24)
+    scan = bench.scan("alpha")
+    open_scan(page, "alpha", scan, 24)
     page.wait_for_function("!document.getElementById('take').disabled")
     page.mouse.click(*on_screen(page, 100.5, 100.5))
     drawn = await_puts(bench, 1)[3]
@@ -175,8 +175,8 @@ def test_a_stroke_on_a_predicted_slice_begins_from_the_prediction(context, bench
 
 
 def test_sam_proposes_without_blocking_and_enter_takes(page, bench):
-    scan = bench.scan("one")
-    open_scan(page, "one", scan, 24)
+    scan = bench.scan("alpha")
+    open_scan(page, "alpha", scan, 24)
     bench.sam_waits = 2
     page.keyboard.press("x")
     page.mouse.move(*on_screen(page, 10, 20))
@@ -199,13 +199,13 @@ def test_sam_proposes_without_blocking_and_enter_takes(page, bench):
 
 
 def test_two_windows_on_one_slice_are_shown_side_by_side(page, bench):
-    scan = bench.scan("one")
+    scan = bench.scan("alpha")
     theirs = np.zeros(scan.shape[1:], np.uint8)
     theirs[10:20, 10:20] = 2
     mine = disc(theirs.shape, 60.5, 50.5, 6, 2.2, 2.5)
     wanted = {"Keep mine": mine, "Keep theirs": theirs, "Join both": mine + theirs}
     for d, (choice, outline) in enumerate(wanted.items(), start=7):
-        open_scan(page, "one", scan, d)
+        open_scan(page, "alpha", scan, d)
         scan.write(d, theirs, "outlined")
         page.mouse.click(*on_screen(page, 60.5, 50.5))
         dialog = page.get_by_role("dialog", name="This slice was changed elsewhere")
@@ -216,8 +216,8 @@ def test_two_windows_on_one_slice_are_shown_side_by_side(page, bench):
 
 
 def test_what_a_server_away_did_not_save_is_kept_and_sent_later(context, page, bench, server):
-    scan = bench.scan("one")
-    open_scan(page, "one", scan, 7)
+    scan = bench.scan("alpha")
+    open_scan(page, "alpha", scan, 7)
     bench.away = True
     page.mouse.click(*on_screen(page, 60.5, 50.5))
     saving = page.get_by_role("status", name="Saving")
@@ -229,7 +229,7 @@ def test_what_a_server_away_did_not_save_is_kept_and_sent_later(context, page, b
     later.get_by_role("button", name="Send them").click()
     await_saved(later)
     name, d, state, drawn = await_puts(bench, 1)
-    assert (name, d, state) == ("one", 7, "outlined")
+    assert (name, d, state) == ("alpha", 7, "outlined")
     assert np.array_equal(drawn, disc(drawn.shape, 60.5, 50.5, 6, 2.2, 2.5))
 
 
@@ -237,7 +237,7 @@ def test_what_a_server_away_did_not_save_is_kept_and_sent_later(context, page, b
 def test_axe_finds_nothing_in_either_scheme(browser, bench, server, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     bench.rounds, bench.default = [bench._done(1), bench._done(2)], 2
-    bench.scan("one").write(3, bench.scan("one").truth[3], "outlined")
+    bench.scan("alpha").write(3, bench.scan("alpha").truth[3], "outlined")
     context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme=scheme)
     page = visit(context, server)
 
@@ -305,3 +305,30 @@ def test_the_page_has_no_inline_script_or_style_and_small_modules():
         assert "innerHTML" not in source, module.name
         assert "http" not in source.replace("http://www.w3.org/2000/svg", ""), module.name
         assert len(source.splitlines()) < 400, module.name
+
+
+def test_a_server_started_anew_is_joined_by_its_new_address(page, bench, server, monkeypatch):
+    open_scan(page, "alpha", bench.scan("alpha"), 7)
+    monkeypatch.setattr(mock_server, "TOKEN", "another")
+    page.mouse.click(*on_screen(page, 60.5, 50.5))
+    saving = page.get_by_role("status", name="Saving")
+    sync_api.expect(saving).to_have_text("not saved, kept in this browser")
+    page.goto(server.split("#")[0] + "#token=another")
+    await_saved(page)
+    assert await_puts(bench, 1)[:3] == ("alpha", 7, "outlined")
+
+
+def test_a_stroke_waits_until_the_prediction_of_its_slice_is_known(context, bench, server):
+    bench.rounds, bench.default = [bench._done(1)], 1
+    held = []
+    context.route("**/mask/0/5?*", lambda route: held.append(route))
+    page = visit(context, server)
+    scan = bench.scan("alpha")
+    page.locator("#scans").get_by_role("button", name="alpha").click()
+    page.get_by_label("Slice", exact=True).fill("5")
+    page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/5"][data-ready=false]')
+    page.mouse.click(*on_screen(page, 100.5, 100.5))
+    sync_api.expect(page.get_by_text("This slice is still on its way.")).to_be_visible()
+    held[0].continue_()
+    page.wait_for_selector("canvas#slice[data-ready=true]")
+    assert bench.puts == []

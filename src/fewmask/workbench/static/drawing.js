@@ -9,9 +9,9 @@ const MOST_STEPS = 500;
 let done = [];
 let undone = [];
 
-/** The map that tools draw on; null until the slice is here. */
+/** The map that tools draw on; null until the slice is here, with what is predicted for it. */
 export const map = () =>
-  hand.outline && hand.image
+  hand.outline && hand.image && hand.predicted
     ? { mask: hand.outline.mask, columns: hand.image.columns, rows: hand.image.rows }
     : null;
 
@@ -139,6 +139,7 @@ export function takePrediction() {
 export function adopt({ id, d, revision, state, mask }) {
   const here = hand.id === id && hand.d === d && hand.outline;
   const what = here || peekOutline(id, d);
+  if (what && mask && mask.length !== what.mask.length) return;
   if (what && mask) what.mask.set(mask);
   if (what) Object.assign(what, { revision, ...(mask ? { state } : {}) });
   else if (mask) setOutline(id, d, { mask: mask.slice(), revision, state });

@@ -115,7 +115,10 @@ async function offerLeft() {
   const entries = await store.left(desk.session.data).catch(() => []);
   if (!entries.length) return;
   const answer = await dialog.offerLeft(entries);
-  if (answer === "send") saving.sendLeft(entries);
+  if (answer === "send") {
+    saving.sendLeft(entries);
+    entries.forEach(drawing.adopt);
+  }
   if (answer === "drop") for (const { key } of entries) await store.forget(key);
 }
 
@@ -287,6 +290,8 @@ function join() {
   on("slice", () => (byId("where").textContent = desk.scan ? `${desk.scan.name}, slice ${shown(desk.d)}` : ""));
   for (const [id, run] of Object.entries(bindings.buttons)) byId(id).addEventListener("click", run);
   keys.setUp(bindings.keys);
+  // The new address of a server started anew, pasted into this tab: go on with its token.
+  addEventListener("hashchange", () => api.takeToken() && saving.again());
 }
 
 async function start() {

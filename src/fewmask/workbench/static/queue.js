@@ -61,7 +61,7 @@ function outlinedWords(scan) {
   const parts = [];
   if (scan.outlined) parts.push(`${scan.outlined} outlined`);
   if (scan.empty) parts.push(`${scan.empty} empty`);
-  return parts.join(", ") || "nothing outlined";
+  return parts.join(", ");
 }
 
 function row(scan) {
@@ -86,7 +86,7 @@ function row(scan) {
       element(
         "span",
         { class: "about" },
-        element("span", { class: "name" }, scan.name),
+        element("span", { class: "name", title: scan.name }, scan.name),
         element("span", { class: "line" }, badge(scan.state), element("span", { class: "count" }, outlinedWords(scan))),
         mean
           ? element("span", { class: "quality" }, meter(mean), element("span", {}, `Dice ${words(mean)}`))

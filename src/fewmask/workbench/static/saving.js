@@ -87,6 +87,7 @@ async function send(entry) {
     if (error instanceof api.Refused && error.status === 409) return conflict(latest);
     if (error instanceof api.Refused && error.status < 500 && error.status !== 429) {
       latest.refused = true;
+      if (error.status === 401) store.release();
       refused = error.message;
       complain(error);
       return;
@@ -112,9 +113,12 @@ async function acknowledge(entry, answer) {
 
 async function conflict(entry) {
   const theirs = await api.outline(entry.id, entry.d, entry.mask.length);
+  if (theirs.state === entry.state && theirs.mask.every((v, i) => v === entry.mask[i])) {
+    return settle(entry, theirs, null); // it had arrived, only the answer had not
+  }
   entry.conflict = true;
   report();
-  tell("conflict", { entry, theirs });
+  return tell("conflict", { entry, theirs });
 }
 
 /** The person has chosen: send `mask` on top of their revision, or take theirs (`mask` null). */
@@ -141,6 +145,13 @@ export function sendLeft(entries) {
     store.keep(entry).catch(() => {});
   }
   report();
+  run();
+}
+
+/** Try again what was refused: there is a new token. */
+export function again() {
+  for (const entry of waiting.values()) entry.refused = false;
+  refused = "";
   run();
 }
 

@@ -82,7 +82,7 @@ function splat(width, height) {
       }
     }
   });
-  return { nearest, normal, which, far, blur: Math.max(1, Math.round(scale * 2.5)) };
+  return { nearest, normal, which, far, blur: Math.max(1, Math.round(scale * 3.5)) };
 }
 
 function discOf(radius, half, width) {
@@ -129,7 +129,7 @@ function inkOf(x, y, towards, depth, [r, g, b]) {
   const length = Math.hypot(x, y, towards) || 1;
   const light = Math.max(0, (-towards * 0.74 - x * 0.4 - y * 0.54) / length);
   const level = (0.3 + 0.7 * light) * (1 - 0.3 * Math.max(-1, Math.min(1, depth)));
-  const shine = 60 * light ** 24;
+  const shine = 40 * light ** 24;
   const lit = (v) => Math.min(255, v * level + shine) | 0;
   return (0xff000000 | (lit(b) << 16) | (lit(g) << 8) | lit(r)) >>> 0;
 }
