@@ -111,7 +111,7 @@ class Scan:
     def write(self, d: int, mask: np.ndarray, state: str) -> None:
         """What a PUT does; a test calls it to be the second window."""
         self.drawn[d] = mask.reshape(self.shape[1:]).copy()
-        self.revisions[d] = self.revisions.get(d, 0) + 1
+        self.revisions[d] = self.revisions.get(d, 2**52) + 1  # as large as the server's
         self.states[d] = state
         if state == "untouched":
             del self.states[d]
@@ -231,9 +231,9 @@ class Bench:
 
 def cut(volume: np.ndarray, axis: int, index: int) -> np.ndarray:
     """One slice as the page wants it: the further planes have the head at the top."""
-    if axis == 0:
-        return volume[index]
-    return volume[::-1, index, :] if axis == 1 else volume[::-1, :, index]
+    chosen = volume if axis == 0 else volume[::-1]
+    found: np.ndarray = np.take(chosen, index, axis)
+    return found
 
 
 def sam_mask(truth: np.ndarray, sent: dict[str, list[list[float]]]) -> np.ndarray:
@@ -417,7 +417,7 @@ class Handler(BaseHTTPRequestHandler):
         raise Answer(404, {"code": "x", "message": "no such address", "fix": ""})
 
     def picture(self, scan: Scan, volume: np.ndarray, axis: int, index: int) -> Answer:
-        found = np.ascontiguousarray(cut(volume, axis, index))
+        found = cut(volume, axis, index)
         row, column = [scan.spacing[i] for i in range(3) if i != axis]
         sizes = {"X-Rows": found.shape[0], "X-Columns": found.shape[1]}
         return Answer(200, found.tobytes(), sizes | {"X-Row-Mm": row, "X-Column-Mm": column})

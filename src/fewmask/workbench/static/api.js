@@ -146,7 +146,7 @@ export async function image(id, axis, index, signal) {
 }
 
 const revisionOf = (response) =>
-  check.whole(0)(Number((response.headers.get("ETag") ?? "").replace(/^W\/|"/g, "") || NaN), "ETag");
+  check.revision(Number((response.headers.get("ETag") ?? "").replace(/^W\/|"/g, "") || NaN), "ETag");
 
 export async function outline(id, d, size) {
   const response = await call("GET", `/cases/${id}/outline/${d}`);

@@ -14,6 +14,8 @@ const doubt = (scan) => scan.quality?.get("mean")?.dice ?? 2;
 const stateAt = (scan) => scanStates.indexOf(scan.state);
 const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
 
+const canOpen = (scan) => scan.state !== "refused"; // one that was not read yet has no shape
+
 const SORTS = {
   doubt: (a, b) => Number(a.accepted) - Number(b.accepted) || doubt(a) - doubt(b) || byName(a, b),
   name: byName,
@@ -31,13 +33,13 @@ export function listed() {
 
 /** The scan `step` places further in the queue that can be opened, or null. */
 export function beside(step) {
-  const all = listed().filter((scan) => scan.shape);
+  const all = listed().filter(canOpen);
   const now = all.findIndex((scan) => scan.id === desk.scan?.id);
   return all[now < 0 ? 0 : now + step] ?? null;
 }
 
 async function thumbOf(scan, image) {
-  if (!scan.shape) return;
+  if (!canOpen(scan)) return;
   const key = `${scan.id}/${scan.outlined}`;
   try {
     if (!thumbs.has(key)) thumbs.set(key, api.thumb(scan.id));
@@ -79,7 +81,7 @@ function row(scan) {
         type: "button",
         "data-id": scan.id,
         "aria-current": open ? "true" : null,
-        disabled: !scan.shape,
+        disabled: !canOpen(scan),
         onclick: () => tell("open", { id: scan.id }),
       },
       image,

@@ -68,6 +68,7 @@ export async function run() {
     tries = 0;
   } catch (error) {
     tries += 1;
+    if (!(error instanceof api.Away || error instanceof api.Refused)) complain(error);
     timer = setTimeout(run, WAITS[Math.min(tries, WAITS.length) - 1]);
   } finally {
     sending = false;
