@@ -332,3 +332,19 @@ def test_a_stroke_waits_until_the_prediction_of_its_slice_is_known(context, benc
     held[0].continue_()
     page.wait_for_selector("canvas#slice[data-ready=true]")
     assert bench.puts == []
+
+
+def test_a_round_is_trained_from_the_page_and_then_shown(page, bench):
+    bench.round_seconds = 1.0
+    page.get_by_role("tab", name="Train").click()
+    train = page.get_by_role("button", name="Train and predict")
+    sync_api.expect(train).to_be_disabled()
+    sync_api.expect(page.get_by_text("Nothing is outlined yet.")).to_be_visible()
+    page.mouse.click(*on_screen(page, 60.5, 50.5))
+    sync_api.expect(train).to_be_enabled()
+    page.get_by_label("Minutes").fill("3")
+    train.click()
+    sync_api.expect(page.get_by_role("progressbar")).to_be_visible()
+    sync_api.expect(page.get_by_text("in use")).to_be_visible()
+    assert bench.rounds[0]["state"] == "done"
+    sync_api.expect(page.locator("#scans").get_by_text("predicted").first).to_be_visible()

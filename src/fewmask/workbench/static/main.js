@@ -156,14 +156,11 @@ async function poll() {
 }
 
 export async function refreshAll() {
-  try {
-    slices.dropPredictions();
-    await Promise.all([queue.refresh(), rounds.refresh()]);
-    await queue.refreshSuggestions();
-    await refreshScan();
-  } catch (error) {
-    complain(error);
-  }
+  slices.dropPredictions();
+  // Each for itself: a server that cannot tell one of these still serves for the others.
+  await Promise.all([queue.refresh().catch(complain), rounds.refresh().catch(complain)]);
+  await queue.refreshSuggestions();
+  await refreshScan().catch(complain);
 }
 
 /** The server's word on the open scan, without moving from the slice. */
