@@ -10,8 +10,8 @@ import io
 import json
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 import fewmask.workbench
+from tests.workbench.phantoms import PRESETS, cut, grey_levels, organs, sam_mask, surface
 
 STATIC = Path(fewmask.workbench.__file__).parent / "static"
 TOKEN = "only-for-tests"  # noqa: S105
@@ -31,11 +32,6 @@ POLICY = (
 CLASSES = [
     {"value": 1, "name": "liver", "colour": "#e69f00"},
     {"value": 2, "name": "kidney", "colour": "#56b4e9"},
-]
-PRESETS = [
-    {"name": "soft", "low": -160, "high": 240},
-    {"name": "lung", "low": -1350, "high": 150},
-    {"name": "bone", "low": -450, "high": 1050},
 ]
 EDGES = {"0": ["R", "L", "A", "P"], "1": ["R", "L", "S", "I"], "2": ["A", "P", "S", "I"]}
 
@@ -61,33 +57,13 @@ class Scan:
     def id(self) -> str:
         return hashlib.blake2b(self.name.encode()).hexdigest()[:16]
 
-    @cached_property
+    @property
     def truth(self) -> np.ndarray:
-        z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in self.shape), indexing="ij")
-        shift = 0.05 * np.sin(self.seed)
-        liver = ((x + 0.34 + shift) / 0.36) ** 2 + ((y + 0.05) / 0.42) ** 2 + (z - 0.2) ** 2 / 0.2
-        wavy = 1 + 0.12 * np.sin(5 * y + self.seed) + 0.08 * np.cos(7 * x)
-        mask = np.zeros(self.shape, np.uint8)
-        mask[liver < wavy] = 1
-        for side in (-0.33, 0.33):
-            kidney = ((x - side) / 0.13) ** 2 + ((y - 0.42) / 0.15) ** 2 + ((z + 0.3) / 0.35) ** 2
-            mask[kidney < 1] = 2
-        return mask
+        return organs(self.shape, self.seed)
 
-    @cached_property
+    @property
     def image(self) -> np.ndarray:
-        rng = np.random.default_rng(self.seed)
-        z, y, x = np.meshgrid(*(np.linspace(-1, 1, n) for n in self.shape), indexing="ij")
-        grey = np.full(self.shape, -1000.0, np.float32)
-        body = (x / 0.88) ** 2 + (y / 0.72) ** 2
-        grey[body < 1] = -90
-        grey[body < 0.84] = 40
-        grey[(body > 0.78) & (body < 0.84) & (np.sin(9 * np.arctan2(y, x) + 6 * z) > 0.5)] = 500
-        grey[(x / 0.12) ** 2 + ((y - 0.45) / 0.12) ** 2 < 1] = 380
-        grey[self.truth == 1] = 115
-        grey[self.truth == 2] = 170
-        grey[((x - 0.3) / 0.2) ** 2 + ((y + 0.25) / 0.17) ** 2 < 0.6] = -300
-        return (grey + rng.normal(0, 18, self.shape)).clip(-1024, 2000).astype("<i2")
+        return grey_levels(self.shape, self.seed)
 
     def predicted(self, number: int) -> np.ndarray:
         return np.roll(self.truth, 3 - number, axis=2)
@@ -98,7 +74,7 @@ class Scan:
     def write(self, d: int, mask: np.ndarray, state: str) -> None:
         """What a PUT does; a test calls it to be the second window."""
         self.drawn[d] = mask.reshape(self.shape[1:]).copy()
-        self.revisions[d] = self.revisions.get(d, 0) + 1
+        self.revisions[d] = self.revisions.get(d, 2**52) + 1  # as large as the server's
         self.states[d] = state
         if state == "untouched":
             del self.states[d]
@@ -216,40 +192,6 @@ class Bench:
         }
 
 
-def cut(volume: np.ndarray, axis: int, index: int) -> np.ndarray:
-    """One slice as the page wants it: the further planes have the head at the top."""
-    if axis == 0:
-        return volume[index]
-    return volume[::-1, index, :] if axis == 1 else volume[::-1, :, index]
-
-
-def sam_mask(truth: np.ndarray, sent: dict[str, list[list[float]]]) -> np.ndarray:
-    """The structure most of which lies in the box, or that lies under the first point."""
-    rows, columns = np.indices(truth.shape) + 0.5
-    inside = np.zeros(truth.shape, bool)
-    for x0, y0, x1, y1 in sent["boxes"]:
-        inside |= (columns > x0) & (columns < x1) & (rows > y0) & (rows < y1)
-    for x, y, keep in sent["points"]:
-        near = (columns - x) ** 2 + (rows - y) ** 2 < 144
-        inside = inside | near if keep else inside & ~near
-    held = truth[inside & (truth > 0)]
-    value = np.bincount(held).argmax() if held.size else 255
-    return ((truth == value) & inside).astype(np.uint8)
-
-
-def surface(mask: np.ndarray, spacing: tuple[float, float, float]) -> tuple[bytes, int]:
-    """Border voxels with normals from the gradient of the mask."""
-    solid = np.pad(mask.astype(np.float32), 1)
-    gradient = np.stack(np.gradient(solid, *spacing))[:, 1:-1, 1:-1, 1:-1]
-    where = np.argwhere((mask > 0) & (np.abs(gradient).sum(0) > 0))[:60000]
-    middle = (np.array(mask.shape) - 1) / 2
-    points = ((where - middle) * spacing)[:, ::-1]
-    normals = -gradient[:, where[:, 0], where[:, 1], where[:, 2]].T[:, ::-1]
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-6
-    body = (points * 4).astype("<i2").tobytes() + (normals * 127).astype(np.int8).tobytes()
-    return body, len(where)
-
-
 class Answer(Exception):
     """An answer that is not 200 with JSON."""
 
@@ -257,9 +199,9 @@ class Answer(Exception):
         self,
         status: int = 200,
         body: bytes | dict[str, object] = b"",
-        headers: dict[str, object] | None = None,
+        headers: Mapping[str, object] | None = None,
     ) -> None:
-        self.status, self.headers = status, headers or {}
+        self.status, self.headers = status, dict(headers or {})
         self.body = body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
         self.headers.setdefault("Content-Type", kind)
@@ -269,6 +211,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers as the contract says; `bench` is set by `serve`."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # an answer's head and body are two writes
     bench: Bench
 
     def log_message(self, *_: object) -> None:
@@ -286,7 +229,8 @@ class Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         try:
             with bench.lock:
-                found = self.page(url.path) or self.api(url.path, query, body)
+                self.page(url.path)
+                found = self.api(url.path, query, body)
             answer = Answer(body=found)
         except Answer as other:
             answer = other
@@ -298,7 +242,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
-    do_GET = do_POST = do_PUT = handle_any
+    do_GET = do_POST = do_PUT = handle_any  # noqa: N815
 
     def page(self, path: str) -> None:
         name = "index.html" if path == "/" else path.removeprefix("/static/")
@@ -402,7 +346,7 @@ class Handler(BaseHTTPRequestHandler):
         raise Answer(404, {"code": "x", "message": "no such address", "fix": ""})
 
     def picture(self, scan: Scan, volume: np.ndarray, axis: int, index: int) -> Answer:
-        found = np.ascontiguousarray(cut(volume, axis, index))
+        found = cut(volume, axis, index)
         row, column = [scan.spacing[i] for i in range(3) if i != axis]
         sizes = {"X-Rows": found.shape[0], "X-Columns": found.shape[1]}
         return Answer(200, found.tobytes(), sizes | {"X-Row-Mm": row, "X-Column-Mm": column})
@@ -445,7 +389,7 @@ def main() -> None:
     given = parser.parse_args()
     names = ["liver-01", "liver-02", "broken", "liver-10", "<img src=x onerror=alert(1)>"]
     _, address = serve(Bench(names, given.rounds), given.port)
-    print(address)  # noqa: T201
+    print(address)
     threading.Event().wait()
 
 

@@ -111,7 +111,11 @@ const sized = (bytes, wanted, what) => {
 
 export const session = () => json("GET", "/session", check.session);
 export const scans = async () => (await json("GET", "/cases", check.scans)).cases;
-export const scan = (id) => json("GET", `/cases/${id}`, check.scanDetail);
+export async function scan(id) {
+  const found = await json("GET", `/cases/${id}`, check.scanDetail);
+  for (const [d, state] of found.slices) if (state === "untouched") found.slices.delete(d);
+  return found;
+}
 export const status = () => json("GET", "/status", check.status);
 export const rounds = () => json("GET", "/rounds", check.rounds);
 export const next = (n) => json("GET", `/next?n=${n}`, check.suggestions);
@@ -142,7 +146,7 @@ export async function image(id, axis, index, signal) {
 }
 
 const revisionOf = (response) =>
-  check.whole(0)(Number((response.headers.get("ETag") ?? "").replace(/^W\/|"/g, "") || NaN), "ETag");
+  check.revision(Number((response.headers.get("ETag") ?? "").replace(/^W\/|"/g, "") || NaN), "ETag");
 
 export async function outline(id, d, size) {
   const response = await call("GET", `/cases/${id}/outline/${d}`);

@@ -64,6 +64,8 @@ const act = (run) => () => {
   run();
 };
 
+const toggleTab = () => showTab(byId("panel-rounds").hidden ? "tab-rounds" : "tab-scan");
+
 const toggle = (name) => () => change({ [name]: !desk[name] });
 const draw = { group: "Draw", drawing: true };
 const say = { group: "This slice and scan", drawing: true };
@@ -134,7 +136,7 @@ const rows = [
   { ...look, keys: ["s"], words: "Two rounds side by side", run: () => views.show(desk.view === "rounds" ? "slice" : "rounds") },
   { ...look, keys: ["d"], words: "3D", run: () => views.show(desk.view === "solid" ? "slice" : "solid") },
   { ...look, keys: ["g"], words: "Queue in or out", run: toggleQueue, always: true },
-  { ...look, keys: ["u"], words: "Rounds", run: () => showTab("tab-rounds"), always: true },
+  { ...look, keys: ["u"], words: "Train and rounds, or back", run: toggleTab, always: true },
   { ...look, keys: ["?"], words: "This sheet", run: () => keys.sheet(), always: true },
 ];
 

@@ -16,6 +16,8 @@ export const number = (low = -Infinity, high = Infinity) => (v, where) =>
 export const whole = (low = -1e9, high = 1e9) => (v, where) =>
   Number.isInteger(v) && v >= low && v <= high ? v : fail(where, `a whole number ${low} to ${high}`);
 
+export const revision = whole(0, Number.MAX_SAFE_INTEGER);
+
 export const flag = () => (v, where) => (typeof v === "boolean" ? v : fail(where, "true or false"));
 
 export const one = (...words) => (v, where) => (words.includes(v) ? v : fail(where, words.join(", ")));
@@ -81,7 +83,7 @@ const scan = {
   outlined: whole(0),
   empty: whole(0),
   tags,
-  tags_revision: whole(0),
+  tags_revision: revision,
   quality: maybe(table(maybe(range), 64)),
   quality_note: maybe(text()),
   volume_ml: maybe(table(number(), 64)),
@@ -99,7 +101,7 @@ export const scanDetail = record({
   presets: list(preset, 12),
   edges: table(list(text(4), 4, 4), 3),
   slices: table(sliceState, 1e5),
-  revisions: table(whole(0), 1e5),
+  revisions: table(revision, 1e5),
   extents: maybe(table(list(whole(0, 1e5), 2, 2), 64)), // first and last predicted slice of a structure
 });
 
@@ -115,8 +117,8 @@ export const session = record({
   next_rule: maybe(text()),
 });
 
-export const saved = record({ revision: whole(0), state: sliceState });
-export const savedTags = record({ tags, tags_revision: whole(0) });
+export const saved = record({ revision, state: sliceState });
+export const savedTags = record({ tags, tags_revision: revision });
 export const suggestions = record({
   rule: maybe(text()),
   suggestions: list(record({ id, d: whole(0), shown: whole(0), reason: text() }), 200),

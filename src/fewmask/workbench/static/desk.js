@@ -76,5 +76,6 @@ export function note(words, kind = "") {
 
 export function complain(error) {
   if (error?.name === "AbortError") return;
-  note([error.message, error.fix].filter(Boolean).join(" "), "bad");
+  const words = [error.message, error.fix].filter(Boolean).map((one) => `${one.replace(/[.\s]+$/, "")}.`);
+  note(words.map((one) => one[0].toUpperCase() + one.slice(1)).join(" "), "bad");
 }

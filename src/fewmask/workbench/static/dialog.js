@@ -9,7 +9,7 @@ const open = new Set();
 export const isOpen = () => open.size > 0;
 
 /** Show a dialog; resolves with the value of the button, or `otherwise` on Escape. */
-export function ask({ title, parts = [], buttons, otherwise = null, kind = "" }) {
+export function ask({ title, parts = [], buttons, otherwise = null, kind = "", foot = "" }) {
   return new Promise((done) => {
     const heading = element("h2", { id: `title-${crypto.randomUUID()}` }, title);
     const dialog = element("dialog", { class: kind, "aria-labelledby": heading.id }, heading, ...parts);
@@ -26,7 +26,7 @@ export function ask({ title, parts = [], buttons, otherwise = null, kind = "" })
         words,
       ),
     );
-    dialog.append(element("div", { class: "row buttons" }, ...row));
+    dialog.append(element("div", { class: "row buttons" }, element("span", { class: "faint foot" }, foot), ...row));
     dialog.addEventListener("cancel", (event) => {
       event.preventDefault();
       if (otherwise !== "stay") end(otherwise);
@@ -135,5 +135,6 @@ export function keySheet(groups) {
       element("label", { class: "check" }, box, "Single letters are shortcuts (off: only keys with Ctrl or Alt, and buttons)"),
     ],
     buttons: [{ words: "Close", value: null, main: true }],
+    foot: `fewmask ${desk.session?.version ?? ""}`,
   });
 }

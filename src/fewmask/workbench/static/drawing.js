@@ -9,9 +9,9 @@ const MOST_STEPS = 500;
 let done = [];
 let undone = [];
 
-/** The map that tools draw on; null until the slice is here. */
+/** The map that tools draw on; null until the slice is here, with what is predicted for it. */
 export const map = () =>
-  hand.outline && hand.image
+  hand.outline && hand.image && hand.predicted
     ? { mask: hand.outline.mask, columns: hand.image.columns, rows: hand.image.rows }
     : null;
 
@@ -51,7 +51,8 @@ export function finish(state = null) {
   const holds = hand.outline.mask.some((v) => v);
   const now = state ?? (holds ? "outlined" : "empty");
   const changed = tools.difference(before, hand.outline.mask, hand.image.columns);
-  if (!changed && now === was) return false;
+  // An eraser that found nothing to erase says nothing of the slice.
+  if (!changed && (state === null || now === was)) return false;
   if (!state && !holds) note('Nothing is left in this slice: it counts as "nothing here".');
   done.push({ id: hand.id, d: hand.d, columns: hand.image.columns, changed, was, now });
   if (done.length > MOST_STEPS) done.shift();
@@ -60,10 +61,15 @@ export function finish(state = null) {
   return true;
 }
 
+function markState(d, state) {
+  if (state === "untouched") desk.scan.slices.delete(String(d));
+  else desk.scan.slices.set(String(d), state);
+}
+
 function keep(state) {
   const { id, d } = hand;
   hand.outline.state = state;
-  desk.scan.slices.set(String(d), state);
+  markState(d, state);
   dropCuts(id);
   saving.save({
     id,
@@ -124,7 +130,8 @@ export function clear() {
 
 export function takePrediction() {
   if (!hand.prediction) return note("There is no prediction for this slice.");
-  act((drawn) => drawn.mask.set(hand.prediction), { fromPrediction: false });
+  const state = hand.prediction.some((v) => v) ? "outlined" : "empty";
+  act((drawn) => drawn.mask.set(hand.prediction), { state, fromPrediction: false });
   return note("The prediction is now your outline of this slice.");
 }
 
@@ -132,10 +139,11 @@ export function takePrediction() {
 export function adopt({ id, d, revision, state, mask }) {
   const here = hand.id === id && hand.d === d && hand.outline;
   const what = here || peekOutline(id, d);
+  if (what && mask && mask.length !== what.mask.length) return;
   if (what && mask) what.mask.set(mask);
   if (what) Object.assign(what, { revision, ...(mask ? { state } : {}) });
   else if (mask) setOutline(id, d, { mask: mask.slice(), revision, state });
-  if (mask && desk.scan?.id === id) desk.scan.slices.set(String(d), state);
+  if (mask && desk.scan?.id === id) markState(d, state);
   if (mask) {
     dropCuts(id);
     tell("drawn");

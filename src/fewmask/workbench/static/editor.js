@@ -58,7 +58,7 @@ function draw() {
   const { ctx, width, height } = picture.sharpen(canvas);
   label();
   canvas.dataset.slice = desk.scan ? `${hand.id}/${hand.d}` : "";
-  canvas.dataset.ready = String(Boolean(hand.image && hand.outline));
+  canvas.dataset.ready = String(Boolean(hand.image && hand.outline && hand.predicted));
   if (!desk.scan || hand.id !== desk.scan.id || !hand.image) return;
   placeOnce(width, height);
   canvas.dataset.place = [place.x, place.y, place.sx, place.sy].join(" ");

@@ -55,6 +55,7 @@ export async function open(id, d = null) {
     const scan = await api.scan(id);
     if (opening !== id) return;
     if (!scan.shape) return note(`${scan.name} cannot be opened: ${scan.reason ?? "it could not be read"}.`, "bad");
+    saving.overlay(scan);
     const { low, high } = windowFor(scan);
     const first = d ?? middleOf(scan);
     Object.assign(desk, { scan, d: first, window: { low, high } });
@@ -114,7 +115,10 @@ async function offerLeft() {
   const entries = await store.left(desk.session.data).catch(() => []);
   if (!entries.length) return;
   const answer = await dialog.offerLeft(entries);
-  if (answer === "send") saving.sendLeft(entries);
+  if (answer === "send") {
+    saving.sendLeft(entries);
+    entries.forEach(drawing.adopt);
+  }
   if (answer === "drop") for (const { key } of entries) await store.forget(key);
 }
 
@@ -136,11 +140,15 @@ async function poll() {
     if (rounds.hear(status.round)) await refreshAll();
   } catch (error) {
     if (error instanceof api.Away) {
+      if (!away) note("The server does not answer. What you draw is kept in this browser; start `fewmask label` again.", "bad");
       away = true;
-      byId("server").textContent = "The server does not answer. Start `fewmask label` again.";
+      byId("server").textContent = "no server";
       byId("server").dataset.state = "bad";
     } else if (error instanceof api.Refused && error.status === 401) {
-      byId("server").textContent = "The server was started anew: open the address that it printed.";
+      if (byId("server").textContent !== "new address") {
+        note("The server was started anew. Open the address that it printed: this page is no longer let in.", "bad");
+      }
+      byId("server").textContent = "new address";
       byId("server").dataset.state = "bad";
     } else complain(error);
   }
@@ -148,13 +156,11 @@ async function poll() {
 }
 
 export async function refreshAll() {
-  try {
-    slices.dropPredictions();
-    await Promise.all([queue.refresh(), rounds.refresh(), queue.refreshSuggestions()]);
-    await refreshScan();
-  } catch (error) {
-    complain(error);
-  }
+  slices.dropPredictions();
+  // Each for itself: a server that cannot tell one of these still serves for the others.
+  await Promise.all([queue.refresh().catch(complain), rounds.refresh().catch(complain)]);
+  await queue.refreshSuggestions();
+  await refreshScan().catch(complain);
 }
 
 /** The server's word on the open scan, without moving from the slice. */
@@ -162,6 +168,7 @@ async function refreshScan() {
   if (!desk.scan) return;
   const scan = await api.scan(desk.scan.id);
   if (scan.id !== desk.scan.id) return;
+  saving.overlay(scan);
   Object.assign(desk.scan, scan);
   if (!drawing.drawing()) await slices.take(desk.d);
   tell("opened");
@@ -251,10 +258,12 @@ function showProposal() {
   bar.hidden = !found;
   if (!found) return;
   const words = found.reading
-    ? "SAM is reading this slice. Go on meanwhile; the outline comes by itself."
+    ? "SAM is reading this slice; go on meanwhile."
     : found.mask
-      ? `SAM proposes an outline${found.score === null ? "" : `, score ${found.score.toFixed(2)}`}. More clicks refine it.`
-      : "SAM is looking.";
+      ? `SAM's outline${found.score === null ? "" : `, score ${found.score.toFixed(2)}`}. Clicks refine it.`
+      : found.nothing
+        ? "SAM found nothing there. Try a box, or another point."
+        : "SAM is looking.";
   if (byId("proposal-words").textContent !== words) byId("proposal-words").textContent = words;
   byId("proposal-take").disabled = !found.mask;
 }
@@ -278,6 +287,8 @@ function join() {
   on("slice", () => (byId("where").textContent = desk.scan ? `${desk.scan.name}, slice ${shown(desk.d)}` : ""));
   for (const [id, run] of Object.entries(bindings.buttons)) byId(id).addEventListener("click", run);
   keys.setUp(bindings.keys);
+  // The new address of a server started anew, pasted into this tab: go on with its token.
+  addEventListener("hashchange", () => api.takeToken() && saving.again());
 }
 
 async function start() {
@@ -298,7 +309,6 @@ async function start() {
   }
   desk.value = desk.session.classes[0].value;
   byId("folder").textContent = desk.session.data;
-  byId("version").textContent = `fewmask ${desk.session.version}`;
   byId("welcome").textContent = "Choose a scan from the queue.";
   for (const part of [queue, panel, rounds, views, solid]) part.setUp();
   join();

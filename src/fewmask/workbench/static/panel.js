@@ -52,6 +52,7 @@ function renderSlice() {
   const has = Boolean(desk.scan);
   byId("scan-panel").hidden = !has;
   byId("no-scan").hidden = has;
+  byId("verdict").hidden = !has;
   if (!has) return;
   const state = hand.outline?.state ?? desk.scan.slices.get(String(desk.d)) ?? "untouched";
   byId("slice-state").textContent = SLICE_WORDS[state];
@@ -72,7 +73,7 @@ function renderSlice() {
   byId("accept").setAttribute("aria-pressed", String(accepted));
   byId("accept-words").textContent = accepted ? "Accepted" : "Accept this scan";
   byId("accept-note").textContent =
-    round === null && !accepted ? "There is no prediction to accept yet." : "";
+    round === null && !accepted && !desk.scan.quality_note ? "There is no prediction to accept yet." : "";
   for (const button of document.querySelectorAll("[data-tool]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tool === desk.tool));
   }
@@ -85,6 +86,7 @@ function renderSlice() {
 function renderHead() {
   if (!desk.scan) return;
   byId("scan-name").textContent = desk.scan.name;
+  byId("scan-name").title = desk.scan.name;
   document.title = `${desk.scan.name}: fewmask`;
   byId("scan-state").replaceChildren(badge(desk.scan.state));
   byId("scan-note").textContent = desk.scan.quality_note ?? "";

@@ -14,6 +14,8 @@ const doubt = (scan) => scan.quality?.get("mean")?.dice ?? 2;
 const stateAt = (scan) => scanStates.indexOf(scan.state);
 const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
 
+const canOpen = (scan) => scan.state !== "refused"; // one that was not read yet has no shape
+
 const SORTS = {
   doubt: (a, b) => Number(a.accepted) - Number(b.accepted) || doubt(a) - doubt(b) || byName(a, b),
   name: byName,
@@ -31,13 +33,13 @@ export function listed() {
 
 /** The scan `step` places further in the queue that can be opened, or null. */
 export function beside(step) {
-  const all = listed().filter((scan) => scan.shape);
+  const all = listed().filter(canOpen);
   const now = all.findIndex((scan) => scan.id === desk.scan?.id);
   return all[now < 0 ? 0 : now + step] ?? null;
 }
 
 async function thumbOf(scan, image) {
-  if (!scan.shape) return;
+  if (!canOpen(scan)) return;
   const key = `${scan.id}/${scan.outlined}`;
   try {
     if (!thumbs.has(key)) thumbs.set(key, api.thumb(scan.id));
@@ -61,7 +63,7 @@ function outlinedWords(scan) {
   const parts = [];
   if (scan.outlined) parts.push(`${scan.outlined} outlined`);
   if (scan.empty) parts.push(`${scan.empty} empty`);
-  return parts.join(", ") || "nothing outlined";
+  return parts.join(", ");
 }
 
 function row(scan) {
@@ -79,14 +81,14 @@ function row(scan) {
         type: "button",
         "data-id": scan.id,
         "aria-current": open ? "true" : null,
-        disabled: !scan.shape,
+        disabled: !canOpen(scan),
         onclick: () => tell("open", { id: scan.id }),
       },
       image,
       element(
         "span",
         { class: "about" },
-        element("span", { class: "name" }, scan.name),
+        element("span", { class: "name", title: scan.name }, scan.name),
         element("span", { class: "line" }, badge(scan.state), element("span", { class: "count" }, outlinedWords(scan))),
         mean
           ? element("span", { class: "quality" }, meter(mean), element("span", {}, `Dice ${words(mean)}`))
@@ -126,7 +128,7 @@ function renderSuggestions() {
   byId("next").hidden = suggestions.length === 0;
   byId("next-rule").textContent = rule ? `Chosen by: ${rule}` : "";
   byId("next-list").replaceChildren(
-    ...suggestions.slice(0, 5).map(({ id, d, shown, reason }) => {
+    ...suggestions.slice(0, 10).map(({ id, d, shown, reason }) => {
       const scan = desk.scans.find((one) => one.id === id);
       return element(
         "li",
@@ -135,7 +137,7 @@ function renderSuggestions() {
           "button",
           { type: "button", class: "suggestion", onclick: () => tell("open", { id, d }) },
           element("span", { class: "name" }, `${scan?.name ?? "scan"}, slice ${shown}`),
-          element("span", { class: "reason" }, reason),
+          element("span", { class: "reason", title: reason }, reason),
         ),
       );
     }),

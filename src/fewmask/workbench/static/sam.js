@@ -32,7 +32,9 @@ export function accept() {
   if (!found) return false;
   if (!found.mask || !isInHand(found.id, found.d)) return drop() && false;
   drop();
-  const put = found.fit ? tools.replace : tools.lay;
+  // A person's own drawing is added to; a prediction is replaced where SAM looked.
+  const untouched = hand.outline?.state === "untouched";
+  const put = found.fit ? tools.replace : untouched ? tools.replaceParts : tools.lay;
   drawing.act((drawn) => put(drawn, found.mask, found.value));
   return true;
 }
@@ -84,8 +86,8 @@ async function ask() {
       const answer = await api.sam(mine.id, mine.d, sent, size, signal, mine.fit ? "/fit" : "");
       if (proposal !== mine) return;
       if (answer) {
-        Object.assign(mine, answer, { reading: false });
-        if (!answer.mask.some((v) => v)) note("SAM found nothing there. Try a box, or another point.");
+        const nothing = !answer.mask.some((v) => v);
+        Object.assign(mine, nothing ? { mask: null } : answer, { reading: false, nothing });
         break;
       }
       mine.reading = true;

@@ -14,6 +14,15 @@ export const keyOf = (id, d) => `${desk.session.data}/${id}/${d}`;
 export const unsaved = (id, d) => waiting.get(keyOf(id, d));
 export const count = () => waiting.size;
 
+/** What is drawn and not yet saved counts before the server's word on a scan. */
+export function overlay(scan) {
+  for (const { id, d, state } of waiting.values()) {
+    if (id !== scan.id) continue;
+    if (state === "untouched") scan.slices.delete(String(d));
+    else scan.slices.set(String(d), state);
+  }
+}
+
 function report() {
   const held = [...waiting.values()].some((entry) => entry.conflict);
   let state = "saved";
@@ -59,6 +68,7 @@ export async function run() {
     tries = 0;
   } catch (error) {
     tries += 1;
+    if (!(error instanceof api.Away || error instanceof api.Refused)) complain(error);
     timer = setTimeout(run, WAITS[Math.min(tries, WAITS.length) - 1]);
   } finally {
     sending = false;
@@ -78,6 +88,7 @@ async function send(entry) {
     if (error instanceof api.Refused && error.status === 409) return conflict(latest);
     if (error instanceof api.Refused && error.status < 500 && error.status !== 429) {
       latest.refused = true;
+      if (error.status === 401) store.release();
       refused = error.message;
       complain(error);
       return;
@@ -103,9 +114,12 @@ async function acknowledge(entry, answer) {
 
 async function conflict(entry) {
   const theirs = await api.outline(entry.id, entry.d, entry.mask.length);
+  if (theirs.state === entry.state && theirs.mask.every((v, i) => v === entry.mask[i])) {
+    return settle(entry, theirs, null); // it had arrived, only the answer had not
+  }
   entry.conflict = true;
   report();
-  tell("conflict", { entry, theirs });
+  return tell("conflict", { entry, theirs });
 }
 
 /** The person has chosen: send `mask` on top of their revision, or take theirs (`mask` null). */
@@ -132,6 +146,13 @@ export function sendLeft(entries) {
     store.keep(entry).catch(() => {});
   }
   report();
+  run();
+}
+
+/** Try again what was refused: there is a new token. */
+export function again() {
+  for (const entry of waiting.values()) entry.refused = false;
+  refused = "";
   run();
 }
 

@@ -95,7 +95,7 @@ export const dropPredictions = () => {
 };
 
 /** The slice in hand: what the editor shows and draws on. */
-export const hand = { id: null, d: -1, image: null, outline: null, prediction: null, beside: [] };
+export const hand = { id: null, d: -1, image: null, outline: null, prediction: null, predicted: false, beside: [] };
 
 export const isInHand = (id, d) => hand.id === id && hand.d === d;
 
@@ -109,6 +109,7 @@ export async function take(d) {
     image: images.peek(key),
     outline: outlines.peek(key),
     prediction: null,
+    predicted: desk.round === null, // true once it is known what is predicted here, if anything
     beside: [],
   });
   tell("slice");
@@ -123,7 +124,11 @@ export async function take(d) {
     await Promise.all([
       image(scan.id, 0, d).then(arrive("image")),
       outline(scan, d).then(arrive("outline")),
-      desk.round === null ? null : prediction(scan, d, desk.round).then(arrive("prediction")),
+      desk.round === null
+        ? null
+        : prediction(scan, d, desk.round)
+            .then(arrive("prediction"))
+            .finally(() => arrive("predicted")(true)),
     ]);
     if (still()) await takeBeside(scan, d, still);
   } catch (error) {

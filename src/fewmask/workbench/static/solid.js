@@ -1,16 +1,19 @@
-// A simple 3D view without WebGL: surface points with their normals, shaded, drawn as small squares into an
-// image with a depth buffer. 60,000 points take a few milliseconds.
+// A simple 3D view without WebGL: surface points drawn as small discs into a depth buffer with their normals,
+// which are smoothed and shaded after. 60,000 points take some tens of milliseconds.
 import * as api from "./api.js";
 import { complain, desk, on } from "./desk.js";
 import { byId } from "./element.js";
 
 const canvas = byId("solid");
-const MOST_PIXELS = 720;
+const MOST_PIXELS = 640; // along the shorter side
+const MOST_TURNING = 300; // while it turns: a quick picture, a fine one as soon as it rests
 let clouds = []; // { points, normals, count, rgb }
 let turn = { yaw: 0.5, pitch: 0.15 };
 let zoom = 1;
 let loaded = "";
 let queued = false;
+let resting = 0;
+let turning = false;
 
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 
@@ -27,59 +30,106 @@ const reach = () => {
   return most * 1.25;
 };
 
-export function draw() {
+function draw() {
   queued = false;
   const ratio = devicePixelRatio || 1;
   const side = Math.min(canvas.clientWidth, canvas.clientHeight) * ratio;
-  const width = Math.round((canvas.clientWidth * ratio * Math.min(side, MOST_PIXELS)) / side) || 1;
-  const height = Math.round((canvas.clientHeight * ratio * Math.min(side, MOST_PIXELS)) / side) || 1;
+  const shrink = Math.min(1, (turning ? MOST_TURNING : MOST_PIXELS) / side) * ratio;
+  const width = Math.round(canvas.clientWidth * shrink) || 1;
+  const height = Math.round(canvas.clientHeight * shrink) || 1;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const started = performance.now();
   const ctx = canvas.getContext("2d");
   const pixels = ctx.createImageData(width, height);
-  splat(new Uint32Array(pixels.data.buffer), width, height);
+  shade(new Uint32Array(pixels.data.buffer), splat(width, height), width, height);
   ctx.putImageData(pixels, 0, 0);
   canvas.dataset.ms = (performance.now() - started).toFixed(1);
 }
 
-function splat(out, width, height) {
-  out.fill(0xff0b0907);
-  const nearest = new Float32Array(out.length).fill(Infinity);
+/** Where each pixel's nearest point is, which structure, and its normal (turned towards the eye). */
+function splat(width, height) {
+  const size = width * height;
+  const nearest = new Float32Array(size).fill(Infinity);
+  const normal = [0, 1, 2].map(() => new Float32Array(size));
+  const which = new Uint8Array(size); // 0: nothing, else 1 + index of the structure
   const m = rotation(turn);
   const far = reach();
   const scale = (Math.min(width, height) / 2 / far) * zoom;
-  for (const { points, normals, count, rgb: colour, spacing } of clouds) {
-    const half = Math.max(1, Math.ceil((spacing * scale) / 2));
+  clouds.forEach(({ points, normals, count, spacing }, cloud) => {
+    const radius = Math.max(1, (spacing * scale) / 2);
+    const half = Math.ceil(radius);
+    const disc = discOf(radius, half, width);
     for (let i = 0; i < count * 3; i += 3) {
+      const [nx, ny, nz] = [normals[i], normals[i + 1], normals[i + 2]];
+      const towards = m[6] * nx + m[7] * ny + m[8] * nz;
+      if (towards > 0.35) continue; // it faces away
       const [x, y, z] = [points[i], points[i + 1], points[i + 2]];
       const column = (width / 2 + (m[0] * x + m[1] * y + m[2] * z) * scale) | 0;
       const row = (height / 2 + (m[3] * x + m[4] * y + m[5] * z) * scale) | 0;
-      const away = m[6] * x + m[7] * y + m[8] * z;
       if (column < half || row < half || column >= width - half || row >= height - half) continue;
-      const ink = shade(m, normals, i, away / far, colour);
-      if (ink === 0) continue;
-      for (let v = row - half; v <= row + half; v += 1) {
-        for (let at = v * width + column - half; at <= v * width + column + half; at += 1) {
-          if (away < nearest[at]) {
-            nearest[at] = away;
-            out[at] = ink;
-          }
-        }
+      const away = m[6] * x + m[7] * y + m[8] * z;
+      const right = m[0] * nx + m[1] * ny + m[2] * nz;
+      const down = m[3] * nx + m[4] * ny + m[5] * nz;
+      const middle = row * width + column;
+      for (const step of disc) {
+        const at = middle + step;
+        if (away >= nearest[at]) continue;
+        nearest[at] = away;
+        which[at] = cloud + 1;
+        normal[0][at] = right;
+        normal[1][at] = down;
+        normal[2][at] = towards;
       }
     }
+  });
+  return { nearest, normal, which, far, blur: Math.max(1, Math.round(scale * 3.5)) };
+}
+
+function discOf(radius, half, width) {
+  const steps = [];
+  for (let v = -half; v <= half; v += 1) {
+    for (let u = -half; u <= half; u += 1) if (u * u + v * v <= radius * radius + 0.5) steps.push(v * width + u);
+  }
+  return steps;
+}
+
+/** A running mean along rows, then along columns: hides that normals of voxels come in few directions. */
+function smooth(values, width, height, reach) {
+  const pass = (from, to, lines, length, lineStep, step) => {
+    for (let line = 0; line < lines; line += 1) {
+      const start = line * lineStep;
+      let sum = 0;
+      for (let i = 0; i < length + reach; i += 1) {
+        if (i < length) sum += from[start + i * step];
+        const gone = i - 2 * reach - 1;
+        if (gone >= 0) sum -= from[start + gone * step];
+        const at = i - reach;
+        if (at >= 0) to[start + at * step] = sum;
+      }
+    }
+  };
+  const between = new Float32Array(values.length);
+  pass(values, between, height, width, width, 1);
+  pass(between, values, width, height, 1, width);
+}
+
+function shade(out, { nearest, normal, which, far, blur }, width, height) {
+  for (const part of normal) smooth(part, width, height, blur);
+  for (let i = 0; i < out.length; i += 1) {
+    if (which[i] === 0) {
+      out[i] = 0xff0b0907;
+      continue;
+    }
+    out[i] = inkOf(normal[0][i], normal[1][i], normal[2][i], nearest[i] / far, clouds[which[i] - 1].rgb);
   }
 }
 
-/** Light from the upper left behind the eye, a little dimmer with depth; 0 for what faces away. */
-function shade(m, normals, i, depth, [r, g, b]) {
-  const [nx, ny, nz] = [normals[i], normals[i + 1], normals[i + 2]];
-  const facing = -(m[6] * nx + m[7] * ny + m[8] * nz);
-  if (facing < -0.25) return 0;
-  const x = m[0] * nx + m[1] * ny + m[2] * nz;
-  const y = m[3] * nx + m[4] * ny + m[5] * nz;
-  const light = Math.max(0, facing * 0.75 - x * 0.4 - y * 0.5);
-  const level = (0.28 + 0.72 * Math.min(1, light)) * (1 - 0.25 * Math.max(-1, Math.min(1, depth)));
-  const shine = 70 * Math.max(0, light - 0.72) ** 2 * 8;
+/** Light from the upper left behind the eye, a little dimmer with depth. */
+function inkOf(x, y, towards, depth, [r, g, b]) {
+  const length = Math.hypot(x, y, towards) || 1;
+  const light = Math.max(0, (-towards * 0.74 - x * 0.4 - y * 0.54) / length);
+  const level = (0.3 + 0.7 * light) * (1 - 0.3 * Math.max(-1, Math.min(1, depth)));
+  const shine = 40 * light ** 24;
   const lit = (v) => Math.min(255, v * level + shine) | 0;
   return (0xff000000 | (lit(b) << 16) | (lit(g) << 8) | lit(r)) >>> 0;
 }
@@ -92,6 +142,7 @@ function redraw() {
 
 /** Points lie about this far apart (mm): from their number and the size of the box around them. */
 function spacingOf(points, count) {
+  if (!count) return 1;
   const span = [0, 1, 2].map((axis) => {
     let [low, high] = [Infinity, -Infinity];
     for (let i = axis; i < points.length; i += 3) {
@@ -101,7 +152,7 @@ function spacingOf(points, count) {
     return Math.max(1, high - low);
   });
   const area = 2 * (span[0] * span[1] + span[1] * span[2] + span[0] * span[2]) * 0.7;
-  return Math.sqrt(area / Math.max(1, count)) * 1.3;
+  return Math.max(Math.sqrt(area / count) * 1.3, Math.max(...desk.scan.spacing_mm) * 1.35);
 }
 
 export async function show() {
@@ -140,9 +191,19 @@ async function surfaceOf(id, layer, value) {
   }
 }
 
+function redrawMoving() {
+  turning = true;
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    turning = false;
+    redraw();
+  }, 200);
+  redraw();
+}
+
 function rotate(yaw, pitch) {
   turn = { yaw: turn.yaw + yaw, pitch: Math.max(-1.5, Math.min(1.5, turn.pitch + pitch)) };
-  redraw();
+  redrawMoving();
 }
 
 const KEYS = {
@@ -157,7 +218,7 @@ const KEYS = {
 
 function enlarge(factor) {
   zoom = Math.max(0.3, Math.min(6, zoom * factor));
-  redraw();
+  redrawMoving();
 }
 
 export function setUp() {

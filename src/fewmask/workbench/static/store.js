@@ -26,7 +26,11 @@ const shelf = async (mode) => (await open()).transaction(SLICES, mode).objectSto
 // A tab holds a lock of its own name while it lives: what it has not saved yet is its own business, and
 // another tab offers only what no living tab is about to send.
 export const TAB = crypto.randomUUID();
-navigator.locks?.request(`fewmask-tab-${TAB}`, () => new Promise(() => {}));
+let letGo = () => {};
+navigator.locks?.request(`fewmask-tab-${TAB}`, () => new Promise((done) => (letGo = done)));
+
+/** This tab cannot send any more (its token is no longer good): another may offer what it left. */
+export const release = () => letGo();
 
 async function livingTabs() {
   const { held = [] } = (await navigator.locks?.query()) ?? {};

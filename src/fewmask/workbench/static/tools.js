@@ -97,6 +97,23 @@ export function replace(map, found, value) {
   lay(map, found, value);
 }
 
+/** The same, but of the structure's parts only those that touch what was found are replaced. */
+export function replaceParts(map, found, value) {
+  const { mask, columns } = map;
+  const stack = [];
+  for (let i = 0; i < found.length; i += 1) if (found[i] && mask[i] === value) stack.push(i);
+  while (stack.length) {
+    const pixel = stack.pop();
+    if (mask[pixel] !== value) continue;
+    mask[pixel] = 0;
+    const x = pixel % columns;
+    if (x > 0) stack.push(pixel - 1);
+    if (x < columns - 1) stack.push(pixel + 1);
+    stack.push(pixel - columns, pixel + columns); // past the map there is nothing that equals `value`
+  }
+  lay(map, found, value);
+}
+
 /** Both drawings in one: `mine` where it holds a structure, otherwise `theirs`. */
 export const join = (mine, theirs) => mine.map((value, i) => value || theirs[i]);
 

@@ -101,6 +101,7 @@ async function fetchCut(scan, { axis, index, round, layers }) {
         layer === "outline" && axis === 0
           ? (await outline(scan, index)).mask
           : await mask(scan.id, axis, index, layer, layer === "outline" ? null : round, size);
+      if (layer === "prediction" && axis > 0) return lookBetween(scan, found, cut);
       return picture.look(found, cut.columns, cut.rows, desk.session.classes);
     } catch (error) {
       if (error instanceof api.Refused && error.status === 404) return EMPTY_LOOK;
@@ -109,6 +110,16 @@ async function fetchCut(scan, { axis, index, round, layers }) {
   };
   const [drawn, predicted] = await Promise.all([lookOf("outline"), lookOf("prediction")]);
   return { image: cut, grey: picture.windowed(cut, scan, desk.window), drawn, predicted };
+}
+
+/** A prediction across slices, without those that a person outlined or called empty. */
+function lookBetween(scan, found, { columns, rows }) {
+  const shownOnly = found.slice();
+  for (const d of scan.slices.keys()) {
+    const row = rows - 1 - Number(d);
+    shownOnly.fill(0, row * columns, (row + 1) * columns);
+  }
+  return picture.look(shownOnly, columns, rows, desk.session.classes);
 }
 
 const floor = (v, most) => Math.min(most - 1, Math.max(0, Math.floor(v)));
