@@ -17,6 +17,7 @@ ORDER = (
     "evaluate",
     "report",
     "compare",
+    "next_slices",
 )
 RESULTS = ("TrainedRun", "LoadedRun", "PredictedMask", "Evaluation", "Comparison")
 HEAD = """# The Python API

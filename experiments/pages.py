@@ -38,7 +38,7 @@ BESIDE = {"tags_as_empty=true"}
 """Settings that make a method another one, which stands beside it: the U-Net that is given the
 tags.
 """
-CHOICES = ("-dev", "-levers")
+CHOICES = ("-dev", "-levers", "next-")
 """In the names of sweeps on training scans kept aside, by which settings are chosen."""
 ASIDE = {"nnunet"}
 """Methods that stand in no table of all methods: 100 of nnU-Net's 250,000 steps say nothing about

@@ -1,8 +1,8 @@
 """A few masks in, every mask out.
 
 The verbs of the command line as functions: `check`, `prepare`, `train`, `load`, `predict`,
-`predict_folder`, `evaluate`, `report`, `compare`; see docs/api.md. Nothing heavy is imported until
-one of them is used.
+`predict_folder`, `evaluate`, `report`, `compare`, `next_slices`; see docs/api.md. Nothing heavy is
+imported until one of them is used.
 """
 
 import sys
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # for editors and type checkers; see __getattr__
         compare,
         evaluate,
         load,
+        next_slices,
         predict,
         predict_folder,
         prepare,
@@ -34,6 +35,7 @@ __all__ = [
     "compare",
     "evaluate",
     "load",
+    "next_slices",
     "predict",
     "predict_folder",
     "prepare",

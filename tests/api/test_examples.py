@@ -21,6 +21,7 @@ ORDER = (
     "evaluate",
     "report",
     "compare",
+    "next_slices",
 )
 
 

@@ -394,10 +394,10 @@ def test_precision_is_settled_once_for_all_runs(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(sweep, "probe_precision", probe)
     for _ in range(2):
-        assert sweep._settle_amp(plan, prepared, tmp_path, None, None) == "on"
+        assert sweep.settle_amp(plan, prepared, tmp_path, None, None) == "on"
     assert asked == ["unet"] and (tmp_path / "precision.json").exists()
     said = replace(plan, amp="off")
-    assert sweep._settle_amp(said, prepared, tmp_path, None, None) == "off"
+    assert sweep.settle_amp(said, prepared, tmp_path, None, None) == "off"
     (tmp_path / "precision.json").write_text('{"amp": "perhaps"}')
     with pytest.raises(BadConfig, match=r"precision\.json"):
-        sweep._settle_amp(plan, prepared, tmp_path, None, None)
+        sweep.settle_amp(plan, prepared, tmp_path, None, None)

@@ -27,6 +27,9 @@ INTO_INPUTS = {
     "nnunet": ["nnunet", "export", "prepared", "--slices", "2", "--out", "prepared/raw"],
     "sweep, runs": ["sweep", "plan.toml", "--data", "scans", "--work", "scans/work"],
     "sweep, rows": ["sweep", "plan.toml", "--data", "scans", "--rows", "scans/r.csv"],
+    "next": ["next", "run", "--out", "prepared/plan.csv"],
+    "next, new scans": ["next", "run", "--scans", "scans", "--out", "scans/plan.csv"],
+    "benchmark": ["benchmark", "next", "next.toml", "--data", "scans", "--work", "scans/work"],
 }
 OVER_OTHERS = {
     "check": ["check", "scans", "--copy-header", "case_01", "--out", "others"],
@@ -39,6 +42,7 @@ OVER_OTHERS = {
     "convert": ["convert", "prepared", "--out", "others/thesis.txt"],
     "nnunet": ["nnunet", "export", "prepared", "--slices", "2", "--out", "others"],
     "sweep, rows": ["sweep", "plan.toml", "--data", "scans", "--rows", "others/thesis.txt"],
+    "next": ["next", "run", "--out", "others/thesis.txt"],
 }
 A_FILE = {
     name: [word if word != "others" else "others/thesis.txt" for word in words]
@@ -64,6 +68,9 @@ def place(tmp_path_factory) -> Path:
     (place / "link").symlink_to(place / "scans" / "images")
     (place / "plan.toml").write_text(
         'data = "."\nlabel = ["liver=6"]\n[[runs]]\nmethod = ["unet"]\nslices = [2]\nsteps = 1\n'
+    )
+    (place / "next.toml").write_text(
+        'data = "."\nlabel = ["liver=6"]\n[split]\ntrain = ["case_00"]\ntest = ["case_01"]\n'
     )
     return place
 

@@ -97,7 +97,7 @@ def test_outlined_slices_are_never_suggested(folder) -> None:
     """Of partial masks slices 2 to 5 are outlined; `known` of a caller goes before the dataset."""
     run, prepared = folder / "run", folder / "prepared"
     for rule in ("random", "spread", "entropy", "mixed"):
-        found = suggest(run, prepared, 50, rule)  # type: ignore[arg-type]
+        found = suggest(run, prepared, 50, rule)
         assert not [one for one in found if 2 <= one.d <= 5]
     every = {case: range(8) for case in Prepared.open(prepared).split.train}
     assert suggest(run, prepared, 5, known=every) == []

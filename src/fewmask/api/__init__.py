@@ -2,6 +2,7 @@
 
 from fewmask.api.data import check, prepare
 from fewmask.api.mask import PredictedMask
+from fewmask.api.next import next_slices
 from fewmask.api.runs import LoadedRun, TrainedRun, load, predict, predict_folder, train
 from fewmask.api.scores import Comparison, Evaluation, compare, evaluate, report
 
@@ -15,6 +16,7 @@ __all__ = [
     "compare",
     "evaluate",
     "load",
+    "next_slices",
     "predict",
     "predict_folder",
     "prepare",

@@ -34,6 +34,7 @@ def next(
     outlined or declared empty.
     """
     from fewmask.io.outputs import check_file
+    from fewmask.io.run import RunFolder
     from fewmask.io.tables import write_csv
     from fewmask.predict.entropy import suggest
     from fewmask.quality.next import RULES
@@ -43,7 +44,8 @@ def next(
     if scans is not None:
         options.existing(scans, "file or folder")
     if out is not None:
-        check_file(out, [] if scans is None else [scans], is_ours=_is_plan)
+        learned_from = Path(RunFolder.open(run).read_record().prepared)
+        check_file(out, [learned_from, scans], is_ours=_is_plan)
     found = suggest(
         run, scans, n, rule, seed,  # type: ignore[arg-type]
         device=device, on_progress=console.count_items("scans looked at"),

@@ -4,6 +4,7 @@ A scan is predicted slice by slice, its probabilities are summed up as they are 
 What is left, two numbers per slice and structure, stands in `RUN/predictions/CASE.doubt.json`.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,8 @@ def measure(predictor: Predicts, volume: Volume, k: int, cleanup: Cleanup = NOTH
 def entropy_of(p: Float[Tensor, "m h w"]) -> Float[Tensor, " m"]:
     """Binary entropy in bits of every pixel's probability, summed over each slice."""
     p = p.float().clamp(0, 1)
-    return (torch.special.entr(p) + torch.special.entr(1 - p)).sum((1, 2)) / np.log(2)
+    nats: Float[Tensor, " m"] = (torch.special.entr(p) + torch.special.entr(1 - p)).sum((1, 2))
+    return nats / math.log(2)
 
 
 def suggest(

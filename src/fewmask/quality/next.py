@@ -250,24 +250,29 @@ class _Plan:
 
     def _seen(self) -> Bool[np.ndarray, "s d"]:
         """Known slices that hold any structure: those declared empty teach little of shapes."""
-        return np.logical_or.reduce([one.seen for one in self.fields])
+        seen: Bool[np.ndarray, "s d"] = np.any([one.seen for one in self.fields], axis=0)
+        return seen
 
     def _outlines(self) -> int:
         return int(self._seen().sum())
 
     def _scores(self, k: int) -> Float[np.ndarray, "s d"]:
+        """The rule's score of every slice; the largest is taken."""
         one = self.fields[k]
-        noise = rng(self.seed, "next", k, self._outlines()).gumbel(size=one.here.shape)
+        noise: Float[np.ndarray, "s d"] = rng(self.seed, "next", k, self._outlines()).gumbel(
+            size=one.here.shape
+        )
         if self.rule == "random":
             return noise
-        apart = np.log(np.maximum(self._apart(k), 1e-6))
+        apart: Float[np.ndarray, "s d"] = np.log(np.maximum(self._apart(k), 1e-6))
         if self.rule == "spread":
-            return apart + 1e-6 * noise
+            apart += 1e-6 * noise  # decides among equals
+            return apart
         measured = one.doubt[one.free & ~np.isnan(one.doubt)]
         usual = float(np.median(measured)) if len(measured) else 1.0
-        doubt = np.log(np.maximum(np.nan_to_num(one.doubt, nan=usual), _LEAST_MM2))
         noise /= max(1.0, self._outlines() / _CALM)
-        return doubt + noise + (apart if self.rule == "mixed" else 0)
+        noise += np.log(np.maximum(np.nan_to_num(one.doubt, nan=usual), _LEAST_MM2))
+        return noise + apart if self.rule == "mixed" else noise
 
     def _apart(self, k: int) -> Float[np.ndarray, "s d"]:
         """Distance from the nearest outline along the extent; an end is as if twice as near, so
@@ -276,8 +281,10 @@ class _Plan:
         one = self.fields[k]
         taken = [(index, d) for index, d in self.taken if one.here[index, d]]
         places = [*one.place[one.seen], *(one.place[index, d] for index, d in taken)]
-        ends = 2 * np.minimum(one.place, 1 - one.place)
-        if not places:
-            return ends
-        nearest = np.abs(one.place[:, :, None] - np.array(places)).min(2)
-        return np.minimum(nearest, ends)
+        far = np.array([-np.inf, *sorted(places), np.inf])
+        after = np.searchsorted(far, one.place).clip(1)
+        nearest = np.minimum(far[after] - one.place, one.place - far[after - 1])
+        apart: Float[np.ndarray, "s d"] = np.minimum(
+            nearest, 2 * np.minimum(one.place, 1 - one.place)
+        )
+        return apart
