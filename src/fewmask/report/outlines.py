@@ -17,7 +17,7 @@ def path_of(mask: Bool[np.ndarray, "h w"]) -> str:
     inside = mask[top : rows[-1] + 1, left : columns[-1] + 1]
     words = []
     for loop in trace(inside):
-        corners = loop.astype(int) + (top, left)
+        corners = loop.astype(int) + np.array([top, left])
         y, x = corners[0]
         words.append(f"M{x} {y}")
         for down, right in np.diff(corners, axis=0).tolist():
