@@ -32,6 +32,7 @@ VERBS = (
     "predict",
     "evaluate",
     "report",
+    "ratings",
     "info",
     "convert",
     "pretrain",

@@ -126,9 +126,11 @@ def size_chart(scores: Sequence[CaseScore], classes: Sequence[str]) -> Chart | N
     known = [s for s in scores if s.truth_ml > 0 and not math.isnan(s.dice)]
     if len(known) < 3:
         return None
-    x = Axis.around([score.truth_ml for score in known], log=True)
+    sizes = [score.truth_ml for score in known]
+    wide = max(sizes) > 10 * min(sizes)
+    x = Axis.around(sizes, log=wide)
     plot = Plot(x, Axis(0, 1.001), f"Dice against true volume of {len(known)} structures.")
-    plot.axes("true volume, mL (log)", "Dice")
+    plot.axes(f"true volume, mL{' (log)' if wide else ''}", "Dice")
     for score in known:
         name = f"{score.case}, {score.label}: Dice {score.dice:.2f}, {score.truth_ml:.0f} mL"
         plot.dot(score.truth_ml, score.dice, _colours(classes)[score.label], name)

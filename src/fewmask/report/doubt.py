@@ -19,9 +19,9 @@ _EMPTY, _DENIED, _NOTHING, _MOST_ENDS, _MOST_PIECES, _ODD = 1.0, 0.95, 0.9, 0.8,
 RULE = (
     "Doubt runs from 0 to 1. With a truth it is 1 minus the worst Dice. Without one it is the "
     "largest of: an empty mask although somebody said the structure is there (1), a structure "
-    "drawn although a tag denies it (0.95), nothing drawn at all (0.9), the share of slices that tag and "
-    "mask disagree about (up to 0.8), pieces apart from the largest (up to 0.7), a volume far from "
-    "that of the other scans (0.5), and 1 minus the predicted Dice where there is one."
+    "drawn although a tag denies it (0.95), nothing drawn at all (0.9), the share of slices that "
+    "tag and mask disagree about (up to 0.8), pieces apart from the largest (up to 0.7), a volume "
+    "far from that of the other scans (0.5), and 1 minus the predicted Dice where there is one."
 )
 """For the page."""
 

@@ -163,7 +163,7 @@ def _subjects(
                 group=group,
                 truth=lambda case=case: truth(case),  # type: ignore[misc]
                 outlines=lambda case=case: outlines(case),  # type: ignore[misc]
-                tags=prepared.tags.get(case, {}),
+                tags=lambda volume, case=case: prepared.tags.get(case, {}),  # type: ignore[misc]
                 burned_in=prepared.cases[case].burned_in,
             )
         )

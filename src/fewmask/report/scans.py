@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fewmask.core.errors import BadDataset
+from fewmask.core.errors import BadDataset, BadScan
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.evaluate.scores import CaseScore
@@ -38,7 +38,7 @@ class Subject:
     truth: Callable[[], LabelMap | None] = lambda: None
     outlines: Callable[[], Masks] = dict
     """Slices that the model learned from."""
-    tags: Tags = field(default_factory=dict)
+    tags: Callable[[Volume], Tags] = lambda volume: {}
     burned_in: bool = False
     whose: str = "the outline"
 
@@ -125,6 +125,7 @@ class _Seen:
     strip: Strip | None = None
     note: str = ""
     person: bool = False
+    tags: Tags = field(default_factory=dict)
 
 
 def look_at(subjects: Sequence[Subject], terms: Terms) -> Wall:
@@ -154,20 +155,21 @@ def look_at(subjects: Sequence[Subject], terms: Terms) -> Wall:
 
 def _look(subject: Subject, terms: Terms, room: Room) -> tuple[_Seen, Positions]:
     """What a mask and its scan show."""
-    if subject.scan is None:
-        labels = read_labels(subject.mask)
-        flipped, depth = labels.grid.orientation.flips[0], labels.shape[0]
-        seen = _Seen(measure(labels, terms.classes, None), flipped, depth, note=NO_SCAN)
-        return seen, Positions({})
-    volume = subject.scan()
+    try:
+        volume = subject.scan() if subject.scan is not None else None
+    except BadScan as error:
+        return _without_scan(subject, terms, f"no picture: {error.what}"), Positions({})
+    if volume is None:
+        return _without_scan(subject, terms, NO_SCAN), Positions({})
     drawer, truth = _drawer(subject, terms, volume)
     flipped = volume.grid.orientation.flips[0]
     seen = _Seen(measure(drawer.pred, terms.classes, volume), flipped, volume.shape[0])
+    seen.tags = subject.tags(volume)
     found = positions_of(drawer.pred, truth, terms.classes) if truth else Positions({})
     if (subject.burned_in or BURNED_IN in volume.notes) and not terms.show_burned_in:
         seen.note = NO_PICTURE
         return seen, found
-    chosen = choose(drawer, subject.tags, truth is not None)
+    chosen = choose(drawer, seen.tags, truth is not None)
     seen.frame = drawer.frame
     seen.pictures = tuple(
         drawer.picture(d, f"slice {drawer.called(d)}: {why}", room.large) for d, why in chosen
@@ -176,6 +178,13 @@ def _look(subject: Subject, terms: Terms, room: Room) -> tuple[_Seen, Positions]
     seen.strip = drawer.strip(chosen[0][0], left)
     seen.person = any(mask.any() for mask in drawer.person.values())
     return seen, found
+
+
+def _without_scan(subject: Subject, terms: Terms, why: str) -> _Seen:
+    """What a mask shows alone."""
+    labels = read_labels(subject.mask)
+    flipped, depth = labels.grid.orientation.flips[0], labels.shape[0]
+    return _Seen(measure(labels, terms.classes, None), flipped, depth, note=why)
 
 
 def _drawer(subject: Subject, terms: Terms, volume: Volume) -> tuple[Drawer, LabelMap | None]:
@@ -201,7 +210,7 @@ def _drawer(subject: Subject, terms: Terms, volume: Volume) -> tuple[Drawer, Lab
 def _evidence(subject: Subject, seen: _Seen, terms: Terms) -> Evidence:
     return Evidence(
         seen.extents,
-        subject.tags,
+        seen.tags,
         [score for score in terms.scores if score.case == subject.case],
         terms.quality.get(subject.case, ()),
         read_known_note(subject.mask.parent, subject.case).empty,
@@ -218,7 +227,7 @@ def _scan(
     lines = []
     for extent in seen.extents:
         name = extent.structure
-        tag, said = subject.tags.get(name), name in subject.tags
+        tag, said = seen.tags.get(name), name in seen.tags
         lines.append(
             Line(
                 extent,
@@ -264,5 +273,9 @@ def _story(subject: Subject, prompts: dict[str, Any], terms: Terms) -> Story | N
     volume = subject.scan()
     if (subject.burned_in or BURNED_IN in volume.notes) and not terms.show_burned_in:
         return None
+    recipe = terms.recipe(volume)
+    if not recipe.resolved:
+        # The heat map lies on the network's grid, which only the run knows.
+        return None
     drawer, _ = _drawer(subject, terms, volume)
-    return make_story(prompts, drawer, terms.recipe(volume))
+    return make_story(prompts, drawer, recipe)

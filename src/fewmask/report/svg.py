@@ -62,8 +62,8 @@ class Plot:
     y: Axis
     label: str
     """What it shows, for those who do not see it."""
-    width: int = 420
-    height: int = 240
+    width: int = 520
+    height: int = 250
     left: int = 52
     bottom: int = 40
     top: int = 12
