@@ -18,10 +18,10 @@ SCALE = (1, 2, 3, 4, 5)
 """What a reader may give, worst to best."""
 USABLE = ("no", "yes")
 QUESTIONS = {
-    "coverage": "how much of the structure the mask covers (5 = all of it)",
-    "spill": "how little lies outside the structure (5 = nothing outside)",
-    "boundary": "how well the mask follows the border (5 = nothing to mend)",
-    "usable": "could it be used as it is? (yes or no)",
+    "coverage": "coverage (5 = all of it)",
+    "spill": "spill (5 = nothing outside)",
+    "boundary": "border (5 = nothing to mend)",
+    "usable": "usable as it is",
 }
 """What readers say of every mask; `usable` is counted as 0 and 1."""
 COLUMNS = ("rater", "case", *QUESTIONS)

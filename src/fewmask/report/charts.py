@@ -15,6 +15,7 @@ from fewmask.report.scans import Scan
 from fewmask.report.svg import Axis, Plot
 
 _ROW = 40
+_PLACES = (0.0, 1.0, 2.0, 3.0, 4.0)
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,21 @@ def spread(
     """A row of dots per structure, one dot a scan (case, number), the median as a line."""
     names = list(values)
     rows = Axis(-0.5, len(names) - 0.5)
-    wide = min(170, 22 + max((len(name) for name in names), default=0) * 7)
+    wide = min(170.0, 22.0 + max((len(name) for name in names), default=0) * 7)
     told = "; ".join(
         f"{name}: {len(dots)}, median {np.median([v for _, v in dots]):.3g}"
         for name, dots in values.items()
         if dots
     )
-    plot = Plot(axis, rows, f"{title}. {told}.", 560, _ROW * len(names) + 56, wide)
+    plot = Plot(axis, rows, f"{title}. {told}.", 560.0, _ROW * len(names) + 56.0, wide)
     plot.x_axis(unit)
-    for row, (name, dots) in enumerate(reversed(values.items())):
+    for place_of_row, (name, dots) in enumerate(reversed(values.items())):
+        row = float(place_of_row)
         plot.text(wide - 10, plot.py(row) + 4, _cut(name), "end")
         plot.across(row, "grid")
         for place, (case, value) in enumerate(sorted(dots, key=lambda dot: dot[1])):
             # Dots beside each other in turn, so that scans alike do not hide each other.
-            shift = (place % 3 - 1) * 6
+            shift = (place % 3 - 1) * 6.0
             plot.dot(value, row, colours[name], f"{case}: {value:.3g}", shift)
         if dots:
             middle = plot.px(float(np.median([value for _, value in dots])))
@@ -67,7 +69,7 @@ def dice_chart(scores: Sequence[CaseScore], classes: Sequence[str]) -> Chart | N
     if not known:
         return None
     dots = _rows(classes, [(s.label, s.case, s.dice) for s in known])
-    svg = spread(dots, _colours(classes), "Dice of every scan", "Dice", Axis(0, 1.001))
+    svg = spread(dots, _colours(classes), "Dice of every scan", "Dice", Axis(0.0, 1.001))
     return Chart("Dice", svg, "One dot a scan; the line is the median.")
 
 
@@ -104,14 +106,14 @@ def bland_altman(scores: Sequence[CaseScore], classes: Sequence[str]) -> list[Ch
         true = np.array([score.truth_ml for score in mine])
         found = limits_of_agreement(pred, true)
         words = (
-            f"{found.n} scans: the mask is {found.bias:+.0f} mL on the mean; 95 % of scans between "
-            f"{found.low:+.0f} and {found.high:+.0f} mL."
+            f"{found.n} scans: mask minus truth {found.bias:+.0f} mL on the mean, 95 % limits of "
+            f"agreement {found.low:+.0f} to {found.high:+.0f} mL."
         )
         apart = pred - true
         y = Axis.around([*apart, found.low, found.high, 0.0])
         plot = Plot(Axis.around(list((pred + true) / 2)), y, f"{name}. {words}")
         plot.axes("mean of mask and truth, mL", "mask minus truth, mL")
-        plot.across(0, "axis")
+        plot.across(0.0, "axis")
         plot.across(found.bias, "middle")
         for limit in (found.low, found.high):
             plot.across(limit, "limit")
@@ -129,7 +131,7 @@ def size_chart(scores: Sequence[CaseScore], classes: Sequence[str]) -> Chart | N
     sizes = [score.truth_ml for score in known]
     wide = max(sizes) > 10 * min(sizes)
     x = Axis.around(sizes, log=wide)
-    plot = Plot(x, Axis(0, 1.001), f"Dice against true volume of {len(known)} structures.")
+    plot = Plot(x, Axis(0.0, 1.001), f"Dice against true volume of {len(known)} structures.")
     plot.axes(f"true volume, mL{' (log)' if wide else ''}", "Dice")
     for score in known:
         name = f"{score.case}, {score.label}: Dice {score.dice:.2f}, {score.truth_ml:.0f} mL"
@@ -145,12 +147,12 @@ def position_chart(positions: Positions) -> list[Chart]:
         told = ", ".join(
             f"{fifth} {d:.2f}" for fifth, d in zip(FIFTHS, dice, strict=True) if not math.isnan(d)
         )
-        plot = Plot(Axis(-0.5, 4.5), Axis(0, 1.001), f"{name}, Dice along the structure: {told}.")
+        plot = Plot(Axis(-0.5, 4.5), Axis(0.0, 1.001), f"{name}, Dice along the structure: {told}.")
         base = plot.height - plot.bottom
         for tick in plot.y.ticks(4):
             plot.across(tick, "grid")
             plot.text(plot.left - 7, plot.py(tick) + 4, f"{tick:g}", "end")
-        for place, (fifth, value) in enumerate(zip(FIFTHS, dice, strict=True)):
+        for place, fifth, value in zip(_PLACES, FIFTHS, dice, strict=True):
             plot.text(plot.px(place), base + 17, fifth, "middle")
             if math.isnan(value):
                 continue
@@ -171,7 +173,7 @@ def loss_charts(rows: Sequence[Mapping[str, str]]) -> list[Chart]:
     names = [name for name in (rows[0] if rows else {}) if name != "step"]
     charts = []
     for name in names:
-        points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+        points = [(float(row["step"]), float(row[name])) for row in rows if row.get(name)]
         points = [(step, value) for step, value in points if math.isfinite(value)]
         if len(points) < 2:
             continue
@@ -181,7 +183,7 @@ def loss_charts(rows: Sequence[Mapping[str, str]]) -> list[Chart]:
         xs = [float(steps[group].mean()) for group in groups]
         ys = [float(values[group].mean()) for group in groups]
         label = f"Loss {name}: {ys[0]:.3g} at first, {ys[-1]:.3g} at last."
-        plot = Plot(Axis.around(xs), Axis.around(ys, zero=True), label, 300, 170)
+        plot = Plot(Axis.around(xs), Axis.around(ys, zero=True), label, 300.0, 170.0)
         plot.axes("step", "")
         plot.curve(xs, ys)
         charts.append(Chart(name, plot.draw()))

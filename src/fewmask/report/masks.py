@@ -66,7 +66,7 @@ def write_masks_report(
         classes,
         title=f"{', '.join(classes)}: masks of {count_of(len(files), 'scans')}",
         sentence=_sentence(wall),
-        hint="Nothing here was compared with a truth: these are the masks as they lie in the folder.",
+        hint="Nothing here was compared with a truth: these masks are as they lie in the folder.",
         warnings=find_empty_masks(masks),
         notes=[f"{case}: a scan without a mask" for case in sorted(set(found) - set(files))],
     )

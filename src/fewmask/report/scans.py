@@ -77,7 +77,7 @@ class Scan:
     @property
     def ml(self) -> float:
         """All structures together, to sort by."""
-        return sum(line.extent.ml for line in self.lines)
+        return math.fsum(line.extent.ml for line in self.lines)
 
     @property
     def dice(self) -> float | None:

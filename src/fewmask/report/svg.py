@@ -62,12 +62,12 @@ class Plot:
     y: Axis
     label: str
     """What it shows, for those who do not see it."""
-    width: int = 520
-    height: int = 250
-    left: int = 52
-    bottom: int = 40
-    top: int = 12
-    right: int = 14
+    width: float = 520.0
+    height: float = 250.0
+    left: float = 52.0
+    bottom: float = 40.0
+    top: float = 12.0
+    right: float = 14.0
     parts: list[Markup] = field(default_factory=list)
 
     def px(self, value: float) -> float:
@@ -116,7 +116,7 @@ class Plot:
         y = self.py(value)
         self.line([(self.left, y), (self.width - self.right, y)], kind)
 
-    def dot(self, x: float, y: float, colour: str, name: str, shift: float = 0) -> None:
+    def dot(self, x: float, y: float, colour: str, name: str, shift: float = 0.0) -> None:
         """One scan; its name shows under the pointer."""
         self.parts.append(
             Markup('<circle cx="{}" cy="{}" r="4.5" fill="{}"><title>{}</title></circle>').format(
@@ -135,5 +135,5 @@ class Plot:
     def draw(self) -> Markup:
         """The chart."""
         return Markup(
-            '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+            '<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">{}</svg>'
         ).format(self.width, self.height, escape(self.label), Markup("").join(self.parts))
