@@ -29,7 +29,7 @@ from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, RunF
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_json
 from fewmask.methods import config_from
-from fewmask.report.run import write_report
+from fewmask.report.run import read_outlines, write_report, write_run_report
 from fewmask.report.sentence import make_sentence
 from fewmask.training import TrainRequest, draw_budget, train
 from fewmask.training.stages import plan_stages
@@ -370,3 +370,39 @@ def test_scans_with_text_in_their_pixels_are_not_pictured(finished) -> None:
     assert bare.count("<img") < whole.count("<img") and "no picture: text in its pixels" in bare
     assert f'alt="{name}, ' in whole and f'alt="{name}, ' not in bare
     assert f'id="scan-1" data-place="1" data-case="{name}"' in bare, "it is listed all the same"
+
+
+def test_own_outlines_stand_beside_the_masks_and_no_other_mask_is_opened(
+    finished, tmp_path: Path
+) -> None:
+    """Of two scans that the model learned from, one has an outlined slice of the budget; the truth
+    of the rest of them stays closed.
+    """
+    run, prepared = finished
+    shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    shutil.rmtree(folder.predictions)
+    folder.predictions.mkdir()
+    outlined = {case for case, _ in folder.read_budget().slices}
+    learned = set(folder.read_split().train)
+    bare = next(iter(learned - outlined))
+    mine = next(iter(outlined))
+    for case in (mine, bare):
+        with prepared.case(case) as file:
+            grid = file.grid
+        write_labels(
+            folder.predictions / f"{case}.nii.gz", LabelMap(np.zeros((8, 32, 32), np.uint8), grid)
+        )
+    opened = read_outlines(folder, prepared, mine)
+    assert set(opened) == {d for case, d in folder.read_budget().slices if case == mine}
+    assert read_outlines(folder, prepared, bare) == {}
+    page = write_run_report(folder.path).read_text()
+    cards = {
+        case: page[page.index(f'data-case="{case}"') :].split("</article>")[0]
+        for case in (mine, bare)
+    }
+    assert 'class="mine' in cards[mine] and 'class="mine' not in cards[bare]
+    assert "your outline and the mask differ by" in cards[mine]
+    assert "2 scans that the model learned from: their masks test nothing." in page
+    assert "tested" not in page.split("</section>")[0].lower()
+    assert "tags say that it is there" in cards[bare], "empty against its tags"
