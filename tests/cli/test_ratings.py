@@ -15,7 +15,7 @@ HEAD = "rater,case,coverage,spill,boundary,usable,note\n"
 
 def told(*words: object) -> str:
     result = CliRunner().invoke(app, list(map(str, words)), catch_exceptions=False)
-    return result.output
+    return result.stdout
 
 
 def test_readers_agree_in_a_table(tmp_path) -> None:
