@@ -1,6 +1,7 @@
 """Scans on a page: their slices, the room they take, what a person drew."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,17 +28,19 @@ def scan_and_masks() -> tuple[Volume, LabelMap, LabelMap]:
     )
 
 
+def turned(one: Any) -> Any:
+    """The same, stored from the head down."""
+    grid = Grid(SHAPE, AFFINE @ np.diag([1.0, 1, -1, 1]))
+    return replace(one, grid=grid, voxels=one.to_file_order().transpose(2, 1, 0)[::-1])
+
+
 RECIPE = replace(RECIPES["ct"], size=64, spacing_mm=3.0)
 
 
 def drawer(slices_from: int = 0, down: bool = False, truth: bool = True) -> Drawer:
     volume, pred, true = scan_and_masks()
     if down:
-        grid = Grid(SHAPE, AFFINE @ np.diag([1.0, 1, -1, 1]))
-        volume, pred, true = (
-            replace(one, grid=grid, voxels=one.to_file_order().transpose(2, 1, 0)[::-1])  # type: ignore[type-var]
-            for one in (volume, pred, true)
-        )
+        volume, pred, true = turned(volume), turned(pred), turned(true)
     person = dict(enumerate(true.voxels)) if truth else {}
     frame = make_frame(volume, RECIPE)
     return Drawer("a", volume, frame, ("liver",), pred, person, slices_from, "truth")

@@ -45,7 +45,7 @@ def spread(
     )
     plot = Plot(axis, rows, f"{title}. {told}.", 560.0, _ROW * len(names) + 56.0, wide)
     plot.x_axis(unit)
-    for place_of_row, (name, dots) in enumerate(reversed(values.items())):
+    for place_of_row, (name, dots) in enumerate(reversed(list(values.items()))):
         row = float(place_of_row)
         plot.text(wide - 10, plot.py(row) + 4, _cut(name), "end")
         plot.across(row, "grid")
