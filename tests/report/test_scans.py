@@ -102,6 +102,7 @@ def test_a_strip_keeps_within_its_room_and_says_what_it_left_out() -> None:
     half = one.strip(5, weight * 5 // 8)
     assert half is not None and half.bound == "every 2nd slice from 0 to 7"
     assert [picture.caption for picture in half.pictures] == [f"slice {d}" for d in (1, 3, 5, 7)]
+    assert sum(picture.weight for picture in half.pictures) <= weight * 5 // 8
     assert half.start == 2 and one.strip(5, weight // 5) is None
 
 

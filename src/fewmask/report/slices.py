@@ -123,19 +123,15 @@ class Drawer:
         step = math.ceil((last - first + 1) / _MOST_SLICES)
         sample = self.picture(start, "", _SMALL, 50).weight
         step = max(step, math.ceil((last - first + 1) * sample / max(room, 1)))
-        # `start` is one of them, so that the strip opens where the large picture was.
-        shown = range(first + (start - first) % step, last + 1, step)
-        if len(shown) < 3:
-            return None
-        pictures = tuple(
-            self.picture(d, f"slice {self.called(d)}", _SMALL, 50)
-            for d in sorted(shown, key=self.called)
-        )
-        return Strip(
-            pictures,
-            sorted(shown, key=self.called).index(start),
-            self._bound(first, last, step),
-        )
+        while True:
+            # `start` is one of them, so that the strip opens where the large picture was.
+            shown = sorted(range(first + (start - first) % step, last + 1, step), key=self.called)
+            if len(shown) < 3:
+                return None
+            pictures = tuple(self.picture(d, f"slice {self.called(d)}", _SMALL, 50) for d in shown)
+            if sum(picture.weight for picture in pictures) <= room:
+                return Strip(pictures, shown.index(start), self._bound(first, last, step))
+            step += 1
 
     def _bound(self, first: int, last: int, step: int) -> str:
         low, high = sorted((self.called(first), self.called(last)))
