@@ -11,6 +11,8 @@ from scipy import ndimage
 
 PERSON, BOX = (255, 255, 255), (250, 204, 21)
 """A person's outline is white and dashed, the box yellow; masks have their structures' colours."""
+TRUTH, PREDICTION = (45, 212, 191), (251, 146, 60)
+"""Teal and orange, for pictures of one structure (the notebook's)."""
 Style = Literal["solid", "dashed"]
 FORMAT: Literal["webp", "jpeg"] = "webp" if features.check("webp") else "jpeg"
 """WebP is smaller; some builds of Pillow lack it."""
