@@ -19,7 +19,7 @@ from PIL import Image
 from fewmask.cleanup import Change, Cleaning, CleanupRule, StructureRule
 from fewmask.cleanup.beside import write_cleaning
 from fewmask.core.recipe import RECIPES
-from fewmask.core.volume import BURNED_IN, Grid, LabelMap, Volume
+from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.evaluate.intervals import summarise
 from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore, score_case
@@ -29,53 +29,11 @@ from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, RunF
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_json
 from fewmask.methods import config_from
-from fewmask.report.cards import make_card, make_story
-from fewmask.report.page import _sentence, write_report
-from fewmask.report.pictures import BOX, PREDICTION, TRUTH, draw_box, outline, scale_to, show_slice
+from fewmask.report.run import read_outlines, write_report, write_run_report
+from fewmask.report.sentence import make_sentence
 from fewmask.training import TrainRequest, draw_budget, train
 from fewmask.training.stages import plan_stages
 from tests.scans import AFFINE, SHAPE, prepare_scans
-
-BLACK = np.zeros((20, 20, 3), np.uint8)
-
-
-def test_outline_follows_the_mask() -> None:
-    """A 10 x 10 square in a picture of the same size: its border, two pixels wide, and nothing
-    else, is coloured.
-    """
-    picture, mask = BLACK.copy(), np.zeros((20, 20), bool)
-    mask[5:15, 5:15] = True
-    outline(picture, mask, TRUTH, "solid")
-    coloured = (picture == TRUTH).all(-1)
-    wanted = mask.copy()
-    wanted[7:13, 7:13] = False
-    assert np.array_equal(coloured, wanted)
-    outline(picture, mask, PREDICTION, "dashed")
-    dashes = (picture == PREDICTION).all(-1)
-    assert 0 < dashes.sum() < wanted.sum() and not (dashes & ~wanted).any()
-
-
-def test_an_empty_mask_draws_nothing() -> None:
-    picture = BLACK.copy()
-    outline(picture, np.zeros((20, 20), bool), TRUTH, "solid")
-    assert not picture.any()
-
-
-def test_a_box_is_drawn_at_its_edges_and_clipped_to_the_picture() -> None:
-    picture = BLACK.copy()
-    draw_box(picture, (4.0, 6.0, 30.0, 12.0), BOX)
-    assert (
-        (picture[6, 4:20] == BOX).all()
-        and (picture[12, 4:20] == BOX).all()
-        and (picture[6:13, 4] == BOX).all()
-    )
-    assert not picture[8:11, 6:18].any()
-
-
-def test_proportions_are_those_of_the_patient() -> None:
-    assert scale_to(360, (100, 50), (1.0, 2.0)) == (360, 360)
-    assert scale_to(360, (50, 100), (1.0, 1.0)) == (360, 180)
-    assert show_slice(np.zeros((4, 8), np.float32), (16, 8)).shape == (8, 16, 3)
 
 
 def _scan_and_masks() -> tuple[Volume, LabelMap, LabelMap]:
@@ -90,59 +48,6 @@ def _scan_and_masks() -> tuple[Volume, LabelMap, LabelMap]:
         LabelMap.from_file_order(pred, AFFINE),
         LabelMap.from_file_order(truth, AFFINE),
     )
-
-
-def _recipe(tmp_path: Path):
-    return prepare_scans(tmp_path).recipe
-
-
-def test_the_card_shows_where_prediction_and_truth_differ_most(tmp_path) -> None:
-    volume, pred, truth = _scan_and_masks()
-    card = make_card("a", "a", volume, pred, truth, _recipe(tmp_path))
-    # 256 pixels of 3 mm x 3 mm = 23.0 cm²
-    assert card.pictures[0].caption == "slice 5: largest disagreement, 23.0\u00a0cm²"
-    recipe = _recipe(tmp_path / "again")
-    bare = make_card("a", "a", volume, pred, None, recipe)
-    assert [picture.caption for picture in bare.pictures] == ["slice 3: no truth: look yourself"]
-
-
-def test_the_card_calls_slices_as_the_file_does(tmp_path) -> None:
-    """Stored from head to feet, of 8 slices: the file's 5 is d = 2. ITK-SNAP calls it 6."""
-    recipe, down = _recipe(tmp_path), AFFINE @ np.diag([1.0, 1, -1, 1])
-    volume, pred, truth = _scan_and_masks()
-    grid = Grid(SHAPE, down)
-
-    def upside_down(voxels: np.ndarray) -> np.ndarray:
-        return voxels.transpose(2, 1, 0)[::-1]
-
-    volume = replace(volume, grid=grid, voxels=upside_down(volume.to_file_order()))
-    pred, truth = (
-        replace(one, grid=grid, voxels=upside_down(one.to_file_order())) for one in (pred, truth)
-    )
-    for slices_from, called in ((0, "slice 5: "), (1, "slice 6: ")):
-        card = make_card("a", "a", volume, pred, truth, recipe, slices_from)
-        assert card.pictures[0].caption.startswith(called)
-
-
-def test_no_prompt_no_story(tmp_path) -> None:
-    volume, pred, truth = _scan_and_masks()
-    line = {"d": 3, "present": [0.2], "boxes_raw": [None], "heat": None, "no_prompt": [0]}
-    prompts = {"classes": ["liver"], "slices": [line]}
-    recipe = _recipe(tmp_path)
-    assert make_story("a", prompts, volume, pred, truth, recipe) is None
-    line |= {"boxes_raw": [[8.0, 8.0, 24.0, 24.0]], "heat": [[[0.1, 0.9], [0.2, 0.3]]]}
-    prompts["slices"] = [line]
-    story = make_story("a", prompts, volume, pred, truth, recipe)
-    assert (
-        story is not None
-        and len(story.pictures) == 4
-        and "P(liver) = 0.20" in story.pictures[1].caption
-        and story.pictures[2].caption == "3. box the model gives SAM"
-    )
-    prompts["slices"] = [{**line, "windows": 4}]
-    story = make_story("a", prompts, volume, pred, truth, recipe)
-    assert story is not None
-    assert story.pictures[2].caption == "3. around its boxes in 4 windows"
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +77,11 @@ class _Reader(html.parser.HTMLParser):
         super().__init__()
         self.tags: list[str] = []
         self.addresses: list[str] = []
+        self.handlers: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
         self.addresses += [
             value or ""
             for name, value in attrs
@@ -197,7 +104,7 @@ def test_a_page_about_left_atria_says_that_they_were_cropped(finished) -> None:
         )
     (run / "recipe.json").write_bytes(kept)
     assert [NOTES["la-2018"] in page for page in pages] == [False, True]
-    assert pages[1].index(NOTES["la-2018"]) < pages[1].index("Every tested scan"), (
+    assert pages[1].index(NOTES["la-2018"]) < pages[1].index("Every scan, most"), (
         "below the sentence, not at the end"
     )
 
@@ -221,20 +128,19 @@ def test_a_hostile_name_stays_text_and_nothing_is_loaded(finished) -> None:
     ).read_text()
     reader = _Reader()
     reader.feed(page)
-    assert not {"script", "iframe", "link", "object", "embed", "form", "b"} & set(reader.tags)
-    assert reader.addresses and all(
-        address.startswith("data:image/jpeg;base64,") for address in reader.addresses
-    )
+    assert not {"iframe", "link", "object", "embed", "b"} & set(reader.tags)
+    assert reader.tags.count("script") == 1 and reader.tags.count("form") == 1
+    loaded = [address for address in reader.addresses if not address.startswith("#")]
+    assert loaded and all(address.startswith("data:image/webp;base64,") for address in loaded)
+    assert not reader.handlers, "no code beside the one script"
     assert (
         "&lt;script&gt;alert(1)" in page
         and "default-src &#39;none&#39;" not in page
         and "default-src 'none'" in page
     )
     assert str(run) not in page and str(prepared.folder) not in page
-    pictures = [
-        Image.open(io.BytesIO(base64.b64decode(a.partition(",")[2]))) for a in reader.addresses
-    ]
-    assert all(picture.width == 360 for picture in pictures)
+    pictures = [Image.open(io.BytesIO(base64.b64decode(a.partition(",")[2]))) for a in loaded]
+    assert {picture.width for picture in pictures} == {480, 256}, "large ones, and those of a strip"
     assert len(page) < 200_000
 
 
@@ -255,7 +161,7 @@ def test_numbers_on_the_page_are_the_scores(finished) -> None:
         "Liver: Dice 0.42 (95 % interval 0.00 to 1.00)" in page and "1 missed, 0 spurious" in page
     )
     assert "<td>0.847</td>" in page and "<td>0.000</td>" in page
-    wall = re.findall(r"<h3>(case_0\d)", page)
+    wall = re.findall(r'<article[^>]*data-case="(case_0\d)"', page)
     assert wall[:2] == ["case_04", "case_03"], "worst first"
     assert "2 outlined slices" in page and "on 2 scans the model never saw" in page
 
@@ -274,7 +180,7 @@ def test_the_page_shows_the_clean_up_rule_and_what_it_did(finished, tmp_path) ->
     for words in ("largest part", "four of four agree", "2 of 2 masks were cleaned",
                   "removed 4.0 mL in 1 of 2 scans, filled 0.1 mL"):  # fmt: skip
         assert words in page
-    assert '<td>case_03</td><td class="text">liver</td><td>4.0</td><td>0.1</td>' in page
+    assert '<th scope="row">case_03</th><td class="text">liver</td><td>4.0</td><td>0.1</td>' in page
     write_cleaning(folder.predictions, "case_03", None)
     page = write_report(folder, prepared, [], lambda case: volume, lambda case: truth).read_text()
     assert "1 of 2 masks were cleaned" in page and "removed 0.0 mL in 0 of 1 scan" in page
@@ -296,7 +202,7 @@ def test_the_sentence_counts_like_a_person(finished) -> None:
     record = replace(record, provided=replace(record.provided, tagged_scans=1))
 
     def sentence(scores: list[CaseScore]) -> str:
-        return _sentence(
+        return make_sentence(
             summarise(scores, prepared.patients), record, prepared, RunFolder.open(run)
         )
 
@@ -463,3 +369,40 @@ def test_scans_with_text_in_their_pixels_are_not_pictured(finished) -> None:
     bare, whole = page_of(run, replace(prepared, cases=cases)), page_of(run, prepared)
     assert bare.count("<img") < whole.count("<img") and "no picture: text in its pixels" in bare
     assert f'alt="{name}, ' in whole and f'alt="{name}, ' not in bare
+    assert f'id="scan-1" data-place="1" data-case="{name}"' in bare, "it is listed all the same"
+
+
+def test_own_outlines_stand_beside_the_masks_and_no_other_mask_is_opened(
+    finished, tmp_path: Path
+) -> None:
+    """Of two scans that the model learned from, one has an outlined slice of the budget; the truth
+    of the rest of them stays closed.
+    """
+    run, prepared = finished
+    shutil.copytree(run, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    shutil.rmtree(folder.predictions)
+    folder.predictions.mkdir()
+    outlined = {case for case, _ in folder.read_budget().slices}
+    learned = set(folder.read_split().train)
+    bare = next(iter(learned - outlined))
+    mine = next(iter(outlined))
+    for case in (mine, bare):
+        with prepared.case(case) as file:
+            grid = file.grid
+        write_labels(
+            folder.predictions / f"{case}.nii.gz", LabelMap(np.zeros((8, 32, 32), np.uint8), grid)
+        )
+    opened = read_outlines(folder, prepared, mine)
+    assert set(opened) == {d for case, d in folder.read_budget().slices if case == mine}
+    assert read_outlines(folder, prepared, bare) == {}
+    page = write_run_report(folder.path).read_text()
+    cards = {
+        case: page[page.index(f'data-case="{case}"') :].split("</article>")[0]
+        for case in (mine, bare)
+    }
+    assert 'class="mine' in cards[mine] and 'class="mine' not in cards[bare]
+    assert "your outline and the mask differ by" in cards[mine]
+    assert "2 scans that the model learned from: their masks test nothing." in page
+    assert "tested" not in page.split("</section>")[0].lower()
+    assert "tags say that it is there" in cards[bare], "empty against its tags"

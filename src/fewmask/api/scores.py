@@ -213,26 +213,68 @@ def evaluate(
 
 
 @checked
-def report(run: File, *, show_burned_in: bool = False) -> Path:
-    """Write one HTML page about a run: the result in a sentence, every scan worst first.
+def report(
+    run: File,
+    *,
+    scans: File | None = None,
+    tags: File | None = None,
+    slices_from: int = 0,
+    show_burned_in: bool = False,
+) -> Path:
+    """Write one HTML page about the masks of a run, or about any folder of masks: the result in a
+    sentence, every scan with the reason to look at it, most doubtful first.
 
     Parameters
     ----------
     run
-        Run folder with masks of its prepared dataset (`predict_folder`, `evaluate`).
+        Run folder with masks of its prepared dataset (`predict_folder`, `evaluate`), or, with
+        `scans`, a folder of masks.
+    scans
+        The scans of a folder of masks, as `predict_folder` took them.
+    tags
+        A table of tags of these scans, as `predict_folder` takes it.
+    slices_from
+        What that table and the page call the first slice of a file: 0 or 1. A run knows its own.
     show_burned_in
         Show scans with text in their pixels, which may name a person.
 
     Returns
     -------
     pathlib.Path
-        The page; it needs nothing beside it.
+        The page, `report/index.html` in the folder; it needs nothing beside it.
+
+    Raises
+    ------
+    BadCheckpoint
+        The folder is no run, and no scans were given.
+    BadDataset
+        There are no masks, or they are not of these scans.
+    BadConfig
+        Tags or `slices_from` without scans.
 
     Examples
     --------
     >>> fewmask.report("run").as_posix()
     'run/report/index.html'
     """
+    if scans is not None:
+        # Deferred: reading scans as `predict` does imports torch.
+        from fewmask.report.masks import write_masks_report
+
+        return write_masks_report(
+            Path(run),
+            Path(scans),
+            tags=Path(tags) if tags is not None else None,
+            slices_from=slices_from,
+            show_burned_in=show_burned_in,
+        )
+    if tags is not None or slices_from:
+        raise BadConfig(
+            "a run knows its own tags, and how slices are counted",
+            did="no page was written",
+            fix="leave `tags` and `slices_from` out, or give `scans` too",
+            code="C02",
+        )
     return write_run_report(Path(run), show_burned_in)
 
 

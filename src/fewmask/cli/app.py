@@ -33,6 +33,7 @@ VERBS = (
     "predict",
     "evaluate",
     "report",
+    "ratings",
     "info",
     "convert",
     "pretrain",

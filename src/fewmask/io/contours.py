@@ -16,12 +16,19 @@ def outline(mask: Bool[np.ndarray, "a b"]) -> Iterator[Float[np.ndarray, "p 2"]]
     parts, _ = ndimage.label(mask)
     for number, place in enumerate(ndimage.find_objects(parts), 1):
         part = parts[place] == number
-        loops = [_simple(loop) for loop in _loops(part)]
+        loops = trace(part)
         loops.sort(key=_area, reverse=True)
         whole = loops[0]
         for hole in loops[1:]:
             whole = _join(whole, hole)
         yield whole + [axis.start for axis in place] - 0.5
+
+
+def trace(mask: Bool[np.ndarray, "a b"]) -> list[Float[np.ndarray, "p 2"]]:
+    """Every closed line round the mask and round its holes: their corners (a, b), pixel 0, 0 from
+    0, 0 to 1, 1. Nothing for an empty mask.
+    """
+    return [_simple(loop) for loop in _loops(mask)]
 
 
 def _loops(mask: Bool[np.ndarray, "a b"]) -> list[Float[np.ndarray, "p 2"]]:

@@ -6,12 +6,16 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
+from PIL import Image, features
 from scipy import ndimage
 
-TRUTH, PREDICTION, BOX = (45, 212, 191), (251, 146, 60), (250, 204, 21)
-"""Teal solid, orange dashed, yellow: apart for colour-blind eyes by lightness and by dash."""
+PERSON, BOX = (255, 255, 255), (250, 204, 21)
+"""A person's outline is white and dashed, the box yellow; masks have their structures' colours."""
+TRUTH, PREDICTION = (45, 212, 191), (251, 146, 60)
+"""Teal and orange, for pictures of one structure (the notebook's)."""
 Style = Literal["solid", "dashed"]
+FORMAT: Literal["webp", "jpeg"] = "webp" if features.check("webp") else "jpeg"
+"""WebP is smaller; some builds of Pillow lack it."""
 
 
 def scale_to(
@@ -26,9 +30,14 @@ def show_slice(
     image: Float[np.ndarray, "h w"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "y x 3"]:
     """A slice in [0, 1] as an RGB picture of `size` (width, height)."""
+    return np.repeat(grey_slice(image, size)[:, :, None], 3, axis=2).copy()
+
+
+def grey_slice(image: Float[np.ndarray, "h w"], size: tuple[int, int]) -> UInt8[np.ndarray, "y x"]:
+    """A slice in [0, 1] as a grey picture of `size` (width, height)."""
     grey = Image.fromarray((np.clip(image, 0, 1) * 255).astype(np.uint8))
-    large = np.asarray(grey.resize(size, Image.Resampling.BICUBIC))
-    return np.repeat(large[:, :, None], 3, axis=2).copy()
+    smooth = Image.Resampling.BICUBIC if size[0] >= image.shape[1] else Image.Resampling.BOX
+    return np.asarray(grey.resize(size, smooth))
 
 
 def outline(
@@ -84,8 +93,8 @@ def draw_box(
         picture[y0 : y1 + 1, max(0, x - 1) : x + 1] = colour
 
 
-def data_uri(picture: UInt8[np.ndarray, "y x 3"]) -> str:
-    """The picture as a JPEG data URI."""
+def data_uri(picture: UInt8[np.ndarray, "y x *rgb"], quality: int = 80) -> str:
+    """A picture, grey or in colours, as a data URI."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(picture).save(buffer, FORMAT, quality=quality)
+    return f"data:image/{FORMAT};base64," + base64.b64encode(buffer.getvalue()).decode()
