@@ -93,7 +93,7 @@ class Outlines:
         self._guard = threading.Lock()
         self._flushing = threading.Lock()
         self._wake = threading.Event()
-        self._ending = False
+        self._ending = threading.Event()
         self.failed: str | None = None
         """Why label maps could not be written, while that is so."""
         self._dirty.update(case for case in _journalled(folder) if case in cases)
@@ -174,7 +174,7 @@ class Outlines:
             slices = self._open(case).slices
             return {d: kept.revision for d, kept in sorted(slices.items()) if _touched(kept)}
 
-    def labels(self, case: str) -> UInt8[np.ndarray, "d h w"]:
+    def whole(self, case: str) -> UInt8[np.ndarray, "d h w"]:
         """All outlines of a case; slices that nobody touched are background."""
         with self._locks[case]:
             shape = self._scan(case).shape
@@ -232,26 +232,23 @@ class Outlines:
 
     def close(self) -> None:
         """Stop the writer and write what is waiting. Raises as `flush`."""
-        self._ending = True
+        self._ending.set()
         self._wake.set()
         self._writer.join()
         self.flush()
 
     def _write_on(self) -> None:
-        while not self._ending:
+        while True:
             self._wake.wait()
-            if self._ending:
+            if self._ending.wait(self._pause):
                 return
-            time.sleep(self._pause)
             self._wake.clear()
             try:
                 self.flush()
             except FewmaskError:
                 self._wake.set()
-                for _ in range(int(_AGAIN / 0.1)):
-                    if self._ending:
-                        return
-                    time.sleep(0.1)
+                if self._ending.wait(_AGAIN):
+                    return
 
     def _write_labels(self, case: str) -> None:
         path = self._folder.label_file(case)

@@ -120,8 +120,8 @@ def routes(bench: Bench) -> APIRouter:
 def labels_of(bench: Bench, case: str, layer: Layer, number: int | None) -> np.ndarray[Any, Any]:
     """(d, h, w) of a layer. Raises `NotThere` for a prediction that is not there."""
     if layer == "outline":
-        return bench.outlines.labels(case)
-    return bench.predicted.labels(case, _round(bench, case, number))
+        return bench.outlines.whole(case)
+    return bench.predicted.mask(case, _round(bench, case, number))
 
 
 def _round(bench: Bench, case: str, number: int | None) -> int:
