@@ -93,7 +93,7 @@ def test_a_slice_is_taken_back(folder) -> None:
 def test_a_mask_that_does_not_fit_is_refused_and_the_old_one_stays(folder, mask, state) -> None:
     with opened(folder) as bench:
         kept = bench.outlines.write("c0", 3, drawn(1), "outlined", 0)
-        with pytest.raises(ValueError, match="mask|outlines"):
+        with pytest.raises(ValueError, match=r"mask|outlines"):
             bench.outlines.write("c0", 3, mask, state, kept.revision)
         np.testing.assert_array_equal(bench.outlines.read("c0", 3).mask, drawn(1))
         with pytest.raises(IndexError):
