@@ -64,7 +64,7 @@ def client(bench: Bench, dev: bool = False, **more: object) -> TestClient:
     return TestClient(guarded(bench, TOKEN, dev), BASE, headers=known, **more)  # type: ignore[arg-type]
 
 
-def put(page: TestClient, d: int, body: bytes, revision: object, **query: object):
+def put(page: TestClient, d: int, body: bytes, revision: object, **query: str | float):
     """Save slice d of `c0`."""
     headers = {"If-Match": f'"{revision}"', "Content-Type": MASK}
     address = f"/api/cases/{key_of('c0')}/outline/{d}"

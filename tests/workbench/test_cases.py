@@ -3,6 +3,7 @@
 import csv
 import os
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,7 @@ def test_tables_are_what_prepare_reads(folder) -> None:
 
 
 def case_row(info) -> CaseRow:
-    texts = dict.fromkeys(
+    texts: Any = dict.fromkeys(
         ("case", "patient", "image", "mask", "sha256", "stamp", "voxels_sha256", "labels_sha256"),
         "c0",
     )

@@ -192,10 +192,13 @@ def test_a_body_without_end_or_without_haste_is_given_up() -> None:
         given.append(2**16)
         return {"type": "http.request", "body": bytes(2**16), "more_body": True}
 
-    headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {TOKEN}".encode()),
-               (b"content-type", b"application/json")]  # fmt: skip
+    headers = [
+        (b"host", b"localhost"),
+        (b"authorization", f"Bearer {TOKEN}".encode()),
+        (b"content-type", b"application/json"),
+        (b"transfer-encoding", b"chunked"),
+    ]
     scope = {"type": "http", "method": "PUT", "path": "/api/x", "headers": headers}
-    scope["headers"].append((b"transfer-encoding", b"chunked"))
     guard = Guard(never, TOKEN, idle_seconds=0.05)
     assert _ask(guard, scope, slow)[0]["status"] == 408
     assert _ask(guard, scope, endless)[0]["status"] == 413

@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from typer.testing import CliRunner
+from uvicorn.server import ServerState
 
 from fewmask.cli import label as verb
 from fewmask.cli.app import app
@@ -28,7 +30,7 @@ ADDRESS = f"/api/cases/{key_of('c0')}/outline"
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path):
     write_data(tmp_path / "data", 1)
     return tmp_path
 
@@ -56,7 +58,8 @@ def stroke(seed: int) -> bytes:
 
 def kill_while_drawing(folder: Path, kills: int) -> dict[int, bytes]:
     """Draw until the server is killed, `kills` times; what it acknowledged last of each slice."""
-    draw, told, seed = random.Random(0), {}, 0  # noqa: S311
+    told: dict[int, bytes] = {}
+    draw, seed = random.Random(0), 0  # noqa: S311
     for _ in range(kills):
         with served(folder) as (child, page):
             for d, body in told.items():  # nothing is lost by the kill before
@@ -139,11 +142,11 @@ def test_a_head_that_never_ends_is_hung_up_on(folder, monkeypatch) -> None:
         await send({"type": "http.response.body", "body": b""})
 
     async def talk() -> tuple[bytes, bytes]:
-        config = server.uvicorn.Config(
+        config = uvicorn.Config(
             answer, http=server._Patient, ws="none", lifespan="off", log_level="critical"
         )
         config.load()
-        state = server.uvicorn.server.ServerState()
+        state = ServerState()
         loop = asyncio.get_running_loop()
         made = await loop.create_server(
             lambda: server._Patient(config, state, {}), sock=bind("127.0.0.1", 0)
