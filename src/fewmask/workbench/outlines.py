@@ -124,10 +124,9 @@ class Outlines:
         mask: UInt8[np.ndarray, "h w"],
         state: State,
         revision: int,
-        after: Callable[[], None] = lambda: None,
     ) -> Slice:
         """Replace slice d; it is on the disk when this returns. `outlined` without a voxel is
-        `untouched`. `after` is called under the case's lock.
+        `untouched`.
 
         Raises `Stale` where `revision` is not that of the slice and the slice holds something else
         than what is written, `ValueError` for a mask that does not fit scan, classes or state.
@@ -158,7 +157,6 @@ class Outlines:
             kept = _Kept(packed, state, fresh, _numbers(mask), entry)
             _write_entry(self._folder.journal(case), info.turn(d), kept, info)
             slices[d] = kept
-            after()
         self._wait_for_writer(case)
         return Slice(mask, fresh, state)
 
