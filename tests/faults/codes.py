@@ -15,6 +15,7 @@ LETTERS = {
     "F": "disk, memory, devices, locks, signals and folders",
     "H": "HDF5 files",
     "W": "weights and run folders",
+    "X": "the page of `fewmask label`",
 }
 _CODE = re.compile(r"[A-Z]\d\d")
 _NOTE = re.compile(r"([A-Z]\d\d): (.+)", re.S)

@@ -10,7 +10,7 @@ from fewmask.workbench.bench import Bench
 def accept(bench: Bench, case: str, number: int) -> None:
     """Write the accepted mask and note it down. Raises `KeyError` where the round has none."""
     info = bench.voxels.info(case)
-    labels = np.array(bench.predicted.labels(case, number))
+    labels = np.array(bench.predicted.mask(case, number))
     for d in bench.outlines.outlined(case):
         labels[d] = bench.outlines.read(case, d).mask
     write_labels(bench.folder.accepted_file(case), LabelMap(labels, info.grid))

@@ -120,7 +120,9 @@ def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
             layout.problems,
         )
         stop = threading.Event()
-        reader = threading.Thread(target=_read_ahead, args=(bench, stop), daemon=True)
+        reader = threading.Thread(
+            target=_read_ahead, args=(bench, stop), name="read-ahead", daemon=True
+        )
         if ahead:
             reader.start()
             assist.start()

@@ -221,8 +221,8 @@ def _check_kind(headers: _Headers) -> None:
 def _part(host: str) -> tuple[str, str]:
     """Name and port of a Host line; IPv6 addresses stand in brackets."""
     if host.startswith("["):
-        name, _, rest = host[1:].partition("]")
-        return (name, rest[1:]) if rest.startswith(":") or not rest else ("", "")
+        name, end, rest = host[1:].partition("]")
+        return (name, rest[1:]) if end and rest[:1] in ("", ":") else ("", "")
     name, _, port = host.partition(":")
     return name, port
 

@@ -93,7 +93,7 @@ class Outlines:
         self._guard = threading.Lock()
         self._flushing = threading.Lock()
         self._wake = threading.Event()
-        self._ending = False
+        self._ending = threading.Event()
         self.failed: str | None = None
         """Why label maps could not be written, while that is so."""
         self._dirty.update(case for case in _journalled(folder) if case in cases)
@@ -124,10 +124,9 @@ class Outlines:
         mask: UInt8[np.ndarray, "h w"],
         state: State,
         revision: int,
-        after: Callable[[], None] = lambda: None,
     ) -> Slice:
         """Replace slice d; it is on the disk when this returns. `outlined` without a voxel is
-        `untouched`. `after` is called under the case's lock.
+        `untouched`.
 
         Raises `Stale` where `revision` is not that of the slice and the slice holds something else
         than what is written, `ValueError` for a mask that does not fit scan, classes or state.
@@ -158,7 +157,6 @@ class Outlines:
             kept = _Kept(packed, state, fresh, _numbers(mask), entry)
             _write_entry(self._folder.journal(case), info.turn(d), kept, info)
             slices[d] = kept
-            after()
         self._wait_for_writer(case)
         return Slice(mask, fresh, state)
 
@@ -174,7 +172,7 @@ class Outlines:
             slices = self._open(case).slices
             return {d: kept.revision for d, kept in sorted(slices.items()) if _touched(kept)}
 
-    def labels(self, case: str) -> UInt8[np.ndarray, "d h w"]:
+    def whole(self, case: str) -> UInt8[np.ndarray, "d h w"]:
         """All outlines of a case; slices that nobody touched are background."""
         with self._locks[case]:
             shape = self._scan(case).shape
@@ -232,26 +230,23 @@ class Outlines:
 
     def close(self) -> None:
         """Stop the writer and write what is waiting. Raises as `flush`."""
-        self._ending = True
+        self._ending.set()
         self._wake.set()
         self._writer.join()
         self.flush()
 
     def _write_on(self) -> None:
-        while not self._ending:
+        while True:
             self._wake.wait()
-            if self._ending:
+            if self._ending.wait(self._pause):
                 return
-            time.sleep(self._pause)
             self._wake.clear()
             try:
                 self.flush()
             except FewmaskError:
                 self._wake.set()
-                for _ in range(int(_AGAIN / 0.1)):
-                    if self._ending:
-                        return
-                    time.sleep(0.1)
+                if self._ending.wait(_AGAIN):
+                    return
 
     def _write_labels(self, case: str) -> None:
         path = self._folder.label_file(case)

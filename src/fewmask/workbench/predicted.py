@@ -49,7 +49,7 @@ class Predicted:
         """When it was drawn, in seconds since 1970. Raises `OSError` where there is none."""
         return self._file(case, number).stat().st_mtime
 
-    def labels(self, case: str, number: int) -> UInt8[np.ndarray, "d h w"]:
+    def mask(self, case: str, number: int) -> UInt8[np.ndarray, "d h w"]:
         """The mask of a case on its scan's grid, memory-mapped. Raises `KeyError` where there is
         none, and as `read_labels`.
         """
@@ -74,7 +74,7 @@ class Predicted:
         """A slice of a mask, as `Voxels.slice` cuts. Raises `KeyError` without one, `IndexError`
         outside the scan.
         """
-        return cut(self.labels(case, number), axis, index)
+        return cut(self.mask(case, number), axis, index)
 
     def areas(self, case: str, number: int, structures: int) -> Int64[np.ndarray, "d k"]:
         """Pixels of each structure in each slice. Raises `KeyError` without a mask."""

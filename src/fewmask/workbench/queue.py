@@ -146,7 +146,7 @@ def presets(info: ScanInfo) -> list[dict[str, Any]]:
 
 def edges(info: ScanInfo) -> dict[str, list[str]]:
     """What is at left, right, top and bottom of the pictures across each axis."""
-    d, h, w = _LEADS[info.grid.plane]
+    d, h, w = tuple(_LEADS[info.grid.plane])
     return {
         "0": [_BACK[w], w, _BACK[h], h],
         "1": [_BACK[w], w, d, _BACK[d]],

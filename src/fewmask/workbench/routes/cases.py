@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Header, Query, Request, Response
+from jaxtyping import UInt8
 from starlette.concurrency import run_in_threadpool
 
 from fewmask.version import __version__
@@ -117,11 +118,13 @@ def routes(bench: Bench) -> APIRouter:
     return router
 
 
-def labels_of(bench: Bench, case: str, layer: Layer, number: int | None) -> np.ndarray[Any, Any]:
+def labels_of(
+    bench: Bench, case: str, layer: Layer, number: int | None
+) -> UInt8[np.ndarray, "d h w"]:
     """(d, h, w) of a layer. Raises `NotThere` for a prediction that is not there."""
     if layer == "outline":
-        return bench.outlines.labels(case)
-    return bench.predicted.labels(case, _round(bench, case, number))
+        return bench.outlines.whole(case)
+    return bench.predicted.mask(case, _round(bench, case, number))
 
 
 def _round(bench: Bench, case: str, number: int | None) -> int:
