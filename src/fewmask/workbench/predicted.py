@@ -82,7 +82,7 @@ class Predicted:
         if key not in self._areas:
             counts = [
                 np.bincount(plane.ravel(), minlength=structures + 1)[1 : structures + 1]
-                for plane in self.labels(case, number)
+                for plane in self.mask(case, number)
             ]
             self._areas[key] = np.array(counts, np.int64).reshape(-1, structures)
         return self._areas[key]
