@@ -25,6 +25,7 @@ from fewmask.predict.predictor import (
     no_windows,
     open_finished,
 )
+from fewmask.predict.restore import confidence_of, mass_of
 
 _IN_MEMORY = 2**28
 """Bytes of probabilities up to which they are no file: 256 MiB."""
@@ -46,6 +47,8 @@ class MeanPredictor:
         self.recipe = self.members[0].recipe
         stamps = [member.stamp for member in self.members]
         self.stamp = "mean of " + "; ".join(stamps) if all(stamps) else ""
+        self.with_confidence = False
+        """Also give the confidence of every voxel, and the sums of probabilities (`mass`)."""
 
     @property
     def device(self) -> torch.device:
@@ -112,10 +115,18 @@ class MeanPredictor:
                 for block in _blocks(volume.shape[0]):
                     total[:, block] += one[:, block]
             labels = np.zeros(volume.shape, np.uint8)
+            confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
+            mass = np.zeros((volume.shape[0], self.task.k)) if self.with_confidence else None
             for block in _blocks(volume.shape[0]):
                 total[:, block] /= len(self.members)
                 labels[block] = total[:, block].argmax(0)
-        return Prediction(LabelMap(labels, volume.grid), None, 0, notes=tuple(notes))
+                if confidence is not None and mass is not None:
+                    probs = torch.from_numpy(np.asarray(total[:, block]))
+                    confidence[block], mass[block] = confidence_of(probs), mass_of(probs)
+        grid = volume.grid
+        return Prediction(
+            LabelMap(labels, grid), None, 0, confidence, mass=mass, notes=tuple(notes)
+        )
 
 
 def load_mean(
