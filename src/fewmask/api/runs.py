@@ -39,6 +39,7 @@ from fewmask.predict import (
     Predicts,
     load_mean,
     load_predictor,
+    open_calibration,
     open_cleanup,
     open_form,
     open_known,
@@ -590,6 +591,7 @@ def predict_folder(
     device: str | None = None,
     part: tuple[int, int] = (1, 1),
     again: bool = False,
+    probabilities: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write a mask for every scan of a folder; a scan that cannot be read never stops the others.
@@ -657,6 +659,9 @@ def predict_folder(
     again
         Draw masks again that stand there whole from this run, this scan and these options; else
         they are kept.
+    probabilities
+        Also write maps of what the network said, before clean-up: 8 bit, on the grid of the scan,
+        `probabilities/CASE.1-STRUCTURE.nii.gz`.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -664,7 +669,8 @@ def predict_folder(
     -------
     PredictSummary
         `written` case ids, `refused` with the reasons, `notes`, `put_in` (what tags and outlines
-        did), and `empty`: what to know of masks that should not be empty.
+        did), `empty`: what to know of masks that should not be empty, and `quality` and `doubtful`:
+        the Dice that masks probably have, as in `quality.csv` (beside `volumes.csv` in `out`).
 
     Raises
     ------
@@ -720,6 +726,9 @@ def predict_folder(
         ),
         part=part,
         again=again,
+        probabilities=probabilities,
+        calibration=open_calibration(loaded.path),
+        slices_from=None if is_prepared(source) else slices_from,
         on_progress=on_progress,
     )
 

@@ -66,11 +66,18 @@ class MeanPredictor:
         """
         return self._mean(volume, lambda member, own: member.volume(volume, own), probabilities)
 
-    def volume_with_tags(self, volume: Volume, tags: Int8[np.ndarray, "d k"]) -> Prediction:
+    def volume_with_tags(
+        self,
+        volume: Volume,
+        tags: Int8[np.ndarray, "d k"],
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """The same where a person says which slices hold a structure, for networks that judge it;
         see `Predictor.volume_with_tags`.
         """
-        return self._mean(volume, lambda member, own: member.volume_with_tags(volume, tags, own))
+        return self._mean(
+            volume, lambda member, own: member.volume_with_tags(volume, tags, own), probabilities
+        )
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> NoReturn:
         """Raises `BadConfig`: there is no oracle-box bound."""
@@ -102,8 +109,8 @@ class MeanPredictor:
     ) -> Prediction:
         shape = (self.task.k + 1, *volume.shape)
         notes: dict[str, None] = {}
-        own = nullcontext(probabilities) if probabilities is not None else _zeros(shape)
-        with _zeros(shape) as one, own as total:
+        own = nullcontext(probabilities) if probabilities is not None else zeros_or_file(shape)
+        with zeros_or_file(shape) as one, own as total:
             total[:] = 0
             for member in self.members:
                 said = ask(member, one)
@@ -162,7 +169,7 @@ def _blocks(depth: int) -> Iterator[slice]:
 
 
 @contextmanager
-def _zeros(shape: tuple[int, ...]) -> Iterator[Float[np.ndarray, "c d h w"]]:
+def zeros_or_file(shape: tuple[int, ...]) -> Iterator[Float[np.ndarray, "c d h w"]]:
     """Zeros in memory, or in a temporary file that goes when it is done with."""
     size = 4 * prod(shape)
     if size <= _IN_MEMORY:

@@ -1,14 +1,55 @@
-"""What is seen of a mask without truth, while the network's answer is still in memory."""
+"""What is seen of a mask without truth, while the network's answer is still in memory; and what a
+run's own scans say about such signs.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from fewmask.core.volume import Volume
+from fewmask.evaluate.scores import read_scores
+from fewmask.io.run import RunFolder
 from fewmask.predict.known import Known
 from fewmask.predict.predictor import Prediction
+from fewmask.quality.beside import read_all
 from fewmask.quality.signs import Signs, Sure, mean_in, read_signs
+from fewmask.quality.tables import Calibration, calibrate
+
+Outlined = dict[str, tuple[int, int]]
+"""By structure, on outlined slices: twice the voxels that drawing and outline share, and all of
+both.
+"""
+
+
+def open_calibration(run: Path) -> Calibration:
+    """What masks in the run's own `predictions` say: those of kept-aside scans that were scored
+    (`metrics.csv`), and outlines that it learned from. Nothing where there are none.
+    """
+    folder = RunFolder.open(run)
+    if not folder.predictions.is_dir():
+        return Calibration()
+    split, scores = folder.read_split(), read_scores(folder.path / "metrics.csv")
+    aside = {*split.val, *split.test}
+    truths = {
+        (one.case, one.label): one.dice
+        for one in scores
+        if one.case in aside and one.prompts == "automatic" and one.status in ("ok", "missed")
+    }
+    return calibrate(read_all(folder.predictions), truths)
+
+
+def overlap(drawn: Prediction, known: Known | None, classes: Sequence[str]) -> Outlined | None:
+    """How the network's drawing fits the outlines that it learned from; None without any."""
+    if known is None or not known.outlines:
+        return None
+    found = {}
+    for n, name in enumerate(classes, 1):
+        pairs = [(drawn.label_map.voxels[d] == n, one == n) for d, one in known.outlines.items()]
+        shared = sum(int((mask & truth).sum()) for mask, truth in pairs)
+        found[name] = (2 * shared, sum(int(mask.sum() + truth.sum()) for mask, truth in pairs))
+    return found
 
 
 def look_at(
@@ -30,9 +71,7 @@ def look_at(
     return _with_intensity(signs, final, volume)
 
 
-def _with_intensity(
-    signs: Sequence[Signs], final: Prediction, volume: Volume
-) -> list[Signs]:
+def _with_intensity(signs: Sequence[Signs], final: Prediction, volume: Volume) -> list[Signs]:
     """Slice by slice: a scan in floating point is four times the mask."""
     labels, k = final.label_map.voxels, len(signs)
     sums, counts = np.zeros(k + 1), np.zeros(k + 1)

@@ -175,9 +175,7 @@ def _solve(samples: Sequence[Sample]) -> Prior:
     ridge = np.c_[np.zeros(len(scale)), np.eye(len(scale)) * np.sqrt(_RIDGE)]
     bounds = [(0, np.inf) if way > 0 else (-np.inf, 0) for way in _DIRECTIONS]
     lower, upper = zip((-np.inf, np.inf), *bounds, strict=True)
-    found = lsq_linear(
-        np.r_[z, ridge], np.r_[y * weight, np.zeros(len(scale))], (lower, upper)
-    ).x
+    found = lsq_linear(np.r_[z, ridge], np.r_[y * weight, np.zeros(len(scale))], (lower, upper)).x
     weights = found[1:] / scale
     return Prior(float(found[0] - weights @ middle), tuple(weights.tolist()), 0.0, 0.0)
 

@@ -121,7 +121,7 @@ def read_signs(
 
 def mean_in(
     labels: UInt8[np.ndarray, "h w"], values: Float[np.ndarray, "h w"], k: int
-) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Sum of grey levels and count of voxels of classes 0 to k in one slice."""
     flat = labels.ravel()
     sums = np.bincount(flat, values.ravel().astype(float), minlength=k + 1)
@@ -174,7 +174,7 @@ def _certainty(
     }
 
 
-def _short(holds: Bool[np.ndarray, "d"], said: tuple[int, int]) -> int:
+def _short(holds: Bool[np.ndarray, " d"], said: tuple[int, int]) -> int:
     """Slices from either tag to where the mask begins and ends between them."""
     inside = holds[said[0] : said[1] + 1].nonzero()[0]
     length = said[1] - said[0] + 1

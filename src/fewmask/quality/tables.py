@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fewmask.core.words import count
 from fewmask.io.tables import write_csv
 from fewmask.quality import volumes
 from fewmask.quality.beside import Seen, read_all, state_of
@@ -26,6 +27,7 @@ COLUMNS = ("case", "structure", "dice", "low", "high", "reasons")
 MEAN = "mean"
 DOUBTFUL = 0.7
 """A predicted Dice below which a mask is called doubtful."""
+_NAMED = 5
 _LEAST_OUTLINED = 5
 """Scans with outlines from which on they are a ceiling."""
 
@@ -46,7 +48,13 @@ class Calibration:
     """What a run's own scans say about the mapping, per structure."""
 
     shifts: Mapping[str, Shift] = field(default_factory=dict)
+    """Of structures with five kept-aside scans or more that were scored."""
     ceilings: Mapping[str, float] = field(default_factory=dict)
+    """Dice on outlined slices that the network learned from."""
+
+
+UNCALIBRATED = Calibration()
+"""The shipped mapping as it is."""
 
 
 def calibrate(
@@ -57,7 +65,7 @@ def calibrate(
     """
     shifts: dict[str, Shift] = {}
     pairs: dict[str, list[tuple[float, float]]] = {}
-    for name, one in _estimates(scans, Calibration(), prior):
+    for name, one in _estimates(scans, UNCALIBRATED, prior):
         true = truths.get((one.case, name))
         if true is not None and one.estimate.dice:
             pairs.setdefault(name, []).append((one.estimate.dice, true))
@@ -68,7 +76,7 @@ def calibrate(
 
 
 def judge(
-    scans: Sequence[Seen], calibration: Calibration = Calibration(), prior: Prior = PRIOR
+    scans: Sequence[Seen], calibration: Calibration = UNCALIBRATED, prior: Prior = PRIOR
 ) -> list[Judged]:
     """Rows of all scans: each structure, then `mean`."""
     rows: dict[str, list[Judged]] = {}
@@ -83,11 +91,26 @@ def judge(
 def doubtful(rows: Sequence[Judged]) -> list[str]:
     """Cases whose mean is low, the worst first."""
     means = [(one.estimate.dice, one.case) for one in rows if one.structure == MEAN]
-    return [case for dice, case in sorted((d, c) for d, c in means if d is not None) if dice < DOUBTFUL]
+    return [
+        case for dice, case in sorted((d, c) for d, c in means if d is not None) if dice < DOUBTFUL
+    ]
+
+
+def tell_doubtful(rows: Sequence[Judged], folder: Path) -> str:
+    """`2 of 20 masks look doubtful: ct_03, ct_07, see masks/quality.csv`."""
+    means = [one for one in rows if one.structure == MEAN]
+    worst, masks = doubtful(rows), count(len(means), "mask")
+    if all(one.estimate.dice is None for one in means):
+        return f"how good the masks are cannot be known, see {folder / FILE} and {volumes.FILE}"
+    if not worst:
+        return f"none of {masks} looks doubtful, see {folder / FILE} and {volumes.FILE}"
+    named = ", ".join(worst[:_NAMED]) + " ..." * (len(worst) > _NAMED)
+    look = "looks" if len(worst) == 1 else "look"
+    return f"{len(worst)} of {masks} {look} doubtful: {named}, see {folder / FILE}"
 
 
 def write_tables(
-    folder: Path, calibration: Calibration = Calibration(), slices_from: int = 0
+    folder: Path, calibration: Calibration = UNCALIBRATED, slices_from: int = 0
 ) -> list[Judged]:
     """Write `quality.csv` and `volumes.csv` of all masks of the folder from the signs beside them;
     returns the rows. Several processes may do so: whoever writes looks whether signs have come
@@ -157,7 +180,7 @@ def _named(rows: Sequence[Judged]) -> tuple[str, ...]:
 
 
 def _ceilings(scans: Sequence[Seen]) -> dict[str, float]:
-    """Dice on slices that the network learned from, over all scans: of three scans or more."""
+    """Dice on slices that the network learned from, over all scans: of five scans or more."""
     sums: dict[str, list[tuple[int, int]]] = {}
     for seen in scans:
         for name, both in (seen.outlined or {}).items():
