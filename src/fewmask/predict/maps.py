@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from fewmask.core.volume import Grid, Volume
+from fewmask.core.volume import Grid
 from fewmask.io.atomic import make_folder
-from fewmask.io.nifti import write_volume
+from fewmask.io.nifti import write_map
 
 FOLDER = "probabilities"
 
@@ -40,4 +40,4 @@ def write_maps(
         voxels = np.zeros(probabilities.shape[1:], np.uint8)
         for d, plane in enumerate(probabilities[n]):  # the whole in floating point may be large
             voxels[d] = np.round(255 * plane.clip(0, 1))
-        write_volume(path, Volume(voxels, grid, slope=1 / 255))
+        write_map(path, voxels, grid)

@@ -19,7 +19,10 @@ LEAST_SCANS = 5
 """Scans from which on volumes are compared, and scored masks speak for a run."""
 _SHARE = 0.9
 """Of true values that should lie in an interval."""
-_RIDGE = 0.05
+_RIDGE = 0.1
+"""How hard weights are held at those of `_BELIEVED`: the rest is what the rows insist on."""
+_BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+"""To take the network's own probabilities at their word."""
 NAMES = ("expected", "border", "likeness", "pieces", "removed", "unsure", "gaps", "volume")
 """Signs that are weighed, in the order of weights."""
 _DIRECTIONS = (1, 1, 1, -1, -1, -1, -1, -1)
@@ -173,9 +176,10 @@ def _solve(samples: Sequence[Sample]) -> Prior:
     middle, scale = x.mean(0), x.std(0) + 1e-6
     z = np.c_[np.ones(len(x)), (x - middle) / scale] * weight[:, None]
     ridge = np.c_[np.zeros(len(scale)), np.eye(len(scale)) * np.sqrt(_RIDGE)]
+    believed = np.array(_BELIEVED) * scale * np.sqrt(_RIDGE)
     bounds = [(0, np.inf) if way > 0 else (-np.inf, 0) for way in _DIRECTIONS]
     lower, upper = zip((-np.inf, np.inf), *bounds, strict=True)
-    found = lsq_linear(np.r_[z, ridge], np.r_[y * weight, np.zeros(len(scale))], (lower, upper)).x
+    found = lsq_linear(np.r_[z, ridge], np.r_[y * weight, believed], (lower, upper)).x
     weights = found[1:] / scale
     return Prior(float(found[0] - weights @ middle), tuple(weights.tolist()), 0.0, 0.0)
 
