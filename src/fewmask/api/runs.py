@@ -48,6 +48,9 @@ from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.cleanup import NOTHING
 from fewmask.predict.folder import PredictSummary, plane_of
 from fewmask.predict.predictor import Engine
+from fewmask.predict.quality import look_at
+from fewmask.quality.beside import Seen
+from fewmask.quality.tables import judge
 from fewmask.training import TrainRequest
 from fewmask.training import train as run_training
 
@@ -236,14 +239,19 @@ class LoadedRun(TrainedRun):
     def _predict(self, volume: Volume, with_probabilities: bool) -> PredictedMask:
         volume = volume.in_plane(plane_of(self.predictor))
         probabilities = None
+        if isinstance(self.predictor, Predictor | MeanPredictor):
+            self.predictor.with_confidence = True
         if with_probabilities:
             # Made in the file's order and filled through a view in (d, h, w): there is no copy.
             probabilities = np.zeros((len(self.classes) + 1, *volume.grid.shape), np.float32)
             turned = volume.grid.orientation.apply(probabilities)
-            prediction = self._network.volume(volume, turned)
+            drawn = self._network.volume(volume, turned)
         else:
-            prediction = self.predictor.volume(volume)
-        prediction = self.cleanup.apply(prediction)
+            drawn = self.predictor.volume(volume)
+        prediction = self.cleanup.apply(drawn)
+        signs = look_at(drawn, prediction, volume, len(self.classes))
+        seen = Seen("scan", dict(zip(self.classes, signs, strict=True)), "")
+        judged = judge([seen], open_calibration(self.path))
         return PredictedMask(
             prediction.label_map.voxels,
             volume.grid,
@@ -252,6 +260,7 @@ class LoadedRun(TrainedRun):
             prompts=prediction.prompts,
             no_prompt=prediction.no_prompt,
             probabilities=probabilities,
+            quality={one.structure: one for one in judged if one.structure in self.classes},
             cleaned=None if prediction.cleaned is None else prediction.cleaned.structures,
         )
 
