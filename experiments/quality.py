@@ -90,7 +90,7 @@ class Row:
     @property
     def family(self) -> str:
         """Sets that share scans or networks: they are left out together."""
-        return "ct" if self.group.startswith("ct-") else self.group
+        return "ct" if self.group.startswith("ct-") else self.group.removesuffix("-more")
 
 
 def read_rows() -> list[Row]:
@@ -171,6 +171,6 @@ if __name__ == "__main__":
         name, *pairs = words
         for run, data in zip(pairs[::2], pairs[1::2], strict=True):
             cases = tuple(p.name[:-7] for p in sorted(Path(data, "images").glob("*.nii.gz")))
-            measure(name, Path(run), Path(data), cases if name == "ct-other" else ())
+            measure(name, Path(run), Path(data), cases if name in ("ct-other", "mr-left-atrium-more") else ())
     else:
         fit()
