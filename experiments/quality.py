@@ -171,6 +171,11 @@ if __name__ == "__main__":
         name, *pairs = words
         for run, data in zip(pairs[::2], pairs[1::2], strict=True):
             cases = tuple(p.name[:-7] for p in sorted(Path(data, "images").glob("*.nii.gz")))
-            measure(name, Path(run), Path(data), cases if name in ("ct-other", "mr-left-atrium-more") else ())
+            measure(
+                name,
+                Path(run),
+                Path(data),
+                cases if name in ("ct-other", "mr-left-atrium-more") else (),
+            )
     else:
         fit()

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from fewmask.core.errors import BadDataset
+from fewmask.io.tables import write_csv
 from fewmask.quality import tables
 from fewmask.quality.beside import Seen, read_all, signs_path, write_signs
 from fewmask.quality.estimate import Shift
@@ -67,10 +68,10 @@ def test_masks_that_are_gone_have_no_row(tmp_path) -> None:
 def test_signs_that_come_while_tables_are_written_are_in_them(tmp_path, monkeypatch) -> None:
     """Another process finishes its part at that very moment."""
     write_mask(tmp_path, "a", GOOD)
-    late, write = ["b"], tables.write_csv
+    late = ["b"]
 
     def write_and_meanwhile(*words) -> None:
-        write(*words)
+        write_csv(*words)
         if late:
             write_mask(tmp_path, late.pop(), GOOD)
 

@@ -173,10 +173,10 @@ def predict(
         console.say(str(summary.put_in))
     if summary.prompts:
         console.say(f"drawn with tags: {count(len(summary.prompts['tags']), 'mask')}")
-    there = f", {len(summary.kept)} of them were there" if summary.kept else ""
-    console.say(f"{count(len(summary.written), 'mask')} in {out}{there}")
     if summary.quality:
         console.say(tell_doubtful(summary.quality, out))
+    there = f", {len(summary.kept)} of them were there" if summary.kept else ""
+    console.say(f"{count(len(summary.written), 'mask')} in {out}{there}")
     console.result({"out": out, **vars(summary), "doubtful": summary.doubtful})
     options.partly(
         summary.refused,

@@ -111,8 +111,6 @@ class PredictSummary:
             parts.append(f"{count(self.no_prompt, 'slice')} without a prompt")
         if self.empty:
             parts.append("; ".join(self.empty))
-        if self.doubtful:
-            parts.append(f"{count(len(self.doubtful), 'mask')} doubtful")
         return f"PredictSummary({'; '.join(parts)}; {count(len(self.notes), 'note')})"
 
 
