@@ -31,7 +31,7 @@ GOOD = Signs(
     likeness=0.95,
     unsure=0.0,
 )
-EXPECTED_ALONE = Prior(0.0, (1.0, *[0.0] * 7), -1.0, 1.0)
+EXPECTED_ALONE = Prior(0.0, (1.0, *[0.0] * 6), -1.0, 1.0)
 
 
 def known(*words, **more) -> tuple[float, float, float]:
@@ -59,7 +59,6 @@ def test_without_other_weights_it_is_what_the_network_expects() -> None:
     [
         {"expected": 0.6},
         {"border": 0.6},
-        {"likeness": 0.5},
         {"removed": 0.6},
         {"unsure": 0.6},
         {"gaps": 20},

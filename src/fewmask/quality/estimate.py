@@ -21,11 +21,13 @@ _SHARE = 0.9
 """Of true values that should lie in an interval."""
 _RIDGE = 0.1
 """How hard weights are held at those of `_BELIEVED`: the rest is what the rows insist on."""
-_BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """To take the network's own probabilities at their word."""
-NAMES = ("expected", "border", "likeness", "pieces", "removed", "unsure", "gaps", "volume")
-"""Signs that are weighed, in the order of weights."""
-_DIRECTIONS = (1, 1, 1, -1, -1, -1, -1, -1)
+NAMES = ("expected", "border", "pieces", "removed", "unsure", "gaps", "volume")
+"""Signs that are weighed, in the order of weights. How alike neighbouring slices are is not one: it
+tells thin structures from thick ones, and not good masks of one structure from bad ones.
+"""
+_DIRECTIONS = (1, 1, -1, -1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,6 @@ def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " 
         [
             _odds(signs.expected),
             _odds(signs.border),
-            signs.likeness if signs.likeness is not None else 0.5,
             second + min(np.log2(max(signs.pieces, 1)), 4) / 4,
             min(signs.removed, 1.0),
             min(signs.unsure or 0.0, 1.0),
