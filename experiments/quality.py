@@ -6,8 +6,7 @@
 `measure` predicts the scans that RUN kept aside (test part of its split) and scores them against
 DATA/labels; SET is the name of the data set. `fit` prints the table of docs/quality.md, where every
 row was predicted by a mapping that saw no scan of the row's set, and the numbers of the shipped
-mapping (src/fewmask/quality/prior.py), fitted to all rows. Needs FEWMASK_DATA for nothing: DATA is
-the folder with images/ and labels/.
+mapping (src/fewmask/quality/prior.py), fitted to all rows.
 """
 
 import json
