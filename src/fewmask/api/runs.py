@@ -50,7 +50,7 @@ from fewmask.predict.folder import PredictSummary, plane_of
 from fewmask.predict.predictor import Engine
 from fewmask.predict.quality import look_at
 from fewmask.quality.beside import Seen
-from fewmask.quality.tables import judge
+from fewmask.quality.tables import UNCALIBRATED, Calibration, judge
 from fewmask.training import TrainRequest
 from fewmask.training import train as run_training
 
@@ -129,6 +129,8 @@ class LoadedRun(TrainedRun):
     """How its masks are cleaned."""
     others: tuple[Path, ...] = ()
     """Runs whose probabilities are averaged with those of this one."""
+    calibration: Calibration = UNCALIBRATED
+    """What its own scans say about predicted quality."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -251,7 +253,7 @@ class LoadedRun(TrainedRun):
         prediction = self.cleanup.apply(drawn)
         signs = look_at(drawn, prediction, volume, len(self.classes))
         seen = Seen("scan", dict(zip(self.classes, signs, strict=True)), "")
-        judged = judge([seen], open_calibration(self.path))
+        judged = judge([seen], self.calibration)
         return PredictedMask(
             prediction.label_map.voxels,
             volume.grid,
@@ -464,7 +466,8 @@ def load(
     )
     if stride is not None or gaussian or windows is not None:
         predictor = predictor.with_windows(stride, gaussian or None, windows)
-    return LoadedRun(path, predictor, open_cleanup(path, os.fspath(cleanup)), tuple(others))
+    own = UNCALIBRATED if others else open_calibration(path)  # a mean is another network
+    return LoadedRun(path, predictor, open_cleanup(path, os.fspath(cleanup)), tuple(others), own)
 
 
 @checked
@@ -736,7 +739,7 @@ def predict_folder(
         part=part,
         again=again,
         probabilities=probabilities,
-        calibration=open_calibration(loaded.path),
+        calibration=UNCALIBRATED if loaded.others else open_calibration(loaded.path),
         slices_from=None if is_prepared(source) else slices_from,
         on_progress=on_progress,
     )

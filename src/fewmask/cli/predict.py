@@ -100,7 +100,7 @@ def predict(
         open_known,
         predict_folder,
     )
-    from fewmask.quality.tables import tell_doubtful
+    from fewmask.quality.tables import UNCALIBRATED, tell_doubtful
 
     console: Console = context.obj
     options.existing(source, "file or folder")
@@ -152,7 +152,7 @@ def predict(
         part=mine,
         again=again,
         probabilities=probabilities,
-        calibration=open_calibration(run),
+        calibration=UNCALIBRATED if others else open_calibration(run),
         slices_from=None if is_prepared(source) else slices_from,
         on_progress=console.count_items("scans predicted"),
     )
