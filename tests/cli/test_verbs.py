@@ -92,9 +92,10 @@ def test_quiet_and_verbose_lines_around_the_same_answer(folder) -> None:
     quiet = fewmask("predict", folder / "run", folder / "prepared", "--quiet", "--device", "cpu")
     again = ("--device", "cpu", "--again")
     loud = fewmask("-v", "predict", folder / "run", folder / "prepared", *again)
-    cleaned, said, written = loud.stdout.splitlines()
+    cleaned, said, judged, written = loud.stdout.splitlines()
     assert said.startswith("tags and outlines were put in: ")
     assert cleaned.startswith("liver: clean-up (") and " mL in 5 of 5 scans, filled " in cleaned
+    assert "doubtful" in judged and "quality.csv" in judged
     assert quiet.stdout == loud.stdout and written == f"5 masks in {folder / 'run' / 'predictions'}"
     assert quiet.stderr == ""
     assert loud.stderr.startswith(f"fewmask {__version__}, Python 3.")

@@ -55,7 +55,7 @@ def assist(scans, tmp_path_factory):
 
 
 def dice(mask, truth) -> float:
-    return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+    return float(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
 
 
 def test_a_frame_cuts_air_away_and_keeps_the_shape_of_pixels() -> None:

@@ -27,7 +27,7 @@ class Desk:
     def __init__(self, root, cases=("a", "b"), depth=16) -> None:
         self.root = root
         self.truth = {case: np.zeros((depth, 4, 4), np.uint8) for case in cases}
-        self.drawn = {}
+        self.drawn: dict[int, dict[str, np.ndarray]] = {}
         for name in ("labels", "rounds"):
             (root / name).mkdir(parents=True)
         self.rounds = Rounds(
@@ -43,7 +43,7 @@ class Desk:
             },
             lambda: None,
         )
-        self.rounds._start = lambda number: None
+        self.rounds._start = lambda number: None  # type: ignore[method-assign]
 
     def outline(self, case, *slices) -> None:
         for d in slices:

@@ -13,6 +13,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
 from fewmask.io.image import write_labels
 from fewmask.io.segments import coloured
+from fewmask.quality.tables import Judged
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -32,6 +33,10 @@ class PredictedMask(LabelMap):
     """
     probabilities: Float[np.ndarray, "c i j k"] | None = field(default=None)
     """Probability of background and of each class; if it was asked for."""
+    quality: dict[str, Judged] | None = field(default=None)
+    """Class name -> the Dice it probably has (`quality["liver"].estimate.dice`, `low`, `high`), and
+    `reasons` to doubt it; see `docs/quality.md`.
+    """
 
     cleaned: dict[str, Change] | None = None
     """Class name -> what clean-up removed and filled, in voxels and mL; None where it was not

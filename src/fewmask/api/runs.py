@@ -39,6 +39,7 @@ from fewmask.predict import (
     Predicts,
     load_mean,
     load_predictor,
+    open_calibration,
     open_cleanup,
     open_form,
     open_known,
@@ -47,6 +48,9 @@ from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.cleanup import NOTHING
 from fewmask.predict.folder import PredictSummary, plane_of
 from fewmask.predict.predictor import Engine
+from fewmask.predict.quality import look_at
+from fewmask.quality.beside import Seen
+from fewmask.quality.tables import UNCALIBRATED, Calibration, judge
 from fewmask.training import TrainRequest
 from fewmask.training import train as run_training
 
@@ -125,6 +129,8 @@ class LoadedRun(TrainedRun):
     """How its masks are cleaned."""
     others: tuple[Path, ...] = ()
     """Runs whose probabilities are averaged with those of this one."""
+    calibration: Calibration = UNCALIBRATED
+    """What its own scans say about predicted quality."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -235,14 +241,19 @@ class LoadedRun(TrainedRun):
     def _predict(self, volume: Volume, with_probabilities: bool) -> PredictedMask:
         volume = volume.in_plane(plane_of(self.predictor))
         probabilities = None
+        if isinstance(self.predictor, Predictor | MeanPredictor):
+            self.predictor.with_confidence = True
         if with_probabilities:
             # Made in the file's order and filled through a view in (d, h, w): there is no copy.
             probabilities = np.zeros((len(self.classes) + 1, *volume.grid.shape), np.float32)
             turned = volume.grid.orientation.apply(probabilities)
-            prediction = self._network.volume(volume, turned)
+            drawn = self._network.volume(volume, turned)
         else:
-            prediction = self.predictor.volume(volume)
-        prediction = self.cleanup.apply(prediction)
+            drawn = self.predictor.volume(volume)
+        prediction = self.cleanup.apply(drawn)
+        signs = look_at(drawn, prediction, volume, len(self.classes))
+        seen = Seen("scan", dict(zip(self.classes, signs, strict=True)), "")
+        judged = judge([seen], self.calibration)
         return PredictedMask(
             prediction.label_map.voxels,
             volume.grid,
@@ -251,6 +262,7 @@ class LoadedRun(TrainedRun):
             prompts=prediction.prompts,
             no_prompt=prediction.no_prompt,
             probabilities=probabilities,
+            quality={one.structure: one for one in judged if one.structure in self.classes},
             cleaned=None if prediction.cleaned is None else prediction.cleaned.structures,
         )
 
@@ -459,7 +471,8 @@ def load(
     )
     if stride is not None or gaussian or windows is not None:
         predictor = predictor.with_windows(stride, gaussian or None, windows)
-    return LoadedRun(path, predictor, open_cleanup(path, os.fspath(cleanup)), tuple(others))
+    own = UNCALIBRATED if others else open_calibration(path)  # a mean is another network
+    return LoadedRun(path, predictor, open_cleanup(path, os.fspath(cleanup)), tuple(others), own)
 
 
 @checked
@@ -595,6 +608,7 @@ def predict_folder(
     device: str | None = None,
     part: tuple[int, int] = (1, 1),
     again: bool = False,
+    probabilities: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write a mask for every scan of a folder; a scan that cannot be read never stops the others.
@@ -662,6 +676,9 @@ def predict_folder(
     again
         Draw masks again that stand there whole from this run, this scan and these options; else
         they are kept.
+    probabilities
+        Also write maps of what the network said, before clean-up: 8 bit, on the grid of the scan,
+        `probabilities/CASE.1-STRUCTURE.nii.gz`.
     on_progress
         Called with a `ProgressEvent` after each scan (done, total, item, time left).
 
@@ -669,7 +686,8 @@ def predict_folder(
     -------
     PredictSummary
         `written` case ids, `refused` with the reasons, `notes`, `put_in` (what tags and outlines
-        did), and `empty`: what to know of masks that should not be empty.
+        did), `empty`: what to know of masks that should not be empty, and `quality` and `doubtful`:
+        the Dice that masks probably have, as in `quality.csv` (beside `volumes.csv` in `out`).
 
     Raises
     ------
@@ -725,6 +743,9 @@ def predict_folder(
         ),
         part=part,
         again=again,
+        probabilities=probabilities,
+        calibration=UNCALIBRATED if loaded.others else open_calibration(loaded.path),
+        slices_from=None if is_prepared(source) else slices_from,
         on_progress=on_progress,
     )
 

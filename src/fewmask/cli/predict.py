@@ -57,6 +57,11 @@ def predict(
         "--term",
         help="Coded term of a structure in DICOM, such as liver=SCT:10200004:Liver. May repeat.",
     ),
+    probabilities: bool = typer.Option(
+        False,
+        "--probabilities",
+        help="Also write what the network said, before clean-up: 8-bit maps, one per structure.",
+    ),
     part: str = typer.Option(
         "1/1", help="i/n: every n-th scan from the i-th on, for several processes or machines."
     ),
@@ -85,14 +90,17 @@ def predict(
     ),
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
+    from fewmask.io.prepared import is_prepared
     from fewmask.predict import (
         load_mean,
         load_predictor,
+        open_calibration,
         open_cleanup,
         open_form,
         open_known,
         predict_folder,
     )
+    from fewmask.quality.tables import UNCALIBRATED, tell_doubtful
 
     console: Console = context.obj
     options.existing(source, "file or folder")
@@ -143,6 +151,9 @@ def predict(
         form=open_form(run, form, term),
         part=mine,
         again=again,
+        probabilities=probabilities,
+        calibration=UNCALIBRATED if others else open_calibration(run),
+        slices_from=None if is_prepared(source) else slices_from,
         on_progress=console.count_items("scans predicted"),
     )
     for line in summary.empty:
@@ -162,9 +173,11 @@ def predict(
         console.say(str(summary.put_in))
     if summary.prompts:
         console.say(f"drawn with tags: {count(len(summary.prompts['tags']), 'mask')}")
+    if summary.quality:
+        console.say(tell_doubtful(summary.quality, out))
     there = f", {len(summary.kept)} of them were there" if summary.kept else ""
     console.say(f"{count(len(summary.written), 'mask')} in {out}{there}")
-    console.result({"out": out, **vars(summary)})
+    console.result({"out": out, **vars(summary), "doubtful": summary.doubtful})
     options.partly(
         summary.refused,
         len(summary.written),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt8
 from nibabel import nifti1
 from nibabel.quaternions import mat2quat
 
@@ -150,6 +150,21 @@ def write_volume(path: Path, volume: Volume) -> None:
     with writing(path, verify=verify) as temp:
         array = volume.grid.orientation.undo(volume.voxels)
         _write(temp, path, volume.grid, array, volume.slope, volume.inter)
+
+
+def write_map(path: Path, voxels: UInt8[np.ndarray, "d h w"], grid: Grid) -> None:
+    """Write numbers from 0 to 255 that programs show as 0 to 1 (slope 1/255), as `write_labels`
+    does. A map may be the same everywhere, which a scan may not.
+    """
+    array = grid.orientation.undo(voxels)
+
+    def verify(temp: Path) -> None:
+        header, stored = _read(temp, AS_IS)
+        found = Grid(header.shape, header.affine, grid.plane)
+        check_back(path, grid, found, np.array_equal(stored, array))
+
+    with writing(path, verify=verify) as temp:
+        _write(temp, path, grid, array, 1 / 255, 0.0)
 
 
 # --- reading ---

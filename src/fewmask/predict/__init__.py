@@ -13,6 +13,7 @@ from fewmask.predict.form import MaskForm, open_form
 from fewmask.predict.known import KnownScans, open_known
 from fewmask.predict.mean import MeanPredictor, load_mean
 from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, open_finished
+from fewmask.predict.quality import open_calibration
 
 __all__ = [
     "Cleanup",
@@ -25,6 +26,7 @@ __all__ = [
     "Predicts",
     "load_mean",
     "load_predictor",
+    "open_calibration",
     "open_cleanup",
     "open_form",
     "open_known",

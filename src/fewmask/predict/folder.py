@@ -32,8 +32,8 @@ from fewmask.io.known import (
 from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.text import write_json
+from fewmask.predict.beside import Beside, open_beside
 from fewmask.predict.cleanup import NOTHING, Cleanup
-from fewmask.predict.finish import predict_finished
 from fewmask.predict.form import NIFTI, MaskForm, tell_terms
 from fewmask.predict.known import NOTHING_KNOWN, KnownScans
 from fewmask.predict.made import made_of, read_made, write_made
@@ -47,6 +47,7 @@ from fewmask.prepare.pairing import OrphanMasks
 from fewmask.prepare.reading import read_scan, spoils_one_case
 from fewmask.prepare.search import MASK_FOLDERS
 from fewmask.prepare.tags import order_notes
+from fewmask.quality.tables import UNCALIBRATED, Calibration, Judged, doubtful
 
 Load = Callable[[], Volume]
 
@@ -93,6 +94,13 @@ class PredictSummary:
     """Sentences about masks that are empty and should not be."""
     prompts: dict[str, list[str]] = field(default_factory=dict)
     """`tags`: cases whose tags a person gave; the others are `automatic`. Empty without tags."""
+    quality: list[Judged] = field(default_factory=list)
+    """Rows of `quality.csv`: of every mask in the folder, the Dice it probably has."""
+
+    @property
+    def doubtful(self) -> list[str]:
+        """Cases whose masks look doubtful, the worst first."""
+        return doubtful(self.quality)
 
     def __repr__(self) -> str:
         """Counts; the messages themselves are in `refused` and `notes`."""
@@ -118,10 +126,18 @@ def predict_folder(
     form: MaskForm = NIFTI,
     part: tuple[int, int] = (1, 1),
     again: bool = False,
+    probabilities: bool = False,
+    calibration: Calibration = UNCALIBRATED,
+    slices_from: int | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz`, or another `form` of mask (and `.prompts.json`, `.cleanup.json`,
-    `.known.json`), for every scan of `source`.
+    `.known.json`, `.signs.json`), for every scan of `source`; then `quality.csv` and `volumes.csv`
+    of all masks in the folder.
+
+    `probabilities` also writes maps of what the network said (`predict/maps.py`). `calibration` is
+    what `open_calibration` knows of the run. Tables call the first slice `slices_from`; None is 0,
+    or what the prepared dataset says.
 
     Masks are as the network draws them, unless there is a `cleanup` (`open_cleanup`), or something
     is `known` of the scans (`open_known`).
@@ -140,6 +156,7 @@ def predict_folder(
     scans = _part_of(open_scans(source, cases, options), part)
     form.check(scans.images)
     _check_out(source, out, scans.found, form)
+    beside = open_beside(predictor, out, known, probabilities)
     if known.among is not None:
         known = known.among(list(scans.found))
     left = make_folder(out)
@@ -148,7 +165,9 @@ def predict_folder(
         notes=[*scans.notes, *left, *filter(None, told)],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
-    work = _Work(predictor, out, cleanup, known, form, options, plane, scans, again, summary)
+    work = _Work(
+        *(predictor, out, cleanup, known, form, options, plane, scans, again, summary), beside
+    )
     alone = len(scans.found) == 1 and not scans.problems
     pace = Pace("scan", len(scans.found))
     with stopping("predicting", out):
@@ -174,6 +193,7 @@ def predict_folder(
         )
     heard = work.heard
     summary.notes += [*form.write_names(out), *tell_terms(form)]
+    summary.quality = beside.write_tables(source, calibration, slices_from)
     summary.cleanup = cleanup.add_up(work.cleaned)
     summary.put_in = add_up(heard.values())
     summary.empty = tell_empty(heard)
@@ -213,6 +233,7 @@ class _Work:
     scans: Scans
     again: bool
     summary: PredictSummary
+    beside: Beside
     cleaned: list[Cleaning] = field(default_factory=list)
     heard: dict[str, KnownNote] = field(default_factory=dict)
 
@@ -221,15 +242,15 @@ class _Work:
         volume, mask = load().in_plane(self.plane), self.form.path(self.out, case)
         said = self.known.find(case, volume)
         made = made_of(self.predictor, volume, said, self.cleanup, self.form)
-        there = None if self.again else read_made(mask, made)
+        whole = not self.again and self.beside.has_all(case)
+        there = read_made(mask, made) if whole else None
         if there is not None:
             note, cleaned = read_known_note(self.out, case), read_cleaning(self.out, case)
             no_prompt, notes = there["no_prompt"], there["notes"]
             self.summary.kept.append(case)
         else:
-            finished = predict_finished(
-                self.predictor, volume, said, self.cleanup, self.known.classes
-            )
+            ask = (self.predictor, volume, said, self.cleanup)
+            finished = self.beside.predict(case, mask, *ask)
             prediction, note = finished.prediction, finished.note
             scan, files = self.scans.images.get(case), self.scans.slices.get(case)
             write_prediction(self.out, case, prediction, note, self.form, scan, self.options, files)

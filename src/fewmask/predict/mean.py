@@ -25,6 +25,7 @@ from fewmask.predict.predictor import (
     no_windows,
     open_finished,
 )
+from fewmask.predict.restore import confidence_of, mass_of
 
 _IN_MEMORY = 2**28
 """Bytes of probabilities up to which they are no file: 256 MiB."""
@@ -46,6 +47,8 @@ class MeanPredictor:
         self.recipe = self.members[0].recipe
         stamps = [member.stamp for member in self.members]
         self.stamp = "mean of " + "; ".join(stamps) if all(stamps) else ""
+        self.with_confidence = False
+        """Also give the confidence of every voxel, and the sums of probabilities (`mass`)."""
 
     @property
     def device(self) -> torch.device:
@@ -63,11 +66,18 @@ class MeanPredictor:
         """
         return self._mean(volume, lambda member, own: member.volume(volume, own), probabilities)
 
-    def volume_with_tags(self, volume: Volume, tags: Int8[np.ndarray, "d k"]) -> Prediction:
+    def volume_with_tags(
+        self,
+        volume: Volume,
+        tags: Int8[np.ndarray, "d k"],
+        probabilities: Float[np.ndarray, "c d h w"] | None = None,
+    ) -> Prediction:
         """The same where a person says which slices hold a structure, for networks that judge it;
         see `Predictor.volume_with_tags`.
         """
-        return self._mean(volume, lambda member, own: member.volume_with_tags(volume, tags, own))
+        return self._mean(
+            volume, lambda member, own: member.volume_with_tags(volume, tags, own), probabilities
+        )
 
     def volume_with_boxes(self, volume: Volume, boxes: Float[np.ndarray, "d k 4"]) -> NoReturn:
         """Raises `BadConfig`: there is no oracle-box bound."""
@@ -99,8 +109,8 @@ class MeanPredictor:
     ) -> Prediction:
         shape = (self.task.k + 1, *volume.shape)
         notes: dict[str, None] = {}
-        own = nullcontext(probabilities) if probabilities is not None else _zeros(shape)
-        with _zeros(shape) as one, own as total:
+        own = nullcontext(probabilities) if probabilities is not None else zeros_or_file(shape)
+        with zeros_or_file(shape) as one, own as total:
             total[:] = 0
             for member in self.members:
                 said = ask(member, one)
@@ -112,10 +122,18 @@ class MeanPredictor:
                 for block in _blocks(volume.shape[0]):
                     total[:, block] += one[:, block]
             labels = np.zeros(volume.shape, np.uint8)
+            confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
+            mass = np.zeros((volume.shape[0], self.task.k)) if self.with_confidence else None
             for block in _blocks(volume.shape[0]):
                 total[:, block] /= len(self.members)
                 labels[block] = total[:, block].argmax(0)
-        return Prediction(LabelMap(labels, volume.grid), None, 0, notes=tuple(notes))
+                if confidence is not None and mass is not None:
+                    probs = torch.from_numpy(np.asarray(total[:, block]))
+                    confidence[block], mass[block] = confidence_of(probs), mass_of(probs)
+        grid = volume.grid
+        return Prediction(
+            LabelMap(labels, grid), None, 0, confidence, mass=mass, notes=tuple(notes)
+        )
 
 
 def load_mean(
@@ -151,7 +169,7 @@ def _blocks(depth: int) -> Iterator[slice]:
 
 
 @contextmanager
-def _zeros(shape: tuple[int, ...]) -> Iterator[Float[np.ndarray, "c d h w"]]:
+def zeros_or_file(shape: tuple[int, ...]) -> Iterator[Float[np.ndarray, "c d h w"]]:
     """Zeros in memory, or in a temporary file that goes when it is done with."""
     size = 4 * prod(shape)
     if size <= _IN_MEMORY:

@@ -35,6 +35,7 @@ from fewmask.predict.restore import (
     VolumeRestorer,
     classes_of,
     confidence_of,
+    mass_of,
 )
 from fewmask.predict.windows import Windows, slide
 from fewmask.prepare.intensity import intensity_notes
@@ -65,6 +66,12 @@ class Prediction:
     """
     confidence: UInt8[np.ndarray, "d h w"] | None = None
     """Probability of the voxel's class, 0 to 255; if it was asked for."""
+    mass: Float[np.ndarray, "d k"] | None = None
+    """Sum over each slice of every structure's probabilities; comes with `confidence`."""
+    present: Float[np.ndarray, "d k"] | None = None
+    """Judged probability that a slice holds a structure, before neighbours were asked; None for
+    methods that judge no presence.
+    """
     notes: tuple[str, ...] = ()
     cleaned: Cleaning | None = None
     """What clean-up did to the mask; None: it is as the network drew it (`predict/cleanup.py`)."""
@@ -110,7 +117,7 @@ class Predictor:
         self.stamp = ""
         """What it is, in a line, if it comes from a run folder: weights, recipe, windows."""
         self.with_confidence = False
-        """Also give the confidence of every voxel."""
+        """Also give the confidence of every voxel, and the sums of probabilities (`mass`)."""
         self.watch: Watch | None = None
         """Sees the probabilities of every slice as they are made: all at once may not fit."""
 
@@ -253,17 +260,21 @@ class Predictor:
         restorer = SliceRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
         confidence = np.full(volume.shape, 255, np.uint8) if self.with_confidence else None
+        mass = np.zeros((volume.shape[0], self.task.k)) if self.with_confidence else None
+        judged_slices = False
         records: dict[int, dict[str, Any]] = {}
         windows = placement.windows
         present = np.zeros((len(windows), volume.shape[0], self.task.k), np.float32)
 
         def fill(predict: PredictSlices, wanted: Sequence[int]) -> None:
+            nonlocal judged_slices
             for slices, placed in self._place(volume, wanted, placement):
                 answers = []
                 for number, window in enumerate(windows):
                     with self._inference():
                         answer = predict(placed[window.part].to(self.device), slices, number)
                     if answer.present is not None:
+                        judged_slices = True
                         present[number, slices] = answer.present.float().cpu().numpy()
                     answers.append(answer)
                 probs = join(answers, placement)
@@ -271,18 +282,19 @@ class Predictor:
                 labels[slices] = classes_of(restored, 1)
                 if probabilities is not None:
                     probabilities[:, slices] = restored.swapaxes(0, 1).numpy(force=True)
-                if confidence is not None:
+                if confidence is not None and mass is not None:
                     confidence[slices] = confidence_of(restored.swapaxes(0, 1))
+                    mass[slices] = mass_of(restored.swapaxes(0, 1))
                 if self.watch is not None:
                     self.watch(slices, restored.swapaxes(0, 1))
                 records.update(_prompt_records(probs, slices, placement))
 
         fill(predict, range(volume.shape[0]) if seen is None else seen)
+        surest = present.max(0)
         method = self.method
         if isinstance(method, PresenceAware) and (
             told is not None or (smooth and method.neighbours)
         ):
-            surest = present.max(0)
             if told is None:
                 before, settled = surest >= 0.5, smooth_presence(surest, method.neighbours)
             else:
@@ -306,7 +318,15 @@ class Predictor:
             notes.append(
                 f"wider than the network's grid: seen through {len(windows)} overlapping windows"
             )
-        return Prediction(LabelMap(labels, volume.grid), prompts, missing, confidence, tuple(notes))
+        return Prediction(
+            LabelMap(labels, volume.grid),
+            prompts,
+            missing,
+            confidence,
+            mass,
+            surest if judged_slices else None,
+            tuple(notes),
+        )
 
     def _run_windows(
         self,
@@ -324,6 +344,7 @@ class Predictor:
         restorer = VolumeRestorer(placement, self.device)
         labels = np.zeros(volume.shape, np.uint8)
         confidence = np.zeros(volume.shape, np.uint8) if self.with_confidence else None
+        mass = np.zeros((volume.shape[0], self.task.k)) if self.with_confidence else None
 
         def predict(cut: Tensor) -> Tensor:
             with self._inference():
@@ -345,8 +366,9 @@ class Predictor:
                 labels[start:stop] = classes_of(probs, 0)
                 if probabilities is not None:
                     probabilities[:, start:stop] = probs.numpy(force=True)
-                if confidence is not None:
+                if confidence is not None and mass is not None:
                     confidence[start:stop] = confidence_of(probs)
+                    mass[start:stop] = mass_of(probs)
                 if self.watch is not None:
                     self.watch(range(start, stop), probs)
             d = end
@@ -354,7 +376,9 @@ class Predictor:
                 drop = placement.rows_for(d).start - first
                 kept, first = kept[:, drop:], first + drop
         notes = tuple(intensity_notes(volume, self.recipe.modality))
-        return Prediction(LabelMap(labels, volume.grid), None, 0, confidence, notes)
+        return Prediction(
+            LabelMap(labels, volume.grid), None, 0, confidence, mass=mass, notes=notes
+        )
 
     def _memory_in_words(self) -> AbstractContextManager[None]:
         advice = ["make `windows` smaller"] if self.windows else []

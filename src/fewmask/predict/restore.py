@@ -63,5 +63,11 @@ def confidence_of(probs: Float[Tensor, "c m h w"]) -> UInt8[np.ndarray, "m h w"]
     return (255 * probs.amax(0).clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
 
 
+def mass_of(probs: Float[Tensor, "c m h w"]) -> Float[np.ndarray, "m k"]:
+    """Sum over each slice of the probabilities of every structure (not of background)."""
+    sums: Float[np.ndarray, "m k"] = probs[1:].sum((2, 3)).T.cpu().numpy()
+    return sums
+
+
 def _matrices(axes: Sequence[Axis], device: torch.device) -> list[Float[Tensor, "source target"]]:
     return [torch.from_numpy(axis.backward).to(device) for axis in axes]
