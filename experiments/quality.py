@@ -22,7 +22,7 @@ from fewmask.core.volume import LabelMap
 from fewmask.io.image import read_labels, read_volume
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import append_csv, read_csv
-from fewmask.predict import load_predictor, open_cleanup
+from fewmask.predict import Predictor, open_cleanup
 from fewmask.predict.quality import look_at
 from fewmask.quality.estimate import (
     NAMES,
@@ -47,7 +47,7 @@ def dice_of(mask: np.ndarray, truth: np.ndarray) -> float | None:
 def measure(name: str, run: Path, data: Path, kept_aside: tuple[str, ...] = ()) -> None:
     """Append a row per kept-aside scan and structure."""
     record, folder = RunFolder.open(run).read_record(), RunFolder.open(run)
-    predictor, cleanup = load_predictor(run), open_cleanup(run)
+    predictor, cleanup = Predictor.load(run), open_cleanup(run)
     predictor.with_confidence = True
     for case in kept_aside or folder.read_split().test:
         volume = read_volume(data / "images" / f"{case}.nii.gz")
