@@ -7,10 +7,16 @@ export OMP_WAIT_POLICY := passive
 COVERAGE ?= --cov --cov-report=
 TRACER = $$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
 
-.PHONY: demo test slow notebook clean
+.PHONY: demo workbench test slow notebook clean
 
 demo: $(STAMP)
 	$(BIN)/fewmask demo --out demo
+
+# The page on made-up scans; what you draw there stays in phantoms/outlines.
+workbench: $(STAMP)
+	@test -d phantoms/images || $(BIN)/python -c 'from pathlib import Path; from fewmask.synth.phantom import write_phantoms; write_phantoms(Path("phantoms"), 12)'
+	@echo "these scans are made up; your own:  $(BIN)/fewmask label FOLDER --label NAME"
+	$(BIN)/fewmask label phantoms/images --label liver --label spleen --out phantoms/outlines || test $$? -eq 130  # Ctrl-C
 
 test: $(STAMP)
 	$(BIN)/ruff check .
