@@ -70,7 +70,7 @@ function draw() {
   picture.drawEdges(ctx, desk.scan.edges.get("0"), width, height);
   picture.drawScale(ctx, place, width, height);
   const last = shown(desk.scan.flipped ? 0 : depth() - 1);
-  picture.drawWords(ctx, `slice ${shown(hand.d)} of ${desk.session.slices_from} to ${last}`, 12, 12);
+  picture.drawWords(ctx, `slice ${shown(hand.d)} (${desk.session.slices_from} to ${last})`, 12, 12);
   const zoom = Math.round(place.scale * 100) / 100;
   picture.drawWords(ctx, `window ${round(desk.window.low)} to ${round(desk.window.high)}, ${zoom} px/mm`, 12, 30);
 }

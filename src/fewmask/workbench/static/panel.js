@@ -48,6 +48,14 @@ function tagWords() {
   return `slices ${first ?? "?"} to ${last ?? "?"}`;
 }
 
+/** A slice that a person outlined shows every structure wholly: which ones it does not show is said. */
+function sliceWords(state) {
+  if (state !== "outlined" || !hand.outline) return SLICE_WORDS[state];
+  const lacks = desk.session.classes.filter(({ value }) => !hand.outline.mask.includes(value));
+  if (!lacks.length) return SLICE_WORDS[state];
+  return lacks.length === 1 ? `outlined, no ${lacks[0].name}` : `outlined, ${lacks.length} structures not here`;
+}
+
 function renderSlice() {
   const has = Boolean(desk.scan);
   byId("scan-panel").hidden = !has;
@@ -55,7 +63,7 @@ function renderSlice() {
   byId("verdict").hidden = !has;
   if (!has) return;
   const state = hand.outline?.state ?? desk.scan.slices.get(String(desk.d)) ?? "untouched";
-  byId("slice-state").textContent = SLICE_WORDS[state];
+  byId("slice-state").textContent = sliceWords(state);
   byId("slice-state").dataset.state = state;
   byId("tag-words").textContent = `${structure().name}: ${tagWords()}`;
   byId("take").disabled = !hand.prediction;
