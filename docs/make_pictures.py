@@ -134,7 +134,9 @@ def shoot(page: Page, name: str) -> None:
     """A screenshot with few colours, so that it is small."""
     if name not in PICTURES:
         raise ValueError(f"{name} is not among PICTURES")
-    page.emulate_media(color_scheme="dark" if name.endswith("-dark.png") else "light")
+    wanted = "dark" if name.endswith("-dark.png") else "light"
+    while page.locator("#scheme").get_attribute("aria-label") != f"Colours: {wanted}":
+        page.locator("#scheme").click()
     page.wait_for_timeout(1200)  # notes fade, thumbnails come
     path = FIGURES / name
     page.screenshot(path=path)

@@ -176,8 +176,8 @@ def _quality(bench: Bench, case: str, number: int | None) -> tuple[dict[str, Any
         if dice is not None:
             ends = {end: number_in(row, end) for end in ("low", "high")}
             found[name] = {"dice": dice, **ends}
-    # The line of the mean says it of every structure, by name.
-    return found, rows.get("mean", {}).get("reasons", "")
+    notes = dict.fromkeys(row["reasons"] for row in rows.values() if row["reasons"])
+    return found, "; ".join(notes)
 
 
 def _volumes(bench: Bench, case: str, number: int | None) -> dict[str, float] | None:
