@@ -103,6 +103,14 @@ class Person:
         self.page.get_by_text("SAM's outline").wait_for()
         return True
 
+    def point(self, case: str, name: str) -> None:
+        """Put the crosshair into the middle of a structure in the slice in sight."""
+        d = int((self.page.locator("#slice").get_attribute("data-slice") or "").split("/")[1])
+        rows, columns = np.nonzero(self.truth[case].voxels[d] == LABELS[name])
+        self.page.keyboard.down("Shift")
+        self.page.mouse.click(*self._place(columns.mean(), rows.mean()))
+        self.page.keyboard.up("Shift")
+
     def outline(self, case: str, d: int) -> None:
         """Take SAM's outline of every structure that the slice holds."""
         self.open(case, d)
@@ -159,11 +167,10 @@ def walk(person: Person, minutes: float) -> None:
     if not page.locator("#rounds .round").count():
         for case in cases:
             person.tag(case)
-        for place, case in enumerate(cases[: SLICES - 1]):
-            low, high = person.ends(case, "spleen")
+        for place, case in enumerate(cases[: SLICES - 1]):  # from its lower to its upper end
+            low, high = person.ends(case, "liver")
             person.outline(case, low + (high - low) * (place + 1) // SLICES)
-        low, high = person.ends(cases[SLICES - 1], "spleen")
-        middle = (low + high) // 2
+        middle = sum(person.ends(cases[SLICES - 1], "spleen")) // 2
         person.open(cases[SLICES - 1], middle)
         person.box(cases[SLICES - 1], middle, 1)
         shoot(page, "workbench-outline.png")
@@ -173,7 +180,8 @@ def walk(person: Person, minutes: float) -> None:
         person.train(minutes)
     page.get_by_role("tab", name="Train").click()
     doubtful = page.locator("#scans .name").first.inner_text()
-    person.open(doubtful, sum(person.ends(doubtful, "liver")) // 2)
+    person.open(doubtful, sum(person.ends(doubtful, "spleen")) // 2)
+    person.point(doubtful, "liver")
     shoot(page, "workbench-rounds.png")
     page.get_by_role("tab", name="Outline").click()
     page.locator("#slice").focus()

@@ -45,10 +45,12 @@ def dice(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
 
 def chosen(truth: Truth) -> list[int]:
     """Up to `SLICES` slices d, evenly spaced, so that d, d + 1 and d + 2 hold the structure."""
-    there = truth.any((1, 2))
+    there = truth.sum((1, 2)) > 0
     fit = np.flatnonzero(there[:-ENDS] & there[1:-1] & there[ENDS:])
     inner = fit[ENDS:] if len(fit) > ENDS else fit
-    places = np.linspace(0, len(inner) - 1, SLICES).round().astype(int) if len(inner) else []
+    if not len(inner):
+        return []
+    places = np.linspace(0, len(inner) - 1, SLICES).round().astype(int)
     return sorted({int(inner[place]) for place in places})
 
 
@@ -112,7 +114,8 @@ def main() -> None:
     parser.add_argument("--label", action="append", required=True, metavar="NAME=VALUE")
     asked = parser.parse_args()
     labels = parse_labels(asked.label)
-    pairs = {pair.case: pair for pair in discover(asked.data).pairs if pair.mask}
+    pairs = {pair.case: pair for pair in discover(asked.data).pairs}
+    masks = {case: pair.mask for case, pair in pairs.items() if pair.mask is not None}
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as cache:
         voxels = Voxels(pairs, AS_THEY_ARE, Path(cache))
@@ -120,10 +123,10 @@ def main() -> None:
         assist = Assist(Grey(voxels, [], lambda _: False), Path(cache) / "sam")
         assist.start()
         try:
-            for case in sorted(pairs)[:CASES]:
-                masks = read_labels(pairs[case].mask).voxels
+            for case in sorted(masks)[:CASES]:
+                values = read_labels(masks[case]).voxels
                 for name, sources in labels.items():
-                    truth = np.isin(masks, [int(value) for value in sources])
+                    truth = np.isin(values, [int(value) for value in sources])
                     found[name] += measure(assist, case, truth)
         finally:
             assist.close()
