@@ -160,23 +160,21 @@ def shoot(page: Page, name: str) -> None:
 def walk(person: Person, minutes: float) -> None:
     """The walk, with a picture at each stop."""
     page, cases = person.page, sorted(person.truth)
-    cases[2], cases[SLICES - 1] = (
-        cases[SLICES - 1],
-        cases[2],
-    )  # SAM is good there; docs/workbench.md says how good it is on real scans
+    # The last is a scan in which SAM is good; docs/workbench.md says how good it is on real ones.
+    *others, last = [case for case in cases[:SLICES] if case != cases[2]] + [cases[2]]
     if not page.locator("#rounds .round").count():
         for case in cases:
             person.tag(case)
-        for place, case in enumerate(cases[: SLICES - 1]):  # from its lower to its upper end
+        for place, case in enumerate(others):  # from the liver's lower to its upper end
             low, high = person.ends(case, "liver")
             person.outline(case, low + (high - low) * (place + 1) // SLICES)
-        middle = sum(person.ends(cases[SLICES - 1], "spleen")) // 2
-        person.open(cases[SLICES - 1], middle)
-        person.box(cases[SLICES - 1], middle, 1)
+        middle = sum(person.ends(last, "spleen")) // 2
+        person.open(last, middle)
+        person.box(last, middle, 1)
         shoot(page, "workbench-outline.png")
         shoot(page, "workbench-outline-dark.png")
         page.keyboard.press("Escape")
-        person.outline(cases[SLICES - 1], middle)
+        person.outline(last, middle)
         person.train(minutes)
     page.get_by_role("tab", name="Train").click()
     doubtful = page.locator("#scans .name").first.inner_text()
