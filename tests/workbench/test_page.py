@@ -174,6 +174,19 @@ def test_a_stroke_on_a_predicted_slice_begins_from_the_prediction(context, bench
     sync_api.expect(page.get_by_text("Begun from the prediction")).to_be_visible()
 
 
+def test_after_an_accepted_scan_comes_the_most_doubtful_one(context, bench, server):
+    bench.rounds, bench.default = [bench._done(1)], 1
+    page = visit(context, server)
+    names = page.locator("#scans .name")
+    first, second = names.nth(0).inner_text(), names.nth(1).inner_text()
+    sync_api.expect(page.locator("#scan-name")).to_have_text(first)
+    page.keyboard.press("a")
+    sync_api.expect(page.get_by_text(f"{first} is accepted.")).to_be_visible()
+    sync_api.expect(names.first).to_have_text(second)
+    page.keyboard.press("j")
+    sync_api.expect(page.locator("#scan-name")).to_have_text(second)
+
+
 def test_sam_proposes_without_blocking_and_enter_takes(page, bench):
     scan = bench.scan("alpha")
     open_scan(page, "alpha", scan, 24)

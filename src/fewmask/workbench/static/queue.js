@@ -35,6 +35,8 @@ export function listed() {
 export function beside(step) {
   const all = listed().filter(canOpen);
   const now = all.findIndex((scan) => scan.id === desk.scan?.id);
+  // Once accepted, a scan stands at the end of the list: what comes next is the most doubtful one.
+  if (step > 0 && wanted.sort === "doubt" && all[now]?.accepted) return all.find((scan) => !scan.accepted) ?? null;
   return all[now < 0 ? 0 : now + step] ?? null;
 }
 
