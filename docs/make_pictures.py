@@ -145,7 +145,7 @@ def shoot(page: Page, name: str) -> None:
     wanted = "dark" if name.endswith("-dark.png") else "light"
     while page.locator("#scheme").get_attribute("aria-label") != f"Colours: {wanted}":
         page.locator("#scheme").click()
-    page.wait_for_timeout(1200)  # notes fade, thumbnails come
+    page.wait_for_timeout(4000)  # notes fade, thumbnails and planes come
     path = FIGURES / name
     page.screenshot(path=path)
     with Image.open(path) as picture:
@@ -179,11 +179,11 @@ def walk(person: Person, minutes: float) -> None:
     page.get_by_role("tab", name="Train").click()
     doubtful = page.locator("#scans .name").first.inner_text()
     person.open(doubtful, sum(person.ends(doubtful, "spleen")) // 2)
-    person.point(doubtful, "liver")
     shoot(page, "workbench-rounds.png")
     page.get_by_role("tab", name="Outline").click()
     page.locator("#slice").focus()
     page.keyboard.press("v")
+    person.point(doubtful, "liver")
     shoot(page, "workbench-planes-dark.png")
 
 
