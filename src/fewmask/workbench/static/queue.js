@@ -126,17 +126,14 @@ export function render() {
     : "This folder holds no scans. Stop the server and start it with a folder of NIfTI or DICOM scans.";
 }
 
-const TAGS_FIRST = "Begin with these: they take seconds, and tell where to outline.";
+const KEYS = "press Comma at its first slice, Dot at its last.";
+const TAGS_FIRST = `It takes seconds, and tells where to outline: ${KEYS}`;
 
 /** What to do in a scan, in words for its row; and for a note once it is open. */
 function wordsOf({ kind, reason, shown }, scan) {
   const name = scan?.name ?? "scan";
   if (kind !== "tags") return { name: `${name}, slice ${shown}`, reason };
-  return {
-    name,
-    reason: `${reason} (keys , and .)`,
-    note: `In ${name}, ${reason}: scroll with the arrow keys, press , at its first slice and . at its last.`,
-  };
+  return { name, reason, note: `In ${name}, ${reason}. Scroll with the arrow keys; ${KEYS}` };
 }
 
 function openSuggested({ id, d }, words) {
