@@ -293,9 +293,10 @@ def _walk(page, desk) -> None:
     begins = page.locator("#next")
     expect(begins).to_contain_text("say where liver and kidneys begin and end")
     for case in ("phantom_00", "phantom_01"):
-        for value, structure in enumerate(("liver", "kidneys"), start=1):
+        for value in (1, 2):  # liver, kidneys
             ends = np.flatnonzero((desk.truth[case] == value).any((1, 2)))
-            for key, d in zip(",." if not desk.page(case)["flipped"] else ".,", ends[[0, -1]]):
+            keys = ".," if desk.page(case)["flipped"] else ",."
+            for key, d in zip(keys, ends[[0, -1]], strict=True):
                 open_slice(page, desk, case, int(d))
                 page.keyboard.press(key)
                 told = desk.shown(case, int(d))

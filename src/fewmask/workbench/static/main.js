@@ -278,6 +278,7 @@ function join() {
     refreshQueueSoon();
   });
   on("settled", drawing.adopt);
+  on("tags", refreshQueueSoon);
   on("conflict", (found) => (conflicts = conflicts.then(() => settle(found)).catch(complain)));
   on("proposal", showProposal);
   on("scan-changed", queue.replace);
