@@ -41,7 +41,12 @@ def suggest(bench: Bench, n: int) -> dict[str, Any]:
         if bench.voxels.known(case) is not None and bench.tables.accepted(case) is None
     ]
     views = [_view(bench, case) for case in open_cases]
-    found = [k for k in range(len(bench.classes)) if any(_is_found(view, k) for view in views)]
+    # A scan of one slice has no ends to tell: its slice is as good as any.
+    found = [
+        k
+        for k in range(len(bench.classes))
+        if any(_is_found(view, k) or view.depth == 1 for view in views)
+    ]
     asked = _ask(bench, views)[: _ASKED if found else n]
     left = n - len(asked)
     seed = sum(len(bench.outlines.outlined(case)) for case in open_cases)
@@ -73,7 +78,7 @@ def _ask(bench: Bench, views: Sequence[CaseView]) -> list[dict[str, Any]]:
         lacking = [
             name
             for k, name in enumerate(bench.classes)
-            if (view.tags[:, k] < 0).any() and not _is_drawn(view, k)
+            if view.depth > 1 and (view.tags[:, k] < 0).any() and not _is_drawn(view, k)
         ]
         if lacking:
             middle = view.depth // 2

@@ -78,7 +78,7 @@ async function ask() {
   asking?.abort();
   asking = new AbortController();
   const { signal } = asking;
-  const sent = mine.fit ?? { boxes: mine.boxes, points: mine.points, mask: false };
+  const sent = mine.fit ?? { boxes: mine.boxes, points: mine.points };
   const size = hand.image.columns * hand.image.rows;
   tell("proposal");
   try {
