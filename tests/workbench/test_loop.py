@@ -15,7 +15,7 @@ import pytest
 
 from fewmask.io.image import read_labels, read_volume
 from fewmask.io.tables import read_csv
-from fewmask.synth.phantom import write_phantoms
+from fewmask.synth.phantom import LABELS, write_phantoms
 from fewmask.workbench.folder import key_of
 from tests.workbench.browser import (
     await_saved,
@@ -39,8 +39,10 @@ class Desk:
     def __init__(self, folder: Path, count: int) -> None:
         self.data, self.work = folder / "data", folder / "data-workbench"
         cases = write_phantoms(self.data, count)
+        labels = {case: read_labels(self.data / "labels" / f"{case}.nii.gz") for case in cases}
         self.truth = {
-            case: read_labels(self.data / "labels" / f"{case}.nii.gz").voxels for case in cases
+            case: np.where(one.voxels == LABELS["liver"], 1, 2 * (one.voxels == LABELS["kidneys"]))
+            for case, one in labels.items()
         }
         shutil.rmtree(self.data / "labels")
         self.port = 0
