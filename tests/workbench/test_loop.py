@@ -280,6 +280,7 @@ def test_axe_finds_nothing_on_the_true_server(context, desk) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_persons_whole_loop(browser, tmp_path) -> None:
     desk = Desk(tmp_path, 4)
     context = browser.new_context(viewport={"width": 1280, "height": 800})
@@ -293,7 +294,7 @@ def test_a_persons_whole_loop(browser, tmp_path) -> None:
 def _walk(page, desk) -> None:
     liver = {case: truth == 1 for case, truth in desk.truth.items()}
     begins = page.locator("#next")
-    expect(begins).to_contain_text("say where liver and kidneys begin and end")
+    expect(begins).to_contain_text("tell the first and the last slice of liver and kidneys")
     for case in ("phantom_00", "phantom_01"):
         for value in (1, 2):  # liver, kidneys
             ends = np.flatnonzero((desk.truth[case] == value).any((1, 2)))
@@ -361,6 +362,8 @@ def _walk(page, desk) -> None:
     number = desk.page(case)["round"]
     page.keyboard.press("a")
     expect(page.get_by_text("phantom_02 is accepted.")).to_be_visible()
+    expect(page.locator("#scan-state")).to_have_text("accepted")
+    expect(page.locator("#accept")).to_have_attribute("aria-pressed", "true")
     own = drawn[case].any((1, 2))
     wanted = np.where(own[:, None, None], drawn[case], _prediction(desk, case, number))
     np.testing.assert_array_equal(desk.read("accepted", case), wanted)

@@ -33,7 +33,7 @@ def test_tags_are_asked_for_while_nothing_says_where_anything_is(bench) -> None:
     assert kinds(bench, 4) == [("tags", f"c{index}") for index in range(4)]
     assert found["rule"] is None
     first = found["suggestions"][0]
-    assert first["reason"] == "say where liver and kidney begin and end"
+    assert first["reason"] == "tell the first and the last slice of liver and kidney"
     assert first["d"] == 4 and first["shown"] == 4  # the middle of nine
 
 
@@ -43,8 +43,8 @@ def test_slices_come_of_what_is_tagged_and_few_tags_are_asked_for_besides(bench)
     found = suggest(bench, 10)["suggestions"]
     asked = [one for one in found if one["kind"] == "tags"]
     # Begun scans first, and of what is told nothing is asked.
-    assert [bench.case(one["id"]) for one in asked] == ["c3", "c4", "c0"]
-    assert asked[0]["reason"] == "say where kidney begins and ends"
+    assert [bench.case(one["id"]) for one in asked] == ["c3", "c4"]
+    assert asked[0]["reason"] == "tell the first and the last slice of kidney"
     slices = [one for one in found if one["kind"] == "slice"]
     assert slices and {bench.case(one["id"]) for one in slices} == {"c3"}
     # The file runs the other way: its slices 2 to 5 are d = 3 to 6.

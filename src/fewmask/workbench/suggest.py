@@ -23,7 +23,7 @@ RULE_WORDS = {
 }
 
 
-_ASKED = 3
+_ASKED = 2
 """Scans whose ends are asked for beside slices to outline."""
 
 
@@ -83,8 +83,7 @@ def _ask(bench: Bench, views: Sequence[CaseView]) -> list[dict[str, Any]]:
         if lacking:
             middle = view.depth // 2
             shown = outside(middle, view.depth, view.flipped, bench.folder.slices_from)
-            verb = "begins and ends" if len(lacking) == 1 else "begin and end"
-            reason = f"say where {' and '.join(lacking)} {verb}"
+            reason = f"tell the first and the last slice of {' and '.join(lacking)}"
             one = {"id": key_of(view.case), "kind": "tags", "d": middle, "shown": shown}
             asked.append((bool(bench.tables.tags(view.case)), {**one, "reason": reason}))
     return [one for _, one in sorted(asked, key=lambda pair: not pair[0])]

@@ -281,7 +281,10 @@ function join() {
   on("tags", refreshQueueSoon);
   on("conflict", (found) => (conflicts = conflicts.then(() => settle(found)).catch(complain)));
   on("proposal", showProposal);
-  on("scan-changed", queue.replace);
+  on("scan-changed", (scan) => {
+    queue.replace(scan);
+    tell("scans");
+  });
   on("round-shown", () => desk.scan && slices.take(desk.d));
   on("rounds-changed", refreshAll);
   on("reload", refreshScan);

@@ -89,7 +89,7 @@ function renderHead() {
   byId("scan-name").title = desk.scan.name;
   document.title = `${desk.scan.name}: fewmask`;
   byId("scan-state").replaceChildren(badge(desk.scan.state));
-  byId("scan-note").textContent = desk.scan.quality_note ?? "";
+  byId("scan-note").textContent = byId("scan-note").title = desk.scan.quality_note ?? "";
 }
 
 function renderPresets() {

@@ -96,7 +96,7 @@ function row(scan) {
           ? element("span", { class: "quality" }, meter(mean), element("span", {}, `Dice ${words(mean)}`))
           : null,
         isPredicted(scan) && !mean ? element("span", { class: "quality" }, "quality not known") : null,
-        scan.reason ? element("span", { class: "reason" }, scan.reason) : null,
+        scan.reason ? element("span", { class: "reason", title: scan.reason }, scan.reason) : null,
       ),
     ),
   );
@@ -126,14 +126,14 @@ export function render() {
     : "This folder holds no scans. Stop the server and start it with a folder of NIfTI or DICOM scans.";
 }
 
-const KEYS = "press Comma at its first slice, Dot at its last.";
-const TAGS_FIRST = `It takes seconds, and tells where to outline: ${KEYS}`;
+const KEYS = "keys Comma and Dot.";
+const TAGS_FIRST = `This takes seconds, and tells where to outline: ${KEYS}`;
 
 /** What to do in a scan, in words for its row; and for a note once it is open. */
 function wordsOf({ kind, reason, shown }, scan) {
   const name = scan?.name ?? "scan";
   if (kind !== "tags") return { name: `${name}, slice ${shown}`, reason };
-  return { name, reason, note: `In ${name}, ${reason}. Scroll with the arrow keys; ${KEYS}` };
+  return { name, reason, note: `In ${name}, ${reason}. Scroll with the arrow keys up and down; ${KEYS}` };
 }
 
 function openSuggested({ id, d }, words) {
