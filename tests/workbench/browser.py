@@ -50,4 +50,5 @@ def disc(
     """What a click of a brush of that radius draws."""
     rows, columns = np.indices(shape) + 0.5
     far = ((columns - x) * column_mm) ** 2 + ((rows - y) * row_mm) ** 2
-    return (far <= radius_mm**2).astype(np.uint8)
+    drawn: np.ndarray = (far <= radius_mm**2).astype(np.uint8)
+    return drawn

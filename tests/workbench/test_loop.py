@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -76,17 +77,17 @@ class Desk:
         self.process.terminate()
         self.process.communicate(timeout=60)
 
-    def page(self, case: str) -> dict:
-        return self.client.get(f"/api/cases/{key_of(case)}").json()
+    def page(self, case: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/api/cases/{key_of(case)}").json()
+        return found
 
     def shown(self, case: str, d: int) -> int:
-        page = self.page(case)
-        return page["shape"][0] - 1 - d if page["flipped"] else d
+        return len(self.truth[case]) - 1 - d if self.page(case)["flipped"] else d
 
-    def await_round(self, number: int, state: str, seconds: float) -> dict:
+    def await_round(self, number: int, state: str, seconds: float) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            now = self.client.get("/api/rounds").json()["rounds"][number - 1]
+            now: dict[str, Any] = self.client.get("/api/rounds").json()["rounds"][number - 1]
             if now["state"] != "running":
                 assert now["state"] == state, now
                 return now

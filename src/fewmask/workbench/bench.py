@@ -19,11 +19,12 @@ from fewmask.prepare.options import PrepareOptions, ScanOptions
 from fewmask.prepare.reading import read_mask, spoils_one_case
 from fewmask.workbench.assist import Assist
 from fewmask.workbench.folder import WorkFolder, WorkOptions, key_of, open_work
+from fewmask.workbench.freeze import Slices
 from fewmask.workbench.grey import Grey
 from fewmask.workbench.outlines import Outlines
 from fewmask.workbench.predicted import Predicted
 from fewmask.workbench.quarrels import find_quarrels
-from fewmask.workbench.rounds import Rounds, Slices
+from fewmask.workbench.rounds import Rounds
 from fewmask.workbench.tables import Tables
 from fewmask.workbench.voxels import Voxels, explain
 
