@@ -280,6 +280,14 @@ def test_axe_finds_nothing_on_the_true_server(context, desk) -> None:
     assert faults() == []
 
 
+def test_a_page_that_was_not_let_in_takes_the_right_address(context, desk) -> None:
+    page = context.new_page()
+    page.goto(desk.url.partition("#")[0] + "#of-an-earlier-server")
+    expect(page.get_by_text("The server was started anew.")).to_be_visible()
+    page.goto(desk.url)  # the same page: only what is behind # is new
+    page.wait_for_selector("body[data-ready=true]")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_persons_whole_loop(browser, tmp_path) -> None:
