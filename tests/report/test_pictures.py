@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from fewmask.report.colours import COLOURS, colour_of, rgb_of
+from fewmask.core.colours import COLOURS, colour_of, rgb_of
 from fewmask.report.outlines import path_of
 from fewmask.report.pictures import BOX, PERSON, draw_box, outline, scale_to, show_slice
 

@@ -2,17 +2,16 @@
 
 import json
 import re
-import shutil
 import time
 
 import numpy as np
 import pytest
 
 from tests.workbench import mock_server
+from tests.workbench.browser import await_saved, disc, launched, needs_chromium, on_screen, visit
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+pytestmark = needs_chromium
 
 HOSTILE = "<img src=x onerror=document.title='taken'>"
 STATIC = mock_server.STATIC
@@ -20,10 +19,8 @@ STATIC = mock_server.STATIC
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with launched() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -46,15 +43,6 @@ def context(browser):
     made.close()
 
 
-def visit(context, address):
-    page = context.new_page()
-    page.set_default_timeout(5000)
-    page.goto(address)
-    page.wait_for_selector("body[data-ready=true]")
-    page.wait_for_selector("canvas#slice[data-ready=true][data-place]")
-    return page
-
-
 @pytest.fixture
 def page(context, server):
     return visit(context, server)
@@ -68,13 +56,6 @@ def open_scan(page, name, scan, d):
     page.locator("canvas#slice").focus()
 
 
-def on_screen(page, x, y):
-    """Where a place of the slice (pixels from its corner) is on the screen."""
-    box = page.locator("canvas#slice").bounding_box()
-    left, top, sx, sy = map(float, page.locator("canvas#slice").get_attribute("data-place").split())
-    return box["x"] + left + x * sx, box["y"] + top + y * sy
-
-
 def await_puts(bench, count):
     """Wait for that many slices at the server; returns the last as (rows, columns)."""
     deadline = time.monotonic() + 5
@@ -83,16 +64,6 @@ def await_puts(bench, count):
         time.sleep(0.02)
     name, d, state, body = bench.puts[-1]
     return name, d, state, np.frombuffer(body, np.uint8).reshape(bench.scan(name).shape[1:])
-
-
-def await_saved(page):
-    sync_api.expect(page.get_by_role("status", name="Saving")).to_have_text("saved")
-
-
-def disc(shape, x, y, radius_mm, row_mm, column_mm):
-    rows, columns = np.indices(shape) + 0.5
-    far = ((columns - x) * column_mm) ** 2 + ((rows - y) * row_mm) ** 2
-    return (far <= radius_mm**2).astype(np.uint8)
 
 
 def test_a_brush_stroke_and_a_polygon_arrive_as_drawn(page, bench):

@@ -16,6 +16,7 @@ from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import write_json
 from fewmask.prepare.options import AS_THEY_ARE
 from fewmask.workbench import job
+from fewmask.workbench.freeze import freeze
 from fewmask.workbench.job import ROUND, STATE, run_round
 from fewmask.workbench.rounds import Compared, Rounds, Running
 from tests.scans import write_scans
@@ -123,7 +124,7 @@ def test_what_is_kept_aside_is_in_none_of_the_round_s_files(tmp_path) -> None:
     write_csv(tmp_path / "work" / "reviewed.csv", ("case", "first_slice", "last_slice"), rows)
     folder = tmp_path / "from"
     folder.mkdir()
-    desk.rounds._freeze(folder, {"case_01": {3}})
+    freeze(desk.root, folder, {"case_01": {3}}, "axial", ())
     kept = read_labels(folder / "labels" / "case_01.nii.gz").voxels
     assert np.array_equal(np.flatnonzero(kept.any((1, 2))), [2])
     left = read_csv(folder / "reviewed.csv", ("case", "first_slice", "last_slice"))

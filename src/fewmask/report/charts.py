@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from fewmask.core.colours import colour_of
 from fewmask.evaluate.agreement import limits_of_agreement
 from fewmask.evaluate.scores import CaseScore
-from fewmask.report.colours import colour_of
 from fewmask.report.failures import FIFTHS, Positions
 from fewmask.report.scans import Scan
 from fewmask.report.svg import Axis, Plot

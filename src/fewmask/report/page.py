@@ -9,10 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from fewmask.core.colours import colour_of
 from fewmask.evaluate.agreement import QUESTIONS
 from fewmask.io.atomic import make_folder, write_text
 from fewmask.report.charts import Chart, volume_chart
-from fewmask.report.colours import colour_of
 from fewmask.report.doubt import RULE
 from fewmask.report.scans import Scan, Wall
 from fewmask.report.sentence import number, show

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Integer
 
+from fewmask.core.colours import colour_of
 from fewmask.core.volume import LabelMap, Volume
-from fewmask.report.colours import colour_of
 from fewmask.report.frame import Frame
 from fewmask.report.outlines import path_of
 from fewmask.report.pictures import data_uri, grey_slice, scale_to

@@ -1,7 +1,7 @@
 """Everything that the routes work with, opened once."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fewmask.core.errors import BadDataset, FewmaskError
-from fewmask.io.image import read_names
+from fewmask.core.volume import LabelMap
+from fewmask.io.image import is_prediction, read_names
 from fewmask.prepare.discover import discover
 from fewmask.prepare.layout import Layout, Pair
 from fewmask.prepare.mapping import Wanted, values_of
@@ -18,24 +19,14 @@ from fewmask.prepare.options import PrepareOptions, ScanOptions
 from fewmask.prepare.reading import read_mask, spoils_one_case
 from fewmask.workbench.assist import Assist
 from fewmask.workbench.folder import WorkFolder, WorkOptions, key_of, open_work
+from fewmask.workbench.freeze import Slices
 from fewmask.workbench.grey import Grey
 from fewmask.workbench.outlines import Outlines
 from fewmask.workbench.predicted import Predicted
-from fewmask.workbench.rounds import Rounds, Slices
+from fewmask.workbench.quarrels import find_quarrels
+from fewmask.workbench.rounds import Rounds
 from fewmask.workbench.tables import Tables
 from fewmask.workbench.voxels import Voxels, explain
-
-COLOURS = (
-    "#2dd4bf",
-    "#fb923c",
-    "#a78bfa",
-    "#facc15",
-    "#f472b6",
-    "#60a5fa",
-    "#a3e635",
-    "#f87171",
-)
-"""Of structures, in their order; apart by lightness too. They begin again after the last."""
 
 
 class NotThere(Exception):
@@ -76,6 +67,10 @@ class Bench:
             raise NotThere("no scan of that name")
         return found
 
+    def quarrels(self, case: str) -> list[str]:
+        """Sentences about outlines of a case that its tags deny."""
+        return _quarrels(self.folder, self.voxels, self.outlines, self.tables, case)
+
 
 @contextmanager
 def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
@@ -101,7 +96,7 @@ def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
         brought = Brought(folder, layout, scans, voxels)
         outlines = Outlines(folder, pairs, voxels.info, tables, brought.read)
         predicted = Predicted(folder, voxels.info)
-        rounds = _rounds(folder, pairs, scans, voxels, outlines, predicted)
+        rounds = _rounds(folder, pairs, scans, voxels, outlines, tables, predicted)
         grey = Grey(voxels, tuple(pairs), lambda case: tables.accepted(case) is not None)
         assist = Assist(grey, folder.cache / "sam", busy=rounds.is_busy)
         bench = Bench(
@@ -136,10 +131,11 @@ def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
 
 def _rounds(
     folder: WorkFolder,
-    pairs: Iterable[str],
+    pairs: Mapping[str, Pair],
     scans: ScanOptions,
     voxels: Voxels,
     outlines: Outlines,
+    tables: Tables,
     predicted: Predicted,
 ) -> Rounds:
     """Rounds of what is outlined in scans that were read."""
@@ -151,6 +147,20 @@ def _rounds(
             if voxels.known(case)
         }
 
+    def unused() -> Iterator[tuple[str, LabelMap]]:
+        for case in (case for case, pair in pairs.items() if pair.has_mask):
+            with suppress(FewmaskError):
+                if not outlines.outlined(case):
+                    info = voxels.info(case)
+                    yield case, LabelMap(np.zeros(info.shape, np.uint8), info.grid)
+
+    def quarrels() -> list[str]:
+        return [
+            f"{case}: {said}"
+            for case in pairs
+            for said in _quarrels(folder, voxels, outlines, tables, case)
+        ]
+
     return Rounds(
         folder.root,
         folder.data,
@@ -160,7 +170,21 @@ def _rounds(
         lambda case, number, d: predicted.slice(case, number, 0, d),
         outlined,
         outlines.flush,
+        quarrels,
+        unused,
     )
+
+
+def _quarrels(
+    folder: WorkFolder, voxels: Voxels, outlines: Outlines, tables: Tables, case: str
+) -> list[str]:
+    info = voxels.known(case)
+    if info is None or not outlines.is_open(case):
+        return []
+    with suppress(FewmaskError):
+        drawn, tags = outlines.structures(case), tables.tags(case)
+        return find_quarrels(drawn, tags, folder.classes, info, folder.slices_from)
+    return []
 
 
 def _read_ahead(bench: Bench, stop: threading.Event) -> None:
@@ -194,6 +218,9 @@ class Brought:
         """Class numbers of a case's mask, or None without one that can be used."""
         pair = self._pairs[case]
         if not pair.has_mask:
+            return None
+        if any(is_prediction(path) for path in (pair.mask, *pair.parts.values()) if path):
+            self.why_not[case] = "a model drew it, and outlines are a person's"
             return None
         try:
             names = {**self._names, **(read_names(pair.mask) if pair.mask else {})}

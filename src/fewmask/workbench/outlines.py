@@ -90,6 +90,8 @@ class Outlines:
         self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
         self._entries = 0
         self._dirty: set[str] = set()
+        self._writing: set[str] = set()
+        """Cases whose label map is being written now."""
         self._guard = threading.Lock()
         self._flushing = threading.Lock()
         self._wake = threading.Event()
@@ -192,7 +194,7 @@ class Outlines:
     def changed_at(self, case: str) -> float:
         """When outlines of a case were last changed, in seconds since 1970; 0 for never."""
         with self._guard:
-            if case in self._dirty:
+            if case in self._dirty | self._writing:
                 return time.time()
         try:
             return self._folder.label_file(case).stat().st_mtime
@@ -205,7 +207,7 @@ class Outlines:
     def waiting(self) -> int:
         """Cases whose label map is still to be written (every slice is in the journal)."""
         with self._guard:
-            return len(self._dirty)
+            return len(self._dirty | self._writing)
 
     def flush(self) -> None:
         """Write every label map that is behind its journal, before this returns. Raises
@@ -213,7 +215,8 @@ class Outlines:
         """
         with self._flushing:
             with self._guard:
-                cases, self._dirty = self._dirty, set()
+                cases = self._writing = self._dirty
+                self._dirty = set()
             left, trouble = set(cases), None
             for case in sorted(cases):
                 try:
@@ -223,6 +226,7 @@ class Outlines:
                     trouble = error if isinstance(error, FewmaskError) else of_the_machine(error)
             with self._guard:
                 self._dirty |= left
+                self._writing = set()
             self.failed = trouble.what if trouble else None
             if trouble:
                 raise trouble

@@ -3,8 +3,9 @@
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from fewmask.core.errors import FewmaskError
-from fewmask.prepare.tags import outside
 from fewmask.workbench.bench import Bench
 from fewmask.workbench.predicted import number_in
 from fewmask.workbench.tables import in_frame
@@ -45,7 +46,7 @@ def case_row(bench: Bench, key: str) -> dict[str, Any]:
     if refused is not None:
         state = "refused"
         reasons.append(explain(refused))
-    reasons += quarrels(bench, case)
+    reasons += bench.quarrels(case)
     if info is not None and info.burned_in:
         reasons.append(BURNED)
     if case in bench.brought.why_not:
@@ -88,7 +89,20 @@ def case_page(bench: Bench, key: str) -> dict[str, Any]:
         "edges": edges(info),
         "slices": slices,
         "revisions": bench.outlines.revisions(case),
+        "extents": extents(bench, case),
     }
+
+
+def extents(bench: Bench, case: str) -> dict[str, list[int]]:
+    """Structure -> first and last d of the mask that the page shows; those that it lacks are not
+    named.
+    """
+    number = shown_round(bench, case)
+    if number is None:
+        return {}
+    drawn = bench.predicted.areas(case, number, len(bench.classes)) > 0
+    held = {name: np.flatnonzero(drawn[:, k]) for k, name in enumerate(bench.classes)}
+    return {name: [int(d[0]), int(d[-1])] for name, d in held.items() if len(d)}
 
 
 def shown_round(bench: Bench, case: str) -> int | None:
@@ -103,33 +117,6 @@ def tags_of(bench: Bench, case: str, info: ScanInfo) -> dict[str, Any]:
     """Structure -> [first d, last d] (null while nobody said it) or `absent`."""
     tags = {name: in_frame(tag, info) for name, tag in bench.tables.tags(case).items()}
     return {name: "absent" if tag is None else list(tag) for name, tag in tags.items()}
-
-
-def quarrels(bench: Bench, case: str) -> list[str]:
-    """Sentences about outlines that tags deny: `prepare` refuses such a table."""
-    info = bench.voxels.known(case)
-    if info is None or not bench.outlines.is_open(case):
-        return []
-    found = []
-    with suppress(FewmaskError):
-        drawn = bench.outlines.structures(case)
-        for number, name in enumerate(bench.classes, start=1):
-            slices = [d for d, numbers in drawn.items() if number in numbers]
-            tags = bench.tables.tags(case)
-            if name not in tags or not slices:
-                continue
-            tag = in_frame(tags[name], info)
-            low, high = (None, None) if tag is None else tag
-            stray = [
-                d
-                for d in slices
-                if tag is None or d < (low or 0) or (high is not None and d > high)
-            ]
-            if stray:
-                shown = outside(stray[0], info.shape[0], info.flipped, bench.folder.slices_from)
-                why = "which its tag says is not in this scan" if tag is None else "outside its tag"
-                found.append(f"{name} is outlined in slice {shown}, {why}")
-    return found
 
 
 def presets(info: ScanInfo) -> list[dict[str, Any]]:
@@ -168,15 +155,13 @@ def _quality(bench: Bench, case: str, number: int | None) -> tuple[dict[str, Any
     if number is None:
         return None, ""
     rows = bench.predicted.quality(case, number)
-    if not rows:
-        return None, ""
     found: dict[str, Any] = {"mean": None}
     for name, row in rows.items():
-        dice = number_in(row, "dice")
-        if dice is not None:
-            ends = {end: number_in(row, end) for end in ("low", "high")}
-            found[name] = {"dice": dice, **ends}
-    notes = dict.fromkeys(row["reasons"] for row in rows.values() if row["reasons"])
+        numbers = {column: number_in(row, column) for column in ("dice", "low", "high")}
+        if None not in numbers.values():
+            found[name] = numbers
+    named = [rows["mean"]] if "mean" in rows else rows.values()  # its line holds all reasons
+    notes = dict.fromkeys(row["reasons"] for row in named if row["reasons"])
     return found, "; ".join(notes)
 
 

@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,16 @@ from jaxtyping import UInt8
 
 from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.randomness import rng
+from fewmask.core.volume import LabelMap
 from fewmask.core.words import count
 from fewmask.evaluate.intervals import t_interval
-from fewmask.io.atomic import make_folder, write_bytes
-from fewmask.io.image import read_labels, write_labels
+from fewmask.io.atomic import make_folder
 from fewmask.io.lock import holder_of
-from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, write_json
 from fewmask.prepare.options import ScanOptions
-from fewmask.prepare.tags import COLUMNS
 from fewmask.workbench.commands import predict_command, prepare_command, train_command
+from fewmask.workbench.freeze import Slices, freeze
 from fewmask.workbench.job import PROGRESS, ROUND, STAGES, STATE
-
-Slices = dict[str, set[int]]
-"""Case -> d of outlined slices."""
 
 ENOUGH_NEW = 8
 """New outlines from which some are kept aside, to compare this round with the one before."""
@@ -94,12 +90,17 @@ class Rounds:
         drawn: Callable[[str, int, int], UInt8[np.ndarray, "h w"]],
         outlined: Callable[[], Slices],
         flush: Callable[[], None],
+        quarrels: Callable[[], list[str]] = list,
+        unused: Callable[[], Iterable[tuple[str, LabelMap]]] = tuple,
     ) -> None:
         """`truth(case, d)` is a person's slice, `drawn(case, round, d)` a round's (`KeyError` where
         it drew none); `outlined` says which there are, `flush` writes them to `root/labels`.
+        `quarrels`: sentences about outlines that tags deny; `unused`: scans whose mask in the data
+        folder is not to be learned from, each with an empty one.
         """
         self._root, self._data, self._classes, self._scans = root, data, classes, scans
         self._truth, self._drawn, self._outlined, self._flush = truth, drawn, outlined, flush
+        self._quarrels, self._unused = quarrels, unused
         self._lock = threading.Lock()
         self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -112,7 +113,8 @@ class Rounds:
     def begin(self, minutes: float) -> int:
         """Freeze what is outlined and tagged now, and start a round on it; returns its number.
 
-        Raises `Running`, and `BadConfig` (C02) where a structure has no outline yet.
+        Raises `Running`, and `BadConfig` where a structure has no outline yet (C02) or a tag denies
+        an outline (S04).
         """
         with self._lock:
             if self.is_busy():
@@ -120,12 +122,13 @@ class Rounds:
             self._flush()
             slices = self._outlined()
             self._check_classes(slices)
+            self._check_tags()
             number = max(self.numbers(), default=0) + 1
             folder = self.folder(number)
             make_folder(folder.parent)
             make_folder(folder)
             aside = self._keep_aside(number, slices)
-            self._freeze(folder, aside)
+            freeze(self._root, folder, aside, self._scans.plane or "axial", self._unused())
             prepared, run = self._root / "prepared", self.run(number)
             values = {name: value for value, name in enumerate(self._classes, 1)}
             learned = {case: sorted(ds - aside.get(case, set())) for case, ds in slices.items()}
@@ -307,6 +310,18 @@ class Rounds:
                 code="C02",
             )
 
+    def _check_tags(self) -> None:
+        found = self._quarrels()
+        if found:
+            more = f", and {len(found) - 1} more" if found[1:] else ""
+            raise BadConfig(
+                f"{found[0]}{more}",
+                where=found[:10],
+                did="no round was begun",
+                fix="correct the outline or the tag (keys , and . or the buttons beside them)",
+                code="S04",
+            )
+
     def _keep_aside(self, number: int, slices: Slices) -> Slices:
         """Some of the outlines that are new since the last round, at most one in four, spread over
         scans: this round does not learn from them, the next one does.
@@ -333,32 +348,6 @@ class Rounds:
             kept.setdefault(case, set()).add(waiting[case].pop())
         return kept
 
-    def _freeze(self, folder: Path, aside: Slices) -> None:
-        """Copies of outlines, tags and reviewed slices, without those that are kept aside: what is
-        drawn while the round trains is the next one's.
-        """
-        make_folder(folder / "labels")
-        flips: dict[str, tuple[int, bool]] = {}
-        for path in sorted((self._root / "labels").glob("*.nii.gz")):
-            case = path.name.removesuffix(".nii.gz")
-            if case not in aside:
-                write_bytes(folder / "labels" / path.name, path.read_bytes())
-                continue
-            labels = read_labels(path).in_plane(self._scans.plane or "axial")
-            voxels = labels.voxels.copy()
-            voxels[sorted(aside[case])] = 0
-            write_labels(folder / "labels" / path.name, replace(labels, voxels=voxels))
-            flips[case] = len(voxels), labels.grid.orientation.flips[0]
-        for name in ("tags", "reviewed"):
-            path = self._root / f"{name}.csv"
-            if not path.exists() or not read_csv(path, COLUMNS, optional=("class",)):
-                continue
-            if name == "tags":
-                write_bytes(folder / path.name, path.read_bytes())
-            else:
-                rows = read_csv(path, COLUMNS)
-                write_csv(folder / path.name, COLUMNS, _without(rows, aside, flips))
-
     def _truths(self, slices: Slices) -> Iterator[tuple[str, int, UInt8[np.ndarray, "h w"]]]:
         for case, ds in sorted(slices.items()):
             for d in sorted(ds):
@@ -369,22 +358,6 @@ def _in_turn(waiting: Mapping[str, list[int]]) -> Iterator[str]:
     """Each scan once, then each that has more once again, ..."""
     while any(waiting.values()):
         yield from (case for case, ds in waiting.items() if ds)
-
-
-def _without(
-    rows: list[dict[str, str]], aside: Slices, flips: Mapping[str, tuple[int, bool]]
-) -> Iterator[dict[str, object]]:
-    """Lines of reviewed.csv, slice by slice where some of a case are taken out."""
-    for row in rows:
-        case = row["case"]
-        if case not in aside:
-            yield dict(row)
-            continue
-        depth, flipped = flips[case]
-        hidden = {depth - 1 - d if flipped else d for d in aside[case]}
-        for shown in range(int(row["first_slice"]), int(row["last_slice"]) + 1):
-            if shown not in hidden:
-                yield {"case": case, "first_slice": shown, "last_slice": shown}
 
 
 def _dice(mine: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"]) -> float:

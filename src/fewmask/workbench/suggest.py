@@ -1,10 +1,13 @@
 """Which slices to outline next, of scans that are open on the bench."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int8
 
+from fewmask.prepare.tags import outside
 from fewmask.quality.next import DEFAULT_RULE, CaseView, choose
 from fewmask.workbench.bench import Bench
 from fewmask.workbench.folder import key_of
@@ -20,30 +23,84 @@ RULE_WORDS = {
 }
 
 
+_ASKED = 2
+"""Scans whose ends are asked for beside slices to outline."""
+
+
 def suggest(bench: Bench, n: int) -> dict[str, Any]:
-    """Up to n slices with the reason in words, for the page. Scans that were not read yet, are
-    refused or accepted have none.
+    """Up to n things to do next, with the reason in words, for the page. Scans that were not read
+    yet, are refused or accepted have none.
+
+    `kind` is `tags` for a scan where a person is to say where structures begin and end, which costs
+    seconds, and `slice` for one to outline. Slices are of structures of which a tag or a mask says
+    where they are; while nothing does, all n are tags.
     """
     open_cases = [
         case
         for case in bench.pairs
         if bench.voxels.known(case) is not None and bench.tables.accepted(case) is None
     ]
-    seed = sum(len(bench.outlines.outlined(case)) for case in open_cases)
     views = [_view(bench, case) for case in open_cases]
-    chosen = choose(views, bench.classes, n, DEFAULT_RULE, seed) if views else []
-    return {
-        "rule": RULE_WORDS[DEFAULT_RULE],
-        "suggestions": [
-            {
-                "id": key_of(one.case),
-                "d": one.d,
-                "shown": one.slice + bench.folder.slices_from,
-                "reason": one.reason,
-            }
-            for one in chosen
-        ],
-    }
+    # A scan of one slice has no ends to tell: its slice is as good as any.
+    found = [
+        k
+        for k in range(len(bench.classes))
+        if any(_is_found(view, k) or view.depth == 1 for view in views)
+    ]
+    asked = _ask(bench, views)[: _ASKED if found else n]
+    left = n - len(asked)
+    seed = sum(len(bench.outlines.outlined(case)) for case in open_cases)
+    names = [bench.classes[k] for k in found]
+    chosen = (
+        choose([_of(view, found) for view in views], names, left, DEFAULT_RULE, seed)
+        if (found and left)
+        else []
+    )
+    slices = [
+        {
+            "id": key_of(one.case),
+            "kind": "slice",
+            "d": one.d,
+            "shown": one.slice + bench.folder.slices_from,
+            "reason": one.reason,
+        }
+        for one in chosen
+    ]
+    return {"rule": RULE_WORDS[DEFAULT_RULE] if slices else None, "suggestions": [*asked, *slices]}
+
+
+def _ask(bench: Bench, views: Sequence[CaseView]) -> list[dict[str, Any]]:
+    """Scans in which nobody and nothing says where some structure is: those begun first, then in
+    the order of the folder.
+    """
+    asked = []
+    for view in views:
+        lacking = [
+            name
+            for k, name in enumerate(bench.classes)
+            if view.depth > 1 and (view.tags[:, k] < 0).any() and not _is_drawn(view, k)
+        ]
+        if lacking:
+            middle = view.depth // 2
+            shown = outside(middle, view.depth, view.flipped, bench.folder.slices_from)
+            reason = f"tell the first and the last slice of {' and '.join(lacking)}"
+            one = {"id": key_of(view.case), "kind": "tags", "d": middle, "shown": shown}
+            asked.append((bool(bench.tables.tags(view.case)), {**one, "reason": reason}))
+    return [one for _, one in sorted(asked, key=lambda pair: not pair[0])]
+
+
+def _is_found(view: CaseView, k: int) -> bool:
+    return bool((view.tags[:, k] == 1).any()) or _is_drawn(view, k)
+
+
+def _is_drawn(view: CaseView, k: int) -> bool:
+    return view.area_mm2 is not None and bool(view.area_mm2[:, k].any())
+
+
+def _of(view: CaseView, structures: list[int]) -> CaseView:
+    """The same scan, as if there were these structures alone."""
+    area = None if view.area_mm2 is None else view.area_mm2[:, structures]
+    return replace(view, tags=view.tags[:, structures], area_mm2=area)
 
 
 def _view(bench: Bench, case: str) -> CaseView:

@@ -5,7 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from fewmask.workbench.bench import COLOURS, Bench
+from fewmask.core.colours import rgb_of
+from fewmask.workbench.bench import Bench
 
 _SIDE = 160
 
@@ -28,16 +29,11 @@ def draw_thumb(bench: Bench, case: str) -> bytes:
     picture = np.repeat((grey * 255).astype(np.uint8)[:, :, None], 3, 2)
     for number in range(1, len(bench.classes) + 1) if d in drawn else ():
         inside = drawn[d] == number
-        picture[inside] = picture[inside] // 2 + np.array(_rgb(number), np.uint8) // 2
+        picture[inside] = picture[inside] // 2 + np.array(rgb_of(number), np.uint8) // 2
     image = Image.fromarray(picture).resize(_size(info.shape[1:], info.spacing_mm[1:]))
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def _rgb(number: int) -> tuple[int, int, int]:
-    text = COLOURS[(number - 1) % len(COLOURS)]
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
 
 
 def _size(shape: tuple[int, int], spacing_mm: tuple[float, float]) -> tuple[int, int]:

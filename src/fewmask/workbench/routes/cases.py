@@ -7,20 +7,22 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from jaxtyping import UInt8
 from starlette.concurrency import run_in_threadpool
 
+from fewmask.core.colours import colour_of
+from fewmask.quality.next import DEFAULT_RULE
 from fewmask.version import __version__
 from fewmask.workbench.accept import accept, take_back
-from fewmask.workbench.bench import COLOURS, Bench, NotThere
+from fewmask.workbench.bench import Bench, NotThere
 from fewmask.workbench.guard import MASK
 from fewmask.workbench.outlines import State
 from fewmask.workbench.queue import case_page, case_row, presets, tags_of
 from fewmask.workbench.routes.answers import AcceptForm, BadRequest, TagForm, octets, raw
+from fewmask.workbench.suggest import RULE_WORDS
 from fewmask.workbench.tables import Tag, in_frame
 from fewmask.workbench.thumbs import draw_thumb
 from fewmask.workbench.voxels import cut
 
 Layer = Literal["outline", "prediction"]
 _MORE = 2**20
-_NEXT_RULE = "slices of untouched scans, drawn at random where structures are likely"
 
 
 def routes(bench: Bench) -> APIRouter:
@@ -34,7 +36,7 @@ def routes(bench: Bench) -> APIRouter:
             "version": __version__,
             "data": bench.folder.data.name,
             "classes": [
-                {"value": value, "name": name, "colour": COLOURS[(value - 1) % len(COLOURS)]}
+                {"value": value, "name": name, "colour": colour_of(value)}
                 for value, name in enumerate(bench.classes, start=1)
             ],
             "plane": bench.folder.plane,
@@ -42,7 +44,7 @@ def routes(bench: Bench) -> APIRouter:
             "modality": ("ct" if known[0].ct else "mr") if known else None,
             "presets": presets(known[0]) if known else [],
             "limits": {"points": 256, "boxes": 64},
-            "next_rule": getattr(bench.rounds, "next_rule", _NEXT_RULE),
+            "next_rule": RULE_WORDS[DEFAULT_RULE],
         }
 
     @router.get("/cases")

@@ -121,7 +121,7 @@ export const saved = record({ revision, state: sliceState });
 export const savedTags = record({ tags, tags_revision: revision });
 export const suggestions = record({
   rule: maybe(text()),
-  suggestions: list(record({ id, d: whole(0), shown: whole(0), reason: text() }), 200),
+  suggestions: list(record({ id, kind: maybe(one("tags", "slice")), d: whole(0), shown: whole(0), reason: text() }), 200),
 });
 
 export const round = record({

@@ -44,7 +44,7 @@ export function offerLeft(entries) {
   const list = element(
     "ul",
     { class: "plain" },
-    ...entries.slice(0, 12).map(({ name, d }) => element("li", {}, `${name}, slice ${d} from the feet, counted from 0`)),
+    ...entries.slice(0, 12).map(({ name, d, shown: slice }) => element("li", {}, `${name}, slice ${slice ?? d}`)),
     entries.length > 12 ? element("li", {}, `and ${entries.length - 12} more`) : null,
   );
   return ask({

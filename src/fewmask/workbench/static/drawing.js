@@ -1,5 +1,5 @@
 // What a person does to the slice in hand: begin, finish, undo. Each finished step is saved at once.
-import { desk, note, tell } from "./desk.js";
+import { desk, note, shown, tell } from "./desk.js";
 import * as saving from "./saving.js";
 import * as seconds from "./seconds.js";
 import { dropCuts, hand, outline, peekOutline, setOutline } from "./slices.js";
@@ -74,6 +74,7 @@ function keep(state) {
   saving.save({
     id,
     d,
+    shown: shown(d),
     name: desk.scan.name,
     mask: hand.outline.mask,
     state,

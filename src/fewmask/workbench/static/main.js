@@ -174,12 +174,21 @@ async function refreshScan() {
   tell("opened");
 }
 
+/** Rounds are compared on what is outlined since; true when another is in use for that. */
+async function comparedAnew() {
+  if (rounds.doneRounds().length < 2) return false;
+  const before = desk.rounds.default;
+  await rounds.refresh();
+  return desk.rounds.default !== before;
+}
+
 // Counts and states in the queue follow what is drawn, at most once in two seconds.
 let soon = 0;
 function refreshQueueSoon() {
   clearTimeout(soon);
   soon = setTimeout(async () => {
     try {
+      if (await comparedAnew()) return await refreshAll();
       await queue.refresh();
       await queue.refreshSuggestions();
       const now = desk.scans.find((one) => one.id === desk.scan?.id);
@@ -188,6 +197,7 @@ function refreshQueueSoon() {
         Object.assign(desk.scan, { state, outlined, empty, reason, quality_note: words });
         tell("scans");
       }
+      return null;
     } catch (error) {
       if (!(error instanceof api.Away)) complain(error);
     }
@@ -278,9 +288,13 @@ function join() {
     refreshQueueSoon();
   });
   on("settled", drawing.adopt);
+  on("tags", refreshQueueSoon);
   on("conflict", (found) => (conflicts = conflicts.then(() => settle(found)).catch(complain)));
   on("proposal", showProposal);
-  on("scan-changed", queue.replace);
+  on("scan-changed", (scan) => {
+    queue.replace(scan);
+    tell("scans");
+  });
   on("round-shown", () => desk.scan && slices.take(desk.d));
   on("rounds-changed", refreshAll);
   on("reload", refreshScan);
@@ -291,11 +305,15 @@ function join() {
   addEventListener("hashchange", () => api.takeToken() && saving.again());
 }
 
+/** An address that is pasted into this tab differs only behind the #, which alone loads nothing. */
+const startAnew = () => addEventListener("hashchange", () => location.reload(), { once: true });
+
 async function start() {
   setUpHead();
   if (!api.takeToken()) {
     byId("welcome").textContent =
       "This page needs the whole address that `fewmask label` printed, with all that stands behind #.";
+    startAnew();
     return;
   }
   try {
@@ -305,6 +323,7 @@ async function start() {
       error.status === 401
         ? "The server was started anew. Open the address that `fewmask label` printed last."
         : error.message;
+    startAnew();
     return;
   }
   desk.value = desk.session.classes[0].value;

@@ -97,7 +97,7 @@ function renderHead() {
   byId("scan-name").title = desk.scan.name;
   document.title = `${desk.scan.name}: fewmask`;
   byId("scan-state").replaceChildren(badge(desk.scan.state));
-  byId("scan-note").textContent = desk.scan.quality_note ?? "";
+  byId("scan-note").textContent = byId("scan-note").title = desk.scan.quality_note ?? "";
 }
 
 function renderPresets() {
@@ -151,7 +151,8 @@ export async function acceptScan() {
   const { scan } = desk;
   if (scan.round === null && !scan.accepted) return note("There is no prediction to accept yet.");
   try {
-    const answer = await api.accept(scan.id, !scan.accepted, scan.round ?? desk.round ?? 0);
+    // What is accepted is the mask in sight.
+    const answer = await api.accept(scan.id, !scan.accepted, scan.accepted ? scan.round : (desk.round ?? scan.round));
     Object.assign(scan, answer);
     tell("scan-changed", answer);
     return note(answer.accepted ? `${scan.name} is accepted. J goes to the next.` : `${scan.name} is no longer accepted.`);

@@ -1,7 +1,7 @@
 // The queue: every scan, what is known of it, and what to outline next.
 import * as api from "./api.js";
 import { scanStates } from "./check.js";
-import { complain, desk, on, tell } from "./desk.js";
+import { complain, desk, note, on, tell } from "./desk.js";
 import { badge, byId, element } from "./element.js";
 
 const thumbs = new Map();
@@ -10,7 +10,9 @@ let suggested = { rule: null, suggestions: [] };
 
 const words = ({ dice, low, high }) => `${two(dice)} (${two(low)} to ${two(high)})`;
 const two = (v) => v.toFixed(2);
-const doubt = (scan) => scan.quality?.get("mean")?.dice ?? 2;
+const isPredicted = (scan) => scan.round !== null;
+/** Small is doubtful: a mask of which nothing can be known comes first, a scan without a mask last. */
+const doubt = (scan) => (isPredicted(scan) ? (scan.quality?.get("mean")?.dice ?? -1) : 2);
 const stateAt = (scan) => scanStates.indexOf(scan.state);
 const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
 
@@ -95,7 +97,8 @@ function row(scan) {
         mean
           ? element("span", { class: "quality" }, meter(mean), element("span", {}, `Dice ${words(mean)}`))
           : null,
-        scan.reason ? element("span", { class: "reason" }, scan.reason) : null,
+        isPredicted(scan) && !mean ? element("span", { class: "quality" }, "quality not known") : null,
+        scan.reason ? element("span", { class: "reason", title: scan.reason }, scan.reason) : null,
       ),
     ),
   );
@@ -125,21 +128,37 @@ export function render() {
     : "This folder holds no scans. Stop the server and start it with a folder of NIfTI or DICOM scans.";
 }
 
+const KEYS = "keys Comma and Dot.";
+const TAGS_FIRST = `This takes seconds, and tells where to outline: ${KEYS}`;
+
+/** What to do in a scan, in words for its row; and for a note once it is open. */
+function wordsOf({ kind, reason, shown }, scan) {
+  const name = scan?.name ?? "scan";
+  if (kind !== "tags") return { name: `${name}, slice ${shown}`, reason };
+  return { name, reason, note: `In ${name}, ${reason}. Scroll with the arrow keys up and down; ${KEYS}` };
+}
+
+function openSuggested({ id, d }, words) {
+  tell("open", { id, d });
+  if (words) note(words);
+}
+
 function renderSuggestions() {
   const { rule, suggestions } = suggested;
   byId("next").hidden = suggestions.length === 0;
-  byId("next-rule").textContent = rule ? `Chosen by: ${rule}` : "";
+  byId("next-title").textContent = rule ? "Do next" : "Begin here";
+  byId("next-rule").textContent = rule ? `Slices: ${rule}` : TAGS_FIRST;
   byId("next-list").replaceChildren(
-    ...suggestions.slice(0, 10).map(({ id, d, shown, reason }) => {
-      const scan = desk.scans.find((one) => one.id === id);
+    ...suggestions.slice(0, 10).map((one) => {
+      const words = wordsOf(one, desk.scans.find(({ id }) => id === one.id));
       return element(
         "li",
         {},
         element(
           "button",
-          { type: "button", class: "suggestion", onclick: () => tell("open", { id, d }) },
-          element("span", { class: "name" }, `${scan?.name ?? "scan"}, slice ${shown}`),
-          element("span", { class: "reason", title: reason }, reason),
+          { type: "button", class: "suggestion", onclick: () => openSuggested(one, words.note) },
+          element("span", { class: "name" }, words.name),
+          element("span", { class: "reason", title: words.reason }, words.reason),
         ),
       );
     }),

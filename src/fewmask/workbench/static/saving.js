@@ -31,7 +31,7 @@ function report() {
 }
 
 /** Keep a slice in this browser, then send it. `revision` is the one that the drawing began from. */
-export function save({ id, d, name, mask, state, revision, seconds = 0 }) {
+export function save({ id, d, shown, name, mask, state, revision, seconds = 0 }) {
   const key = keyOf(id, d);
   const before = waiting.get(key);
   const entry = {
@@ -39,6 +39,7 @@ export function save({ id, d, name, mask, state, revision, seconds = 0 }) {
     folder: desk.session.data,
     id,
     d,
+    shown,
     name,
     mask: mask.slice(),
     state,
