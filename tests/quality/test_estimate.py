@@ -30,8 +30,9 @@ GOOD = Signs(
     border=0.9,
     likeness=0.95,
     unsure=0.0,
+    doubt=0.1,
 )
-EXPECTED_ALONE = Prior(0.0, (1.0, *[0.0] * 6), -1.0, 1.0)
+EXPECTED_ALONE = Prior(0.0, (1.0, *[0.0] * 7), -1.0, 1.0)
 
 
 def known(*words, **more) -> tuple[float, float, float]:
@@ -62,6 +63,7 @@ def test_without_other_weights_it_is_what_the_network_expects() -> None:
         {"removed": 0.6},
         {"unsure": 0.6},
         {"gaps": 20},
+        {"doubt": 0.5},
     ],
 )
 def test_no_sign_of_doubt_makes_the_shipped_mapping_surer(worse) -> None:
@@ -70,7 +72,7 @@ def test_no_sign_of_doubt_makes_the_shipped_mapping_surer(worse) -> None:
 
 def test_the_shipped_mapping_is_sane() -> None:
     assert len(PRIOR.weights) == len(NAMES) and PRIOR.low < 0 < PRIOR.high
-    bad = replace(GOOD, expected=0.5, border=0.6, likeness=0.4, gaps=10, unsure=0.8)
+    bad = replace(GOOD, expected=0.5, border=0.6, likeness=0.4, gaps=10, unsure=0.8, doubt=0.9)
     assert known(GOOD, PRIOR)[0] > 0.8 > 0.6 > known(bad, PRIOR)[0]
 
 
@@ -79,6 +81,7 @@ def test_what_cannot_be_known_is_said() -> None:
     assert (one.dice, one.low, one.high) == (None, None, None)
     assert "cannot be known" in one.why_not
     assert features_of(replace(GOOD, expected=None)) is None
+    assert "earlier version" in expect(replace(GOOD, doubt=None), PRIOR).why_not
 
 
 def test_an_empty_mask_is_the_most_doubtful() -> None:

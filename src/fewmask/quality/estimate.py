@@ -21,13 +21,13 @@ _SHARE = 0.9
 """Of true values that should lie in an interval."""
 _RIDGE = 0.1
 """How hard weights are held at those of `_BELIEVED`: the rest is what the rows insist on."""
-_BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """To take the network's own probabilities at their word."""
-NAMES = ("expected", "border", "pieces", "removed", "unsure", "gaps", "volume")
+NAMES = ("expected", "border", "pieces", "removed", "unsure", "gaps", "volume", "doubt")
 """Signs that are weighed, in the order of weights. How alike neighbouring slices are is not one: it
 tells thin structures from thick ones, and not good masks of one structure from bad ones.
 """
-_DIRECTIONS = (1, 1, -1, -1, -1, -1, -1)
+_DIRECTIONS = (1, 1, -1, -1, -1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def volume_scores(volumes_ml: Sequence[float]) -> list[float]:
 
 
 def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " f"] | None:
-    """Numbers in the order of `NAMES`; None where the network gave no probabilities, or for an
-    empty mask.
+    """Numbers in the order of `NAMES`; None where the network gave no probabilities, for an empty
+    mask, and for one that an earlier version drew (no doubt).
     """
-    if signs.expected is None or signs.border is None:
+    if signs.expected is None or signs.border is None or signs.doubt is None:
         return None
     slices = 1 if signs.first is None or signs.last is None else signs.last - signs.first + 1
     second = signs.pieces_ml[1] / signs.pieces_ml[0] if len(signs.pieces_ml) > 1 else 0.0
@@ -99,6 +99,7 @@ def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " 
             min(signs.unsure or 0.0, 1.0),
             min(signs.gaps / slices, 1.0),
             min(max(abs(volume_score) - 1, 0), 4.0),
+            np.log(np.clip(signs.doubt, 0.01, 10)),
         ]
     )
 
@@ -120,7 +121,7 @@ def expect(
         return Estimate(0.0, 0.0, 1.0)
     features = features_of(signs, volume_score)
     if features is None:
-        return Estimate(why_not="cannot be known: the method gives no probabilities")
+        return Estimate(why_not=f"cannot be known: {_missing(signs)}")
     middle = _apply(prior, features)
     low, high = middle + prior.low, middle + prior.high
     if shift is not None and shift.scans >= LEAST_SCANS:
@@ -183,6 +184,12 @@ def _solve(samples: Sequence[Sample]) -> Prior:
     found = lsq_linear(np.r_[z, ridge], np.r_[y * weight, believed], (lower, upper)).x
     weights = found[1:] / scale
     return Prior(float(found[0] - weights @ middle), tuple(weights.tolist()), 0.0, 0.0)
+
+
+def _missing(signs: Signs) -> str:
+    if signs.expected is None:
+        return "the method gives no probabilities"
+    return "an earlier version drew the mask, predict the scan again"
 
 
 def _apply(prior: Prior, features: Float[np.ndarray, " f"]) -> float:
