@@ -11,6 +11,7 @@ from fewmask.quality.estimate import (
     Prior,
     Sample,
     Shift,
+    doubt_scores,
     expect,
     features_of,
     fit_prior,
@@ -30,9 +31,8 @@ GOOD = Signs(
     border=0.9,
     likeness=0.95,
     unsure=0.0,
-    doubt=0.1,
 )
-EXPECTED_ALONE = Prior(0.0, (1.0, *[0.0] * 7), -1.0, 1.0)
+EXPECTED_ALONE = Prior(0.0, (1.0, *[0.0] * 6), -1.0, 1.0)
 
 
 def known(*words, **more) -> tuple[float, float, float]:
@@ -63,7 +63,6 @@ def test_without_other_weights_it_is_what_the_network_expects() -> None:
         {"removed": 0.6},
         {"unsure": 0.6},
         {"gaps": 20},
-        {"doubt": 0.5},
     ],
 )
 def test_no_sign_of_doubt_makes_the_shipped_mapping_surer(worse) -> None:
@@ -72,7 +71,7 @@ def test_no_sign_of_doubt_makes_the_shipped_mapping_surer(worse) -> None:
 
 def test_the_shipped_mapping_is_sane() -> None:
     assert len(PRIOR.weights) == len(NAMES) and PRIOR.low < 0 < PRIOR.high
-    bad = replace(GOOD, expected=0.5, border=0.6, likeness=0.4, gaps=10, unsure=0.8, doubt=0.9)
+    bad = replace(GOOD, expected=0.5, border=0.6, likeness=0.4, gaps=10, unsure=0.8)
     assert known(GOOD, PRIOR)[0] > 0.8 > 0.6 > known(bad, PRIOR)[0]
 
 
@@ -81,7 +80,15 @@ def test_what_cannot_be_known_is_said() -> None:
     assert (one.dice, one.low, one.high) == (None, None, None)
     assert "cannot be known" in one.why_not
     assert features_of(replace(GOOD, expected=None)) is None
-    assert "earlier version" in expect(replace(GOOD, doubt=None), PRIOR).why_not
+
+
+def test_doubt_is_compared_with_that_of_the_other_scans() -> None:
+    """The median of the five known ones is 0.2; 0.2 x sqrt(e) lies half a unit above it."""
+    doubts = [0.1, 0.2, 0.2 * float(np.exp(0.5)), 9.0, 0.2, None]
+    assert doubt_scores(doubts) == pytest.approx([-np.log(2), 0, 0.5, 1, 0, 0])
+    assert doubt_scores(doubts[1:]) == [0] * 5
+    more = known(GOOD, EXPECTED_ALONE, doubt_score=0.5)[0]
+    assert more == pytest.approx(expit(np.log(0.97 / 0.03) - 2 * 0.5))
 
 
 def test_an_empty_mask_is_the_most_doubtful() -> None:

@@ -21,13 +21,17 @@ _SHARE = 0.9
 """Of true values that should lie in an interval."""
 _RIDGE = 0.1
 """How hard weights are held at those of `_BELIEVED`: the rest is what the rows insist on."""
-_BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+_BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """To take the network's own probabilities at their word."""
-NAMES = ("expected", "border", "pieces", "removed", "unsure", "gaps", "volume", "doubt")
+_PER_DOUBT = -2.0
+"""Logits for a doubt e times that of the other scans. Set by hand, from hippocampus rows: over runs
+doubt says little, so that a fit to all rows would not see that it orders the scans of one run.
+"""
+NAMES = ("expected", "border", "pieces", "removed", "unsure", "gaps", "volume")
 """Signs that are weighed, in the order of weights. How alike neighbouring slices are is not one: it
 tells thin structures from thick ones, and not good masks of one structure from bad ones.
 """
-_DIRECTIONS = (1, 1, -1, -1, -1, -1, -1, -1)
+_DIRECTIONS = (1, 1, -1, -1, -1, -1, -1)
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,23 @@ def volume_scores(volumes_ml: Sequence[float]) -> list[float]:
     return [(float(np.log(ml)) - middle) / spread if ml > 0 else 0.0 for ml in volumes_ml]
 
 
-def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " f"] | None:
-    """Numbers in the order of `NAMES`; None where the network gave no probabilities, for an empty
-    mask, and for one that an earlier version drew (no doubt).
+def doubt_scores(doubts: Sequence[float | None]) -> list[float]:
+    """How far the logarithm of each doubt (`Signs.doubt`) lies from the others' median, from -1 to
+    1; 0 where fewer than five are known, and for an unknown one.
     """
-    if signs.expected is None or signs.border is None or signs.doubt is None:
+    logs = [None if one is None else float(np.log(max(one, 0.01))) for one in doubts]
+    known = [one for one in logs if one is not None]
+    if len(known) < LEAST_SCANS:
+        return [0.0] * len(logs)
+    middle = float(np.median(known))
+    return [0.0 if one is None else float(np.clip(one - middle, -1, 1)) for one in logs]
+
+
+def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " f"] | None:
+    """Numbers in the order of `NAMES`; None where the network gave no probabilities, or for an
+    empty mask.
+    """
+    if signs.expected is None or signs.border is None:
         return None
     slices = 1 if signs.first is None or signs.last is None else signs.last - signs.first + 1
     second = signs.pieces_ml[1] / signs.pieces_ml[0] if len(signs.pieces_ml) > 1 else 0.0
@@ -99,7 +115,6 @@ def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " 
             min(signs.unsure or 0.0, 1.0),
             min(signs.gaps / slices, 1.0),
             min(max(abs(volume_score) - 1, 0), 4.0),
-            np.log(np.clip(signs.doubt, 0.01, 10)),
         ]
     )
 
@@ -110,9 +125,11 @@ def expect(
     volume_score: float = 0.0,
     shift: Shift | None = None,
     ceiling: float | None = None,
+    doubt_score: float = 0.0,
 ) -> Estimate:
     """The Dice that a mask probably has.
 
+    `volume_score` and `doubt_score` compare it with the other masks of its folder.
     `shift`: what masks of this run with known Dice say. `ceiling`: the Dice on outlined slices that
     the network learned from; new scans are seldom better, so it may lower a value and never raise
     it. An empty mask has Dice 0, unless the scan really lacks the structure: its interval is all.
@@ -121,8 +138,8 @@ def expect(
         return Estimate(0.0, 0.0, 1.0)
     features = features_of(signs, volume_score)
     if features is None:
-        return Estimate(why_not=f"cannot be known: {_missing(signs)}")
-    middle = _apply(prior, features)
+        return Estimate(why_not="cannot be known: the method gives no probabilities")
+    middle = _apply(prior, features) + _PER_DOUBT * doubt_score
     low, high = middle + prior.low, middle + prior.high
     if shift is not None and shift.scans >= LEAST_SCANS:
         middle += shift.mean
@@ -184,12 +201,6 @@ def _solve(samples: Sequence[Sample]) -> Prior:
     found = lsq_linear(np.r_[z, ridge], np.r_[y * weight, believed], (lower, upper)).x
     weights = found[1:] / scale
     return Prior(float(found[0] - weights @ middle), tuple(weights.tolist()), 0.0, 0.0)
-
-
-def _missing(signs: Signs) -> str:
-    if signs.expected is None:
-        return "the method gives no probabilities"
-    return "an earlier version drew the mask, predict the scan again"
 
 
 def _apply(prior: Prior, features: Float[np.ndarray, " f"]) -> float:
