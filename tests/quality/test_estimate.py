@@ -83,9 +83,9 @@ def test_what_cannot_be_known_is_said() -> None:
 
 
 def test_doubt_is_compared_with_that_of_the_other_scans() -> None:
-    """The median of the five known ones is 0.2; 0.2 x sqrt(e) lies half a unit above it."""
-    doubts = [0.1, 0.2, 0.2 * float(np.exp(0.5)), 9.0, 0.2, None]
-    assert doubt_scores(doubts) == pytest.approx([-np.log(2), 0, 0.5, 1, 0, 0])
+    """The median of the five known ones is 0.2; 0.22 lies the logarithm of 1.1 above it."""
+    doubts = [0.1, 0.2, 0.22, 9.0, 0.2, None]
+    assert doubt_scores(doubts) == pytest.approx([-0.5, 0, np.log(1.1), 0.5, 0, 0])
     assert doubt_scores(doubts[1:]) == [0] * 5
     more = known(GOOD, EXPECTED_ALONE, doubt_score=0.5)[0]
     assert more == pytest.approx(expit(np.log(0.97 / 0.03) - 2 * 0.5))

@@ -27,6 +27,8 @@ _PER_DOUBT = -2.0
 """Logits for a doubt e times that of the other scans. Set by hand, from hippocampus rows: over runs
 doubt says little, so that a fit to all rows would not see that it orders the scans of one run.
 """
+_MOST = 0.5
+"""How far one doubt may lie from the others': it moves a mask by one logit at most."""
 NAMES = ("expected", "border", "pieces", "removed", "unsure", "gaps", "volume")
 """Signs that are weighed, in the order of weights. How alike neighbouring slices are is not one: it
 tells thin structures from thick ones, and not good masks of one structure from bad ones.
@@ -87,15 +89,15 @@ def volume_scores(volumes_ml: Sequence[float]) -> list[float]:
 
 
 def doubt_scores(doubts: Sequence[float | None]) -> list[float]:
-    """How far the logarithm of each doubt (`Signs.doubt`) lies from the others' median, from -1 to
-    1; 0 where fewer than five are known, and for an unknown one.
+    """How far the logarithm of each doubt (`Signs.doubt`) lies from the others' median, from -0.5
+    to 0.5; 0 where fewer than five are known, and for an unknown one.
     """
     logs = [None if one is None else float(np.log(max(one, 0.01))) for one in doubts]
     known = [one for one in logs if one is not None]
     if len(known) < LEAST_SCANS:
         return [0.0] * len(logs)
     middle = float(np.median(known))
-    return [0.0 if one is None else float(np.clip(one - middle, -1, 1)) for one in logs]
+    return [0.0 if one is None else float(np.clip(one - middle, -_MOST, _MOST)) for one in logs]
 
 
 def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " f"] | None:
