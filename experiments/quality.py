@@ -28,6 +28,7 @@ from fewmask.quality.estimate import (
     NAMES,
     Prior,
     Sample,
+    doubt_scores,
     expect,
     features_of,
     fit_prior,
@@ -85,6 +86,8 @@ class Row:
     signs: Signs
     score: float
     dice: float
+    doubt: float = 0.0
+    """Beside the other masks of its run."""
 
     @property
     def family(self) -> str:
@@ -102,9 +105,10 @@ def read_rows() -> list[Row]:
     for (group, run), inside in folders.items():
         signs = [Signs.from_dict(json.loads(line["signs"])) for line in inside]
         scores = volume_scores([one.ml for one in signs])
+        doubts = doubt_scores([one.doubt for one in signs])
         rows += [
-            Row(group, run, line["case"], one, score, float(line["dice"]))
-            for line, one, score in zip(inside, signs, scores, strict=True)
+            Row(group, run, line["case"], one, score, float(line["dice"]), doubt)
+            for line, one, score, doubt in zip(inside, signs, scores, doubts, strict=True)
             if line["dice"]
         ]
     return rows
@@ -118,7 +122,7 @@ def samples(rows: Sequence[Row]) -> list[Sample]:
 
 def judge(rows: Sequence[Row], prior: Prior) -> np.ndarray:
     """Expected, low, high and true Dice of each."""
-    made = [(expect(row.signs, prior, row.score), row.dice) for row in rows]
+    made = [(expect(row.signs, prior, row.score, doubt_score=row.doubt), row.dice) for row in rows]
     return np.array([(one.dice, one.low, one.high, dice) for one, dice in made], float)
 
 

@@ -11,6 +11,7 @@ from fewmask.quality.estimate import (
     Prior,
     Sample,
     Shift,
+    doubt_scores,
     expect,
     features_of,
     fit_prior,
@@ -79,6 +80,15 @@ def test_what_cannot_be_known_is_said() -> None:
     assert (one.dice, one.low, one.high) == (None, None, None)
     assert "cannot be known" in one.why_not
     assert features_of(replace(GOOD, expected=None)) is None
+
+
+def test_doubt_is_compared_with_that_of_the_other_scans() -> None:
+    """The median of the five known ones is 0.2; 0.22 lies the logarithm of 1.1 above it."""
+    doubts = [0.1, 0.2, 0.22, 9.0, 0.2, None]
+    assert doubt_scores(doubts) == pytest.approx([-0.5, 0, np.log(1.1), 0.5, 0, 0])
+    assert doubt_scores(doubts[1:]) == [0] * 5
+    more = known(GOOD, EXPECTED_ALONE, doubt_score=0.5)[0]
+    assert more == pytest.approx(expit(np.log(0.97 / 0.03) - 2 * 0.5))
 
 
 def test_an_empty_mask_is_the_most_doubtful() -> None:

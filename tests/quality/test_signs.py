@@ -40,8 +40,10 @@ def test_expected_dice_is_that_of_the_probabilities() -> None:
     assert one.expected == pytest.approx(2 * 26.4 / (26.4 + 33))
     assert one.removed == 0
     assert 0.8 < (one.border or 0) < 1
+    assert one.doubt == pytest.approx(-0.8 * np.log2(0.8) - 0.2 * np.log2(0.2))
     sure = Sure(np.full(labels.shape, 255, np.uint8), mass / 0.8, labels)
-    assert read_signs(labels, 1, 1.0, sure)[0].expected == pytest.approx(1)
+    (one,) = read_signs(labels, 1, 1.0, sure)
+    assert one.expected == pytest.approx(1) and one.doubt == 0
 
 
 def test_what_clean_up_took_away_counts_against_a_mask() -> None:

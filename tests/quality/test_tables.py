@@ -99,6 +99,15 @@ def test_doubtful_masks_are_named_the_worst_first(tmp_path) -> None:
     assert "cannot be known" in tell_doubtful(judge(unknown), tmp_path)
 
 
+def test_the_scan_with_more_doubt_than_the_others_is_lower() -> None:
+    doubts = [0.1, 0.1, 0.1, 0.1, 0.2]
+    scans = [Seen(f"s{n}", {"liver": replace(GOOD, doubt=one)}, "") for n, one in enumerate(doubts)]
+    dices = [one.estimate.dice or 0 for one in judge(scans, prior=EXPECTED_ALONE)[::2]]
+    assert dices[:4] == pytest.approx([0.97] * 4) and dices[4] < 0.95
+    fewer = judge(scans[1:], prior=EXPECTED_ALONE)
+    assert all(one.estimate.dice == pytest.approx(0.97) for one in fewer)
+
+
 def test_scored_scans_that_were_kept_aside_calibrate() -> None:
     scans = [Seen(f"s{n}", {"liver": replace(GOOD, expected=0.9)}, "") for n in range(6)]
     truths = {(f"s{n}", "liver"): 0.8 for n in range(6)}

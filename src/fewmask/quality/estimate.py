@@ -23,6 +23,12 @@ _RIDGE = 0.1
 """How hard weights are held at those of `_BELIEVED`: the rest is what the rows insist on."""
 _BELIEVED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """To take the network's own probabilities at their word."""
+_PER_DOUBT = -2.0
+"""Logits for a doubt e times that of the other scans. Set by hand, from hippocampus rows: over runs
+doubt says little, so that a fit to all rows would not see that it orders the scans of one run.
+"""
+_MOST = 0.5
+"""How far one doubt may lie from the others': it moves a mask by one logit at most."""
 NAMES = ("expected", "border", "pieces", "removed", "unsure", "gaps", "volume")
 """Signs that are weighed, in the order of weights. How alike neighbouring slices are is not one: it
 tells thin structures from thick ones, and not good masks of one structure from bad ones.
@@ -82,6 +88,18 @@ def volume_scores(volumes_ml: Sequence[float]) -> list[float]:
     return [(float(np.log(ml)) - middle) / spread if ml > 0 else 0.0 for ml in volumes_ml]
 
 
+def doubt_scores(doubts: Sequence[float | None]) -> list[float]:
+    """How far the logarithm of each doubt (`Signs.doubt`) lies from the others' median, from -0.5
+    to 0.5; 0 where fewer than five are known, and for an unknown one.
+    """
+    logs = [None if one is None else float(np.log(max(one, 0.01))) for one in doubts]
+    known = [one for one in logs if one is not None]
+    if len(known) < LEAST_SCANS:
+        return [0.0] * len(logs)
+    middle = float(np.median(known))
+    return [0.0 if one is None else float(np.clip(one - middle, -_MOST, _MOST)) for one in logs]
+
+
 def features_of(signs: Signs, volume_score: float = 0.0) -> Float[np.ndarray, " f"] | None:
     """Numbers in the order of `NAMES`; None where the network gave no probabilities, or for an
     empty mask.
@@ -109,9 +127,11 @@ def expect(
     volume_score: float = 0.0,
     shift: Shift | None = None,
     ceiling: float | None = None,
+    doubt_score: float = 0.0,
 ) -> Estimate:
     """The Dice that a mask probably has.
 
+    `volume_score` and `doubt_score` compare it with the other masks of its folder.
     `shift`: what masks of this run with known Dice say. `ceiling`: the Dice on outlined slices that
     the network learned from; new scans are seldom better, so it may lower a value and never raise
     it. An empty mask has Dice 0, unless the scan really lacks the structure: its interval is all.
@@ -121,7 +141,7 @@ def expect(
     features = features_of(signs, volume_score)
     if features is None:
         return Estimate(why_not="cannot be known: the method gives no probabilities")
-    middle = _apply(prior, features)
+    middle = _apply(prior, features) + _PER_DOUBT * doubt_score
     low, high = middle + prior.low, middle + prior.high
     if shift is not None and shift.scans >= LEAST_SCANS:
         middle += shift.mean

@@ -5,8 +5,8 @@ rounded to four places, from the rows of experiments/rows/quality.csv (docs/qual
 from fewmask.quality.estimate import Prior
 
 PRIOR = Prior(
-    offset=0.4512,
-    weights=(0.582, 0.0359, -0.3215, 0.0, -1.0344, -1.3718, -0.1483),
-    low=-1.6555,
-    high=1.2563,
+    offset=0.4085,
+    weights=(0.573, 0.0, -0.3612, 0.0, -0.9291, -1.6229, -0.1179),
+    low=-1.2804,
+    high=1.3349,
 )

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
+from scipy.special import entr
 
 _SHELL = 2
 """Pixels of a slice on both sides of the border that count as its shell."""
 _IN_PLANE = np.zeros((3, 3, 3), bool)
 _IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+_SURENESS = np.arange(256) / 255
+_BITS = (entr(_SURENESS) + entr(1 - _SURENESS)) / np.log(2)
+"""Binary entropy of each value of `Sure.confidence`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,10 @@ class Signs:
     """Dice that the network's own probabilities expect of the mask; None where there are none."""
     border: float | None = None
     """Mean confidence close to the border, 0 to 1."""
+    doubt: float | None = None
+    """Bits of doubt per voxel of the mask: binary entropy of each voxel's confidence, summed over
+    the box around the mask and two pixels more. None where there are no probabilities.
+    """
     likeness: float | None = None
     """Mean Dice of slices with their neighbours within its extent; None of less than two slices."""
     gaps: int = 0
@@ -150,7 +158,7 @@ def _certainty(
     box: tuple[slice, ...] | None,
     sure: Sure,
 ) -> dict[str, Any]:
-    """Expected Dice, confidence at the border, and the share that was taken away."""
+    """Expected Dice, confidence at the border, doubt, and the share that was taken away."""
     mass = float(sure.mass[:, number - 1].sum())
     drawn = int((sure.drawn == number).sum())
     if box is None:
@@ -170,6 +178,7 @@ def _certainty(
     return {
         "expected": 2 * held / (mass + size),
         "border": float(confidence[outer & ~inner].mean()),
+        "doubt": float(np.bincount(sure.confidence[wide].ravel(), minlength=256) @ _BITS) / size,
         "removed": 1 - kept / drawn if drawn else 0.0,
     }
 

@@ -15,6 +15,7 @@ from fewmask.quality.estimate import (
     Estimate,
     Prior,
     Shift,
+    doubt_scores,
     expect,
     learn_shift,
     volume_scores,
@@ -148,10 +149,11 @@ def _estimates(
         sizes = [seen.signs[name].ml for seen in having]
         there = [ml for ml in sizes if ml > 0]
         usual = float(np.median(there)) if len(there) >= LEAST_SCANS else None
-        for seen, score in zip(having, volume_scores(sizes), strict=True):
+        doubts = doubt_scores([seen.signs[name].doubt for seen in having])
+        for seen, score, doubt in zip(having, volume_scores(sizes), doubts, strict=True):
             signs = seen.signs[name]
             shift, ceiling = calibration.shifts.get(name), calibration.ceilings.get(name)
-            estimate = expect(signs, prior, score, shift, ceiling)
+            estimate = expect(signs, prior, score, shift, ceiling, doubt)
             why = reasons_of(signs, score, usual)
             if estimate.why_not:
                 why.append(estimate.why_not)
