@@ -37,7 +37,7 @@ def test_masks_of_their_own_folder_stand_for_those_beside_the_scans(tmp_path) ->
 
 
 def test_what_the_data_set_marks_as_unknown_is_not_so_in_other_masks(tmp_path) -> None:
-    """nnU-Net's list calls 2 `ignore`; the second structure of a person's own masks is 2 as well."""
+    """nnU-Net's list calls 2 `ignore`; a person's own second structure is 2 as well."""
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "a.nii.gz").touch()

@@ -176,7 +176,7 @@ class Guard:
 
 OUR_FAULT = {
     "code": "fault",
-    "message": "fewmask failed in a way it does not know; what you drew is saved",
+    "message": "fewmask failed in a way it does not know; what was saved before is whole",
     "fix": "load the page again; if it happens again, please report it",
 }
 

@@ -50,8 +50,9 @@ class _File:
         look = self._look()
         if look == self.seen:
             return None
-        self.seen = look
-        return read_csv(self.path, self.columns) if look else []
+        rows = read_csv(self.path, self.columns) if look else []
+        self.seen = look  # only now: a table that cannot be read is not written over either
+        return rows
 
     def write(self, rows: Iterable[Mapping[str, object]]) -> None:
         write_csv(self.path, self.columns, rows)
@@ -84,7 +85,7 @@ class Tables:
         self._seconds: dict[tuple[str, int], float] = {}
         self._seconds_waiting = False
         self._strange: dict[Path, list[dict[str, str]]] = {}
-        """Lines of cases and structures that are not here: kept as they are."""
+        """Lines of cases and structures that are not here, or of no slice: kept as they are."""
         self.reload()
 
     def reload(self) -> None:
@@ -157,6 +158,12 @@ class Tables:
                 raise Stale(self.tags_revision(case))
             for table in (self._tags, self._begun):
                 table.get(case, {}).pop(name, None)
+            for path, rows in self._strange.items():
+                self._strange[path] = [
+                    row
+                    for row in rows
+                    if row["case"] != case or class_of(row, self._classes) != name
+                ]
             if tag is None or None not in tag:
                 self._tags.setdefault(case, {})[name] = tag
             elif tag != (None, None):
@@ -183,7 +190,8 @@ class Tables:
         self._strange[path] = []
         for row in rows:
             name = class_of(row, self._classes)
-            if row["case"] not in self._cases or name not in self._classes:
+            known = row["case"] in self._cases and name in self._classes
+            if not known or not _means_slices(row):
                 self._strange[path].append({key: row[key] for key in TAG_COLUMNS})
             else:
                 tags.setdefault(row["case"], {})[name] = _tag_of(row, 0)
@@ -267,6 +275,12 @@ def in_frame(tag: Tag, info: ScanInfo) -> Tag:
         return tag
     last, first = (None if end is None else info.turn(end) for end in tag)
     return first, last
+
+
+def _means_slices(row: Mapping[str, str]) -> bool:
+    """Is each end left empty, or a slice's number?"""
+    ends = (row["first_slice"], row["last_slice"])
+    return all(is_empty(end) or whole_number(end) is not None for end in ends)
 
 
 def _tag_of(row: Mapping[str, str], slices_from: int) -> Tag:
