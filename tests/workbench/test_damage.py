@@ -185,3 +185,16 @@ def test_paths_of_an_error_stay_in_the_terminal() -> None:
 
 def _full(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_refused_case_stops_neither_rounds_nor_the_page(folder) -> None:
+    """And outlines of a scan that nobody opened since count as learned: they are in its files."""
+    with opened(folder) as bench:
+        for case in ("c0", "c1"):
+            bench.outlines.write(case, 2, FULL, "outlined", 0)
+        bench.outlines.flush()
+        shutil.rmtree(bench.folder.cache)
+    with opened(folder) as bench:
+        assert bench.rounds._outlined() == {"c0": {2}, "c1": {2}}
+        bench.folder.label_file("c0").write_bytes(b"cut")
+        assert bench.rounds._outlined() == {"c1": {2}}

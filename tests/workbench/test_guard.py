@@ -149,6 +149,8 @@ def test_names_lead_nowhere(page, key, name) -> None:
     ]  # fmt: skip
     for address in addresses:
         found = page.get(address)
+        if found.url.path == "/":  # the client itself took `..` away: this is the page
+            continue
         assert found.status_code in (404, 405, 422), (address, found.status_code)
         assert "passwd" not in found.text and "Traceback" not in found.text
 
