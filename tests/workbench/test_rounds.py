@@ -201,11 +201,11 @@ def test_words_hold_the_interval() -> None:
     assert "no better (-0.02, -0.05 to +0.01)" in Compared(1, 4, -0.02, -0.05, 0.01).words()
 
 
-def test_a_round_does_not_go_on_with_the_outlines_of_a_later_one(tmp_path) -> None:
+def test_a_round_does_not_go_on_with_the_outlines_of_a_later_one(tmp_path, monkeypatch) -> None:
     desk = Desk(tmp_path)
     desk.outline("a", 0)
-    begun = []
-    desk.rounds._start = begun.append
+    begun: list[int] = []
+    monkeypatch.setattr(desk.rounds, "_start", begun.append)
     first = desk.rounds.begin(1.0)
     write_json(desk.rounds.folder(first) / STATE, {"state": "stopped", "stage": "train"})
     second = desk.rounds.begin(1.0)

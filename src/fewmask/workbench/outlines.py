@@ -21,13 +21,8 @@ from fewmask.io.image import read_labels, write_labels
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.prepare.reading import spoils_one_case
 from fewmask.workbench.folder import WorkFolder
-from fewmask.workbench.journal import (
-    State,
-    journalled,
-    read_entries,
-    remove_entry,
-    write_entry,
-)
+from fewmask.workbench.journal import State as State
+from fewmask.workbench.journal import journalled, read_entries, remove_entry, write_entry
 from fewmask.workbench.tables import Stale, Tables, revision_of
 from fewmask.workbench.voxels import ScanInfo
 

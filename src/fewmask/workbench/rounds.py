@@ -100,7 +100,7 @@ class Rounds:
         """
         self._root, self._data, self._classes, self._scans = root, data, classes, scans
         self._truth, self._drawn, self._outlined, self._flush = truth, drawn, outlined, flush
-        self._lock = threading.Lock()
+        self._lock, self._choosing = threading.Lock(), threading.Lock()
         self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -173,12 +173,17 @@ class Rounds:
 
     def choose(self, number: int) -> None:
         """Make a round the default, whatever the comparison says."""
-        write_json(self._root / "rounds.json", {"default": number, "chosen": number})
+        with self._choosing:
+            write_json(self._root / "rounds.json", {"default": number, "chosen": number})
 
     def default(self) -> int | None:
         """The round whose masks the page shows: the last one that a comparison does not find worse,
         or what a person chose since.
         """
+        with self._choosing:  # several windows ask at once, and one of them may choose
+            return self._default()
+
+    def _default(self) -> int | None:
         done = [one for one in self.numbers() if self.state(one)["state"] == "done"]
         path = self._root / "rounds.json"
         before = read_json(path) if path.exists() else {}
