@@ -3,12 +3,14 @@
 import os
 import shutil
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, NoRoom
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.io.atomic import no_room
 from fewmask.io.image import read_labels, write_labels
 from fewmask.io.nifti import write_volume
 from fewmask.workbench.folder import MANIFEST, key_of
@@ -101,6 +103,26 @@ def test_a_table_that_cannot_be_read_is_not_written_over(folder) -> None:
                 bench.tables.set_tag("c0", "liver", (1, 2), 0)
         assert table.read_text() == "what I typed"
         table.unlink()
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(folder, monkeypatch) -> None:
+    """Declared empty, it is in no label file: nothing but the table says it."""
+    with opened(folder) as bench:
+        bench.outlines._pause = 60.0
+        bench.outlines.write("c0", 2, 0 * FULL, "empty", 0)
+        with monkeypatch.context() as patch:
+            patch.setattr("fewmask.workbench.tables.write_csv", _full_table)
+            with pytest.raises(NoRoom):
+                bench.outlines.flush()
+            for _ in range(2):
+                with pytest.raises(NoRoom):
+                    bench.tables.set_tag("c0", "liver", (1, 2), 0)
+                with pytest.raises(NoRoom):
+                    bench.tables.set_accepted("c0", 1)
+        assert not bench.tables.tags("c0") and bench.tables.accepted("c0") is None
+        bench.outlines.flush()
+    with opened(folder) as bench:
+        assert bench.outlines.outlined("c0") == {2: "empty"}
 
 
 @pytest.mark.parametrize("cells", ["abc,xyz", "-1,-1", "1.5,2"])
@@ -198,3 +220,7 @@ def test_a_refused_case_stops_neither_rounds_nor_the_page(folder) -> None:
         assert bench.rounds._outlined() == {"c0": {2}, "c1": {2}}
         bench.folder.label_file("c0").write_bytes(b"cut")
         assert bench.rounds._outlined() == {"c1": {2}}
+
+
+def _full_table(path: Path, *_: object) -> None:
+    raise no_room(OSError(28, "No space left on device"), path)
