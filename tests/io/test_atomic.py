@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,16 @@ import torch
 
 from fewmask.core.errors import BadConfig, BadScan, NoRoom
 from fewmask.io import atomic
-from fewmask.io.atomic import clean_parts, is_alive, make_folder, write_bytes, write_text, writing
+from fewmask.io.atomic import (
+    clean_parts,
+    is_alive,
+    is_part,
+    make_folder,
+    part_beside,
+    write_bytes,
+    write_text,
+    writing,
+)
 from fewmask.io.weights import save_tensors
 
 
@@ -200,3 +210,25 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(NoRoom) as caught:
         make_folder(tmp_path / "file" / "below")
     assert caught.value.code == "F10" and "below" in str(caught.value)
+
+
+def test_threads_that_write_the_same_file_do_not_meet(tmp_path) -> None:
+    """Each has a temp file of its own, which `clean_parts` knows as ours."""
+    path = tmp_path / "a.json"
+    parts = [part_beside(path)]
+    inside = threading.Barrier(2, timeout=20)
+
+    def write(text: str) -> None:
+        with writing(path) as temp:
+            inside.wait()
+            parts.append(temp)
+            temp.write_text(text)
+            inside.wait()
+
+    threads = [threading.Thread(target=write, args=(text,)) for text in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert path.read_text() in ("one", "two") and list(tmp_path.iterdir()) == [path]
+    assert len(set(parts)) == 3 and all(is_part(part) for part in parts)

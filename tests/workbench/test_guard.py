@@ -89,6 +89,18 @@ def test_requests_of_other_pages_are_refused(page, headers, status) -> None:
     assert not [name for name in found.headers if name.startswith("access-control")]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [("origin", BASE), ("origin", "http://evil.example")],
+        [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+        [("if-match", '"0"'), ("if-match", '"7"')],
+    ],
+)
+def test_a_second_line_that_says_otherwise_is_no_way_in(page, lines) -> None:
+    assert page.get("/api/session", headers=lines).status_code == 400
+
+
 def test_a_link_may_lead_to_the_page_and_nowhere_else(page) -> None:
     followed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
     assert page.get("/", headers=followed).status_code in (200, 404)  # 404: no page is built in
@@ -149,6 +161,8 @@ def test_names_lead_nowhere(page, key, name) -> None:
     ]  # fmt: skip
     for address in addresses:
         found = page.get(address)
+        if found.url.path == "/":  # the client itself took `..` away: this is the page
+            continue
         assert found.status_code in (404, 405, 422), (address, found.status_code)
         assert "passwd" not in found.text and "Traceback" not in found.text
 

@@ -1,6 +1,7 @@
 """Rounds: what is frozen, what is kept aside, who is compared on what, which is the default."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -199,3 +200,38 @@ def test_words_hold_the_interval() -> None:
         "from"
     )
     assert "no better (-0.02, -0.05 to +0.01)" in Compared(1, 4, -0.02, -0.05, 0.01).words()
+
+
+def test_a_round_does_not_go_on_with_the_outlines_of_a_later_one(tmp_path, monkeypatch) -> None:
+    desk = Desk(tmp_path)
+    desk.outline("a", 0)
+    begun: list[int] = []
+    monkeypatch.setattr(desk.rounds, "_start", begun.append)
+    first = desk.rounds.begin(1.0)
+    write_json(desk.rounds.folder(first) / STATE, {"state": "stopped", "stage": "train"})
+    second = desk.rounds.begin(1.0)
+    write_json(desk.rounds.folder(second) / STATE, {"state": "stopped", "stage": "train"})
+    with pytest.raises(BadConfig, match="a later one was begun"):
+        desk.rounds.go_on(first)
+    desk.rounds.go_on(second)
+    assert begun == [first, second, second]
+
+
+def test_a_round_that_is_starting_can_be_stopped(tmp_path) -> None:
+    desk = Desk(tmp_path)
+    desk.outline("a", 0)
+    number = desk.rounds.begin(1.0)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        desk.rounds._processes = [process]
+        desk.rounds.stop(number)
+        assert process.wait(30) != 0
+
+
+def test_a_clock_that_was_set_back_makes_no_round_start_for_ever(tmp_path) -> None:
+    desk = Desk(tmp_path)
+    desk.outline("a", 0)
+    number = desk.rounds.begin(1.0)
+    assert desk.rounds.state(number)["state"] == "running"
+    later = time.time() + 3600
+    os.utime(desk.rounds.folder(number) / ROUND, (later, later))
+    assert desk.rounds.state(number)["state"] == "stopped"

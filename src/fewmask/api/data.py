@@ -50,7 +50,7 @@ def check(
     recipe
         Recipe whose intensity bounds the scans are held against.
     outlines
-        Folder of masks, a file per scan and named after it, taken instead of those beside scans.
+        Folder of masks, a file per scan and named after it, no mask beside a scan is used then.
     jobs
         Processes that read at the same time; with more than one a script needs
         `if __name__ == "__main__":` around its calls.
@@ -173,7 +173,7 @@ def prepare(
     masks
         `partial`: slices without an outline are unknown. `complete`: they are truly empty.
     outlines
-        Folder of masks, a file per scan and named after it, taken instead of those beside scans.
+        Folder of masks, a file per scan and named after it, no mask beside a scan is used then.
     tags
         Table `case,class,first_slice,last_slice`, or "from-masks" (complete masks only).
     reviewed

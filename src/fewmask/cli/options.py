@@ -27,7 +27,7 @@ LABEL = typer.Option(
     ),
 )
 OUTLINES = typer.Option(
-    None, help="Folder of masks named after the scans, taken instead of masks beside the scans."
+    None, help="Folder of masks named after the scans; all masks beside the scans are left out."
 )
 SLICES_FROM = typer.Option(
     0,

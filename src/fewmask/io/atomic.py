@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -119,7 +120,11 @@ def clean_parts(folder: Path) -> list[str]:
 
 
 def part_beside(path: Path, mark: str = "") -> Path:
-    """A temp file of this process beside `path`; `mark` tells several apart."""
+    """A temp file of this process beside `path`; `mark` tells several apart, threads are told apart
+    anyway: two windows of a server may write the same file at the same moment.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        mark += f"-{threading.get_native_id()}"
     return path.parent / f".{path.name}{mark}.{_HERE}-{os.getpid()}.part"
 
 

@@ -71,8 +71,8 @@ class PrepareOptions:
     masks: str = "partial"
     """`partial`: slices without outline are unknown. `complete`: they are truly empty."""
     outlines: Path | None = None
-    """Folder of masks, a file per case and named after it, that are taken instead of those beside
-    the scans (`take_outlines`).
+    """Folder of masks, a file per case and named after it, instead of all masks beside the
+    scans (`take_outlines`).
     """
     tags: Path | Literal["from-masks"] | None = None
     """Tag file, or tags read off complete masks (for experiments), or none."""

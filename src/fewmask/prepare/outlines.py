@@ -8,16 +8,18 @@ from fewmask.core.words import count
 from fewmask.io.image import is_image
 from fewmask.prepare.layout import Layout
 from fewmask.prepare.lines import match_cases
+from fewmask.prepare.mapping import IGNORE
 
 _LISTED = 10
 
 
 def take_outlines(layout: Layout, folder: Path | None) -> Layout:
     """The scans of `layout` with the masks of `folder`, one file per case and named after it,
-    instead of masks that lie beside them; None leaves all as it is.
+    instead of all masks that lie beside them; None leaves all as it is.
 
-    A scan without a file there keeps the mask that it has. Raises `BadDataset` where files mean no
-    scan, or two of them the same.
+    A scan without a file there has no mask: what lies beside it may number structures in another
+    way, or be what nobody was to see. Nor does the data set's list say which voxels are `ignore`.
+    Raises `BadDataset` where files mean no scan, or two of them the same.
     """
     if folder is None:
         return layout
@@ -36,9 +38,10 @@ def take_outlines(layout: Layout, folder: Path | None) -> Layout:
             code="S04",
         )
     masks = {meant[path.name]: path for path in files}
-    pairs = tuple(
-        replace(pair, mask=masks[pair.case], parts={}) if pair.case in masks else pair
-        for pair in layout.pairs
-    )
-    note = f"masks of {count(len(masks), 'scan')} are those in {folder}"
-    return replace(layout, pairs=pairs, notes=(*layout.notes, note))
+    pairs = tuple(replace(pair, mask=masks.get(pair.case), parts={}) for pair in layout.pairs)
+    notes = [f"masks of {count(len(masks), 'scan')} are those in {folder}"]
+    left = sum(pair.has_mask for pair in layout.pairs if pair.case not in masks)
+    if left:
+        notes.append(f"masks beside {count(left, 'other scan')} were left out")
+    names = {name: value for name, value in layout.names.items() if name.casefold() != IGNORE}
+    return replace(layout, pairs=pairs, names=names, notes=(*layout.notes, *notes))

@@ -141,11 +141,14 @@ def _rounds(
     """Rounds of what is outlined in scans that were read."""
 
     def outlined() -> Slices:
-        return {
-            case: {d for d, state in outlines.outlined(case).items() if state == "outlined"}
-            for case in pairs
-            if voxels.known(case)
-        }
+        found: Slices = {}
+        for case in pairs:
+            # Whatever lies in WORK/labels is learned from, and has to be known as learned.
+            if voxels.known(case) or folder.label_file(case).exists():
+                with suppress(FewmaskError):  # refused: the queue says it, a round leaves it out
+                    states = outlines.outlined(case)
+                    found[case] = {d for d, state in states.items() if state == "outlined"}
+        return found
 
     def unused() -> Iterator[tuple[str, LabelMap]]:
         for case in (case for case, pair in pairs.items() if pair.has_mask):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import Plane
@@ -170,13 +170,21 @@ def _plane(options: WorkOptions, earlier: dict[str, Any], manifest: Path) -> Pla
             fix="leave `plane` out, or choose another folder with `out`",
             code="C06",
         )
+    if before and before not in get_args(Plane):
+        raise BadConfig(
+            f"no plane is called {before!r}",
+            where=str(manifest),
+            fix=f"write one of {', '.join(get_args(Plane))} there",
+            code="C03",
+        )
     return before or asked or "axial"
 
 
 def _check_data(data: Path, earlier: dict[str, Any], manifest: Path) -> None:
     """Data that was moved is fine; other data beside the first is not."""
-    before = earlier.get("data")
-    if before and before != str(data) and Path(before).is_dir():
+    with expecting(manifest):
+        before = str(Path(earlier.get("data", "")))
+    if earlier.get("data") and before != str(data) and Path(before).is_dir():
         raise BadConfig(
             "this folder was begun for other data",
             where=[str(manifest), f"has     {before}", f"wanted  {data}"],

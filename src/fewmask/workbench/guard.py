@@ -43,6 +43,8 @@ _HEADERS = {
 }
 _SAFE = ("GET", "HEAD")
 _METHODS = (*_SAFE, "POST", "PUT")
+_ONCE = ("origin", "sec-fetch-site", "content-type", "content-encoding", "if-match", "range")
+"""Lines of which a second one could say something else than the one that is looked at."""
 
 
 class Refused(Exception):
@@ -103,6 +105,8 @@ class Guard:
         host = headers.only("host")
         if host is None or not self._is_ours(host):
             raise Refused(400, "host", "this server answers under its own name alone")
+        if any(headers.get(name) is not None and headers.only(name) is None for name in _ONCE):
+            raise Refused(400, "twice", "a line of the request's head stands there twice")
         if scope["method"] not in _METHODS:
             raise Refused(405, "method", "no such method here")
         if "," in (headers.get("range") or ""):
@@ -176,7 +180,7 @@ class Guard:
 
 OUR_FAULT = {
     "code": "fault",
-    "message": "fewmask failed in a way it does not know; what you drew is saved",
+    "message": "fewmask failed in a way it does not know; what was saved before is whole",
     "fix": "load the page again; if it happens again, please report it",
 }
 

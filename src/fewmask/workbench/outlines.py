@@ -2,7 +2,6 @@
 journal); a thread writes the whole label maps a moment later. No model ever writes here.
 """
 
-import json
 import threading
 import time
 import zlib
@@ -11,26 +10,26 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
 
-from fewmask.core.errors import BadConfig, BadScan, FewmaskError, of_the_machine
+from fewmask.core.errors import BadScan, FewmaskError, NoRoom
 from fewmask.core.volume import LabelMap
-from fewmask.io.atomic import clean_parts, make_folder, write_bytes
+from fewmask.io.atomic import make_folder
 from fewmask.io.image import read_labels, write_labels
 from fewmask.io.same_grid import lay_on_grid
+from fewmask.prepare.reading import spoils_one_case
 from fewmask.workbench.folder import WorkFolder
+from fewmask.workbench.journal import State as State
+from fewmask.workbench.journal import journalled, read_entries, remove_entry, write_entry
 from fewmask.workbench.tables import Stale, Tables, revision_of
 from fewmask.workbench.voxels import ScanInfo
 
-State = Literal["untouched", "outlined", "empty"]
 _PAUSE = 0.8
 """Seconds for which strokes are gathered before label maps are written."""
 _AGAIN = 5.0
 """Seconds until a write that failed is tried again."""
-_ENDING = ".slice"
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +97,7 @@ class Outlines:
         self._ending = threading.Event()
         self.failed: str | None = None
         """Why label maps could not be written, while that is so."""
-        self._dirty.update(case for case in _journalled(folder) if case in cases)
+        self._dirty.update(case for case in journalled(folder) if case in cases)
         self._writer = threading.Thread(target=self._write_on, name="outlines", daemon=True)
         self._writer.start()
         if self._dirty:
@@ -157,7 +156,7 @@ class Outlines:
                 self._entries += 1
                 entry = self._entries
             kept = _Kept(packed, state, fresh, _numbers(mask), entry)
-            _write_entry(self._folder.journal(case), info.turn(d), kept, info)
+            write_entry(self._folder.journal(case), d, state, packed, info)
             slices[d] = kept
         self._wait_for_writer(case)
         return Slice(mask, fresh, state)
@@ -211,7 +210,8 @@ class Outlines:
 
     def flush(self) -> None:
         """Write every label map that is behind its journal, before this returns. Raises
-        `FewmaskError` where one cannot be written; its journal stays.
+        `FewmaskError` where one cannot be written; its journal stays. So does that of a case that
+        is refused (its scan, label file or journal cannot be read), which `outlined` tells.
         """
         with self._flushing:
             with self._guard:
@@ -222,8 +222,10 @@ class Outlines:
                 try:
                     self._write_labels(case)
                     left.discard(case)
-                except (FewmaskError, OSError) as error:
-                    trouble = error if isinstance(error, FewmaskError) else of_the_machine(error)
+                except FewmaskError as error:
+                    trouble = error
+                except Exception as error:  # the others are written, and the writer lives on
+                    trouble = spoils_one_case(error)
             with self._guard:
                 self._dirty |= left
                 self._writing = set()
@@ -254,9 +256,16 @@ class Outlines:
 
     def _write_labels(self, case: str) -> None:
         path = self._folder.label_file(case)
-        info = self._scan(case)
-        with self._locks[case]:
-            slices = dict(self._open(case).slices)
+        try:
+            info = self._scan(case)
+            with self._locks[case]:
+                slices = dict(self._open(case).slices)
+        except NoRoom:
+            raise
+        except FewmaskError:
+            return  # refused: it is read again, journal and all, when somebody asks for it
+        if not path.parent.is_dir():
+            make_folder(path.parent)
         write_labels(path, LabelMap(_assemble(slices, info.shape), info.grid))
         with self._locks[case]:
             now = self._cases[case]
@@ -265,7 +274,7 @@ class Outlines:
             self._tables.write_reviewed({case: {info.turn(d) for d in touched}})
             for d, kept in slices.items():
                 if kept.waiting and now.slices.get(d) is kept:
-                    (self._folder.journal(case) / f"{info.turn(d)}{_ENDING}").unlink()
+                    remove_entry(self._folder.journal(case), d, info)
                     if _touched(kept):
                         now.slices[d] = replace(kept, waiting=0)
                     else:
@@ -294,6 +303,7 @@ class Outlines:
             for d, kept in found.slices.items():
                 if kept.waiting:
                     fresh.slices[d] = kept
+                    self._wait_for_writer(case)
                 elif kept.structures and d in fresh.slices and not fresh.slices[d].structures:
                     del fresh.slices[d]  # erased in the file, which is not to say: nothing here
         self._cases[case] = fresh
@@ -326,26 +336,15 @@ class Outlines:
     def _replay(self, case: str, info: ScanInfo) -> dict[int, _Kept]:
         """Slices of the journal: a server that was killed left them there."""
         slices = {}
-        clean_parts(self._folder.journal(case))
-        for path in sorted(self._folder.journal(case).glob(f"*{_ENDING}")):
-            head, _, packed = path.read_bytes().partition(b"\n")
-            record = json.loads(head)
-            if tuple(record["shape"]) != info.shape:
-                raise BadConfig(
-                    f"the scan {case} was another one when it was outlined",
-                    where=[str(path), f"has {record['shape']}, the scan {list(info.shape)}"],
-                    fix=f"bring the earlier scan back, or move {path.parent} away",
-                    code="M01",
-                )
+        journal = self._folder.journal(case)
+        for entry in read_entries(journal, info, len(self._folder.classes)):
             with self._guard:
                 self._entries += 1
-                entry = self._entries
-            d = info.turn(int(record["slice"]))
-            mask = zlib.decompress(packed)
-            state: State = record["state"]
-            revision = 0 if state == "untouched" else revision_of(state.encode(), mask)
-            drawn = _numbers(np.frombuffer(mask, np.uint8))
-            slices[d] = _Kept(packed, state, revision, drawn, entry)
+                number = self._entries
+            untouched = entry.state == "untouched"
+            revision = 0 if untouched else revision_of(entry.state.encode(), entry.mask)
+            drawn = _numbers(np.frombuffer(entry.mask, np.uint8))
+            slices[entry.d] = _Kept(entry.packed, entry.state, revision, drawn, number)
         if slices:
             self._wait_for_writer(case)
         return slices
@@ -363,20 +362,6 @@ class Outlines:
         with self._guard:
             self._dirty.add(case)
         self._wake.set()
-
-
-def _journalled(folder: WorkFolder) -> list[str]:
-    """Cases of which the journal holds slices."""
-    journal = folder.root / "journal"
-    return [inner.name for inner in journal.iterdir() if any(inner.glob(f"*{_ENDING}"))]
-
-
-def _write_entry(folder: Path, index: int, kept: _Kept, info: ScanInfo) -> None:
-    """`index`: the slice in the order of the file."""
-    if not folder.is_dir():
-        make_folder(folder)
-    head = {"slice": index, "state": kept.state, "shape": info.shape}
-    write_bytes(folder / f"{index}{_ENDING}", json.dumps(head).encode() + b"\n" + kept.packed)
 
 
 def _keep(labels: UInt8[np.ndarray, "d h w"]) -> dict[int, _Kept]:

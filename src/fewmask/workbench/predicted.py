@@ -1,5 +1,6 @@
 """What the rounds drew: masks slice by slice, and the tables beside them. Only read here."""
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,7 +17,7 @@ from fewmask.io.same_grid import lay_on_grid
 from fewmask.io.tables import read_csv
 from fewmask.io.text import read_json
 from fewmask.workbench.folder import WorkFolder, key_of
-from fewmask.workbench.voxels import ScanInfo, cut
+from fewmask.workbench.voxels import ScanInfo, cut, map_array
 
 Rows = dict[str, dict[str, dict[str, str]]]
 """Case -> structure -> column -> text."""
@@ -58,15 +59,18 @@ class Predicted:
             raise KeyError(number)
         stored = self._folder.cache / f"{key_of(case)}-{number:02d}.npy"
         with self._lock:
-            if not stored.exists() or stored.stat().st_mtime < path.stat().st_mtime:
-                read = read_labels(path, grid=info.grid).in_plane(info.grid.plane)
-                labels = lay_on_grid(info.grid, read, path, path)[0].voxels
-                temp = part_beside(stored)
-                with temp.open("wb") as file:
-                    np.save(file, np.ascontiguousarray(labels.astype(np.uint8)))
-                temp.replace(stored)
-            mapped: UInt8[np.ndarray, "d h w"] = np.load(stored, mmap_mode="r")
-        return mapped
+            drawn = path.stat().st_mtime_ns
+            with suppress(OSError):
+                if stored.stat().st_mtime_ns == drawn:
+                    kept = map_array(stored, info.shape, np.uint8)
+                    if kept is not None:
+                        return kept
+            read = read_labels(path, grid=info.grid).in_plane(info.grid.plane)
+            found = lay_on_grid(info.grid, read, path, path)[0].voxels
+            labels = np.ascontiguousarray(found.astype(np.uint8))
+            with suppress(OSError):  # a full disk only means that it is read again
+                _store(stored, labels, drawn)
+        return labels
 
     def slice(
         self, case: str, number: int, axis: int, index: int
@@ -113,6 +117,19 @@ class Predicted:
 
     def _file(self, case: str, number: int) -> Path:
         return self._folder.predictions(number) / f"{case}.nii.gz"
+
+
+def _store(path: Path, labels: UInt8[np.ndarray, "d h w"], drawn: int) -> None:
+    """Keep a mask, with the time of the file that it came from: another one is read anew."""
+    temp = part_beside(path)
+    try:
+        with temp.open("wb") as file:
+            np.save(file, labels)
+        os.utime(temp, ns=(drawn, drawn))
+        temp.replace(path)
+    finally:
+        with suppress(OSError):
+            temp.unlink(missing_ok=True)
 
 
 def number_in(row: dict[str, str], column: str) -> float | None:

@@ -101,7 +101,7 @@ class Rounds:
         self._root, self._data, self._classes, self._scans = root, data, classes, scans
         self._truth, self._drawn, self._outlined, self._flush = truth, drawn, outlined, flush
         self._quarrels, self._unused = quarrels, unused
-        self._lock = threading.Lock()
+        self._lock, self._choosing = threading.Lock(), threading.Lock()
         self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -147,10 +147,20 @@ class Rounds:
             return number
 
     def go_on(self, number: int) -> None:
-        """Take a stopped or failed round up where it was left. Raises `Running`."""
+        """Take a stopped or failed round up where it was left. Raises `Running`, and `BadConfig`
+        (C06) where a later one was begun: what is prepared now are its outlines, and this one would
+        learn from slices that it is compared on.
+        """
         with self._lock:
             if self.is_busy():
                 raise Running
+            if number != max(self.numbers()):
+                raise BadConfig(
+                    f"round {number} cannot go on: a later one was begun since",
+                    did="nothing was started",
+                    fix="begin a new round; it learns from all outlines",
+                    code="C06",
+                )
             self._start(number)
 
     def stop(self, number: int) -> None:
@@ -159,15 +169,24 @@ class Rounds:
         if pid is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
+        elif number == max(self.numbers()):  # it is starting: only who started it knows its number
+            for process in self._processes:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGINT)
 
     def choose(self, number: int) -> None:
         """Make a round the default, whatever the comparison says."""
-        write_json(self._root / "rounds.json", {"default": number, "chosen": number})
+        with self._choosing:
+            write_json(self._root / "rounds.json", {"default": number, "chosen": number})
 
     def default(self) -> int | None:
         """The round whose masks the page shows: the last one that a comparison does not find worse,
         or what a person chose since.
         """
+        with self._choosing:  # several windows ask at once, and one of them may choose
+            return self._default()
+
+    def _default(self) -> int | None:
         done = [one for one in self.numbers() if self.state(one)["state"] == "done"]
         path = self._root / "rounds.json"
         before = read_json(path) if path.exists() else {}
@@ -190,7 +209,8 @@ class Rounds:
         record = read_json(path) if path.exists() else {"stage": STAGES[0], "message": ""}
         if record.get("state") in (None, "running") and holder_of(folder) is None:
             begun = folder / ROUND
-            starting = time.time() - begun.stat().st_mtime < _STARTING_SECONDS
+            # A clock that was set back must not make it start for ever.
+            starting = abs(time.time() - begun.stat().st_mtime) < _STARTING_SECONDS
             alive = any(process.poll() is None for process in self._processes)
             state = "running" if (starting and not path.exists()) or alive else "stopped"
             return {**record, "state": state}

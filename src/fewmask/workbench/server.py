@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from fewmask.core.errors import FewmaskError, NoRoom
+from fewmask.core.errors import FewmaskError, NoRoom, of_the_machine
 from fewmask.core.signals import StopRequest, listen
 from fewmask.version import __version__
 from fewmask.workbench.bench import Bench, NotThere
@@ -25,6 +25,7 @@ from fewmask.workbench.guard import LOCAL, OUR_FAULT, Guard
 from fewmask.workbench.line import LineFull
 from fewmask.workbench.routes.answers import BadRequest
 from fewmask.workbench.tables import Stale
+from fewmask.workbench.voxels import without_paths
 
 PORT = 8321
 _PORTS = 50
@@ -114,7 +115,12 @@ def _tell_errors(app: FastAPI, bench: Bench) -> None:
     @app.exception_handler(FewmaskError)
     async def ours(request: Request, error: FewmaskError) -> JSONResponse:
         status = 507 if isinstance(error, NoRoom) else 422
-        return answer(status, error.code or "refused", error.what, error.fix)
+        what, fix = (without_paths(text, error) for text in (error.what, error.fix))
+        return answer(status, error.code or "refused", what, fix)
+
+    @app.exception_handler(OSError)
+    async def machine(request: Request, error: OSError) -> JSONResponse:
+        return await ours(request, of_the_machine(error))
 
     @app.exception_handler(Exception)
     async def fault(request: Request, error: Exception) -> JSONResponse:

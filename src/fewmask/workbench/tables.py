@@ -2,13 +2,14 @@
 order of the file, from 0. A table that somebody changed by hand is read again, not overwritten.
 """
 
+import copy
 import hashlib
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewmask.core.errors import BadDataset
+from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.prepare.lines import is_empty, read_lines, whole_number
 from fewmask.prepare.tags import COLUMNS, class_of
@@ -50,8 +51,9 @@ class _File:
         look = self._look()
         if look == self.seen:
             return None
-        self.seen = look
-        return read_csv(self.path, self.columns) if look else []
+        rows = read_csv(self.path, self.columns) if look else []
+        self.seen = look  # only now: a table that cannot be read is not written over either
+        return rows
 
     def write(self, rows: Iterable[Mapping[str, object]]) -> None:
         write_csv(self.path, self.columns, rows)
@@ -84,7 +86,7 @@ class Tables:
         self._seconds: dict[tuple[str, int], float] = {}
         self._seconds_waiting = False
         self._strange: dict[Path, list[dict[str, str]]] = {}
-        """Lines of cases and structures that are not here: kept as they are."""
+        """Lines of cases and structures that are not here, or of no slice: kept as they are."""
         self.reload()
 
     def reload(self) -> None:
@@ -155,13 +157,24 @@ class Tables:
             self.reload()
             if revision != self.tags_revision(case):
                 raise Stale(self.tags_revision(case))
+            before = copy.deepcopy((self._tags, self._begun, self._strange))
             for table in (self._tags, self._begun):
                 table.get(case, {}).pop(name, None)
+            for path, rows in self._strange.items():
+                self._strange[path] = [
+                    row
+                    for row in rows
+                    if row["case"] != case or class_of(row, self._classes) != name
+                ]
             if tag is None or None not in tag:
                 self._tags.setdefault(case, {})[name] = tag
             elif tag != (None, None):
                 self._begun.setdefault(case, {})[name] = tag
-            self._write_tags()
+            try:
+                self._write_tags()
+            except FewmaskError:  # what is not on the disk is not said either
+                self._tags, self._begun, self._strange = before
+                raise
 
     def _write_tags(self) -> None:
         for file, tags in ((self._begun_file, self._begun), (self._tags_file, self._tags)):
@@ -183,7 +196,8 @@ class Tables:
         self._strange[path] = []
         for row in rows:
             name = class_of(row, self._classes)
-            if row["case"] not in self._cases or name not in self._classes:
+            known = row["case"] in self._cases and name in self._classes
+            if not known or not _means_slices(row):
                 self._strange[path].append({key: row[key] for key in TAG_COLUMNS})
             else:
                 tags.setdefault(row["case"], {})[name] = _tag_of(row, 0)
@@ -200,17 +214,16 @@ class Tables:
         """Write down which slices of these cases are reviewed; other cases stay."""
         with self._lock:
             self.reload()
-            before = {case: set(slices) for case, slices in self._reviewed.items()}
-            for case, slices in changed.items():
-                self._reviewed[case] = set(slices)
-            if before == self._reviewed and self._reviewed_file.path.exists():
+            reviewed = {**self._reviewed, **{case: set(ds) for case, ds in changed.items()}}
+            if reviewed == self._reviewed and self._reviewed_file.path.exists():
                 return
             rows = [
                 {"case": case, "first_slice": first, "last_slice": last}
-                for case, slices in sorted(self._reviewed.items())
+                for case, slices in sorted(reviewed.items())
                 for first, last in _runs(slices)
             ]
             self._reviewed_file.write(rows)
+            self._reviewed = reviewed  # only now: a full disk must not make it look written
 
     def _read_reviewed(self, rows: list[dict[str, str]]) -> dict[str, set[int]]:
         reviewed: dict[str, set[int]] = {}
@@ -233,11 +246,12 @@ class Tables:
             self.reload()
             if self._accepted.get(case) == number:
                 return
-            self._accepted.pop(case, None)
+            accepted = {name: n for name, n in self._accepted.items() if name != case}
             if number is not None:
-                self._accepted[case] = number
-            rows = [{"case": name, "round": n} for name, n in sorted(self._accepted.items())]
+                accepted[case] = number
+            rows = [{"case": name, "round": n} for name, n in sorted(accepted.items())]
             self._accepted_file.write(rows)
+            self._accepted = accepted
 
     def add_seconds(self, case: str, index: int, seconds: float) -> None:
         """Remember time spent on a slice (in the order of the file); `write_seconds` keeps it."""
@@ -254,11 +268,11 @@ class Tables:
         """Write the ledger, if there is anything new."""
         with self._lock:
             if self._seconds_waiting:
-                self._seconds_waiting = False
                 self._seconds_file.write(
                     {"case": case, "slice": index, "seconds": f"{seconds:.1f}"}
                     for (case, index), seconds in sorted(self._seconds.items())
                 )
+                self._seconds_waiting = False
 
 
 def in_frame(tag: Tag, info: ScanInfo) -> Tag:
@@ -267,6 +281,12 @@ def in_frame(tag: Tag, info: ScanInfo) -> Tag:
         return tag
     last, first = (None if end is None else info.turn(end) for end in tag)
     return first, last
+
+
+def _means_slices(row: Mapping[str, str]) -> bool:
+    """Is each end left empty, or a slice's number?"""
+    ends = (row["first_slice"], row["last_slice"])
+    return all(is_empty(end) or whole_number(end) is not None for end in ends)
 
 
 def _tag_of(row: Mapping[str, str], slices_from: int) -> Tag:

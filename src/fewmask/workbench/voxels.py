@@ -2,6 +2,7 @@
 time. Nothing of a scan stays in memory.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from jaxtyping import Int16, Shaped
 from fewmask.core.errors import BadScan, FewmaskError
 from fewmask.core.names import printable
 from fewmask.core.volume import BURNED_IN, Grid, Volume
-from fewmask.io.atomic import part_beside, write_text
+from fewmask.io.atomic import no_room, part_beside, write_text
 from fewmask.io.image import files_of
 from fewmask.prepare.intensity import looks_like_ct
 from fewmask.prepare.layout import Pair
@@ -164,21 +165,24 @@ class Voxels:
     @contextmanager
     def _open(self, case: str) -> Iterator[Int16[np.ndarray, "d h w"]]:
         """The voxels, mapped while the block runs. Another thread may just have made room."""
-        path = self._path(case, ".npy")
-        self.info(case)
-        try:
-            voxels = np.load(path, mmap_mode="r")
-        except (OSError, ValueError):
+        path, shape = self._path(case, ".npy"), self.info(case).shape
+        voxels = map_array(path, shape, np.int16)
+        if voxels is None:
             with self._locks[case]:
-                if not path.exists():
-                    self._read(case, keep=True)
-                voxels = np.load(path, mmap_mode="r")
+                voxels = map_array(path, shape, np.int16)
+                if voxels is None:
+                    shape = self._read(case, keep=True).shape
+                    voxels = map_array(path, shape, np.int16)
+        if voxels is None:
+            raise no_room(FileNotFoundError(errno.ENOENT, "removed while it was read"), path)
         with suppress(OSError):
             os.utime(path)
         yield voxels
 
     def _read(self, case: str, keep: bool) -> ScanInfo:
         """Read a scan; `keep`: older scans make room for it."""
+        with suppress(OSError):  # voxels of what the scan was before
+            self._path(case, ".npy").unlink(missing_ok=True)
         try:
             volume = read_scan(self._pairs[case], self._options)
             scale, offset = _scaling(volume)
@@ -192,14 +196,14 @@ class Voxels:
                 looks_like_ct(volume),
                 volume.notes,
             )
-            if keep or self._fits(volume.shape):
-                self._write(case, volume.voxels, scale, offset)
         except Exception as error:
             refused = spoils_one_case(error)
             if refused is None:
                 raise
             self._refused[case] = refused
             raise refused from error
+        if keep or self._fits(volume.shape):
+            self._write(case, volume.voxels, scale, offset)
         record = {"stamp": self._stamp(case), "scan": info.as_dict()}
         write_text(self._path(case, ".json"), json.dumps(record))
         self._infos[case] = info
@@ -219,8 +223,11 @@ class Voxels:
                     for plane in voxels:
                         file.write(_as_int16(plane, scale, offset).tobytes())
                 temp.replace(path)
+            except OSError as error:  # of the cache's disk, not of the scan
+                raise no_room(error, path, needed=2 * voxels.size) from error
             finally:
-                temp.unlink(missing_ok=True)
+                with suppress(OSError):
+                    temp.unlink(missing_ok=True)
 
     def _stored(self) -> list[tuple[float, int, Path]]:
         """Time of use, bytes and path of each scan that is kept."""
@@ -258,6 +265,17 @@ class Voxels:
         return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
+def map_array(
+    path: Path, shape: tuple[int, int, int], kind: type[np.generic]
+) -> Shaped[np.ndarray, "d h w"] | None:
+    """The array of a file in the cache; None where it is gone, cut short or of something else."""
+    with suppress(OSError, ValueError, EOFError):
+        found: Shaped[np.ndarray, "d h w"] = np.load(path, mmap_mode="r")
+        if found.shape == shape and found.dtype == kind:
+            return found
+    return None
+
+
 def cut(
     voxels: Shaped[np.ndarray, "d h w"], axis: int, index: int
 ) -> Shaped[np.ndarray, "rows columns"]:
@@ -270,7 +288,20 @@ def cut(
 
 def explain(error: FewmaskError) -> str:
     """Why a scan is refused, in one line without a path."""
-    return printable(f"{error.what}; {error.fix}" if error.fix else error.what)
+    return printable(
+        without_paths(f"{error.what}; {error.fix}" if error.fix else error.what, error)
+    )
+
+
+def without_paths(text: str, error: FewmaskError) -> str:
+    """A sentence of `error` with names in place of the paths that it tells of: the page needs no
+    folder of this machine.
+    """
+    told = {Path(line.rpartition("  ")[2]) for line in error.where}
+    for path in sorted(told, key=lambda path: len(path.parts), reverse=True):
+        if path.is_absolute():
+            text = text.replace(str(path), path.name)
+    return text
 
 
 def _scaling(volume: Volume) -> tuple[float, float]:
