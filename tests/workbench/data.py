@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from fewmask.core.volume import Grid, LabelMap, Volume
 from fewmask.io.image import write_labels
 from fewmask.io.nifti import write_volume
+from fewmask.io.text import write_json
 from fewmask.workbench.bench import Bench, open_bench
 from fewmask.workbench.folder import WorkOptions, key_of
 from fewmask.workbench.guard import MASK
@@ -69,3 +70,11 @@ def put(page: TestClient, d: int, body: bytes, revision: object, **query: str | 
     headers = {"If-Match": f'"{revision}"', "Content-Type": MASK}
     address = f"/api/cases/{key_of('c0')}/outline/{d}"
     return page.put(address, content=body, headers=headers, params=query)
+
+
+def finish_round(root: Path, number: int) -> None:
+    """A round of which the files say that it is done; its masks are for the test to write."""
+    folder = root / "rounds" / f"{number:02d}-from"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "round.json", {"learned": {}, "aside": {}, "minutes": 1, "commands": {}})
+    write_json(folder / "state.json", {"state": "done", "stage": "predict", "message": ""})

@@ -19,7 +19,7 @@ from fewmask.workbench.bench import open_bench
 from fewmask.workbench.folder import WorkOptions, key_of
 from fewmask.workbench.surface import find_surface
 from fewmask.workbench.voxels import Voxels
-from tests.workbench.data import client, opened, put, write_data
+from tests.workbench.data import client, finish_round, opened, put, write_data
 
 KEY = key_of("c0")
 
@@ -191,7 +191,7 @@ def test_predictions_give_states_quality_and_accepted_masks(folder) -> None:
         labels = np.zeros(info.shape, np.uint8)
         labels[4:7, 2:5, 1:4] = 1
         write_labels(masks / "c0.nii.gz", LabelMap(labels, info.grid), predicted=True)
-        (bench.folder.root / "rounds.json").write_text('{"default": 1}')
+        finish_round(bench.folder.root, 1)
         (masks / "quality.csv").write_text(
             "case,structure,dice,low,high,reasons\nc0,mean,0.8,0.7,0.9,two pieces\nc0,kidney,,,,\n"
         )

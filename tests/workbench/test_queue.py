@@ -6,10 +6,9 @@ import pytest
 from fewmask.core.volume import LabelMap
 from fewmask.io.image import write_labels
 from fewmask.io.tables import write_csv
-from fewmask.io.text import write_json
 from fewmask.workbench.folder import key_of
 from fewmask.workbench.queue import case_row
-from tests.workbench.data import opened, write_data
+from tests.workbench.data import finish_round, opened, write_data
 
 COLUMNS = ("case", "structure", "dice", "low", "high", "reasons")
 
@@ -22,7 +21,7 @@ def bench(tmp_path):
         folder = one.folder.predictions(1)
         folder.mkdir(parents=True)
         write_labels(folder / "c0.nii.gz", LabelMap(np.ones(info.shape, np.uint8), info.grid))
-        write_json(one.folder.root / "rounds.json", {"default": 1})
+        finish_round(one.folder.root, 1)
         yield one
 
 

@@ -5,10 +5,9 @@ import pytest
 
 from fewmask.core.volume import LabelMap
 from fewmask.io.image import write_labels
-from fewmask.io.text import write_json
 from fewmask.workbench.queue import extents
 from fewmask.workbench.suggest import suggest
-from tests.workbench.data import opened, write_data
+from tests.workbench.data import finish_round, opened, write_data
 
 
 @pytest.fixture
@@ -59,7 +58,7 @@ def test_a_predicted_structure_needs_no_tag(bench) -> None:
     folder = bench.folder.predictions(1)
     folder.mkdir(parents=True)
     write_labels(folder / "c0.nii.gz", LabelMap(mask, info.grid))
-    write_json(bench.folder.root / "rounds.json", {"default": 1})
+    finish_round(bench.folder.root, 1)
     assert ("tags", "c0") not in kinds(bench)
     assert ("slice", "c0") in kinds(bench)
     assert extents(bench, "c0") == {"liver": [2, 3], "kidney": [6, 6]}

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fewmask.core.errors import BadDataset, FewmaskError
-from fewmask.core.volume import LabelMap
 from fewmask.io.image import is_prediction, read_names
 from fewmask.prepare.discover import discover
 from fewmask.prepare.layout import Layout, Pair
@@ -95,7 +94,7 @@ def open_bench(options: WorkOptions, ahead: bool = True) -> Iterator[Bench]:
         voxels = Voxels(pairs, scans, folder.cache, options.cache_bytes)
         brought = Brought(folder, layout, scans, voxels)
         outlines = Outlines(folder, pairs, voxels.info, tables, brought.read)
-        predicted = Predicted(folder, voxels.info)
+        predicted = Predicted(folder, voxels.info, lambda: rounds.default())
         rounds = _rounds(folder, pairs, scans, voxels, outlines, tables, predicted)
         grey = Grey(voxels, tuple(pairs), lambda case: tables.accepted(case) is not None)
         assist = Assist(grey, folder.cache / "sam", busy=rounds.is_busy)
@@ -150,13 +149,6 @@ def _rounds(
                     found[case] = {d for d, state in states.items() if state == "outlined"}
         return found
 
-    def unused() -> Iterator[tuple[str, LabelMap]]:
-        for case in (case for case, pair in pairs.items() if pair.has_mask):
-            with suppress(FewmaskError):
-                if not outlines.outlined(case):
-                    info = voxels.info(case)
-                    yield case, LabelMap(np.zeros(info.shape, np.uint8), info.grid)
-
     def quarrels() -> list[str]:
         return [
             f"{case}: {said}"
@@ -174,7 +166,6 @@ def _rounds(
         outlined,
         outlines.flush,
         quarrels,
-        unused,
     )
 
 

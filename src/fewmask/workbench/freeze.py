@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from fewmask.core.volume import LabelMap, Plane
+from fewmask.core.volume import Plane
 from fewmask.io.atomic import make_folder, write_bytes
 from fewmask.io.image import read_labels, write_labels
 from fewmask.io.tables import read_csv, write_csv
@@ -14,21 +14,16 @@ Slices = dict[str, set[int]]
 """Case -> d of outlined slices."""
 
 
-def freeze(
-    root: Path,
-    folder: Path,
-    aside: Slices,
-    plane: Plane,
-    unused: Iterable[tuple[str, LabelMap]],
-) -> None:
-    """Copy outlines, tags and reviewed slices of WORK `root` to `folder`, without the slices that
-    are kept `aside`. Scans of `unused` without an outline get the empty mask that comes with them:
-    `prepare` would take the one of the data folder.
+def freeze(root: Path, folder: Path, cases: Iterable[str], aside: Slices, plane: Plane) -> None:
+    """Copy outlines of `cases`, tags and reviewed slices of WORK `root` to `folder`, without the
+    slices that are kept `aside`. What lies there of other scans stays behind: nobody knows them.
     """
     make_folder(folder / "labels")
     flips: dict[str, tuple[int, bool]] = {}
-    for path in sorted((root / "labels").glob("*.nii.gz")):
-        case = path.name.removesuffix(".nii.gz")
+    for case in sorted(cases):
+        path = root / "labels" / f"{case}.nii.gz"
+        if not path.exists():
+            continue
         if case not in aside:
             write_bytes(folder / "labels" / path.name, path.read_bytes())
             continue
@@ -37,10 +32,6 @@ def freeze(
         voxels[sorted(aside[case])] = 0
         write_labels(folder / "labels" / path.name, replace(labels, voxels=voxels))
         flips[case] = len(voxels), labels.grid.orientation.flips[0]
-    for case, nothing in unused:
-        path = folder / "labels" / f"{case}.nii.gz"
-        if not path.exists():
-            write_labels(path, nothing)
     for name in ("tags", "reviewed"):
         path = root / f"{name}.csv"
         if not path.exists() or not read_csv(path, COLUMNS, optional=("class",)):

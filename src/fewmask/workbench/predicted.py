@@ -15,7 +15,6 @@ from fewmask.io.atomic import part_beside
 from fewmask.io.image import read_labels
 from fewmask.io.same_grid import lay_on_grid
 from fewmask.io.tables import read_csv
-from fewmask.io.text import read_json
 from fewmask.workbench.folder import WorkFolder, key_of
 from fewmask.workbench.voxels import ScanInfo, cut, map_array
 
@@ -27,20 +26,18 @@ _MOST_ROUNDS = 99
 class Predicted:
     """Predictions of all rounds of an opened WORK."""
 
-    def __init__(self, folder: WorkFolder, scan: Callable[[str], ScanInfo]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: WorkFolder,
+        scan: Callable[[str], ScanInfo],
+        default: Callable[[], int | None],
+    ) -> None:
+        """`default` says which round's masks are shown."""
+        self._folder, self.default = folder, default
         self._scan = scan
         self._lock = threading.Lock()
         self._areas: dict[tuple[str, int, float], Int64[np.ndarray, "d k"]] = {}
         self._tables: dict[Path, tuple[int, Rows]] = {}
-
-    def default(self) -> int | None:
-        """The round whose masks are shown, as rounds.json says."""
-        with suppress(FewmaskError, TypeError, ValueError):
-            record = read_json(self._folder.root / "rounds.json")
-            number = record.get("default")
-            return None if number is None else int(number)
-        return None
 
     def has(self, case: str, number: int | None) -> bool:
         """Is there a mask of a case from this round?"""

@@ -3,13 +3,15 @@ before on slices that neither has learned from.
 """
 
 import itertools
+import math
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,6 @@ from jaxtyping import UInt8
 
 from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.randomness import rng
-from fewmask.core.volume import LabelMap
 from fewmask.core.words import count
 from fewmask.evaluate.intervals import t_interval
 from fewmask.io.atomic import make_folder
@@ -35,6 +36,7 @@ ENOUGH_NEW = 8
 """New outlines from which some are kept aside, to compare this round with the one before."""
 MOST_KEPT = 6
 _STARTING_SECONDS = 20.0
+_SETTLED_SECONDS = 1.0
 
 
 class Running(Exception):
@@ -91,17 +93,16 @@ class Rounds:
         outlined: Callable[[], Slices],
         flush: Callable[[], None],
         quarrels: Callable[[], list[str]] = list,
-        unused: Callable[[], Iterable[tuple[str, LabelMap]]] = tuple,
     ) -> None:
         """`truth(case, d)` is a person's slice, `drawn(case, round, d)` a round's (`KeyError` where
         it drew none); `outlined` says which there are, `flush` writes them to `root/labels`.
-        `quarrels`: sentences about outlines that tags deny; `unused`: scans whose mask in the data
-        folder is not to be learned from, each with an empty one.
+        `quarrels`: sentences about outlines that tags deny.
         """
         self._root, self._data, self._classes, self._scans = root, data, classes, scans
         self._truth, self._drawn, self._outlined, self._flush = truth, drawn, outlined, flush
-        self._quarrels, self._unused = quarrels, unused
+        self._quarrels = quarrels
         self._lock, self._choosing = threading.Lock(), threading.Lock()
+        self._settled: tuple[float, int | None] = (-math.inf, None)
         self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -128,7 +129,7 @@ class Rounds:
             make_folder(folder.parent)
             make_folder(folder)
             aside = self._keep_aside(number, slices)
-            freeze(self._root, folder, aside, self._scans.plane or "axial", self._unused())
+            freeze(self._root, folder, slices, aside, self._scans.plane or "axial")
             prepared, run = self._root / "prepared", self.run(number)
             values = {name: value for value, name in enumerate(self._classes, 1)}
             learned = {case: sorted(ds - aside.get(case, set())) for case, ds in slices.items()}
@@ -177,16 +178,20 @@ class Rounds:
     def choose(self, number: int) -> None:
         """Make a round the default, whatever the comparison says."""
         with self._choosing:
-            write_json(self._root / "rounds.json", {"default": number, "chosen": number})
+            write_json(self._root / "rounds.json", {"chosen": number})
+            self._settled = -math.inf, None
 
     def default(self) -> int | None:
         """The round whose masks the page shows: the last one that a comparison does not find worse,
-        or what a person chose since.
+        or what a person chose since. Every line of the queue asks: it is settled once a second.
         """
-        with self._choosing:  # several windows ask at once, and one of them may choose
-            return self._default()
+        at, found = self._settled
+        if time.monotonic() - at > _SETTLED_SECONDS:
+            found = self._settle()
+            self._settled = time.monotonic(), found
+        return found
 
-    def _default(self) -> int | None:
+    def _settle(self) -> int | None:
         done = [one for one in self.numbers() if self.state(one)["state"] == "done"]
         path = self._root / "rounds.json"
         before = read_json(path) if path.exists() else {}
@@ -198,8 +203,6 @@ class Rounds:
                 compared = self.compare(number, best)
                 if not compared.slices or compared.is_better:
                     best = number
-        if best != before.get("default"):
-            write_json(path, {**before, "default": best})
         return best
 
     def state(self, number: int) -> dict[str, Any]:
@@ -223,7 +226,6 @@ class Rounds:
     def status(self) -> dict[str, Any] | None:
         """The last round as the page shows it; None before the first."""
         numbers = self.numbers()
-        self.default()
         return self.line(numbers[-1]) if numbers else None
 
     def is_busy(self) -> bool:
@@ -272,12 +274,13 @@ class Rounds:
         for one in (number, against):
             for case, ds in read_json(self.folder(one) / ROUND)["learned"].items():
                 slices.get(case, set()).difference_update(ds)
-        key = hash(tuple(sorted((case, *sorted(ds)) for case, ds in slices.items())))
+        truths = list(self._truths(slices))
+        key = hash(tuple((case, d, zlib.crc32(truth.tobytes())) for case, d, truth in truths))
         before = self._compared.get((number, against))
         if before is not None and before[0] == key:
             return before[1]
         differences: dict[str, list[float]] = {}
-        for case, d, truth in self._truths(slices):
+        for case, d, truth in truths:
             with suppress(KeyError, IndexError, FewmaskError):
                 mine, other = (self._drawn(case, one, d) for one in (number, against))
                 differences.setdefault(case, []).append(_dice(mine, truth) - _dice(other, truth))
@@ -315,12 +318,7 @@ class Rounds:
         self._processes = [*(one for one in self._processes if one.poll() is None), process]
 
     def _check_classes(self, slices: Slices) -> None:
-        held = {
-            int(value)
-            for case, ds in slices.items()
-            for d in ds
-            for value in np.unique(self._truth(case, d))
-        }
+        held = self._held(slices)
         missing = [name for value, name in enumerate(self._classes, 1) if value not in held]
         if missing:
             raise BadConfig(
@@ -366,7 +364,14 @@ class Rounds:
         kept: Slices = {}
         for case in itertools.islice(_in_turn(waiting), wanted):
             kept.setdefault(case, set()).add(waiting[case].pop())
-        return kept
+        left = {case: ds - kept.get(case, set()) for case, ds in slices.items()}
+        # A structure that is outlined in those slices alone has to be learned from.
+        return kept if self._held(left) == self._held(slices) else {}
+
+    def _held(self, slices: Slices) -> set[int]:
+        """Values that these slices hold."""
+        planes = (self._truth(case, d) for case, ds in slices.items() for d in ds)
+        return {int(value) for plane in planes for value in np.unique(plane) if value}
 
     def _truths(self, slices: Slices) -> Iterator[tuple[str, int, UInt8[np.ndarray, "h w"]]]:
         for case, ds in sorted(slices.items()):

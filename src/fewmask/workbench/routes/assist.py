@@ -14,7 +14,7 @@ from fewmask.workbench.line import Line
 from fewmask.workbench.routes.answers import BadRequest, Form, octets, raw
 
 _FAR = 100_000.0
-Number = Annotated[float, Field(ge=-_FAR, le=_FAR, strict=False)]
+Number = Annotated[int | float, Field(ge=-_FAR, le=_FAR)]
 """A place on a slice in pixels, edges counted from 0."""
 
 

@@ -13,7 +13,7 @@ from fewmask.workbench.routes.answers import BadRequest, Form
 class RoundForm(Form):
     """How long a round may train."""
 
-    minutes: float = Field(gt=0, le=1440, strict=False)
+    minutes: int | float = Field(gt=0, le=1440)
 
 
 def routes(bench: Bench) -> APIRouter:
@@ -33,7 +33,7 @@ def routes(bench: Bench) -> APIRouter:
     @router.post("/rounds")
     def begin(said: RoundForm) -> dict[str, Any]:
         try:
-            number = bench.rounds.begin(said.minutes)
+            number = bench.rounds.begin(float(said.minutes))
         except Running as error:
             raise _busy() from error
         return _line(bench, number)
