@@ -91,7 +91,7 @@ def test_what_cannot_be_a_page_is_refused(folder, tmp_path) -> None:
         write_masks_report(tmp_path, folder / "scans" / "images")
     inside = folder / "scans" / "images"
     with pytest.raises(BadConfig, match="inside the input folder"):
-        write_masks_report(inside, inside)
+        write_masks_report(inside, inside, out=inside / "report")
     shutil.copytree(folder / "masks", tmp_path / "masks")
     (tmp_path / "masks" / "quality.csv").write_text(
         "case,structure,dice,low,high,reasons\na,liver,good,,,\n"
@@ -101,8 +101,23 @@ def test_what_cannot_be_a_page_is_refused(folder, tmp_path) -> None:
     depth = LabelMap(np.zeros((4, 32, 32), np.uint8), Grid((32, 32, 4), AFFINE))
     (tmp_path / "masks" / "quality.csv").unlink()
     write_labels(tmp_path / "masks" / "case_01.nii.gz", depth)
-    with pytest.raises(BadDataset, match="other slices than the scan"):
-        write_masks_report(tmp_path / "masks", folder / "scans" / "images")
+    told: list[str] = []
+    page = write_masks_report(
+        tmp_path / "masks",
+        folder / "scans" / "images",
+        on_refused=lambda case, error: told.append(f"{case}: {error.code}"),
+    ).read_text()
+    assert told == ["case_01: M01"] and "case_01 is not shown: the mask of case_01" in page
+    assert 'data-case="case_02"' in page
+
+
+def test_nothing_is_written_among_masks_of_a_person(folder, tmp_path) -> None:
+    masks = tmp_path / "labels"
+    shutil.copytree(folder / "scans" / "labels", masks)
+    with pytest.raises(BadConfig, match="may be a person's"):
+        write_masks_report(masks, folder / "scans" / "images")
+    page = write_masks_report(masks, folder / "scans" / "images", out=tmp_path / "page")
+    assert page == tmp_path / "page" / "index.html" and not (masks / "report").exists()
 
 
 def test_the_one_script_is_the_one_the_policy_allows(folder) -> None:

@@ -220,6 +220,7 @@ def report(
     tags: File | None = None,
     slices_from: int = 0,
     show_burned_in: bool = False,
+    out: File | None = None,
 ) -> Path:
     """Write one HTML page about the masks of a run, or about any folder of masks: the result in a
     sentence, every scan with the reason to look at it, most doubtful first.
@@ -237,6 +238,8 @@ def report(
         What that table and the page call the first slice of a file: 0 or 1. A run knows its own.
     show_burned_in
         Show scans with text in their pixels, which may name a person.
+    out
+        Folder for the page of a folder of masks; needed where `predict` did not write the masks.
 
     Returns
     -------
@@ -250,7 +253,8 @@ def report(
     BadDataset
         There are no masks, or they are not of these scans.
     BadConfig
-        Tags or `slices_from` without scans.
+        Tags, `slices_from` or `out` without scans; masks that `predict` did not write, and no
+        `out`.
 
     Examples
     --------
@@ -267,12 +271,13 @@ def report(
             tags=Path(tags) if tags is not None else None,
             slices_from=slices_from,
             show_burned_in=show_burned_in,
+            out=Path(out) if out is not None else None,
         )
-    if tags is not None or slices_from:
+    if tags is not None or slices_from or out is not None:
         raise BadConfig(
-            "a run knows its own tags, and how slices are counted",
+            "a run knows its own tags, how slices are counted, and where its page goes",
             did="no page was written",
-            fix="leave `tags` and `slices_from` out, or give `scans` too",
+            fix="leave `tags`, `slices_from` and `out` out, or give `scans` too",
             code="C02",
         )
     return write_run_report(Path(run), show_burned_in)

@@ -1,7 +1,7 @@
 """`fewmask report`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -26,6 +26,9 @@ def report(
     ),
     tags: Path | None = typer.Option(None, help="Tags of these scans (as `predict --tags`)."),
     slices_from: int = options.SLICES_FROM,
+    out: Path | None = typer.Option(
+        None, help="Folder for the page of a folder of masks; default: MASKS/report."
+    ),
     show_burned_in: bool = typer.Option(
         False,
         "--show-burned-in",
@@ -39,14 +42,16 @@ def report(
     from fewmask.report.known import find_empty_masks
 
     console: Console = context.obj
+    refused: list[dict[str, Any]] = []
+    shown = 0
     if source is None:
-        _check_unused(scans, tags, slices_from)
+        _check_unused(scans, tags, slices_from, out)
         from fewmask.report.run import write_run_report
 
         path = write_run_report(run, show_burned_in)
         empty = find_empty_masks(RunFolder(run).predictions)
     else:
-        from fewmask.report.masks import write_masks_report
+        from fewmask.report.masks import find_masks, write_masks_report
 
         options.existing(source, "file or folder")
         if tags is not None:
@@ -58,20 +63,27 @@ def report(
             slices_from=slices_from,
             options=scans,
             show_burned_in=show_burned_in,
+            out=out,
+            on_refused=lambda case, error: refused.append({"case": case, **error.as_dict()}),
         )
         empty = find_empty_masks(run)
+        shown = len(find_masks(run)) - len(refused)
     for line in empty:
         console.say(line)
+    for one in refused:
+        console.warn("\n" + options.explain(one))
     console.say(str(path))
-    console.result({"report": path, "empty": empty})
-    options.partly([], 0, "", empty)
+    console.result({"report": path, "empty": empty, "refused": refused})
+    options.partly(refused, shown, "the page shows the others", empty)
 
 
-def _check_unused(scans: "ScanOptions", tags: Path | None, slices_from: int) -> None:
+def _check_unused(
+    scans: "ScanOptions", tags: Path | None, slices_from: int, out: Path | None
+) -> None:
     """Raise `BadConfig` (C02) for flags that a run's own page has no use for."""
     from fewmask.prepare.options import AS_THEY_ARE
 
-    if scans != AS_THEY_ARE or tags is not None or slices_from:
+    if scans != AS_THEY_ARE or tags is not None or slices_from or out is not None:
         raise BadConfig(
             "a run knows its own scans and tags, and how slices are counted",
             did="no page was written",

@@ -1,12 +1,13 @@
 """From a folder of masks to its page: scans that no run knows, and what lies beside their masks."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from fewmask.core.errors import BadDataset
+from fewmask.core.errors import BadConfig, BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.core.volume import Volume
-from fewmask.io.image import EXTENSION, is_image, read_labels, read_names
+from fewmask.io.image import EXTENSION, is_image, is_prediction, read_labels, read_names
 from fewmask.io.outputs import check_folder
 from fewmask.io.text import read_json
 from fewmask.predict.folder import open_scans
@@ -17,7 +18,7 @@ from fewmask.report.beside import read_quality, read_structures
 from fewmask.report.doubt import Tags
 from fewmask.report.known import find_empty_masks
 from fewmask.report.page import write_page
-from fewmask.report.scans import Subject, Terms, Wall, look_at
+from fewmask.report.scans import Subject, Terms, Wall, look_at, tell_refused
 from fewmask.report.sentence import count_of
 
 
@@ -29,8 +30,12 @@ def write_masks_report(
     slices_from: int = 0,
     options: ScanOptions = AS_THEY_ARE,
     show_burned_in: bool = False,
+    out: Path | None = None,
+    on_refused: Callable[[str, FewmaskError], None] = lambda case, error: None,
 ) -> Path:
-    """Write `MASKS/report/index.html` for masks of `scans` (as `predict` took them) and return it.
+    """Write `MASKS/report/index.html` for masks of `scans` (as `predict` took them) and return it;
+    `out` is another folder for it, and needed where the masks are not known to be `predict`'s.
+    `on_refused` is told of masks that cannot be read or are not of their scan; the page says so.
 
     Uses what `predict` laid beside the masks; a mask without a scan of its name is listed without
     picture. Structures are called as volumes.csv, prompts.json or the masks themselves name them,
@@ -38,7 +43,8 @@ def write_masks_report(
     there, `BadConfig` (F11) if the masks lie among the scans.
     """
     files = find_masks(masks)
-    check_folder(masks, [scans])
+    place = _place(masks, files, out)
+    check_folder(place, [scans] if out is None else [scans, masks])
     found = open_scans(scans, options=options).found
     classes = _structures(masks, files)
     said = _tags(tags, classes, slices_from, list(files))
@@ -60,16 +66,37 @@ def write_masks_report(
         show_burned_in=show_burned_in,
     )
     wall = look_at(subjects, terms)
+    for case, error in wall.refused.items():
+        on_refused(case, error)
     return write_page(
-        masks / "report" / "index.html",
+        place / "index.html",
         wall,
         classes,
         title=f"{', '.join(classes)}: masks of {count_of(len(files), 'scans')}",
         sentence=_sentence(wall),
         hint="Nothing here was compared with a truth: these masks are as they lie in the folder.",
-        warnings=find_empty_masks(masks),
+        warnings=[*find_empty_masks(masks), *tell_refused(wall)],
         notes=[f"{case}: a scan without a mask" for case in sorted(set(found) - set(files))],
     )
+
+
+def _place(masks: Path, files: Mapping[str, Path], out: Path | None) -> Path:
+    """Where the page goes. Raises `BadConfig` (F11) rather than write into a folder of masks that
+    may be a person's.
+    """
+    if out is not None:
+        return out
+    beside = ("*.made.json", "quality.csv", "volumes.csv")
+    ours = any(found for name in beside for found in masks.glob(name))
+    if not ours and not any(is_prediction(path) for path in files.values()):
+        raise BadConfig(
+            "these masks may be a person's: nothing is written among them",
+            where=str(masks),
+            did="no page was written",
+            fix="give the page a folder of its own with `out`",
+            code="F11",
+        )
+    return masks / "report"
 
 
 def find_masks(folder: Path) -> dict[str, Path]:
@@ -112,8 +139,9 @@ def _structures(folder: Path, files: Mapping[str, Path]) -> list[str]:
     for mask in files.values() if not names else ():
         values.update({value: name for name, value in read_names(mask).items()})
     most = max([len(names), *values])
-    if not names and not values:
-        most = max(int(read_labels(mask).voxels.max()) for mask in files.values())
+    for mask in files.values() if not names and not values else ():
+        with suppress(BadScan):  # told when it is looked at
+            most = max(most, int(read_labels(mask).voxels.max()))
     told = dict(enumerate(names, 1)) or values
     return [told.get(n, f"structure {n}") for n in range(1, max(most, 1) + 1)]
 

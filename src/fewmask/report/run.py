@@ -18,7 +18,7 @@ from fewmask.report.cleanup import make_cleanup
 from fewmask.report.failures import by_size, by_source, sources_of
 from fewmask.report.known import make_warnings
 from fewmask.report.page import write_page
-from fewmask.report.scans import Subject, Terms, Wall, look_at
+from fewmask.report.scans import Subject, Terms, Wall, look_at, tell_refused
 from fewmask.report.sentence import count_of, make_sentence, make_title
 from fewmask.report.slices import Masks
 from fewmask.report.trust import make_trust, tell_prompting
@@ -123,7 +123,7 @@ def write_report(
         cleanup=make_cleanup(run, classes, [scan.case for scan in wall.scans]),
         trust=make_trust(run, prepared, record, run.read_environment(), prompting),
         command=training_command(record, run),
-        warnings=make_warnings(run, record),
+        warnings=[*make_warnings(run, record), *tell_refused(wall)],
         prompts_words=_PROMPTS,
         caution=NOTES["la-2018"] if recipe.name.startswith("left-atrium") else "",
         notes=_notes(prepared),

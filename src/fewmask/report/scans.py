@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fewmask.core.errors import BadDataset, BadScan
+from fewmask.core.errors import BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import BURNED_IN, LabelMap, Volume
 from fewmask.evaluate.scores import CaseScore
@@ -98,6 +98,8 @@ class Wall:
     """Slices judged to hold a structure that gave no prompt; None if no mask came from a prompt."""
     positions: Positions
     """Where along the structure masks and truth agree."""
+    refused: Mapping[str, FewmaskError] = field(default_factory=dict)
+    """Case -> why its mask is not on the page."""
 
 
 @dataclass(frozen=True)
@@ -129,15 +131,24 @@ class _Seen:
 
 
 def look_at(subjects: Sequence[Subject], terms: Terms) -> Wall:
-    """Read every mask and scan, one at a time. Raises `BadDataset` for a file of prompts that is
-    none, and what reading masks and scans raises.
+    """Read every mask and scan, one at a time. A mask that cannot be read, or is not of its scan,
+    spoils no other one; where none is left the first fault is raised. Raises `BadDataset` for a
+    file of prompts that is none.
     """
     room, positions = Room.for_scans(len(subjects)), Positions({})
     seen, evidence = {}, {}
+    refused: dict[str, FewmaskError] = {}
     for subject in subjects:
-        seen[subject.case], found = _look(subject, terms, room)
+        try:
+            seen[subject.case], found = _look(subject, terms, room)
+        except (BadScan, BadDataset) as error:
+            refused[subject.case] = error
+            continue
         positions = add_positions(positions, found)
         evidence[subject.case] = _evidence(subject, seen[subject.case], terms)
+
+    if refused and not seen:
+        raise next(iter(refused.values()))
 
     def called(case: str, d: int) -> int:
         one = seen[case]
@@ -150,7 +161,12 @@ def look_at(subjects: Sequence[Subject], terms: Terms) -> Wall:
         for case, doubt in doubts.items()
     )
     stories, no_prompt = _stories([by_case[case] for case in doubts], terms)
-    return Wall(scans, stories, no_prompt, positions)
+    return Wall(scans, stories, no_prompt, positions, refused)
+
+
+def tell_refused(wall: Wall) -> list[str]:
+    """Sentences about masks that are not on the page."""
+    return [f"{case} is not shown: {error.what}" for case, error in wall.refused.items()]
 
 
 def _look(subject: Subject, terms: Terms, room: Room) -> tuple[_Seen, Positions]:
