@@ -175,6 +175,20 @@ def test_a_failed_stage_says_why_and_is_taken_up_again(tmp_path) -> None:
     assert run_round(tmp_path / "r") == "done"
 
 
+def test_what_its_commands_warn_of_is_kept() -> None:
+    said = {
+        "advice": "too few steps",
+        "empty": ["liver: 2 of 3 masks empty"],
+        "refused": [{"case": "a", "what": "cut off"}],
+    }
+    assert job._warnings(json.dumps(said)) == [
+        "too few steps",
+        "liver: 2 of 3 masks empty",
+        "a: cut off",
+    ]
+    assert job._warnings("") == [] == job._warnings("[]")
+
+
 def test_a_round_that_is_asked_to_stop_stops(tmp_path) -> None:
     code = "import time; time.sleep(60)"
     stub(tmp_path / "r")

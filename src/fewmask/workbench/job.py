@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ STAGES = ("prepare", "train", "predict")
 _PARTLY = 5
 """Exit code of commands that did what could be done."""
 _STOPPED = (130, 143, 129)
+_MOST = 20
+"""Warnings of a stage that are kept."""
 
 
 def run_round(folder: Path) -> str:
@@ -41,24 +44,47 @@ def run_round(folder: Path) -> str:
         signal.signal(number, stop)
     with folder_lock(folder, "a round of the workbench"):
         before = read_json(folder / STATE) if (folder / STATE).exists() else {}
-        finished = list(before.get("finished", []))
+        now = _Standing(folder, before.get("finished", []), before.get("warnings", []))
         for stage in STAGES:
-            if stage in finished:
+            if stage in now.finished:
                 continue
-            _tell(folder, "running", stage, finished)
-            code, message = (130, "") if stopped else _run(folder, stage, record, child)
+            now.tell("running", stage)
+            code, said = (130, "") if stopped else _run(folder, stage, record, child)
             if code in _STOPPED or (stopped and code):
-                return _tell(folder, "stopped", stage, finished)
+                return now.tell("stopped", stage)
             if code not in (0, _PARTLY):
-                return _tell(folder, "failed", stage, finished, message)
-            finished.append(stage)
-        return _tell(folder, "done", STAGES[-1], finished)
+                return now.tell("failed", stage, _message(said))
+            now.finished.append(stage)
+            now.warnings += _warnings(said)
+        return now.tell("done", STAGES[-1])
+
+
+@dataclass
+class _Standing:
+    """Where a round is."""
+
+    folder: Path
+    finished: list[str]
+    warnings: list[str]
+    """What its commands warned of, in words."""
+
+    def tell(self, state: str, stage: str, message: str = "") -> str:
+        """Write it down."""
+        record = {
+            "state": state,
+            "stage": stage,
+            "finished": self.finished,
+            "warnings": self.warnings,
+            "message": message,
+        }
+        write_json(self.folder / STATE, record)
+        return state
 
 
 def _run(
     folder: Path, stage: str, record: dict[str, Any], child: list[subprocess.Popen[str]]
 ) -> tuple[int, str]:
-    """Exit code of a stage's command, and what it says if it failed."""
+    """Exit code of a stage's command, and the one object that it prints."""
     (folder / PROGRESS).unlink(missing_ok=True)
     command = [sys.executable, "-m", "fewmask", "--json", *record["commands"][stage]]
     environment = {**os.environ, "FEWMASK_PROGRESS": str(folder / PROGRESS)}
@@ -69,7 +95,7 @@ def _run(
         child[:] = [process]
         said, _ = process.communicate()
         child.clear()
-    return process.returncode, _message(said)
+    return process.returncode, said
 
 
 def _message(said: str) -> str:
@@ -81,10 +107,17 @@ def _message(said: str) -> str:
         return "the command ended without a word; its log is beside the round"
 
 
-def _tell(folder: Path, state: str, stage: str, finished: list[str], message: str = "") -> str:
-    record = {"state": state, "stage": stage, "finished": finished, "message": message}
-    write_json(folder / STATE, record)
-    return state
+def _warnings(said: str) -> list[str]:
+    """What a command did all the same, and a person should know: too few steps, empty masks, scans
+    that were refused.
+    """
+    try:
+        record = json.loads(said)
+        refused = [f"{one['case']}: {one['what']}" for one in record.get("refused", [])]
+        advice = record.get("advice") or ""
+        return [*([advice] if advice else []), *record.get("empty", []), *refused][:_MOST]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def main() -> int:

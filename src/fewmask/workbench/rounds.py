@@ -260,6 +260,7 @@ class Rounds:
             "total": progress.get("total", 0),
             "seconds_left": progress.get("seconds_left"),
             "message": state.get("message") or progress.get("text", ""),
+            "warnings": state.get("warnings", []),
             "slices": sum(map(len, learned.values())),
             "scans": len(learned),
             "aside": sum(map(len, record["aside"].values())),

@@ -132,6 +132,7 @@ export const round = record({
   total: maybe(number(0)),
   seconds_left: maybe(number(0)),
   message: maybe(text()),
+  warnings: maybe(list(text(), 100)),
   slices: maybe(whole(0)),
   scans: maybe(whole(0)),
   minutes: maybe(number(0)),

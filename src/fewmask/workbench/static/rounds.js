@@ -84,6 +84,7 @@ function card(round) {
     ),
     facts.length ? element("p", { class: "facts" }, facts.join(", ")) : null,
     compared ? element("p", {}, compared.words) : null,
+    ...(round.warnings ?? []).map((words) => element("p", { class: "bad" }, words)),
     message ? element("p", { class: state === "failed" ? "bad" : "facts" }, message) : null,
     element(
       "div",
