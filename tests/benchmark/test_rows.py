@@ -25,8 +25,8 @@ from fewmask.evaluate.scores import CaseScore
 from fewmask.io.tables import read_csv, write_csv
 
 ROWS = Path(__file__).parents[2] / "experiments" / "rows"
-TABLES = [path for path in sorted(ROWS.glob("*.csv")) if path.stem != "zero-shot"]
-"""`zero-shot.csv` is a table of its own kind (`experiments/zero_shot.py`)."""
+TABLES = [path for path in sorted(ROWS.glob("*.csv")) if path.stem not in ("zero-shot", "quality")]
+"""The two others are of their own kind (`experiments/zero_shot.py`, `experiments/quality.py`)."""
 FORMER = {"gate", "neighbours"}
 """Settings that older tables have by other names."""
 RUN = FinishedRun(

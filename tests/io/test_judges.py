@@ -30,7 +30,9 @@ APART_MM = 0.1
 """N20: sform and qform may lie so far apart at a corner; we take the sform, others the qform."""
 RULES = {
     "nibabel": ("N17", "N29"),  # it leaves units to the user; a 2D image has no third axis there
-    "itk": ("N22",),  # it makes sheared axes straight; we keep them, and say so
+    # It makes sheared axes straight, and multiplies by a slope of -0; we keep the first, take the
+    # second for 0 as nibabel does, and say so.
+    "itk": ("N22", "N37: scl_slope is -0.0"),
 }
 Seen = tuple[np.ndarray, np.ndarray]
 

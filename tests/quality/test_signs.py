@@ -74,6 +74,18 @@ def test_grey_levels_are_added_up_per_class() -> None:
     assert sums.tolist() == [1, 6, 8] and counts.tolist() == [1, 2, 1]
 
 
+@pytest.mark.parametrize("fill", [0, 1, 2])
+def test_no_mask_is_too_odd_for_signs(fill) -> None:
+    """Nothing, everything, all of another structure: no number is NaN, since JSON has none."""
+    labels = np.full((2, 3, 4), fill, np.uint8)
+    mass = np.stack([(labels == n).sum((1, 2)) for n in (1, 2)], 1).astype(float)
+    sure = Sure(np.full(labels.shape, 255, np.uint8), mass, labels)
+    for one in read_signs(labels, 2, 0.001, sure, None, None, False):
+        numbers = [value for value in vars(one).values() if isinstance(value, float)]
+        assert np.isfinite(numbers).all()
+    assert one.border is None
+
+
 def test_signs_come_back_from_plain_data() -> None:
     (one,) = read_signs(block(), 1, 1.0)
     assert Signs.from_dict({**one.as_dict(), "pieces_ml": [32.0, 1.0]}) == one

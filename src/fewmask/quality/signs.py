@@ -50,7 +50,7 @@ class Signs:
     expected: float | None = None
     """Dice that the network's own probabilities expect of the mask; None where there are none."""
     border: float | None = None
-    """Mean confidence close to the border, 0 to 1."""
+    """Mean confidence close to the border, 0 to 1; None where the mask fills whole slices."""
     doubt: float | None = None
     """Bits of doubt per voxel of the mask: binary entropy of each voxel's confidence, summed over
     the box around the mask and two pixels more. None where there are no probabilities.
@@ -175,9 +175,11 @@ def _certainty(
     outer = ndimage.binary_dilation(mask, _IN_PLANE, _SHELL)
     inner = ndimage.binary_erosion(mask, _IN_PLANE, _SHELL, border_value=1)
     kept = int((mask & drew).sum())
+    shell = confidence[outer & ~inner]
     return {
         "expected": 2 * held / (mass + size),
-        "border": float(confidence[outer & ~inner].mean()),
+        # A mask that fills the slices whole has no border.
+        "border": float(shell.mean()) if shell.size else None,
         "doubt": float(np.bincount(sure.confidence[wide].ravel(), minlength=256) @ _BITS) / size,
         "removed": 1 - kept / drawn if drawn else 0.0,
     }

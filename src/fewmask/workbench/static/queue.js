@@ -10,13 +10,12 @@ let suggested = { rule: null, suggestions: [] };
 
 const words = ({ dice, low, high }) => `${two(dice)} (${two(low)} to ${two(high)})`;
 const two = (v) => v.toFixed(2);
+const canOpen = (scan) => scan.state !== "refused"; // one that was not read yet has no shape
 const isPredicted = (scan) => scan.round !== null;
-/** Small is doubtful: a mask of which nothing can be known comes first, a scan without a mask last. */
-const doubt = (scan) => (isPredicted(scan) ? (scan.quality?.get("mean")?.dice ?? -1) : 2);
+/** Small is doubtful: a mask of which nothing can be known comes first, a scan without a mask, or that cannot be read, last. */
+const doubt = (scan) => (isPredicted(scan) && canOpen(scan) ? (scan.quality?.get("mean")?.dice ?? -1) : 2);
 const stateAt = (scan) => scanStates.indexOf(scan.state);
 const byName = (a, b) => a.name.localeCompare(b.name, undefined, { numeric: true });
-
-const canOpen = (scan) => scan.state !== "refused"; // one that was not read yet has no shape
 
 const SORTS = {
   doubt: (a, b) => Number(a.accepted) - Number(b.accepted) || doubt(a) - doubt(b) || byName(a, b),
