@@ -8,9 +8,6 @@ from scipy import ndimage
 
 from fewmask.core.volume import LabelMap, Volume
 
-_TOUCHING = np.ones((3, 3, 3), bool)
-"""Voxels that share a corner are one piece."""
-
 
 @dataclass(frozen=True)
 class Extent:
@@ -21,6 +18,7 @@ class Extent:
     span: tuple[int, int] | None
     """First and last slice d; None where there is none of it."""
     pieces: int
+    """Sets of voxels that touch by their faces, as clean-up and volumes.csv count them."""
     stray: float
     """Share of its volume outside its largest piece, 0 to 1."""
     intensity: float | None
@@ -48,7 +46,7 @@ def _measure(
     if box is None:
         return Extent(name, 0.0, None, 0, 0.0, None)
     mask = labels.voxels[box] == index
-    parts, pieces = ndimage.label(mask, _TOUCHING)
+    parts, pieces = ndimage.label(mask)
     sizes = np.bincount(parts[mask])[1:]
     voxels = int(sizes.sum())
     grey = None
