@@ -165,7 +165,7 @@ def box_for_sam(page, truth):
     page.mouse.up()
     expect(page.get_by_text("SAM's outline, score")).to_be_visible(timeout=60_000)
     page.keyboard.press("Enter")
-    expect(page.locator("#slice-state")).to_have_text("outlined by you")
+    expect(page.locator("#slice-state")).to_have_attribute("data-state", "outlined")
     await_saved(page)
 
 
