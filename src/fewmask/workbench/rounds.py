@@ -103,6 +103,7 @@ class Rounds:
         self._quarrels = quarrels
         self._lock, self._choosing = threading.Lock(), threading.Lock()
         self._settled: tuple[float, int | None] = (-math.inf, None)
+        self._beside: dict[int, int] = {}  # round -> the one in use when its turn came
         self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -196,13 +197,16 @@ class Rounds:
         path = self._root / "rounds.json"
         before = read_json(path) if path.exists() else {}
         best = before.get("chosen") if before.get("chosen") in done else None
+        beside: dict[int, int] = {}
         for number in done:
             if best is None:
                 best = number
             elif number > best:
+                beside[number] = best
                 compared = self.compare(number, best)
                 if not compared.slices or compared.is_better:
                     best = number
+        self._beside = beside
         return best
 
     def state(self, number: int) -> dict[str, Any]:
@@ -244,7 +248,8 @@ class Rounds:
         done = [one for one in self.numbers() if one < number and self._is_done(one)]
         compared = None
         if done and state["state"] == "done":
-            found = self.compare(number, done[-1])
+            self.default()  # the page says what decided: the round in use may be older than the last
+            found = self.compare(number, self._beside.get(number, done[-1]))
             compared = {
                 "slices": found.slices,
                 "better_by": found.better_by if found.slices else None,
