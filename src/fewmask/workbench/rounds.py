@@ -215,9 +215,8 @@ class Rounds:
         path = folder / STATE
         record = read_json(path) if path.exists() else {"stage": STAGES[0], "message": ""}
         if record.get("state") in (None, "running") and holder_of(folder) is None:
-            begun = folder / ROUND
             # A clock that was set back must not make it start for ever.
-            starting = abs(time.time() - begun.stat().st_mtime) < _STARTING_SECONDS
+            starting = abs(time.time() - (folder / ROUND).stat().st_mtime) < _STARTING_SECONDS
             alive = any(process.poll() is None for process in self._processes)
             state = "running" if (starting and not path.exists()) or alive else "stopped"
             return {**record, "state": state}
@@ -248,7 +247,7 @@ class Rounds:
         done = [one for one in self.numbers() if one < number and self._is_done(one)]
         compared = None
         if done and state["state"] == "done":
-            self.default()  # the page says what decided: the round in use may be older than the last
+            self.default()  # what decided is said: the round in use may be older than the last
             found = self.compare(number, self._beside.get(number, done[-1]))
             compared = {
                 "slices": found.slices,
@@ -280,7 +279,7 @@ class Rounds:
         for one in (number, against):
             for case, ds in read_json(self.folder(one) / ROUND)["learned"].items():
                 slices.get(case, set()).difference_update(ds)
-        truths = list(self._truths(slices))
+        truths = [(c, d, self._truth(c, d)) for c, ds in sorted(slices.items()) for d in sorted(ds)]
         key = hash(tuple((case, d, zlib.crc32(truth.tobytes())) for case, d, truth in truths))
         before = self._compared.get((number, against))
         if before is not None and before[0] == key:
@@ -378,11 +377,6 @@ class Rounds:
         """Values that these slices hold."""
         planes = (self._truth(case, d) for case, ds in slices.items() for d in ds)
         return {int(value) for plane in planes for value in np.unique(plane) if value}
-
-    def _truths(self, slices: Slices) -> Iterator[tuple[str, int, UInt8[np.ndarray, "h w"]]]:
-        for case, ds in sorted(slices.items()):
-            for d in sorted(ds):
-                yield case, d, self._truth(case, d)
 
 
 def _in_turn(waiting: Mapping[str, list[int]]) -> Iterator[str]:

@@ -31,7 +31,7 @@ function renderStart() {
   const { slices, scans, empty } = outlined();
   byId("train").disabled = slices === 0 || running?.state === "running";
   byId("train-note").textContent = slices
-    ? `There ${slices === 1 ? "is" : "are"} ${many(slices, "outlined slice")} of ${many(scans, "scan")}${empty ? `, and ${empty} with nothing` : ""} to learn from.`
+    ? `To learn from: ${many(slices, "outlined slice")} of ${many(scans, "scan")}${empty ? `, and ${many(empty, "slice")} called empty` : ""}.`
     : "Nothing is outlined yet. Outline a few slices first (five are a start), then train.";
 }
 
