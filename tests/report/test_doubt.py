@@ -101,6 +101,15 @@ def test_predicted_dice_is_a_reason() -> None:
     assert found.reasons == ("liver: predicted Dice 0.70 (0.50 to 0.90); jumps between slices",)
 
 
+def test_reasons_of_structures_are_not_said_again_for_all_of_them() -> None:
+    mean = Quality("mean", 0.8, 0.6, 0.9, "liver: jumps")
+    liver = Quality("liver", 0.7, 0.5, 0.9, "jumps")
+    said = doubt_of(Evidence([extent()], quality=[liver, mean])).reasons
+    assert said[1] == "all structures: predicted Dice 0.80 (0.60 to 0.90)"
+    alone = doubt_of(Evidence([extent()], quality=[mean])).reasons
+    assert alone[0].endswith("(0.60 to 0.90); liver: jumps")
+
+
 def test_a_volume_far_from_the_others_needs_five_of_them() -> None:
     """Median 1500, median distance 100 (of 0 50 100 100 1500): one standard deviation is 148 mL."""
     volumes = {"a": 1400.0, "b": 1450.0, "c": 1500.0, "d": 1600.0, "e": 3000.0}

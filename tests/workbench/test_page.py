@@ -126,6 +126,10 @@ def test_a_flipped_file_is_counted_and_tagged_in_its_own_order(page, bench):
     page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/30"][data-ready=true]')
     label = page.locator("canvas#slice").get_attribute("aria-label")
     assert label.startswith("Scan beta, slice 9,")
+    page.locator("canvas#slice").hover()
+    for notch in (120, -120):  # of a mouse's wheel: one slice there, one back
+        page.mouse.wheel(0, notch)
+        page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/{29 if notch > 0 else 30}"]')
     page.get_by_role("button", name="First slice").click()
     sync_api.expect(page.locator("#tag-words")).to_have_text("liver: slices 9 to ?")
     assert scan.tags["liver"] == [None, 30]

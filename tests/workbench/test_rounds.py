@@ -94,6 +94,20 @@ def test_a_round_that_is_no_better_does_not_become_the_default(tmp_path) -> None
     assert desk.rounds.default() == 2
 
 
+def test_the_page_compares_a_round_with_the_one_in_use_and_not_with_the_last(tmp_path) -> None:
+    desk = Desk(tmp_path)
+    desk.outline("a", 0)
+    for number, columns in ((1, 4), (2, 1), (3, 2)):
+        desk.rounds.begin(1.0)
+        desk.finish(number, columns)
+    desk.outline("b", 7, 8)
+    desk.rounds._settled = (-math.inf, None)
+    # Dice 1, 0.4 and 0.67: the third is better than the second, which was never in use.
+    words = desk.rounds.line(3)["compared"]["words"]
+    assert words.startswith("no better (-0.33)") and "than round 1 on 2" in words
+    assert desk.rounds.default() == 1
+
+
 def test_a_quarter_of_many_new_outlines_is_kept_aside_and_learned_from_next(tmp_path) -> None:
     desk = Desk(tmp_path)
     desk.outline("a", 0)

@@ -97,7 +97,7 @@ def empty_masks(lines: Sequence[str]) -> PartlyDone:
         "masks are empty where a structure was expected",
         where=lines,
         did="everything was written as it is",
-        fix="train longer, or with more outlined slices; `fewmask report` shows the scans",
+        fix="look at these scans; train longer, or outline more slices of such scans",
         code="M18",
     )
 

@@ -184,6 +184,6 @@ def _sentence(wall: Wall) -> str:
     empty = sum(scan.ml == 0 for scan in wall.scans)
     doubtful = sum(scan.doubt.amount >= 0.3 for scan in wall.scans)
     parts = [f"{count_of(n, 'masks')} without a truth"]
-    parts.append(f"{empty} empty" if empty else "none empty")
+    parts.append(f"{empty} empty" if empty else "none wholly empty")
     parts.append(f"{doubtful} with a doubt of 0.3 or more" if doubtful else "no strong doubt")
     return f"{', '.join(parts)}. Look at the first ones first."

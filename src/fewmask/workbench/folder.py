@@ -105,7 +105,8 @@ def open_work(options: WorkOptions) -> Iterator[WorkFolder]:
     root = (options.out or data.with_name(f"{data.name}-workbench")).resolve()
     check_folder(root, [data], owns=None if (root / MANIFEST).exists() else _is_lock)
     make_folder(root)
-    with folder_lock(root, "outlining in the workbench") as died:
+    purpose = "outlining in the workbench, at the address that its terminal shows"
+    with folder_lock(root, purpose) as died:
         manifest = root / MANIFEST
         earlier = read_json(manifest) if manifest.exists() else {}
         labels = _labels(options, earlier, manifest)

@@ -103,6 +103,7 @@ class Rounds:
         self._quarrels = quarrels
         self._lock, self._choosing = threading.Lock(), threading.Lock()
         self._settled: tuple[float, int | None] = (-math.inf, None)
+        self._beside: dict[int, int] = {}  # round -> the one in use when its turn came
         self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -196,13 +197,16 @@ class Rounds:
         path = self._root / "rounds.json"
         before = read_json(path) if path.exists() else {}
         best = before.get("chosen") if before.get("chosen") in done else None
+        beside: dict[int, int] = {}
         for number in done:
             if best is None:
                 best = number
             elif number > best:
+                beside[number] = best
                 compared = self.compare(number, best)
                 if not compared.slices or compared.is_better:
                     best = number
+        self._beside = beside
         return best
 
     def state(self, number: int) -> dict[str, Any]:
@@ -211,9 +215,8 @@ class Rounds:
         path = folder / STATE
         record = read_json(path) if path.exists() else {"stage": STAGES[0], "message": ""}
         if record.get("state") in (None, "running") and holder_of(folder) is None:
-            begun = folder / ROUND
             # A clock that was set back must not make it start for ever.
-            starting = abs(time.time() - begun.stat().st_mtime) < _STARTING_SECONDS
+            starting = abs(time.time() - (folder / ROUND).stat().st_mtime) < _STARTING_SECONDS
             alive = any(process.poll() is None for process in self._processes)
             state = "running" if (starting and not path.exists()) or alive else "stopped"
             return {**record, "state": state}
@@ -244,7 +247,8 @@ class Rounds:
         done = [one for one in self.numbers() if one < number and self._is_done(one)]
         compared = None
         if done and state["state"] == "done":
-            found = self.compare(number, done[-1])
+            self.default()  # what decided is said: the round in use may be older than the last
+            found = self.compare(number, self._beside.get(number, done[-1]))
             compared = {
                 "slices": found.slices,
                 "better_by": found.better_by if found.slices else None,
@@ -275,7 +279,7 @@ class Rounds:
         for one in (number, against):
             for case, ds in read_json(self.folder(one) / ROUND)["learned"].items():
                 slices.get(case, set()).difference_update(ds)
-        truths = list(self._truths(slices))
+        truths = [(c, d, self._truth(c, d)) for c, ds in sorted(slices.items()) for d in sorted(ds)]
         key = hash(tuple((case, d, zlib.crc32(truth.tobytes())) for case, d, truth in truths))
         before = self._compared.get((number, against))
         if before is not None and before[0] == key:
@@ -373,11 +377,6 @@ class Rounds:
         """Values that these slices hold."""
         planes = (self._truth(case, d) for case, ds in slices.items() for d in ds)
         return {int(value) for plane in planes for value in np.unique(plane) if value}
-
-    def _truths(self, slices: Slices) -> Iterator[tuple[str, int, UInt8[np.ndarray, "h w"]]]:
-        for case, ds in sorted(slices.items()):
-            for d in sorted(ds):
-                yield case, d, self._truth(case, d)
 
 
 def _in_turn(waiting: Mapping[str, list[int]]) -> Iterator[str]:

@@ -135,6 +135,7 @@ export const round = record({
   warnings: maybe(list(text(), 100)),
   slices: maybe(whole(0)),
   scans: maybe(whole(0)),
+  aside: maybe(whole(0)),
   minutes: maybe(number(0)),
   compared: maybe(
     record({

@@ -126,7 +126,7 @@ export function nothingHere() {
 
 export function clear() {
   act((drawn) => drawn.mask.fill(0), { state: "untouched", fromPrediction: false });
-  note("Cleared: this slice counts as not looked at.");
+  note("Cleared: of this slice nothing is known.");
 }
 
 export function takePrediction() {

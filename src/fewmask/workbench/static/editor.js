@@ -345,7 +345,7 @@ canvas.addEventListener(
     const steps = Math.trunc(turned / 50);
     if (steps === 0) return null;
     turned -= steps * 50;
-    return tell("scroll", Math.sign(steps) * Math.min(3, Math.abs(steps)));
+    return tell("scroll", Math.sign(steps)); // browsers call a notch 50 to 120 pixels: it is one slice
   },
   { passive: false },
 );

@@ -270,7 +270,7 @@ function showProposal() {
   const words = found.reading
     ? "SAM is reading this slice; go on meanwhile."
     : found.mask
-      ? `SAM's outline${found.score === null ? "" : `, score ${found.score.toFixed(2)}`}. Clicks refine it.`
+      ? `SAM's outline${found.score === null ? "" : `, score ${found.score.toFixed(2)}`}. ${found.fit ? `Copied from slice ${shown(found.fit.from)}, fitted.` : "Clicks refine it."}`
       : found.nothing
         ? "SAM found nothing there. Try a box, or another point."
         : "SAM is looking.";

@@ -6,7 +6,7 @@ import { badge, byId, element } from "./element.js";
 import { hand } from "./slices.js";
 
 const SLICE_WORDS = {
-  untouched: "not looked at",
+  untouched: "not outlined yet",
   outlined: "outlined by you",
   empty: "nothing here",
 };
@@ -48,11 +48,19 @@ function tagWords() {
   return `slices ${first ?? "?"} to ${last ?? "?"}`;
 }
 
+/** Does a person's tag say that the slice in sight holds the structure? */
+function isTagged(one) {
+  const tag = tagOf(desk.scan, one);
+  return Array.isArray(tag) && !tag.includes(null) && tag[0] <= hand.d && hand.d <= tag[1];
+}
+
 /** A slice that a person outlined shows every structure wholly: which ones it does not show is said. */
 function sliceWords(state) {
   if (state !== "outlined" || !hand.outline) return SLICE_WORDS[state];
   const lacks = desk.session.classes.filter(({ value }) => !hand.outline.mask.includes(value));
   if (!lacks.length) return SLICE_WORDS[state];
+  const tagged = lacks.find(isTagged);
+  if (tagged) return `no ${tagged.name}, but its tag says here`;
   return lacks.length === 1 ? `outlined, no ${lacks[0].name}` : `outlined, ${lacks.length} structures not here`;
 }
 
@@ -64,7 +72,8 @@ function renderSlice() {
   if (!has) return;
   const state = hand.outline?.state ?? desk.scan.slices.get(String(desk.d)) ?? "untouched";
   byId("slice-state").textContent = sliceWords(state);
-  byId("slice-state").dataset.state = state;
+  const lacking = state === "outlined" && desk.session.classes.some((one) => isTagged(one) && !hand.outline?.mask.includes(one.value));
+  byId("slice-state").dataset.state = lacking ? "lacking" : state;
   byId("tag-words").textContent = `${structure().name}: ${tagWords()}`;
   byId("take").disabled = !hand.prediction;
   byId("brush-mm").value = String(desk.brushMm);

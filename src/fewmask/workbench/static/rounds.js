@@ -18,19 +18,20 @@ export function timeLeft(seconds) {
 const outlined = () =>
   desk.scans.reduce(
     (sum, scan) => ({
-      slices: sum.slices + scan.outlined + scan.empty,
-      scans: sum.scans + (scan.outlined + scan.empty > 0 ? 1 : 0),
+      slices: sum.slices + scan.outlined,
+      scans: sum.scans + (scan.outlined > 0 ? 1 : 0),
+      empty: sum.empty + scan.empty,
     }),
-    { slices: 0, scans: 0 },
+    { slices: 0, scans: 0, empty: 0 },
   );
 
 const many = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 function renderStart() {
-  const { slices, scans } = outlined();
+  const { slices, scans, empty } = outlined();
   byId("train").disabled = slices === 0 || running?.state === "running";
   byId("train-note").textContent = slices
-    ? `Learns from ${many(slices, "slice")} of ${many(scans, "scan")} that you outlined or called empty.`
+    ? `To learn from: ${many(slices, "outlined slice")} of ${many(scans, "scan")}${empty ? `, and ${many(empty, "slice")} called empty` : ""}.`
     : "Nothing is outlined yet. Outline a few slices first (five are a start), then train.";
 }
 
@@ -68,8 +69,9 @@ function card(round) {
   const { number, state, compared, message, minutes } = round;
   const isDefault = desk.rounds.default === number;
   const facts = [
-    round.slices !== null && many(round.slices, "slice"),
+    round.slices !== null && many(round.slices, "outlined slice"),
     round.scans !== null && many(round.scans, "scan"),
+    round.aside > 0 && `${round.aside} kept aside to compare`,
     minutes !== null && `${Math.round(minutes)} min`,
   ].filter(Boolean);
   return element(

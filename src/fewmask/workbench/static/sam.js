@@ -1,6 +1,6 @@
 // SAM's help: a box or clicks become a proposal, which the person takes or drops. Nothing waits for it.
 import * as api from "./api.js";
-import { complain, depth, desk, note, shown, structure, tell } from "./desk.js";
+import { complain, depth, desk, note, structure, tell } from "./desk.js";
 import * as drawing from "./drawing.js";
 import { hand, isInHand } from "./slices.js";
 import * as tools from "./tools.js";
@@ -116,6 +116,5 @@ export async function copyToNext(go) {
   await go(desk.scan.id, to);
   if (hand.d !== to || !hand.image) return null;
   start({ from, class: desk.value });
-  note(`Copied from slice ${shown(from)}. Enter takes it, Escape drops it.`);
   return ask();
 }
