@@ -67,29 +67,41 @@ def test_slices_that_neither_learned_from_decide(tmp_path) -> None:
     desk.finish(1, 2)
     desk.outline("a", 2)
     assert desk.rounds.begin(1.0) == 2
-    desk.finish(2, 4)
+    desk.finish(2, 3)
     nothing = desk.rounds.compare(2, 1)
     assert nothing.slices == 0 and "not compared with round 1 yet" in nothing.words()
     assert desk.rounds.default() == 2
     desk.outline("a", 3)
     desk.outline("b", 5, 6)
     found = desk.rounds.compare(2, 1)
-    # Dice 1 against 2 * 2 / (2 + 4): a third better on each of three slices of two scans.
-    assert found.slices == 3 and found.better_by == pytest.approx(1 / 3)
-    assert "better by 0.33" in found.words() and "3 outlined slices" in found.words()
+    # Dice 2 * 6 / (6 + 8) against 2 * 4 / (4 + 8), on each of three slices of two scans.
+    assert found.slices == 3 and found.better_by == pytest.approx(12 / 14 - 8 / 12)
+    assert "better by 0.19" in found.words() and "3 outlined slices" in found.words()
+
+
+def test_a_slice_that_was_taken_over_as_it_was_decides_nothing(tmp_path) -> None:
+    desk = Desk(tmp_path)
+    desk.outline("a", 0)
+    for number, columns in ((1, 2), (2, 3)):
+        desk.rounds.begin(1.0)
+        desk.finish(number, columns)
+    desk.truth["b"][7, :2, :2] = 1  # as round 1 drew it
+    assert desk.rounds.compare(2, 1).slices == 0
+    desk.outline("b", 8)
+    assert desk.rounds.compare(2, 1).slices == 1
 
 
 def test_a_round_that_is_no_better_does_not_become_the_default(tmp_path) -> None:
     desk = Desk(tmp_path)
     desk.outline("a", 0)
     desk.rounds.begin(1.0)
-    desk.finish(1, 4)
+    desk.finish(1, 3)
     desk.rounds.begin(1.0)
     desk.finish(2, 2)
     desk.outline("b", 7, 8)
     desk.rounds._settled = (-math.inf, None)
     assert desk.rounds.default() == 1
-    assert desk.rounds.line(2)["compared"]["words"].startswith("no better (-0.33)")
+    assert desk.rounds.line(2)["compared"]["words"].startswith("no better (-0.19)")
     desk.rounds.choose(2)
     assert desk.rounds.default() == 2
 
@@ -97,14 +109,14 @@ def test_a_round_that_is_no_better_does_not_become_the_default(tmp_path) -> None
 def test_the_page_compares_a_round_with_the_one_in_use_and_not_with_the_last(tmp_path) -> None:
     desk = Desk(tmp_path)
     desk.outline("a", 0)
-    for number, columns in ((1, 4), (2, 1), (3, 2)):
+    for number, columns in ((1, 3), (2, 1), (3, 2)):
         desk.rounds.begin(1.0)
         desk.finish(number, columns)
     desk.outline("b", 7, 8)
     desk.rounds._settled = (-math.inf, None)
-    # Dice 1, 0.4 and 0.67: the third is better than the second, which was never in use.
+    # Dice 0.86, 0.4 and 0.67: the third is better than the second, which was never in use.
     words = desk.rounds.line(3)["compared"]["words"]
-    assert words.startswith("no better (-0.33)") and "than round 1 on 2" in words
+    assert words.startswith("no better (-0.19)") and "than round 1 on 2" in words
     assert desk.rounds.default() == 1
 
 
@@ -121,7 +133,7 @@ def test_a_quarter_of_many_new_outlines_is_kept_aside_and_learned_from_next(tmp_
     assert sum(map(len, aside.values())) == 3  # of twelve
     assert set(aside) == {"a", "b"}
     assert not any(set(record["learned"][case]) & set(ds) for case, ds in aside.items())
-    desk.finish(2, 4)
+    desk.finish(2, 3)
     assert desk.rounds.compare(2, 1).slices == 3
     desk.rounds.begin(1.0)
     third = json.loads((desk.rounds.folder(3) / ROUND).read_text())

@@ -274,7 +274,11 @@ class Rounds:
         }
 
     def compare(self, number: int, against: int) -> Compared:
-        """Both rounds on every slice that a person outlined and neither learned from."""
+        """Both rounds on every slice that a person outlined and neither learned from.
+
+        A slice that is one round's mask to the voxel was taken over as it was: the other round could
+        only lose there, so it does not count.
+        """
         slices = self._outlined()
         for one in (number, against):
             for case, ds in read_json(self.folder(one) / ROUND)["learned"].items():
@@ -288,7 +292,9 @@ class Rounds:
         for case, d, truth in truths:
             with suppress(KeyError, IndexError, FewmaskError):
                 mine, other = (self._drawn(case, one, d) for one in (number, against))
-                differences.setdefault(case, []).append(_dice(mine, truth) - _dice(other, truth))
+                if not any(np.array_equal(drawn, truth) for drawn in (mine, other)):
+                    gain = _dice(mine, truth) - _dice(other, truth)
+                    differences.setdefault(case, []).append(gain)
         scans = np.array([np.mean(values) for values in differences.values()])
         interval = t_interval(scans, -1.0, 1.0)
         total = sum(map(len, differences.values()))
