@@ -18,9 +18,10 @@ from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import write_json
 from fewmask.prepare.options import AS_THEY_ARE
 from fewmask.workbench import job
+from fewmask.workbench.compared import Compared
 from fewmask.workbench.freeze import freeze
 from fewmask.workbench.job import ROUND, STATE, run_round
-from fewmask.workbench.rounds import Compared, Rounds, Running
+from fewmask.workbench.rounds import Rounds, Running
 from tests.scans import write_scans
 
 

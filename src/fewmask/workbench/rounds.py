@@ -13,7 +13,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,13 @@ from jaxtyping import UInt8
 
 from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.randomness import rng
-from fewmask.core.words import count
 from fewmask.evaluate.intervals import t_interval
 from fewmask.io.atomic import make_folder
 from fewmask.io.lock import holder_of
 from fewmask.io.text import read_json, write_json
 from fewmask.prepare.options import ScanOptions
 from fewmask.workbench.commands import predict_command, prepare_command, train_command
+from fewmask.workbench.compared import Compared, mean_dice
 from fewmask.workbench.freeze import Slices, freeze
 from fewmask.workbench.job import PROGRESS, ROUND, STAGES, STATE
 
@@ -41,42 +40,6 @@ _SETTLED_SECONDS = 1.0
 
 class Running(Exception):
     """A round is at work; one at a time."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Two rounds on slices that a person outlined and neither learned from."""
-
-    against: int
-    slices: int
-    better_by: float
-    """Mean difference in Dice."""
-    low: float
-    high: float
-    """95 % interval over scans; NaN with fewer than two."""
-
-    @property
-    def is_better(self) -> bool:
-        """On these slices, on average; nothing is said of others."""
-        return self.slices > 0 and self.better_by > 0
-
-    def words(self) -> str:
-        """What the page says."""
-        if not self.slices:
-            return (
-                f"not compared with round {self.against} yet: correct some slices, and the page "
-                "will know"
-            )
-        said = f"better by {self.better_by:.2f}" if self.is_better else "no better"
-        known = not np.isnan(self.low)
-        between = f" ({self.low:+.2f} to {self.high:+.2f})" if known else ""
-        if not self.is_better:
-            said += f" ({self.better_by:+.2f}{', ' + between.strip(' ()') if known else ''})"
-            between = ""
-        return (
-            f"{said}{between} than round {self.against} on {count(self.slices, 'outlined slice')} "
-            "that neither learned from"
-        )
 
 
 class Rounds:
@@ -276,8 +239,8 @@ class Rounds:
     def compare(self, number: int, against: int) -> Compared:
         """Both rounds on every slice that a person outlined and neither learned from.
 
-        A slice that is one round's mask to the voxel was taken over as it was: the other round could
-        only lose there, so it does not count.
+        A slice that is one round's mask to the voxel was taken over as it was: the other round
+        could only lose there, so it does not count.
         """
         slices = self._outlined()
         for one in (number, against):
@@ -292,8 +255,8 @@ class Rounds:
         for case, d, truth in truths:
             with suppress(KeyError, IndexError, FewmaskError):
                 mine, other = (self._drawn(case, one, d) for one in (number, against))
-                if not any(np.array_equal(drawn, truth) for drawn in (mine, other)):
-                    gain = _dice(mine, truth) - _dice(other, truth)
+                if not any(self._is_taken(case, d, one) for one in (number, against)):
+                    gain = mean_dice(mine, truth) - mean_dice(other, truth)
                     differences.setdefault(case, []).append(gain)
         scans = np.array([np.mean(values) for values in differences.values()])
         interval = t_interval(scans, -1.0, 1.0)
@@ -364,7 +327,7 @@ class Rounds:
             for case in slices
         }
         new = [(case, d) for case, ds in slices.items() for d in sorted(ds - old[case])]
-        new = [one for one in new if self._truth(*one).any()]
+        new = [one for one in new if self._truth(*one).any() and not self._is_taken(*one, done[-1])]
         if len(new) < ENOUGH_NEW:
             return {}
         waiting: dict[str, list[int]] = {}
@@ -379,6 +342,12 @@ class Rounds:
         # A structure that is outlined in those slices alone has to be learned from.
         return kept if self._held(left) == self._held(slices) else {}
 
+    def _is_taken(self, case: str, d: int, number: int) -> bool:
+        """Is a person's slice a round's mask as it was?"""
+        with suppress(KeyError, IndexError, FewmaskError):
+            return np.array_equal(self._drawn(case, number, d), self._truth(case, d))
+        return False
+
     def _held(self, slices: Slices) -> set[int]:
         """Values that these slices hold."""
         planes = (self._truth(case, d) for case, ds in slices.items() for d in ds)
@@ -389,16 +358,3 @@ def _in_turn(waiting: Mapping[str, list[int]]) -> Iterator[str]:
     """Each scan once, then each that has more once again, ..."""
     while any(waiting.values()):
         yield from (case for case, ds in waiting.items() if ds)
-
-
-def _dice(mine: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"]) -> float:
-    """Mean over the structures of either; 1 where both are empty."""
-    held = set(np.unique(mine)) | set(np.unique(truth))
-    values = [value for value in sorted(held) if value]
-    if not values:
-        return 1.0
-    scores = []
-    for value in values:
-        a, b = mine == value, truth == value
-        scores.append(2 * int((a & b).sum()) / (int(a.sum()) + int(b.sum())))
-    return float(np.mean(scores))
