@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool
 from scipy import ndimage
 
+from fewmask.evaluate.scores import dice_of
 from fewmask.evaluate.surfaces import box_edges
 from fewmask.io.image import read_labels
 from fewmask.prepare.discover import discover
@@ -36,11 +37,6 @@ CASES, SLICES = 3, 4
 ENDS = 2
 """Slices at either end of a structure that are not asked about: their neighbours may be empty."""
 Truth = Bool[np.ndarray, "d h w"]
-
-
-def dice(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
-    """Of two masks, one of which holds something."""
-    return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
 def chosen(truth: Truth) -> list[int]:
@@ -76,13 +72,13 @@ def measure(assist: Assist, case: str, truth: Truth) -> Iterator[dict[str, float
         x0, y0, x1, y1 = map(float, box_edges(mask))
         box, inside = (x0, y0, x1, y1), click(mask)
         found = {
-            "box": dice(ask(partial(assist.answer, case, d, [box], [])), mask),
-            "click": dice(ask(partial(assist.answer, case, d, [], [inside])), mask),
+            "box": dice_of(ask(partial(assist.answer, case, d, [box], [])), mask),
+            "click": dice_of(ask(partial(assist.answer, case, d, [], [inside])), mask),
         }
         for step in (1, 2):
             other = truth[d + step]
-            found[f"copied {step}"] = dice(other, mask)
-            found[f"fitted {step}"] = dice(ask(partial(assist.fit, case, d, other)), mask)
+            found[f"copied {step}"] = dice_of(other, mask)
+            found[f"fitted {step}"] = dice_of(ask(partial(assist.fit, case, d, other)), mask)
         yield found
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from fewmask.core.words import count
+from fewmask.evaluate.scores import dice_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,4 @@ def mean_dice(mine: UInt8[np.ndarray, "h w"], truth: UInt8[np.ndarray, "h w"]) -
     values = [value for value in sorted(held) if value]
     if not values:
         return 1.0
-    scores = []
-    for value in values:
-        a, b = mine == value, truth == value
-        scores.append(2 * int((a & b).sum()) / (int(a.sum()) + int(b.sum())))
-    return float(np.mean(scores))
+    return float(np.mean([dice_of(mine == value, truth == value) for value in values]))

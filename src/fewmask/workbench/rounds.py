@@ -64,7 +64,7 @@ class Rounds:
         self._root, self._data, self._classes, self._scans = root, data, classes, scans
         self._truth, self._drawn, self._outlined, self._flush = truth, drawn, outlined, flush
         self._quarrels = quarrels
-        self._lock, self._choosing = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._settled: tuple[float, int | None] = (-math.inf, None)
         self._beside: dict[int, int] = {}  # round -> the one in use when its turn came
         self._compared: dict[tuple[int, int], tuple[int, Compared]] = {}
@@ -141,9 +141,8 @@ class Rounds:
 
     def choose(self, number: int) -> None:
         """Make a round the default, whatever the comparison says."""
-        with self._choosing:
-            write_json(self._root / "rounds.json", {"chosen": number})
-            self._settled = -math.inf, None
+        write_json(self._root / "rounds.json", {"chosen": number})
+        self._settled = -math.inf, None
 
     def default(self) -> int | None:
         """The round whose masks the page shows: the last one that a comparison does not find worse,
@@ -232,7 +231,6 @@ class Rounds:
             "scans": len(learned),
             "aside": sum(map(len, record["aside"].values())),
             "minutes": record["minutes"],
-            "commands": [" ".join(["fewmask", *words]) for words in record["commands"].values()],
             "compared": compared,
         }
 

@@ -5,8 +5,6 @@ import getpass
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import h11
@@ -23,19 +21,18 @@ from fewmask.version import __version__
 from fewmask.workbench.bench import Bench, NotThere
 from fewmask.workbench.guard import LOCAL, OUR_FAULT, Guard
 from fewmask.workbench.line import LineFull
+from fewmask.workbench.routes import assist, cases, next, pages, rounds, status, surface
 from fewmask.workbench.routes.answers import BadRequest
 from fewmask.workbench.tables import Stale
 from fewmask.workbench.voxels import without_paths
 
-PORT = 8321
 _PORTS = 50
 """So many ports are tried, from the one that was asked for."""
 HEADER_SECONDS = 20.0
-_ROUTES = ("cases", "status", "surface", "assist", "rounds", "next", "pages")
 _WORDS = {404: "there is nothing here", 405: "this address knows no such method"}
 
 
-def make_app(bench: Bench, token: str, dev: bool = False) -> FastAPI:
+def make_app(bench: Bench, dev: bool = False) -> FastAPI:
     """The app, without its guard (`guarded`). `dev`: with /openapi.json."""
     app = FastAPI(
         title="fewmask label",
@@ -45,10 +42,8 @@ def make_app(bench: Bench, token: str, dev: bool = False) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    for name in _ROUTES:
-        module = f"fewmask.workbench.routes.{name}"
-        if find_spec(module) is not None:
-            app.include_router(import_module(module).routes(bench))
+    for part in (cases, status, surface, assist, rounds, next, pages):
+        app.include_router(part.routes(bench))
     _tell_errors(app, bench)
     return app
 
@@ -61,7 +56,7 @@ def guarded(
     any_address: bool = False,
 ) -> Guard:
     """The app behind its guard: what a server runs, and what tests ask."""
-    app = make_app(bench, token, dev)
+    app = make_app(bench, dev)
     return Guard(app, token, hosts=hosts, any_address=any_address, dev=dev)
 
 

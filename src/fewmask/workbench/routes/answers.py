@@ -33,22 +33,6 @@ class AcceptForm(Form):
     round: int | None = Field(default=None, ge=1, le=99)
 
 
-class Problem(BaseModel):
-    """Every answer that is not what was asked for."""
-
-    code: str
-    message: str
-    fix: str = ""
-
-
-class Conflict(Exception):
-    """The page did not see the newest."""
-
-    def __init__(self, revision: int) -> None:
-        super().__init__(f"revision {revision}")
-        self.revision = revision
-
-
 class BadRequest(Exception):
     """A request that cannot be meant."""
 
