@@ -7,6 +7,7 @@ from pathlib import Path
 from fewmask.core.errors import BadConfig, BadDataset, BadScan, FewmaskError
 from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.core.volume import Volume
+from fewmask.core.words import count
 from fewmask.io.image import EXTENSION, is_image, is_prediction, read_labels, read_names
 from fewmask.io.outputs import check_folder
 from fewmask.io.text import read_json
@@ -19,7 +20,6 @@ from fewmask.report.doubt import Tags
 from fewmask.report.known import find_empty_masks
 from fewmask.report.page import write_page
 from fewmask.report.scans import Subject, Terms, Wall, look_at, tell_refused
-from fewmask.report.sentence import count_of
 
 
 def write_masks_report(
@@ -72,7 +72,7 @@ def write_masks_report(
         place / "index.html",
         wall,
         classes,
-        title=f"{', '.join(classes)}: masks of {count_of(len(files), 'scans')}",
+        title=f"{', '.join(classes)}: masks of {count(len(files), 'scan')}",
         sentence=_sentence(wall),
         hint="Nothing here was compared with a truth: these masks are as they lie in the folder.",
         warnings=[*find_empty_masks(masks), *tell_refused(wall)],
@@ -183,7 +183,7 @@ def _sentence(wall: Wall) -> str:
     n = len(wall.scans)
     empty = sum(scan.ml == 0 for scan in wall.scans)
     doubtful = sum(scan.doubt.amount >= 0.3 for scan in wall.scans)
-    parts = [f"{count_of(n, 'masks')} without a truth"]
+    parts = [f"{count(n, 'mask')} without a truth"]
     parts.append(f"{empty} empty" if empty else "none wholly empty")
     parts.append(f"{doubtful} with a doubt of 0.3 or more" if doubtful else "no strong doubt")
     return f"{', '.join(parts)}. Look at the first ones first."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap, Volume
+from fewmask.core.words import count
 from fewmask.evaluate.intervals import summarise
 from fewmask.evaluate.protocols import NOTES
 from fewmask.evaluate.scores import CaseScore, read_scores
@@ -19,7 +20,7 @@ from fewmask.report.failures import by_size, by_source, sources_of
 from fewmask.report.known import make_warnings
 from fewmask.report.page import write_page
 from fewmask.report.scans import Subject, Terms, Wall, look_at, tell_refused
-from fewmask.report.sentence import count_of, make_sentence, make_title
+from fewmask.report.sentence import make_sentence, make_title
 from fewmask.report.slices import Masks
 from fewmask.report.trust import make_trust, tell_prompting
 
@@ -181,7 +182,7 @@ def _hint(wall: Wall) -> str:
         LEARNED: "that the model learned from: their masks test nothing",
         NEITHER: "that are in no part of the run",
     }
-    parts = [f"{count_of(n, 'scans')} {told[group]}" for group, n in counts.items() if n]
+    parts = [f"{count(n, 'scan')} {told[group]}" for group, n in counts.items() if n]
     return f"{'; '.join(parts)}." if parts else ""
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from fewmask.core.run_record import RunRecord
+from fewmask.core.words import count
 from fewmask.evaluate.intervals import Interval, Summary
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
@@ -20,11 +21,9 @@ def make_sentence(
     """The one sentence a reader takes away."""
     provided = record.provided
     budget = run.read_budget()
-    learned = f"learned from {count_of(budget.masks, 'outlined ' + budget.kind)}"
+    learned = f"learned from {count(budget.masks, 'outlined ' + budget.kind.removesuffix('s'))}"
     tagged = provided.tagged_scans
-    learned += (
-        f" and the image tags of {count_of(tagged, 'scans')}" if tagged else " and no image tags"
-    )
+    learned += f" and the image tags of {count(tagged, 'scan')}" if tagged else " and no image tags"
     automatic = [summary for summary in summaries if summary.prompts == "automatic"]
     if not automatic:
         return f"No score: no case with a complete mask was kept aside. The model {learned}."
@@ -33,17 +32,12 @@ def make_sentence(
         f"{s.label.capitalize()}: {_dice_words(s)}" + (f" on {s.n}" if len(counts) > 1 else "")
         for s in automatic
     ]
-    scans = "scans" if len(counts) > 1 else f"on {count_of(counts[0], 'scans')}"
+    scans = "scans" if len(counts) > 1 else f"on {count(counts[0], 'scan')}"
     missed, spurious = sum(s.n_missed for s in automatic), sum(s.n_spurious for s in automatic)
     return (
         f"{', '.join(parts)} {scans} the model never saw; {learned}; {missed} missed, {spurious} "
         "spurious."
     )
-
-
-def count_of(n: int, things: str) -> str:
-    """`1 scan`, `6 scans`, of `scans`."""
-    return f"{n} {things.removesuffix('s') if n == 1 else things}"
 
 
 def _dice_words(summary: Summary) -> str:

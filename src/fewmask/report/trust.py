@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from fewmask.core.recipe import Recipe
 from fewmask.core.run_record import RunRecord
+from fewmask.core.words import count
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, PRECISIONS, RunFolder
 from fewmask.io.tables import read_csv
 from fewmask.report.known import tell_put_in
-from fewmask.report.sentence import count_of
 
 if TYPE_CHECKING:
     from fewmask.methods._method import Stage
@@ -37,8 +37,8 @@ def make_trust(
     return [
         (
             "Masks a person outlined",
-            f"{count_of(budget.masks, budget.kind)} of {count_of(len(owners), 'scans')} (draw "
-            f"{budget.draw})",
+            f"{count(budget.masks, budget.kind.removesuffix('s'))} of {count(len(owners), 'scan')} "
+            f"(draw {budget.draw})",
         ),
         ("Image tags a person gave", tags if provided.tagged_scans else "none"),
         ("Validation masks", "0: the last checkpoint is used, nothing was chosen by score"),
@@ -76,7 +76,7 @@ def tell_prompting(no_prompt: int | None) -> list[tuple[str, str]]:
         ),
         (
             "Structures judged present without a prompt",
-            f"{count_of(no_prompt, 'slices')} (their mask is empty)",
+            f"{count(no_prompt, 'slice')} (their mask is empty)",
         ),
     ]
 
@@ -117,7 +117,7 @@ def _taught_by(run: RunFolder, plan: Sequence[Stage]) -> list[tuple[str, str]]:
             else ""
         )
         which = "" if stage.labels_all else " without outlines"
-        lines.append(f"{taught} of {count_of(len(rows), 'scans')}{which} ({stage.name}{between})")
+        lines.append(f"{taught} of {count(len(rows), 'scan')}{which} ({stage.name}{between})")
     return [("Labelled by a model, then learned from", "; ".join(lines))] if lines else []
 
 
@@ -125,11 +125,11 @@ def _steps(run: RunFolder, plan: Sequence[Stage], record: RunRecord) -> str:
     """Steps of every stage, in their order."""
     earlier = [(stage.name, RunFolder(run.path / stage.name)) for stage in plan[:-1]]
     words = [
-        f"{name}: {count_of(folder.read_record().steps, 'steps')}"
+        f"{name}: {count(folder.read_record().steps, 'step')}"
         for name, folder in earlier
         if folder.exists
     ]
-    return ", then ".join([*words, count_of(record.steps, "steps")])
+    return ", then ".join([*words, count(record.steps, "step")])
 
 
 def _start(record: RunRecord, run: RunFolder) -> str:
