@@ -104,8 +104,11 @@ def test_predicted_dice_is_a_reason() -> None:
 def test_reasons_of_structures_are_not_said_again_for_all_of_them() -> None:
     mean = Quality("mean", 0.8, 0.6, 0.9, "liver: jumps")
     liver = Quality("liver", 0.7, 0.5, 0.9, "jumps")
-    said = doubt_of(Evidence([extent()], quality=[liver, mean])).reasons
-    assert said[1] == "all structures: predicted Dice 0.80 (0.60 to 0.90)"
+    spleen = Quality("spleen", 0.9, 0.7, 0.95, "")
+    said = doubt_of(Evidence([extent()], quality=[liver, spleen, mean])).reasons
+    assert "all structures: predicted Dice 0.80 (0.60 to 0.90)" in said
+    one = doubt_of(Evidence([extent()], quality=[liver, mean])).reasons
+    assert one == ("liver: predicted Dice 0.70 (0.50 to 0.90); jumps",), "all are that one"
     alone = doubt_of(Evidence([extent()], quality=[mean])).reasons
     assert alone[0].endswith("(0.60 to 0.90); liver: jumps")
 

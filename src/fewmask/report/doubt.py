@@ -160,14 +160,16 @@ def percent(share: float) -> str:
 
 def _predicted(quality: Sequence[Quality]) -> list[tuple[float, str]]:
     found = []
-    others = any(line.structure != "mean" for line in quality)
+    structures = sum(line.structure != "mean" for line in quality)
     for line in quality:
+        if line.structure == "mean" and structures == 1:
+            continue  # it says the same again
         name = "all structures" if line.structure == "mean" else line.structure
         known = not math.isnan(line.dice)
         words = [f"predicted Dice {line.dice:.2f}"] if known else []
         if known and not math.isnan(line.low):
             words[0] += f" ({line.low:.2f} to {line.high:.2f})"
-        repeats = others and line.structure == "mean"  # the reasons of its structures, once more
+        repeats = structures and line.structure == "mean"  # the reasons of its structures, once more
         words += [line.reasons] if line.reasons and not repeats else []
         if words:
             found.append((1 - line.dice if known else 0.0, f"{name}: {'; '.join(words)}"))
