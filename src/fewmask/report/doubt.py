@@ -169,7 +169,7 @@ def _predicted(quality: Sequence[Quality]) -> list[tuple[float, str]]:
         words = [f"predicted Dice {line.dice:.2f}"] if known else []
         if known and not math.isnan(line.low):
             words[0] += f" ({line.low:.2f} to {line.high:.2f})"
-        repeats = structures and line.structure == "mean"  # the reasons of its structures, once more
+        repeats = structures and line.structure == "mean"  # its structures said why
         words += [line.reasons] if line.reasons and not repeats else []
         if words:
             found.append((1 - line.dice if known else 0.0, f"{name}: {'; '.join(words)}"))
