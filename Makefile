@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 export OMP_WAIT_POLICY := passive
-# Counting the lines that tests run costs nearly nothing from Python 3.12 on and up to a third of the time on 3.11; `make test COVERAGE=` goes without.
-COVERAGE ?= --cov --cov-report=
+# Compiled tests are kept (some machines turn that off): without, each process compiles them all again.
+FAST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" -q
 TRACER = $$($(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
 
-.PHONY: demo workbench test slow notebook clean
+.PHONY: demo workbench test coverage slow docs notebook clean
 
 demo: $(STAMP)
 	$(BIN)/fewmask demo --out demo
@@ -23,15 +23,23 @@ test: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 COVERAGE_CORE=$(TRACER) $(BIN)/python -m pytest -n 2 -m "not slow" -q $(COVERAGE)
+	$(FAST)
+
+# The same tests, and which lines they run: apart, since counting takes up to a third of the time on Python 3.11.
+coverage: $(STAMP)
+	COVERAGE_CORE=$(TRACER) $(FAST) --cov --cov-report=
 	@rm -f .coverage.*  # what killed processes left
-ifneq ($(COVERAGE),)
 	@echo "lines that the tests run: $$($(BIN)/coverage report --format=total) %; the least covered files:"
 	@$(BIN)/coverage report --sort=cover | sed -n 1,12p
-endif
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow -q
+
+# The site, in build/docs; a warning or a broken link is an error.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "open build/docs/index.html"
 
 notebook: $(STAMP)
 	cd notebooks && rm -rf sam_mix_demo && ../$(BIN)/jupyter execute sam_mix.ipynb --inplace --timeout=1800

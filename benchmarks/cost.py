@@ -1,12 +1,13 @@
 """Time and peak memory of the costly verbs, each in a process of its own.
 
     python benchmarks/cost.py prepare DATA --label liver=6
-    python benchmarks/cost.py step PREPARED METHOD
+    python benchmarks/cost.py step PREPARED METHOD [--volumes N] [--set KEY=VALUE]
     python benchmarks/cost.py predict RUN SCAN
 
-Prints one line of JSON: seconds per scan, per training step (median of 20 after 3) or per slice,
-and peak resident memory of the process (and, for prepare, of its largest child). Numbers depend on
-the machine: docs/results.md says which.
+Prints one line of JSON: seconds per scan, per training step (median after three; by the clock,
+and of processor time, which a busy machine changes little) or per slice, and peak resident memory
+of the process (and, for prepare, of its largest child). Numbers depend on the machine:
+docs/results/cost.md says which.
 """
 
 import argparse
@@ -55,26 +56,40 @@ def time_prepare(data: Path, label: list[str]) -> dict[str, object]:
     }
 
 
-def time_step(prepared: Path, method: str, slices: int) -> dict[str, object]:
+def time_step(
+    prepared: Path, method: str, slices: int, volumes: int | None, settings: list[str], steps: int
+) -> dict[str, object]:
     """Whole training steps (data, forward, backward, optimiser) as the loop runs them."""
     folder = Path(tempfile.mkdtemp())
-    stamps: list[tuple[int, float]] = []
+    stamps: list[tuple[int, float, float]] = []
 
     def stamp(progress: ProgressEvent) -> None:
-        stamps.append((progress.done, time.perf_counter()))
+        stamps.append((progress.done, time.perf_counter(), time.process_time()))
 
     train(
-        TrainRequest(prepared=prepared, method=method, out=folder / "run", slices=slices, steps=24),
+        TrainRequest(
+            prepared=prepared,
+            method=method,
+            out=folder / "run",
+            steps=steps,
+            settings=tuple(settings),
+            slices=slices if volumes is None else None,
+            volumes=volumes,
+        ),
         on_progress=stamp,
     )
     shutil.rmtree(folder)
-    gaps = [
-        (b - a) / (n - m)
-        for (m, a), (n, b) in itertools.pairwise(stamps[3:] if len(stamps) > 4 else stamps)
-    ]
+    clock, processor = [], []
+    for before, after in itertools.pairwise(stamps[3:] if len(stamps) > 4 else stamps):
+        taken = after[0] - before[0]
+        if not taken:
+            continue
+        clock.append((after[1] - before[1]) / taken)
+        processor.append((after[2] - before[2]) / taken)
     return {
         "method": method,
-        "seconds_per_step": round(statistics.median(gaps), 3),
+        "seconds_per_step": round(statistics.median(clock), 3),
+        "processor_seconds_per_step": round(statistics.median(processor), 3),
         "threads": torch.get_num_threads(),
     }
 
@@ -106,6 +121,9 @@ def main() -> None:
     verb.add_argument("prepared", type=Path)
     verb.add_argument("method")
     verb.add_argument("--slices", type=int, default=10)
+    verb.add_argument("--volumes", type=int)
+    verb.add_argument("--set", action="append", default=[], dest="settings")
+    verb.add_argument("--steps", type=int, default=24)
     verb = verbs.add_parser("predict")
     verb.add_argument("run", type=Path)
     verb.add_argument("scan", type=Path)

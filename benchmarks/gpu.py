@@ -1,17 +1,19 @@
 """What fewmask does on a GPU: is it right, how fast, how well does it learn; one command of at most
 ten minutes, then a table.
 
-    python benchmarks/gpu.py --out gpu --seconds 540 --atrium PREPARED --organs PREPARED
-    python benchmarks/gpu.py --out gpu --only check speed --seconds 150
+    python benchmarks/gpu.py --out gpu --liver PREPARED --atrium PREPARED --organs PREPARED
+    python benchmarks/gpu.py --out gpu --minutes 4 --only feed cohort liver speed kernels pretrain
     python benchmarks/gpu.py --out gpu --only atrium-cfr organs-vnet --steps atrium-cfr=3000
     python benchmarks/gpu.py --out gpu --table
     python benchmarks/gpu.py --out gpu --toy --device cpu
 
 Every part is a process of its own with a limit on its time, writes each row to `OUT/rows` at once,
 and leaves its traceback there if it fails, so that the others go on. What is finished is kept: the
-same command again makes the others only. `check` runs beside itself, `speed` alone, the trainings
-beside each other. Without the prepared datasets their trainings are left out; `--toy` trains on
-phantoms in their place. `atrium-bcp` and `organs-cfr` are made if they are named.
+same command again makes the others only. Methods are checked beside each other, and the trainings
+of `atrium` and `organs` run so; everything else has the card to itself. With few `--minutes` parts
+are left out from the end, which is said, and the others get less time. Without the prepared
+datasets their trainings are left out; `--toy` trains on phantoms in their place. `atrium-bcp` and
+`organs-cfr` are made if they are named.
 """
 
 import argparse
@@ -21,18 +23,23 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from gpu_parts.check import NETWORKS, check, check_bits
+from gpu_parts.cohort import cohort
+from gpu_parts.feed import feed
 from gpu_parts.job import Job, phantoms, rows_of
-from gpu_parts.learn import LESSONS, learn, teach_sam
-from gpu_parts.speed import graphs, speed, warm
+from gpu_parts.kernels import kernels, warm, warm_graphs
+from gpu_parts.learn import LESSONS, learn, learn_liver, teach_sam
+from gpu_parts.speed import speed
 
+DATA = ("liver", "atrium", "organs")
+"""Prepared datasets that may be given."""
 CHECKS = 6
 """Processes that share the methods."""
-CHECK_SECONDS, SPEED_SECONDS, GRAPH_SECONDS = 90.0, 200.0, 60.0
 SHARED = 2.5
 """Steps that trainings beside each other get done, over those they would get done one after the
 other (an H100: 3).
@@ -40,13 +47,41 @@ other (an H100: 3).
 EXTRA = ("atrium-bcp", "organs-cfr")
 """Trainings that are made if they are named."""
 _TOY_CHECKS = ["unet", "vnet"]
-"""Most that these get of the time."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Parts that run beside each other, and the seconds they get."""
+
+    parts: tuple[str, ...]
+    least: float
+    """With less they are left out."""
+    most: float = 600.0
+
+
 PHASES = (
-    (*(f"check-{index}" for index in range(CHECKS)), "bits", "warm"),
-    ("speed",),
-    ("graphs",),
-    (*LESSONS, "pretrain"),
+    Phase((*(f"check-{index}" for index in range(CHECKS)), "bits", "warm", "warm-graphs"), 50, 75),
+    Phase(("feed",), 40, 60),
+    Phase(("liver",), 100, 120),
+    Phase(("cohort",), 30, 50),
+    Phase(("speed",), 50, 110),
+    Phase(("kernels",), 25, 60),
+    Phase(("pretrain",), 45, 70),
+    Phase(tuple(LESSONS), 150),
 )
+
+
+ALONE: dict[str, Callable[[Job], None]] = {
+    "feed": feed,
+    "liver": learn_liver,
+    "cohort": cohort,
+    "speed": speed,
+    "kernels": kernels,
+    "warm": warm,
+    "warm-graphs": warm_graphs,
+    "pretrain": teach_sam,
+}
+"""Parts that are one call."""
 
 
 def run_part(job: Job) -> None:
@@ -56,26 +91,22 @@ def run_part(job: Job) -> None:
             job,
             _TOY_CHECKS if job.toy else NETWORKS[int(job.name.removeprefix("check-")) :: CHECKS],
         )
-    elif job.name == "speed":
-        speed(job)
     elif job.name == "bits":
         check(
             job,
             ["vnet"] if job.toy else ["vnet", "mean_teacher", "canvas_sam", "unet", "sam_mix"],
             check_bits,
         )
-    elif job.name == "graphs":
-        graphs(job)
-    elif job.name == "warm":
-        warm(job)
-    elif job.name == "pretrain":
-        teach_sam(job)
+    elif job.name in ALONE:
+        ALONE[job.name](job)
     else:
         learn(job)
 
 
 def run_guarded(job: Job) -> int:
     """The same; a fault is written down."""
+    rows_of(job.out, job.name).with_suffix(".error.txt").unlink(missing_ok=True)
+    job.forget_gaps()
     try:
         run_part(job)
     except Exception as error:
@@ -87,13 +118,13 @@ def run_guarded(job: Job) -> int:
             flush=True,
         )
         return 1
-    (job.out / "rows" / f"{job.name}.done").touch()
+    if not any("left_out" in row for row in job.rows()):
+        (job.out / "rows" / f"{job.name}.done").touch()
     return 0
 
 
 def run_phase(names: Sequence[str], words: argparse.Namespace, until: float) -> None:
     """These parts beside each other; what is not done at `until` is ended."""
-    names = [name for name in names if not (words.out / "rows" / f"{name}.done").exists()]
     logs = words.out / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     running = {}
@@ -127,20 +158,16 @@ def passed_on(words: argparse.Namespace) -> list[str]:
     """What a part's process is told as this one was."""
     told = ["--out", str(words.out), "--device", words.device]
     told += [f"--{flag}" for flag in ("toy", "compile") if getattr(words, flag)]
-    for name in ("atrium", "organs"):
+    for name in DATA:
         told += [f"--{name}", str(folder)] if (folder := getattr(words, name)) else []
     return [*told, *(["--steps", *words.steps] if words.steps else [])]
 
 
 def job_from(words: argparse.Namespace) -> Job:
     """Of a part's process."""
-    data = {
-        name: folder
-        for name in ("atrium", "organs")
-        if (folder := getattr(words, name)) is not None
-    }
+    data = {name: folder for name in DATA if (folder := getattr(words, name)) is not None}
     if words.toy:
-        data = dict.fromkeys(("atrium", "organs"), phantoms(words.out, True).folder) | data
+        data = dict.fromkeys(DATA[1:], phantoms(words.out, True).folder) | data
     steps = {name: int(count) for name, _, count in (pair.partition("=") for pair in words.steps)}
     return Job(
         words.part,
@@ -165,6 +192,26 @@ def wanted(words: argparse.Namespace, name: str) -> bool:
         and not missing
         and not (words.toy and name.startswith("check-") and name != "check-0")
     )
+
+
+def open_phases(words: argparse.Namespace) -> list[tuple[list[str], Phase]]:
+    """What is asked for and not done yet, as far as there is time for it in `minutes`; what is not
+    is said.
+    """
+    left, kept = 60 * words.minutes, []
+    for phase in PHASES:
+        names = [name for name in phase.parts if wanted(words, name)]
+        names = [name for name in names if not (words.out / "rows" / f"{name}.done").exists()]
+        least = phase.least / 10 if words.toy else phase.least
+        if not names:
+            continue
+        if left < least:
+            said = f"it needs {least:.0f} s, {max(0, left):.0f} s are left: more `--minutes`"
+            print(f"{', '.join(names)} left out: {said}, or the same command again", flush=True)
+            continue
+        left -= least
+        kept.append((names, replace(phase, least=least, most=600.0 if words.toy else phase.most)))
+    return kept
 
 
 def add_steps(words: argparse.Namespace, names: Sequence[str], seconds: float) -> None:
@@ -214,8 +261,9 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=540.0, help="of all parts together")
+    parser.add_argument("--minutes", type=float, default=9.0, help="of all parts together")
     parser.add_argument("--device", default="cuda")
+    parser.add_argument("--liver", type=Path, help="prepared CTs with a liver; else phantoms")
     parser.add_argument("--atrium", type=Path, help="prepared dataset with one label")
     parser.add_argument("--organs", type=Path, help="prepared dataset with thirteen")
     parser.add_argument(
@@ -236,15 +284,16 @@ def main() -> int:
         torch.set_num_threads(1 if words.toy else 2)
         return run_guarded(job_from(words))
     if not words.table:
-        end = time.time() + words.seconds
+        end = time.time() + 60 * words.minutes
         for small in {True, words.toy}:
             phantoms(words.out, small)
-        for phase, most in zip(
-            PHASES, (CHECK_SECONDS, SPEED_SECONDS, GRAPH_SECONDS, words.seconds), strict=True
-        ):
-            names = [name for name in phase if wanted(words, name)]
-            add_steps(words, names, end - time.time())
-            run_phase(names, words, min(end, time.time() + most))
+        phases = open_phases(words)
+        for place, (names, phase) in enumerate(phases):
+            # What the later ones need at least is theirs.
+            free = end - time.time() - sum(later.least for _, later in phases[place + 1 :])
+            seconds = min(phase.most, free)
+            add_steps(words, names, seconds)
+            run_phase(names, words, time.time() + seconds)
     print(table(words.out), flush=True)
     return int(any((words.out / "rows").glob("*.error.txt")))
 

@@ -64,10 +64,10 @@ def run_verbs(folder: Path, count: int) -> Iterator[Cost]:
     write_scans(folder / "scans", count)
     scans, prepared, run = (str(folder / name) for name in ("scans", "prepared", "run"))
     label = ["--label", "block=1"]
-    yield _cost("check", scans, *label, "--jobs", "1")
+    yield measure("check", scans, *label, "--jobs", "1")
     complete = ["--masks", "complete", "--tags", "from-masks", "--recipe", "ct", "--size", "64"]
-    yield _cost("prepare", scans, "--out", prepared, *label, *complete, "--jobs", "1")
-    yield _cost(
+    yield measure("prepare", scans, "--out", prepared, *label, *complete, "--jobs", "1")
+    yield measure(
         "prepare",
         scans,
         "--out",
@@ -78,16 +78,18 @@ def run_verbs(folder: Path, count: int) -> Iterator[Cost]:
         "1",
         name="prepare (again)",
     )
-    yield _cost("train", prepared, "--out", run, *TRAIN.split())
+    yield measure("train", prepared, "--out", run, *TRAIN.split())
     images, masks = str(folder / "scans" / "images"), str(folder / "masks")
-    yield _cost("predict", run, images, "--out", masks, name="predict (files)")
-    yield _cost("evaluate", masks, str(folder / "scans" / "labels"), *label)
-    yield _cost("predict", run, prepared, name="predict (prepared)")
-    yield _cost("report", run)
+    yield measure("predict", run, images, "--out", masks, name="predict (files)")
+    yield measure("evaluate", masks, str(folder / "scans" / "labels"), *label)
+    yield measure("predict", run, prepared, name="predict (prepared)")
+    yield measure("report", run)
 
 
-def _cost(verb: str, *arguments: str, name: str = "") -> Cost:
-    """Run one verb. Exit 5 (masks left empty by so short a training) is an answer too."""
+def measure(verb: str, *arguments: str, name: str = "") -> Cost:
+    """Run one verb, called `name` in the table. Exit 5 (masks left empty by so short a training) is
+    an answer too.
+    """
     command = [sys.executable, "-m", "fewmask", "--quiet", verb, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     began = time.perf_counter()

@@ -16,12 +16,15 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
+from encoders import use_original_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from fewmask.blocks.memory import channels_last
+from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, Labelled, Step, Task, Unlabelled
 from fewmask.methods import build, canvas_sam, cfr, vnet
 from fewmask.methods._method import Method
@@ -42,31 +45,56 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def stepper(method: Method, batch: Batch) -> Callable[[], object]:
+def stepper(method: Method, batch: Batch, bf16: bool = True) -> Callable[[], object]:
     """One optimiser step of `method` on `batch`."""
-    job = MethodJob(method, lambda index: batch, total=100, seed=0, device=CPU, bf16=True)
+    job = MethodJob(method, lambda index: batch, total=100, seed=0, device=CPU, bf16=bf16)
     return lambda: take_step(job, batch, Step(0, 100))
 
 
-def measure(geometry: str, repeats: int) -> dict[str, object]:
-    """One geometry."""
+@dataclass(frozen=True)
+class Parts:
+    """What one iteration of CFR's re-training is made of, in one geometry."""
+
+    batch: Batch
+    task: Task
+    retrain: Callable[[], object]
+    """One step on stored labels."""
+    sam: Method
+    """The fine-tuned SAM, with random weights."""
+
+    bf16: bool
+
+    def label(self) -> object:
+        """SAM's masks of the unlabelled patches."""
+        assert self.batch.unlabelled is not None  # noqa: S101
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            return self.sam.predict(self.batch.unlabelled.image)
+
+
+def prepare(geometry: str, plain: bool = False) -> Parts:
+    """Networks and random patches of a geometry; `plain`: in float32, with channels outermost and
+    the attention of `transformers`, as a release runs them.
+    """
     patch, encoder, canvas = GEOMETRIES[geometry]
     task = Task(("structure",), 64, "mr", 1.0)
     image, mask = torch.rand(2, 1, *patch), torch.randint(0, 2, (2, *patch))
     labelled = Labelled(image, mask, torch.ones(2, 1, dtype=torch.long))
     batch = Batch(labelled=labelled, unlabelled=Unlabelled(image, pseudo=mask))
-
     finetune = canvas_sam.Config(encoder=encoder, weights="none", patch=patch, canvas=canvas)
-    sam = channels_last(build("canvas_sam", finetune, task).eval())
-    retrain = stepper(
-        channels_last(build("cfr", cfr.Config(patch=patch, finetune=finetune), task)), batch
-    )
+    sam = build("canvas_sam", finetune, task).eval()
+    net = build("cfr", cfr.Config(patch=patch, finetune=finetune), task)
+    if not plain:
+        sam, net = channels_last(sam), channels_last(net)
+    elif encoder != "compact":  # whose attention is ours alone
+        use_original_attention(cast(Sam, sam.sam))
+    return Parts(batch, task, stepper(net, batch, not plain), sam, not plain)
 
-    @torch.no_grad()
-    def label() -> object:
-        with torch.autocast("cpu", torch.bfloat16):
-            return sam.predict(image)
 
+def measure(geometry: str, repeats: int) -> dict[str, object]:
+    """One geometry."""
+    patch = GEOMETRIES[geometry][0]
+    parts = prepare(geometry)
+    batch, task, retrain, label = parts.batch, parts.task, parts.retrain, parts.label
     net = channels_last(build("vnet", vnet.Config(patch=patch), task))
     alone = stepper(net, replace(batch, unlabelled=None))
     with FlopCounterMode(display=False) as counter:

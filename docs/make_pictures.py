@@ -160,7 +160,7 @@ def shoot(page: Page, name: str) -> None:
 def walk(person: Person, minutes: float) -> None:
     """The walk, with a picture at each stop."""
     page, cases = person.page, sorted(person.truth)
-    # The last is a scan in which SAM is good; docs/workbench.md says how good it is on real ones.
+    # The last is a scan in which SAM is good; docs/workbench-inside.md says how good on real ones.
     *others, last = [case for case in cases[:SLICES] if case != cases[2]] + [cases[2]]
     if not page.locator("#rounds .round").count():
         for case in cases:

@@ -16,7 +16,7 @@ import numpy as np
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.training.batch_norm import renew_norms
 
 

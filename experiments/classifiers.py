@@ -23,7 +23,7 @@ from torch import Tensor
 
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.training import TrainRequest, train
 
 STEPS, ASIDE = 235, 3

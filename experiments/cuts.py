@@ -22,7 +22,7 @@ from fewmask.evaluate.surfaces import box_edges
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 
 CUTS = (50 / 255, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

@@ -17,7 +17,7 @@ import torch
 from fewmask.io.run import RunFolder
 from fewmask.methods.ada_sam import AdaSam
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 
 EVERY = 4
 

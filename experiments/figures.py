@@ -1,11 +1,11 @@
-"""Draw the figures of `docs/results.md` from the committed rows, for light and for dark pages.
+"""Draw the figures of `docs/results` from the committed rows, for light and for dark pages.
 
     pip install "fewmask[figures]"
     python experiments/figures.py
 
 A line runs through the means over draws, a dot is a draw: the mean Dice over its scans, after the
-run's own clean-up. A figure says in its description which numbers it was drawn from, so that a test
-can tell whether it is behind its rows.
+run's own clean-up where that was scored. A figure says in its description which numbers it was
+drawn from, so that a test can tell whether it is behind its rows.
 """
 
 import hashlib
@@ -16,11 +16,13 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from fewmask.benchmark.rows import LEARNED, ORACLE, RunRow, read_rows
+from leaders import COSTS, HERE, entries, rows_of
 
-HERE = Path(__file__).parent
+from fewmask.benchmark.rows import LEARNED, ORACLE, RunRow
+from fewmask.io.text import read_toml
+
 FIGURES = HERE.parent / "docs" / "figures"
-SECONDS = {"lite_unet": 0.37, "noisy_student": 0.42, "unet": 0.33, "sam_mix": 1.28}
+SECONDS = next(cost["seconds"] for cost in COSTS if "lite-unet-dev" in cost["sweeps"])
 """Of a step on two idle cores in bfloat16 (`benchmarks/cost.py step`), the student with labelling.
 """
 COLOURS = {
@@ -28,10 +30,17 @@ COLOURS = {
     "noisy_student": "#d9822b",
     "unet": "#4a9c5d",
     "sam_mix": "#b0529f",
+    "vnet": "#4a9c5d",
+    "mean_teacher": "#8a8f98",
+    "bcp": "#3b7dd8",
+    "cps": "#2a9d9d",
+    "canvas_sam": "#b0529f",
+    "cfr": "#d9822b",
 }
 THEMES = {"light": "#24292f", "dark": "#d0d7de"}
 """Colour of words and axes; the ground is the page's."""
-TICKS = {"outlined slices": (2, 5, 10, 20, 50, 100), "minutes on two cores": (2, 5, 10, 20)}
+SLICES, MINUTES, SCANS = "outlined slices", "minutes on two cores", "labelled scans"
+TICKS = {SLICES: (2, 5, 10, 20, 50, 100), MINUTES: (2, 5, 10, 20), SCANS: (1, 4, 8, 16)}
 Point = tuple[float, list[float]]
 """A place on the axis, and a mean Dice per draw."""
 
@@ -44,6 +53,10 @@ class Panel:
     axis: str
     lines: dict[tuple[str, str], list[Point]]
     """(method, budget or nothing) -> its points from left to right."""
+    lowest: float = 0.7
+    """Dice at the foot of the plot."""
+    names: tuple[str, ...] = ()
+    """Of places 1, 2, ... where the axis counts nothing, such as structures."""
 
 
 def by_slices(rows: Iterable[RunRow], domain: str) -> dict[tuple[str, str], list[Point]]:
@@ -61,6 +74,40 @@ def by_minutes(rows: Iterable[RunRow], domain: str) -> dict[tuple[str, str], lis
         lambda row: (row.method, f"{row.slices} slices"),
         lambda row: round((row.steps or 0) * SECONDS[row.method] / 60, 1),
     )
+
+
+def by_scans(sweep: str, methods: Iterable[str]) -> dict[tuple[str, str], list[Point]]:
+    """Dice on test scans against labelled scans, of methods as they are in their fewest steps."""
+    fewest: dict[tuple[str, float], list[RunRow]] = {}
+    for own in entries(rows_of(sweep), "default").values():
+        for entry in sorted(own, key=lambda entry: -max(row.steps for row in entry.rows)):
+            place = float(entry.rows[0].volumes or 0)
+            if entry.setting.method in methods and not entry.setting.settings:
+                fewest[entry.setting.method, place] = entry.rows
+    rows = [row for own in fewest.values() for row in own if row.domain == "test"]
+    return collect(rows, lambda row: (row.method, ""), lambda row: float(row.volumes or 0))
+
+
+def by_structure(
+    sweep: str, structures: tuple[str, ...], runs: dict[tuple[str, int], str]
+) -> dict[tuple[str, str], list[Point]]:
+    """Dice of each structure, of runs known by their method and steps; settings that are not the
+    method's own count too, the highest mean first.
+    """
+    lines: dict[tuple[str, str], list[Point]] = {}
+    for own in entries(rows_of(sweep), "default").values():
+        for entry in own:
+            budget = runs.get((entry.setting.method, max(row.steps for row in entry.rows)))
+            line = (entry.setting.method, budget or "")
+            if budget == entry.setting.budget and line not in lines:
+                tested = [row for row in entry.rows if row.domain == "test"]
+                points = collect(
+                    tested,
+                    lambda row: (row.method, ""),
+                    lambda row: float(structures.index(row.label) + 1),
+                )
+                lines[line] = points[entry.setting.method, ""]
+    return lines
 
 
 def cleaned(rows: Iterable[RunRow], domain: str) -> list[RunRow]:
@@ -83,9 +130,10 @@ def collect(
     """Mean Dice per line, place and draw."""
     found: dict[tuple[str, str], dict[float, dict[int, list[float]]]] = {}
     for row in rows:
-        if row.dice is not None:
+        dice = row.number("dice")
+        if dice is not None:
             draws = found.setdefault(line(row), {}).setdefault(place(row), {})
-            draws.setdefault(row.draw, []).append(row.dice)
+            draws.setdefault(row.draw, []).append(dice)
     return {
         name: [(x, [mean(draws[key]) for key in sorted(draws)]) for x, draws in sorted(xs.items())]
         for name, xs in sorted(found.items())
@@ -94,15 +142,25 @@ def collect(
 
 def figures() -> dict[str, list[Panel]]:
     """Every figure's panels, from the rows as they are."""
-    few = read_rows(HERE / "rows" / "few-slices.csv")
-    kept_aside = read_rows(HERE / "rows" / "lite-unet-dev.csv")
-    slices, minutes = TICKS
+    few = rows_of("few-slices")
+    kept_aside = rows_of("lite-unet-dev")
+    organs = tuple(read_toml(HERE / "ct-organs.toml")["label"])
+    names = tuple(text.split("=")[0] for text in organs)
+    atrium = by_scans("mr-left-atrium", ("vnet", "mean_teacher", "bcp", "canvas_sam", "cfr"))
+    hippocampus = by_scans("mr-hippocampus", ("vnet", "cps", "bcp", "canvas_sam", "cfr"))
+    of_slices = by_structure("ct-organs-2d", names, {("lite_unet", 3000): "50 slices"})
+    of_scans = by_structure(
+        "ct-organs", names, {("vnet", 1200): "7 volumes", ("cfr", 1200): "7 volumes"}
+    )
     return {
         "slices": [
-            Panel("six test patients", slices, by_slices(few, "test")),
-            Panel("two scans from elsewhere", slices, by_slices(few, "ct-abdomen-other")),
+            Panel("six test patients", SLICES, by_slices(few, "test")),
+            Panel("two scans from elsewhere", SLICES, by_slices(few, "ct-abdomen-other")),
         ],
-        "minutes": [Panel("four training patients", minutes, by_minutes(kept_aside, "test"))],
+        "minutes": [Panel("four training patients", MINUTES, by_minutes(kept_aside, "test"))],
+        "left-atrium": [Panel("left atrium, eight test scans", SCANS, atrium, 0.4)],
+        "hippocampus": [Panel("hippocampus, 26 test scans", SCANS, hippocampus, 0.6)],
+        "organs": [Panel("thirteen organs, six test scans", "", of_slices | of_scans, 0.0, names)],
     }
 
 
@@ -134,21 +192,14 @@ def draw(panels: list[Panel], path: Path, ink: str) -> None:
     }
     with mpl.rc_context(settings):
         figure, axes = pyplot.subplots(
-            1, len(panels), figsize=(3.8 * len(panels) + 2.2, 3.4), sharey=True, squeeze=False
+            1,
+            len(panels),
+            figsize=(9, 5) if panels[0].names else (3.8 * len(panels) + 2.2, 3.4),
+            sharey=True,
+            squeeze=False,
         )
         for axis, panel in zip(axes[0], panels, strict=True):
-            for (method, budget), points in panel.lines.items():
-                colour, style = COLOURS[method], "--" if budget == "5 slices" else "-"
-                places, middles = [x for x, _ in points], [mean(values) for _, values in points]
-                name = f"{method} {budget}".strip()
-                axis.plot(places, middles, style, color=colour, label=name, marker="o", ms=3)
-                dots = [(x, value) for x, values in points for value in values]
-                axis.plot(*zip(*dots, strict=True), "o", color=colour, ms=4, alpha=0.5, mew=0)
-            axis.set(xscale="log", title=panel.title, xlabel=panel.axis, ylim=(0.7, 0.98))
-            axis.set_xticks(TICKS[panel.axis], [str(tick) for tick in TICKS[panel.axis]])
-            axis.minorticks_off()
-            axis.grid(alpha=0.2, color=ink)
-            axis.spines[["top", "right"]].set_visible(False)
+            plot(axis, panel, ink)
         axes[0][0].set_ylabel("Dice")
         axes[0][-1].legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
         figure.tight_layout()
@@ -156,6 +207,29 @@ def draw(panels: list[Panel], path: Path, ink: str) -> None:
             path, transparent=True, metadata={"Date": None, "Description": digest(panels)}
         )
         pyplot.close(figure)
+
+
+def plot(axis: Any, panel: Panel, ink: str) -> None:
+    """One panel: a line or, over names, a mark per mean, and a dot per draw."""
+    for (method, budget), points in panel.lines.items():
+        colour, style = COLOURS[method], "--" if budget == "5 slices" else "-"
+        places, middles = [x for x, _ in points], [mean(values) for _, values in points]
+        name = f"{method} {budget}".strip().replace("volumes", "scans")
+        style, size = ("none", 7) if panel.names else (style, 3)
+        axis.plot(places, middles, linestyle=style, color=colour, label=name, marker="o", ms=size)
+        dots = [(x, value) for x, values in points for value in values]
+        axis.plot(*zip(*dots, strict=True), "o", color=colour, ms=4, alpha=0.5, mew=0)
+    last = max((x for points in panel.lines.values() for x, _ in points), default=0)
+    axis.set(title=panel.title, xlabel=panel.axis, ylim=(panel.lowest, 0.98))
+    if panel.names:
+        axis.set_xticks(range(1, len(panel.names) + 1), panel.names, rotation=55, ha="right")
+    else:
+        axis.set(xscale="log")
+        ticks = [tick for tick in TICKS[panel.axis] if tick <= 1.2 * last]
+        axis.set_xticks(ticks, [str(tick) for tick in ticks])
+        axis.minorticks_off()
+    axis.grid(alpha=0.2, color=ink)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from fewmask.core.placement import Placement
 from fewmask.io.prepared import Prepared
 from fewmask.methods.ada_sam import AdaSam, Config, build
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.training.pretrained import find_weights, load_pretrained
 
 STEPS, BATCH, EVERY, SEEDS = 155, 4, 3, 5

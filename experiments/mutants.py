@@ -181,7 +181,7 @@ MUTANTS = (
     ),
     _mutant(
         "gzip-checksum-unread", "io/stream.py",
-        "while found <= CHUNK and (piece := self._next(CHUNK)):\n            found += len(piece)",
+        "while found <= CHUNK and (piece := self._next(_PIECE)):\n            found += len(piece)",
         "pass", "faults/test_corpus.py",
     ),
     _mutant(
@@ -225,8 +225,8 @@ MUTANTS = (
     ),
     _mutant(
         "augmentation-turns-the-other-way", "data/augment.py",
-        "[[[cos, -sin, 2 * dx], [sin, cos, 2 * dy]]]",
-        "[[[cos, sin, 2 * dx], [-sin, cos, 2 * dy]]]", "data/test_augment.py",
+        "[[cos, -sin, 2 * dx], [sin, cos, 2 * dy]]",
+        "[[cos, sin, 2 * dx], [-sin, cos, 2 * dy]]", "data/test_augment.py",
     ),
     # blocks
     _mutant(

@@ -1,79 +1,49 @@
-"""Write what the committed rows of the sweeps say: at the end of each method's page, and into the
-tables of `docs/results.md`.
+"""Write what the committed rows say into the tables of the pages in `docs`.
 
     python experiments/pages.py
 
-Mean over runs (each the mean over its scans) ± standard deviation over them. In `docs/results.md`
-tables stand between two marks: `<!-- table SWEEP PROTOCOL -->`, `<!-- structures SWEEP PROTOCOL
--->` (a line per structure) or `<!-- differences SWEEP PROTOCOL AGAINST -->`, and `<!-- end -->`.
+A table stands between two marks, `<!-- KIND SWEEP PROTOCOL AGAINST -->` and `<!-- end -->`, of
+which only `differences` needs AGAINST:
+
+- `leaders` (no more words): who is first in each task, for the first page;
+- `short`: methods as they are, the best first, with minutes (`leaders.py`);
+- `table`: every setting; mean over runs (each the mean over its scans) ± standard deviation;
+- `structures`: a line per structure;
+- `differences`: paired, against one setting;
+- `next`: a simulation of `fewmask next` (no PROTOCOL);
+- `zero-shot` (no more words): the bundled SAM in true boxes.
+
 `SWEEP[methods]` is each method as it is, `SWEEP[sam_mix]` one method with all its changes. Below a
 table stands what a reader must know about its scans (`NOTES`), and which SAM is meant.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
-from fewmask.benchmark.compare import CLEANED_BY, differences, group, spread, structures, table
-from fewmask.benchmark.rows import ORACLE, RunRow, read_rows
+from leaders import HERE, TASKS, chosen, leaders, markdown, rows_of, short
+from zero_shot import table as zero_shot
+
+from fewmask.benchmark.compare import differences, structures, table
+from fewmask.benchmark.next_table import NextLine, next_table
+from fewmask.benchmark.rows import RunRow
 from fewmask.evaluate import protocols
 from fewmask.evaluate.protocols import Protocol
 from fewmask.io.text import read_text, read_toml
 from fewmask.methods import config_from
 
-HERE = Path(__file__).parent
-PAGES = HERE.parent / "docs" / "methods"
-RESULTS = HERE.parent / "docs" / "results.md"
+DOCS = HERE.parent / "docs"
+README = HERE.parent / "README.md"
 MARKED = re.compile(
-    r"(<!-- (table|differences|structures) ([^\s[]+)(?:\[(\w+)\])? (\S+)(?: ([^>\n]+))? -->\n)"
+    r"(<!-- (leaders|short|table|structures|differences|next|zero-shot)"
+    r"(?: ([^\s[]+)(?:\[(\w+)\])?)?(?: (\S+))?(?: ([^>\n]+))? -->\n)"
     r".*?(<!-- end -->\n)",
     re.DOTALL,
 )
-MARK = "<!-- from here on written by experiments/pages.py -->\n"
 NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
 """Data of a sweep -> what to know about its scans."""
 COMPACT = "SAM in this table is the compact SAM (ours)."
-BESIDE = {"tags_as_empty=true"}
-"""Settings that make a method another one, which stands beside it: the U-Net that is given the
-tags.
-"""
-CHOICES = ("-dev", "-levers", "next-")
-"""In the names of sweeps on training scans kept aside, by which settings are chosen."""
-ASIDE = {"nnunet"}
-"""Methods that stand in no table of all methods: 100 of nnU-Net's 250,000 steps say nothing about
-it, which a note says.
-"""
-HEADS = ["sweep", "settings", "labelled", "time", "runs", "scans", "Dice", "HD95 mm"]
-
-
-def measured(tables: dict[str, list[RunRow]], method: str) -> list[list[str]]:
-    """A line per sweep, setting, budget and set of scans; automatic masks only."""
-    lines = []
-    for sweep, rows in tables.items():
-        automatic = [row for row in rows if row.method == method and row.prompts != ORACLE]
-        for setting, runs in group(automatic).items():
-            for domain in dict.fromkeys(row.domain for row in runs):
-                scored = [row for row in runs if row.domain == domain]
-                dice = spread(scored, "dice")
-                link = f"[{sweep}](../../experiments/{sweep}.toml)"
-                settings = f"`{setting.written}`" if setting.written else ""
-                settings = f"{settings}{CLEANED_BY[setting.cleanup]}".removeprefix(" ")
-                numbers = [dice.text(3), spread(scored, "hd95_mm").text(1)]
-                lines.append(
-                    [link, settings, setting.budget, setting.time, str(dice.runs), domain, *numbers]
-                )
-    return lines
-
-
-def page(text: str, lines: list[list[str]], sweeps: Iterable[str] = ()) -> str:
-    """The page with its measured part, lines of these sweeps, exchanged; without lines
-    it has none.
-    """
-    own = text.partition(MARK)[0].rstrip("\n") + "\n"
-    if not lines:
-        return own
-    return f"{own}\n{MARK}\n## Measured\n\n{noted(markdown(HEADS, lines), sweeps)}"
 
 
 def noted(text: str, sweeps: Iterable[str]) -> str:
@@ -81,12 +51,6 @@ def noted(text: str, sweeps: Iterable[str]) -> str:
     data = [read_toml(HERE / f"{sweep}.toml")["data"] for sweep in sweeps]
     notes = dict.fromkeys(NOTES.get(name, "") for name in data)
     return text + "".join(f"\n{note}\n" for note in notes if note not in text)
-
-
-def markdown(heads: list[str], body: list[list[str]]) -> str:
-    """A table."""
-    lines = [heads, ["---"] * len(heads), *body]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def paired(rows: list[RunRow], protocol: Protocol, against: str) -> str:
@@ -125,71 +89,70 @@ def compact(row: RunRow) -> bool:
     ) and "encoder=" not in row.settings
 
 
-def chosen(rows: list[RunRow], part: str | None) -> list[RunRow]:
-    """All rows; those of each method as it is (or as it ran, at a budget where it never ran so); or
-    those of one method.
+def simulated(sweep: str) -> str:
+    """A line per rule: Dice with each number of slices, and the difference to chance over all."""
+    path = HERE / "rows" / f"{sweep}.csv"
+    lines = next_table(rows_of(sweep)) if path.exists() else []
+    if not lines:
+        return "No rows yet.\n"
+    budgets = sorted({line.slices for line in lines if line.slices is not None})
 
-    Methods stand beside each other in the draws that all have at a budget: a mean over draws of
-    which another lacks some would be of other slices.
+    def cell(rule: str, budget: int | None, say: Callable[[NextLine], str]) -> str:
+        found = [say(line) for line in lines if (line.rule, line.slices) == (rule, budget)]
+        return found[0] if found else ""
+
+    body = []
+    for rule in dict.fromkeys(line.rule for line in lines):
+        dice = [cell(rule, budget, lambda line: f"{line.dice.mean:.3f}") for budget in budgets]
+        over = cell(rule, None, lambda line: str(line.difference or ""))
+        body.append([f"`{rule}`", *dice, over])
+    slices = [f"{budget} slices" for budget in budgets]
+    return markdown(["rule", *slices, "all after the first, against `random`"], body)
+
+
+def made(kind: str, sweep: str, part: str | None, protocol: str, against: str) -> str:
+    """The table that a mark asks for."""
+    if kind == "leaders":
+        return noted(leaders(), [sweep for _, sweep, _ in TASKS])
+    if kind == "zero-shot":
+        return zero_shot()
+    if kind == "next":
+        return simulated(sweep)
+    named = cast(Protocol, protocol)
+    rows = chosen(rows_of(sweep), part)
+    if kind == "short":
+        text = short(rows, named, sweep)
+    elif kind == "table":
+        text = f"{table(rows, named)}\n"
+        if any(compact(row) for row in rows):
+            text += f"\n{COMPACT}\n"
+    elif kind == "structures":
+        text = f"{structures(rows, named)}\n"
+    else:
+        text = paired(rows, named, against)
+    return noted(text, [sweep])
+
+
+def results(text: str, away: str = "") -> str:
+    """A page with all of its tables exchanged; the pages that they link to are in a folder `away`
+    from it.
     """
-    if part is None:
-        return rows
-    if part != "methods":
-        return [row for row in rows if row.method == part]
-    groups = group([row for row in rows if row.method not in ASIDE])
-    plain = {(setting.method, setting.budget) for setting in groups if not setting.settings}
-    own = {
-        setting: runs
-        for setting, runs in groups.items()
-        if not setting.settings
-        or setting.settings in BESIDE
-        or (setting.method, setting.budget) not in plain
-    }
-    draws: dict[str, set[int]] = {}
-    for setting, runs in own.items():
-        ran = {row.draw for row in runs}
-        if setting.settings not in BESIDE:
-            draws[setting.budget] = draws.get(setting.budget, ran) & ran
-    kept: list[RunRow] = []
-    for setting, runs in own.items():
-        kept += [row for row in runs if row.draw in draws[setting.budget]]
-    return kept
-
-
-def results(text: str) -> str:
-    """The page of results with all of its tables exchanged."""
 
     def exchange(found: re.Match[str]) -> str:
-        start, kind, sweep, part, protocol, against, end = found.groups()
-        rows = chosen(read_rows(HERE / "rows" / f"{sweep}.csv"), part)
-        named = cast(Protocol, protocol)
-        kinds = {"table": table, "structures": structures}
-        new = f"{kinds[kind](rows, named)}\n" if kind in kinds else paired(rows, named, against)
-        if kind == "table" and any(compact(row) for row in rows):
-            new += f"\n{COMPACT}\n"
-        return f"{start}\n{noted(new, [sweep])}\n{end}"
+        start, *words, end = found.groups()
+        return f"{start}\n{made(*words).replace('](', f']({away}')}\n{end}"
 
     return MARKED.sub(exchange, text)
 
 
 def pages() -> dict[Path, str]:
-    """Every page with measured parts, as it should be."""
-    tables: dict[str, list[RunRow]] = {}
-    for file in sorted((HERE / "rows").glob("*.csv")):
-        if (HERE / f"{file.stem}.toml").exists() and not any(word in file.stem for word in CHOICES):
-            tables[file.stem] = read_rows(file)
-
-    def exchanged(path: Path) -> str:
-        own = []
-        for sweep, rows in tables.items():
-            if any(row.method == path.stem for row in rows):
-                own.append(sweep)
-        return page(read_text(path), measured(tables, path.stem), own)
-
-    return {
-        **{path: exchanged(path) for path in sorted(PAGES.glob("*.md"))},
-        RESULTS: results(read_text(RESULTS)),
+    """Every page with tables, as it should be."""
+    found = {
+        path: results(text)
+        for path in sorted(DOCS.rglob("*.md"))
+        if MARKED.search(text := read_text(path))
     }
+    return {README: results(read_text(README), "docs/results/"), **found}
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from fewmask.benchmark.demo import STEPS, TEST_CASES, TRAIN_CASES
+from fewmask.benchmark.demo import FULL
 from fewmask.core.budget import Split
 from fewmask.io.nifti import read_labels, read_volume
 from fewmask.io.prepared import write_split
@@ -39,9 +39,9 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, default=Path("runs/phantoms"))
     work = parser.parse_args().work
-    cases = write_phantoms(work / "scans", TRAIN_CASES + TEST_CASES)
+    cases = write_phantoms(work / "scans", FULL.train + FULL.test)
     scores: dict[str, list[float]] = {"threshold": [], "median filter, then threshold": []}
-    for case in cases[TRAIN_CASES:]:
+    for case in cases[FULL.train :]:
         scan = read_volume(work / "scans" / "images" / f"{case}.nii.gz").intensities()
         truth = read_labels(work / "scans" / "labels" / f"{case}.nii.gz").voxels == LABELS["liver"]
         scores["threshold"].append(best_window(scan, truth))
@@ -51,7 +51,7 @@ def main() -> None:
     for name, values in scores.items():
         print(f"{name}: {' '.join(f'{value:.2f}' for value in values)}, mean {np.mean(values):.2f}")
     write_split(
-        work / "split.toml", Split(tuple(cases[:TRAIN_CASES]), (), tuple(cases[TRAIN_CASES:]))
+        work / "split.toml", Split(tuple(cases[: FULL.train]), (), tuple(cases[FULL.train :]))
     )
     flags = [
         "--label",
@@ -66,7 +66,7 @@ def main() -> None:
     prepared, run = work / "prepared", work / "unet-5"
     for words in (
         ["prepare", work / "scans", "--out", prepared, *flags, "--split", work / "split.toml"],
-        ["train", prepared, "--method", "unet", "--slices", 5, "--steps", STEPS, "--out", run],
+        ["train", prepared, "--method", "unet", "--slices", 5, "--steps", FULL.steps, "--out", run],
         ["predict", run, prepared],
         ["evaluate", run],
     ):

@@ -25,7 +25,7 @@ from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_json
 from fewmask.predict import load_predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 
 
 def there(prepared: Prepared, case: str) -> np.ndarray:

@@ -184,18 +184,15 @@ def read() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def table() -> None:
+def table() -> str:
     """Markdown: per structure the trivial answers and each set of weights, mean over cases with its
     interval.
     """
     rows = read()
     names = list(dict.fromkeys((row["weights"], row["side"]) for row in rows))
-    print(
-        "| set | structure | n | box filled | ellipse | "
-        + " | ".join(f"{w}, {s} px" for w, s in names)
-        + " |"
-    )
-    print("|---" * (5 + len(names)) + "|")
+    heads = ["set", "structure", "n", "box filled", "ellipse"]
+    lines = [[*heads, *(f"{weights}, {side} px" for weights, side in names)]]
+    lines.append(["---"] * len(lines[0]))
     for kind, structure in dict.fromkeys((row["set"], row["structure"]) for row in rows):
         mine = [row for row in rows if (row["set"], row["structure"]) == (kind, structure)]
         first = [row for row in mine if (row["weights"], row["side"]) == names[0]]
@@ -206,9 +203,10 @@ def table() -> None:
                 for row in mine
                 if (row["weights"], row["side"]) == name
             }
-            mean = t_interval(np.array(list(values.values())), 0, 1) if values else None
+            mean = t_interval(np.array(list(values.values())), 0.0, 1.0) if values else None
             cells.append(f"{mean.mean:.2f} ({mean.ends(2)})" if mean else "-")
-        print(f"| {kind} | {structure} | {len(first)} | " + " | ".join(cells) + " |")
+        lines.append([kind, structure, str(len(first)), *cells])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def main() -> None:
@@ -230,7 +228,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     if arguments.table:
-        table()
+        print(table())
     else:
         run(
             arguments.weights,

@@ -5,13 +5,10 @@ costs.
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "fewmask"
-FILES = sorted(SOURCE.rglob("*.py"))
-TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text()) for path in FILES}
+from tests.source import SOURCE, trees
 
 
 def calls(tree: ast.AST) -> list[ast.Call]:
@@ -25,7 +22,7 @@ def name_of(call: ast.Call) -> str:
 def test_torch_load_stands_in_one_file_with_weights_only() -> None:
     found = [
         (path, call)
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for call in calls(tree)
         if name_of(call) == "torch.load"
     ]
@@ -42,7 +39,7 @@ def test_torch_load_stands_in_one_file_with_weights_only() -> None:
 )
 def test_nothing_runs_code_from_data(word: str) -> None:
     assert [
-        path for path, tree in TREES.items() for call in calls(tree) if name_of(call) == word
+        path for path, tree in trees().items() for call in calls(tree) if name_of(call) == word
     ] == []
 
 
@@ -50,7 +47,7 @@ def test_nothing_runs_code_from_data(word: str) -> None:
 def test_no_dangerous_flag_is_on(flag: str) -> None:
     on = [
         path
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for call in calls(tree)
         for keyword in call.keywords
         if keyword.arg == flag
@@ -59,7 +56,7 @@ def test_no_dangerous_flag_is_on(flag: str) -> None:
     assert on == []
     assert not [
         path
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for call in calls(tree)
         if name_of(call).endswith(".extractall")
     ]
@@ -71,7 +68,7 @@ def test_masks_of_prepared_cases_are_read_behind_the_gate_only() -> None:
     """
     callers = {
         path
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for call in calls(tree)
         if name_of(call) == "file.labels"
     }
@@ -83,7 +80,7 @@ def test_masks_of_prepared_cases_are_read_behind_the_gate_only() -> None:
     }
     others = {
         path
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for call in calls(tree)
         if name_of(call).endswith(".labels") and path not in callers
     }
@@ -98,7 +95,7 @@ def test_masks_of_prepared_cases_are_read_behind_the_gate_only() -> None:
 
 
 def test_no_bare_except_and_no_silent_pass() -> None:
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
                 assert node.type is not None, f"{path}:{node.lineno} catches everything"
@@ -111,7 +108,7 @@ def test_processes_are_spawned_as_windows_and_macos_do() -> None:
     """A forked process inherits threads and locks; Windows cannot fork."""
     pools = [
         ast.unparse(call)
-        for tree in TREES.values()
+        for tree in trees().values()
         for call in calls(tree)
         if name_of(call) in ("ProcessPoolExecutor", "multiprocessing.Pool", "os.fork")
     ]

@@ -1,10 +1,11 @@
-"""Every method has its page, functions that it names are there, and measured parts are what the
-committed rows say.
+"""Every method has its page, functions that it names are there, and tables are what the committed
+rows say.
 """
 
 import functools
 import re
 import runpy
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from fewmask.benchmark.rows import RunRow
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "methods"
+sys.path.append(str(ROOT / "experiments"))  # as Python does for the script it starts
 SCRIPT = runpy.run_path(str(ROOT / "experiments" / "pages.py"))
+LEADERS = runpy.run_path(str(ROOT / "experiments" / "leaders.py"))
 
 
 @functools.cache
@@ -42,21 +45,11 @@ def test_no_page_is_behind_its_rows() -> None:
         assert path.read_text(encoding="utf-8") == text, "run: python experiments/pages.py"
 
 
-def test_runs_are_averaged_and_bounds_left_out() -> None:
-    rows = [
-        row(),
-        row(draw=1, dice=0.7, hd95_mm=6.0),
-        row(prompts="oracle-box", dice=0.9),
-        row(method="vnet"),
-    ]
-    (line,) = SCRIPT["measured"]({"ct-liver": rows}, "unet")
-    link = "[ct-liver](../../experiments/ct-liver.toml)"
-    assert line == [link, "", "5 slices", "7 steps", "2", "test", "0.600 ± 0.141", "5.0 ± 1.4"]
-
-
-def test_a_measured_part_is_exchanged_not_added() -> None:
-    once = SCRIPT["page"]("# unet\n", [["a"] * 8])
-    assert SCRIPT["page"](once, [["a"] * 8]) == once and SCRIPT["page"](once, []) == "# unet\n"
+def test_tables_stand_on_all_pages_that_need_them() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in all_pages()}
+    pages = ("results/index.md", "results/liver.md", "results/history.md", "next.md")
+    assert names >= {"README.md", *(f"docs/{page}" for page in pages)}
+    assert not any(name.startswith("docs/methods/") for name in names)
 
 
 def test_tables_between_marks_are_made_anew() -> None:
@@ -98,38 +91,84 @@ def test_part_of_a_sweep_is_each_method_as_it_is_or_one_method_with_its_changes(
     chosen = SCRIPT["chosen"]
     assert chosen(rows, None) == rows and chosen(rows, "unet") == rows[:2]
     assert chosen(rows, "methods") == [row(), row(method="sam_pp"), only]
-    second = [
-        row(draw=1),
-        row(draw=1, method="sam_pp"),
-        row(draw=2),
-        row(draw=1, slices=0, method="unet"),
-    ]
-    assert chosen([*rows, *second], "methods") == [
-        row(),
-        second[0],
-        row(method="sam_pp"),
-        second[1],
-    ]
     told = SCRIPT["results"]("<!-- table sam-mix-table[ada_sam] default -->\n<!-- end -->\n")
     assert "| ada_sam feedback=false |" in told and "sam_mix" not in told.split("|", 1)[1]
 
 
+def patients(method: str, dice: float, **changed: Any) -> list[RunRow]:
+    """Six patients, two draws; patient p has p thousandths more."""
+    return [
+        row(method=method, dice=dice + p / 1000, draw=draw, patient=str(p), case=str(p), **changed)
+        for p in range(6)
+        for draw in (0, 1)
+    ]
+
+
+def test_a_short_table_has_the_best_first_and_cleaned_masks_alone() -> None:
+    rows = [
+        *patients("unet", 0.5),
+        *patients("unet", 0.6, cleanup="learned", steps=1000),
+        *patients("unet", 0.9, steps=1000),
+        *patients("vnet", 0.7),
+        *patients("vnet", 0.8, slices=2),
+    ]
+    text = LEADERS["short"](rows, "default", "few-slices")
+    heads, _, *lines = text.split("\n\n")[0].splitlines()
+    assert heads == "| labels | method | Dice | HD95 mm | masks | minutes (cores) | draws |"
+    assert lines == [
+        "| 5 slices | `vnet` | 0.703 ± 0.000 | 4.0 ± 0.0 | as drawn |  | 2 |",
+        "| 5 slices | `unet` | 0.602 ± 0.000 | 4.0 ± 0.0 | cleaned | 6 (2 cores) | 2 |",
+        "| 5 slices | `unet` | 0.502 ± 0.000 | 4.0 ± 0.0 | as drawn | 1 (2 cores) | 2 |",
+    ]
+    assert text.endswith("\n\nDecided: with 5 slices `vnet` over `unet`. Nothing else is.\n")
+
+
+def test_one_draw_leads_nobody_and_decides_nothing() -> None:
+    rows = [*patients("unet", 0.5), row(method="vnet", dice=0.9)]
+    entries, leads = LEADERS["entries"], LEADERS["leads"]
+    found = entries(rows, "default")
+    assert [entry.setting.method for entry in found["5 slices"]] == ["vnet", "unet"]
+    assert LEADERS["verdict"](leads(found, "dice")) == "Nothing in this table is decided."
+
+
+def test_the_first_page_has_who_leads_in_bold_only_where_that_is_decided(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [*patients("unet", 0.5), *patients("vnet", 0.7), row(method="cps", dice=0.9)]
+    rows += [row(volumes=1, slices=None), row(method="vnet", volumes=1, slices=None, dice=0.4)]
+    own = LEADERS["leaders"].__globals__
+    monkeypatch.setitem(own, "rows_of", lambda sweep: rows)
+    monkeypatch.setitem(own, "TASKS", (("liver", "few-slices", ("5 slices", "1 volume")),))
+    assert LEADERS["leaders"]().splitlines()[2:] == [
+        "| liver | 5 slices | **`vnet`** | 0.70 ± 0.00 | 4 ± 0 |  | `unet` 0.50 |",
+        "| liver | 1 scan | `unet` | 0.50 | 4 | 1 (2 cores) | `vnet` 0.40 |",
+    ], "one draw of cps leads nobody"
+
+
+def test_the_first_page_says_minutes_of_every_task() -> None:
+    table = all_pages()[ROOT / "docs" / "results" / "index.md"]
+    lines = table[table.index("<!-- leaders") :].split("\n\n")[1].splitlines()[2:]
+    assert len(lines) == 9 and all("core" in line.split("|")[6] for line in lines), "seconds.toml"
+
+
+def test_of_a_simulation_that_has_not_run_nothing_is_said(tmp_path: Path) -> None:
+    assert SCRIPT["made"]("next", "gone", None, None, None) == "No rows yet.\n"
+    said = SCRIPT["made"]("next", "next-hippocampus", None, None, None)
+    assert said.startswith("| rule | 5 slices | 10 slices |") and "\n| `random` | 0." in said
+
+
 def test_below_a_table_of_scans_cropped_around_the_truth_that_is_said_once() -> None:
-    page, results = SCRIPT["page"], SCRIPT["results"]
+    results = SCRIPT["results"]
     note = "LA 2018 volumes were cropped around the truth by their authors: a pre-localised task."
-    assert page(
-        "# vnet\n", [["a"] * 8], ["ct-liver", "mr-left-atrium", "mr-left-atrium-dev"]
-    ).endswith(f" |\n\n{note}\n")
-    assert "cropped" not in page("# vnet\n", [["a"] * 8], ["ct-liver"])
     for mark in (
+        "leaders",
+        "short mr-left-atrium default",
         "table mr-left-atrium la-2018",
         "table mr-left-atrium default",
         "differences mr-left-atrium default vnet",
     ):
         assert results(f"<!-- {mark} -->\n<!-- end -->\n").count(note) == 1
-    assert (
-        note in all_pages()[PAGES / "vnet.md"] and note not in all_pages()[PAGES / "trans_unet.md"]
-    )
+    assert note not in results("<!-- short ct-liver default -->\n<!-- end -->\n")
 
 
 def test_unlike_precisions_of_a_difference_stand_in_a_column_of_their_own() -> None:

@@ -15,7 +15,9 @@ from fewmask.cli import app
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 KEYS = runpy.run_path(str(DOCS / "make_keys.py"))
-PAGES = (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+PAGES = (ROOT / "README.md", *sorted(DOCS.rglob("*.md")))
+OVERVIEW = "overview.png"
+"""Of docs/make_overview.py; the others are of docs/make_pictures.py."""
 
 
 def shown(page: Path) -> set[Path]:
@@ -47,6 +49,8 @@ def test_every_picture_shown_is_there_and_can_be_made_anew() -> None:
     script = (DOCS / "make_pictures.py").read_text(encoding="utf-8")
     made = set(re.findall(r"^    \"(workbench-[\w-]+\.png)\",$", script, re.M))
     assert len(made) >= 2
+    assert OVERVIEW in (DOCS / "make_overview.py").read_text(encoding="utf-8")
+    made.add(OVERVIEW)
     pictures = {path for page in PAGES for path in shown(page)}
     assert [str(path) for path in pictures if not path.exists()] == []
     assert {path.name for path in pictures if path.suffix == ".png"} == made
@@ -54,7 +58,7 @@ def test_every_picture_shown_is_there_and_can_be_made_anew() -> None:
     assert all((DOCS / "figures" / name).stat().st_size < 250_000 for name in made)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     dead = [
@@ -63,13 +67,17 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", DOCS / "workbench.md"], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", DOCS / "workbench.md", DOCS / "guide" / "own-scans.md"],
+    ids=lambda page: page.stem,
+)
 def test_commands_have_flags_that_there_are(page: Path) -> None:
     lines = commands(page)
     for line in lines:
         import_module(f"fewmask.cli.{line.split()[1]}")
     program: Any = typer.main.get_command(app.app)
-    assert len(lines) >= 4
+    assert lines
     for line in lines:
         _, verb, *words = shlex.split(line, comments=True)
         command = program.commands[verb]

@@ -19,7 +19,7 @@ from fewmask.io.tables import read_csv
 from fewmask.io.weights import load_tensors
 from fewmask.methods import is_external, names
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.training import ProgressEvent, TrainRequest, train
 from gpu_parts.job import Job, phantoms
 

@@ -49,6 +49,25 @@ class Job:
             file.write(line + "\n")
         print(line, flush=True)
 
+    def has(self, **row: Any) -> bool:
+        """Is there a row with these values, from now or from an earlier call?"""
+        wanted = json.loads(json.dumps(row, default=str)).items()
+        return any(
+            all(found.get(key) == value for key, value in wanted)
+            for found in self.rows()
+            if "left_out" not in found
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What it has told."""
+        path = rows_of(self.out, self.name)
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def forget_gaps(self) -> None:
+        """Drop rows that say that something was left out: it is tried again."""
+        kept = [json.dumps(row) + "\n" for row in self.rows() if "left_out" not in row]
+        rows_of(self.out, self.name).write_text("".join(kept))
+
 
 def rows_of(out: Path, name: str) -> Path:
     """Where a part writes its rows."""

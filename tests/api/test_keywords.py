@@ -58,7 +58,16 @@ del PREPARING["tags_off"]  # for experiments
             READING,
             {
                 *("run", "scans", "out", "cases", "cleanup", "known", "tags", "slices_from"),
-                *("format", "terms", "device", "part", "again", "probabilities", "on_progress"),
+                *(
+                    "format",
+                    "naming",
+                    "terms",
+                    "device",
+                    "part",
+                    "again",
+                    "probabilities",
+                    "on_progress",
+                ),
             },
         ),
     ],

@@ -221,7 +221,7 @@ def test_table_marks_the_bound_and_the_published() -> None:
     assert line == "| a | 5 slices | 10 | 2 | 0.700 ± 0.141 | 4.0 ± 0.0 | 0.950 |"
     papers = table([row("sam_mix", "p", 0.9)], "sam-mix").splitlines()
     assert (
-        papers[0].endswith("| LiTS / TotalSegmentator, published |")
+        papers[0].endswith("| published (other data, other network): LiTS / TotalSegmentator |")
         and "0.919 ± 0.002" in papers[2]
     )
 
@@ -283,7 +283,7 @@ def test_voxel_protocol_has_four_numbers_and_each_published_cell_once() -> None:
     ).splitlines()
     assert lines[-4:] == ["", "All runs of `cfr`: `turns=false`.", "", NOTES["la-2018"]]
     assert (
-        heads.endswith("| LA, 80 scans at full resolution, published |")
+        heads.endswith("| published (other data, other network): LA, 80 scans at full resolution |")
         and "Jaccard | 95HD voxels | ASD voxels" in heads
     )
     assert lines[0].endswith("| 0.500 | 0.333 | 7.0 | 2.0 | 0.744, 0.615, 25.9, 6.3 |")

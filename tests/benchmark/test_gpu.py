@@ -22,7 +22,7 @@ COMMAND = [
 
 def run(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*COMMAND, "--out", str(out), *words], capture_output=True, text=True, timeout=280
+        [*COMMAND, "--out", str(out), *words], capture_output=True, text=True, timeout=600
     )
 
 
@@ -77,6 +77,6 @@ def test_a_training_that_is_cut_short_ends_with_its_last_state(tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_everything_at_toy_size(tmp_path) -> None:
-    found = run(tmp_path, "--seconds", "270")
+    found = run(tmp_path, "--minutes", "9")
     assert found.returncode == 0, found.stdout + found.stderr
     assert "vnet variant" in found.stdout and "held_out" in found.stdout

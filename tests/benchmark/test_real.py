@@ -5,12 +5,13 @@ once.
 import json
 
 import numpy as np
+import pytest
 
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
 from fewmask.prepare.build import prepare
 from fewmask.prepare.options import PrepareOptions
-from tests.benchmark.test_walk import TINY, fewmask
+from tests.benchmark.test_walk import SAM, fewmask
 
 
 def test_ct_abdomen_is_what_its_page_says(tmp_path, real_scans) -> None:
@@ -25,6 +26,7 @@ def test_ct_abdomen_is_what_its_page_says(tmp_path, real_scans) -> None:
     assert all(row.ct and row.complete for row in prepared.cases.values())
 
 
+@pytest.mark.slow
 def test_two_classes_of_mr(tmp_path, real_scans) -> None:
     """Hippocampus, anterior and posterior: percentiles instead of a window, two prompts per slice,
     two rows per case.
@@ -53,7 +55,19 @@ def test_two_classes_of_mr(tmp_path, real_scans) -> None:
     opened = Prepared.open(prepared)
     assert opened.classes == ("anterior", "posterior") and opened.recipe.modality == "mr"
     fewmask(
-        "train", prepared, "--slices", 10, "--steps", 160, "--out", run, *TINY, "--set", "lr=0.003"
+        "train",
+        prepared,
+        "--slices",
+        10,
+        "--steps",
+        160,
+        "--out",
+        run,
+        "--method",
+        "sam_mix",
+        *SAM,
+        "--set",
+        "lr=0.003",
     )
     fewmask("predict", run, prepared)
     result = json.loads(fewmask("--json", "evaluate", run).stdout)

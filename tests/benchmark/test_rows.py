@@ -25,8 +25,10 @@ from fewmask.evaluate.scores import CaseScore
 from fewmask.io.tables import read_csv, write_csv
 
 ROWS = Path(__file__).parents[2] / "experiments" / "rows"
-TABLES = [path for path in sorted(ROWS.glob("*.csv")) if path.stem not in ("zero-shot", "quality")]
-"""The two others are of their own kind (`experiments/zero_shot.py`, `experiments/quality.py`)."""
+OTHERS = ("zero-shot", "quality", "peers")
+"""Of their own kind (`experiments/zero_shot.py`, `experiments/quality.py`, `benchmarks/peers.py`).
+"""
+TABLES = [path for path in sorted(ROWS.glob("*.csv")) if path.stem not in OTHERS]
 FORMER = {"gate", "neighbours"}
 """Settings that older tables have by other names."""
 RUN = FinishedRun(
@@ -116,5 +118,31 @@ def test_a_run_that_is_made_again_replaces_its_rows_in_its_domain(tmp_path: Path
 def test_what_is_no_number_is_refused_with_its_row(tmp_path: Path) -> None:
     texts = to_texts(as_rows(RUN, "test", [SCORE], [], {})[0])
     write_csv(tmp_path / "table.csv", COLUMNS, [{**texts, "dice": "good"}])
-    with pytest.raises(BadDataset, match=r"table.csv: the row of unet, p1, liver .* 'good'"):
+    with pytest.raises(BadDataset, match=r"table.csv line 2: the row of unet, p1, liver"):
         read_rows(tmp_path / "table.csv")
+
+
+@pytest.mark.parametrize(
+    ("column", "text", "wanted"),
+    [
+        ("slices", "-3", "a number from 0 on"),
+        ("steps", "-1", "a number from 0 on"),
+        ("steps", "many", "a number from 0 on"),
+        ("dice", "1.5", "a number from 0 to 1"),
+        ("hd95_mm", "-2.0", "a number from 0 on"),
+        ("sam_mix_missed", "-1", "a number from 0 on"),
+        ("draw", "first", "a number"),
+        ("status", "fine", "ok or both_empty or missed or spurious"),
+    ],
+)
+def test_c03_a_row_that_cannot_be_is_told_with_its_line(tmp_path, column, text, wanted) -> None:
+    path = tmp_path / "rows.csv"
+    add_rows(path, as_rows(RUN, "test", [SCORE, replace(SCORE, case="p2")], [], {}))
+    assert [row.case for row in read_rows(path)] == ["p1", "p2"]
+    first, second = read_csv(path, ())
+    write_csv(path, list(first), [first, second | {column: text}])
+    with pytest.raises(BadDataset) as refused:
+        read_rows(path)
+    assert refused.value.code == "C03" and "rows.csv line 3: " in refused.value.what
+    told = [f"file  {path}", f"got     {column} {text!r}", f"wanted  {wanted}"]
+    assert list(refused.value.where) == told

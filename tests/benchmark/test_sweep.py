@@ -22,7 +22,7 @@ from fewmask.core.volume import LabelMap, Volume
 from fewmask.io.lock import folder_lock
 from fewmask.io.nifti import read_labels
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import PRECISIONS, RunFolder
+from fewmask.io.run import RunFolder
 from fewmask.io.tables import write_csv
 from fewmask.io.text import write_toml
 from fewmask.predict import (
@@ -32,11 +32,11 @@ from fewmask.predict import (
     load_predictor,
     predict_folder,
 )
-from fewmask.predict.folder import load_prepared
 from fewmask.predict.predictor import Prediction
+from fewmask.predict.work import load_prepared
 from fewmask.training import TrainRequest, train
-from tests.cli.test_commands import fewmask
 from tests.narrow import Settings, watched
+from tests.program import run_program
 from tests.scans import prepare_scans, write_scans
 
 SMALL = {"channels": [4, 8], "labelled": 2}
@@ -44,7 +44,7 @@ SMALL = {"channels": [4, 8], "labelled": 2}
 
 def plan_file(folder: Path, **changes: object) -> Path:
     """Two draws of a small U-Net, three cases to learn from, two to test on, the same two
-    `elsewhere`.
+    `elsewhere`; no stopwatch, which runs for a second, chooses the precision.
     """
     cases = write_scans(folder / "data" / "home")
     for kind in ("images", "labels"):
@@ -55,8 +55,8 @@ def plan_file(folder: Path, **changes: object) -> Path:
                 (folder / "data" / "home" / kind / name).read_bytes()
             )
     record = {
-        "data": "home", "label": ["liver=6"], "recipe": "ct", "split": {"train": cases[:3], "test":
-        cases[3:]},
+        "data": "home", "label": ["liver=6"], "recipe": "ct", "amp": "off",
+        "split": {"train": cases[:3], "test": cases[3:]},
         "elsewhere": [{"name": "far", "images": "far/images", "truth": "far/labels",
         "label": ["liver=6"]}],
         "runs": [{"method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 2, "set": SMALL}],
@@ -77,8 +77,10 @@ def go(folder: Path, plan: Plan, **options: Any):
 
 
 def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
-    plan = read_plan(plan_file(tmp_path))
-    first, rows = go(tmp_path, plan, part=(1, 2))
+    plan = read_plan(plan_file(tmp_path, amp="auto"))
+    first, rows = go(tmp_path, plan, part=(1, 2), log="tensorboard")
+    logs = tmp_path / "work" / first.done[0] / "run" / "log" / "tensorboard"
+    assert len(list(logs.iterdir())) == 2  # of training, and of scores
     assert [row.draw for row in rows] == [0] * 8 and len(first.done) == 1
     again, rows = go(tmp_path, plan)
     assert again.there == first.done and len(again.done) == 1 and len(rows) == 16
@@ -99,7 +101,7 @@ def test_parts_make_the_whole_and_nothing_is_made_twice(tmp_path: Path) -> None:
         RunFolder.open(tmp_path / "work" / run.name / "run").read_record()
         for run in plan_runs(plan)
     ]
-    probed = [(index, PRECISIONS[record.bf16]) for index, record in enumerate(records)]
+    probed = [(index, record.precision) for index, record in enumerate(records)]
     assert {row.steps for row in rows} == {2} and {
         (row.draw, row.precision) for row in rows
     } == set(probed)
@@ -138,14 +140,14 @@ def test_rows_hold_the_protocol_that_the_file_names(tmp_path: Path) -> None:
 def test_all_runs_have_the_precision_that_the_file_says(
     tmp_path: Path, amp: str, precision: str
 ) -> None:
-    grid = {"method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 1}
+    grid = {"method": ["unet"], "slices": [2], "draw": [0, 1], "steps": 1, "set": SMALL}
     _, rows = go(tmp_path, read_plan(plan_file(tmp_path, runs=[grid], amp=amp)))
     assert {(row.draw, row.precision) for row in rows} == {(0, precision), (1, precision)}
 
 
 def test_tags_may_be_wrong_or_missing(tmp_path: Path) -> None:
     """The same scans: with tags of the masks, with hasty ones, and without any."""
-    grid = {"method": ["unet"], "slices": [2], "steps": 1}
+    grid = {"method": ["unet"], "slices": [2], "steps": 1, "set": SMALL}
     found = []
     for name, words in (("own", {}), ("hasty", {"tags_off": 2}), ("none", {"tags": False})):
         folder = tmp_path / name
@@ -366,20 +368,25 @@ def test_a_bad_file_is_refused(tmp_path: Path, changes: Settings, what: str) -> 
 def test_commands(tmp_path: Path) -> None:
     path = plan_file(tmp_path)
     words = ("sweep", path, "--data", tmp_path / "data", "--work", tmp_path / "work")
-    assert fewmask(*words, "--dry").stdout.splitlines() == [
+    assert run_program(*words, "--dry").stdout.splitlines() == [
         run.name for run in plan_runs(read_plan(path))
     ]
-    assert fewmask(*words, "--part", "3/2").returncode == 2
-    assert fewmask(*words).returncode == 0
+    assert run_program(*words, "--part", "3/2").code == 2
+    assert run_program(*words, "--part", "1/2").code == 0
+    first, second = run_program(*words, "--dry").stdout.splitlines()
+    assert first.endswith("(done)") and not second.endswith("(done)"), (first, second)
+    assert run_program(*words).code == 0
     with (tmp_path / "work" / "sweep.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     made = [(line["draw"], line["cleanup"]) for line in lines]
     assert made == [("0", "none"), ("0", "learned"), ("1", "none"), ("1", "learned")]
     assert "far automatic dice" in lines[0]
-    table = fewmask("compare", tmp_path / "rows" / "plan.csv", "--values", "--protocol", "sam-mix")
-    assert table.returncode == 0 and "HD px" in table.stdout and "case_03" in table.stdout
+    table = run_program(
+        "compare", tmp_path / "rows" / "plan.csv", "--values", "--protocol", "sam-mix"
+    )
+    assert table.code == 0 and "HD px" in table.stdout and "case_03" in table.stdout
     assert "published" not in table.stdout, "the paper has no U-Net with two slices"
-    assert fewmask("compare", tmp_path / "rows" / "plan.csv", "--against", "vnet").returncode == 2
+    assert run_program("compare", tmp_path / "rows" / "plan.csv", "--against", "vnet").code == 2
 
 
 def test_precision_is_settled_once_for_all_runs(tmp_path, monkeypatch) -> None:

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from fewmask.blocks.cam import activation_mask, attention_pool, class_activation, class_attention
 from fewmask.blocks.losses import (
@@ -153,6 +155,24 @@ def test_largest_component_then_the_hotter() -> None:
     heat[0, 0, 3] = 1
     assert torch.equal(main_component(equal, heat)[0], grid("...#", "....", "...."))
     assert torch.equal(main_component(two, heat, "union"), two)
+
+
+def test_components_of_many_images_are_those_of_each_by_itself() -> None:
+    """Images with no, one, many and equally large pieces, beside each other and touching its
+    neighbour's; each against SciPy's labels of it alone.
+    """
+    numbers = torch.Generator().manual_seed(0)
+    masks = torch.rand(40, 12, 12, generator=numbers) > torch.linspace(0, 1, 40)[:, None, None]
+    heat = torch.rand(40, 12, 12, generator=numbers)
+    ties = 0
+    for mask, hot, kept in zip(masks, heat, main_component(masks, heat), strict=True):
+        pieces, count = ndimage.label(mask.numpy())
+        sizes = [(pieces == n + 1).sum() for n in range(count)]
+        means = [hot.numpy()[pieces == n + 1].mean(dtype=float) for n in range(count)]
+        best = max(range(count), key=lambda n: (sizes[n], means[n]), default=-1)
+        ties += count > 1 and sizes.count(max(sizes)) > 1
+        assert np.array_equal(kept.numpy(), (pieces == best + 1) & mask.numpy())
+    assert ties > 5 and not main_component(masks[:0], heat[:0]).numel()
 
 
 def test_jitter_is_bounded_and_keyed() -> None:

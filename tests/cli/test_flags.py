@@ -13,8 +13,8 @@ from fewmask.cli.flags import _Given, in_flags
 from fewmask.cli.reading import _as_typed
 from fewmask.core.errors import BadConfig
 from fewmask.training import TrainRequest
+from tests.source import trees
 
-SOURCE = Path(__file__).parents[2] / "src" / "fewmask"
 FLAG = re.compile(r"--[a-z]")
 
 
@@ -106,10 +106,10 @@ def messages(tree: ast.Module) -> list[tuple[int, str]]:
 
 def test_no_message_below_the_command_line_holds_a_flag() -> None:
     found = [
-        (path.relative_to(SOURCE).as_posix(), line, text)
-        for path in sorted(SOURCE.rglob("*.py"))
-        if "cli" not in path.parts
-        for line, text in messages(ast.parse(path.read_text(encoding="utf-8")))
+        (path, line, text)
+        for path, tree in trees().items()
+        if "cli" not in Path(path).parts
+        for line, text in messages(tree)
         if FLAG.search(text)
     ]
     assert found == []

@@ -53,11 +53,24 @@ def test_tables_and_pages_need_no_network(folder, words, shown) -> None:
     assert shown in done.stdout.replace("SAM", "sam")
 
 
+def test_help_imports_no_numbers_and_no_files() -> None:
+    """A third of a second for `fewmask --help` (docs/performance.md) is what these would take."""
+    code = (
+        "import sys; from fewmask.cli import main\n"
+        "sys.argv = ['fewmask', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "slow = {'numpy', 'scipy', 'nibabel', 'pydicom', 'h5py', 'jinja2', 'torch'}\n"
+        "assert not slow & set(sys.modules), slow & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_training_a_3d_method_imports_neither_monai_nor_transformers() -> None:
     """They are for the U-Nets and SAM only, and take longer to import than torch."""
     code = (
         "import sys, fewmask.training, fewmask.methods.vnet\n"
-        "assert not {'transformers', 'monai'} & set(sys.modules)"
+        "assert not {'transformers', 'monai', 'scipy.stats', 'torch._dynamo'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

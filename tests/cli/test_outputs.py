@@ -1,10 +1,14 @@
 """Nothing is written into an input, or over what is not ours: every `--out` of every verb."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from fewmask.cli.app import app
+from fewmask.cli.flags import in_flags
 from fewmask.core.errors import BadConfig
 from fewmask.training import train
 from tests.cli.test_verbs import fewmask, small
@@ -18,6 +22,14 @@ INTO_INPUTS = {
     "prepare": [*_PREPARE, "scans/out"],
     "prepare, beside its table": [*_PREPARE, "tables", "--tags", "tables/tags.csv"],
     "train": ["train", "prepared", "--steps", "1", "--out", "prepared/run"],
+    "train, the scans": ["train", "prepared", "--steps", "1", "--out", "scans/run"],
+    "predict, the scans": ["predict", "run", "prepared", "--out", "scans/masks"],
+    "convert, the scans": ["convert", "prepared", "--out", "scans/slices.h5"],
+    "nnunet, the scans": ["nnunet", "export", "prepared", "--slices", "2", "--out", "scans/raw"],
+    "export, onnx, the scans": ["export", "run", "--onnx", "scans/net.onnx"],
+    "export, bundle, the scans": ["export", "run", "--monai-bundle", "scans/bundle"],
+    "export, hub, the scans": ["export", "run", "--hub", "scans/images/model"],
+    "next, the scans": ["next", "run", "--out", "scans/plan.csv"],
     "predict": ["predict", "run", "scans", "--out", "scans/masks"],
     "predict, one scan": ["predict", "run", "scans/images/case_00.nii.gz", "--out", "scans/images"],
     "predict, through a link": ["predict", "run", "scans/images", "--out", "link"],
@@ -25,6 +37,9 @@ INTO_INPUTS = {
     "convert, its input": ["convert", "prepared", "--out", "prepared/dataset.json"],
     "convert, a new file in it": ["convert", "prepared", "--out", "prepared/slices.h5"],
     "nnunet": ["nnunet", "export", "prepared", "--slices", "2", "--out", "prepared/raw"],
+    "export, onnx": ["export", "run", "--onnx", "run/net.onnx"],
+    "export, bundle": ["export", "run", "--monai-bundle", "run/bundle"],
+    "export, hub": ["export", "run", "--hub", "run/model"],
     "sweep, runs": ["sweep", "plan.toml", "--data", "scans", "--work", "scans/work"],
     "sweep, rows": ["sweep", "plan.toml", "--data", "scans", "--rows", "scans/r.csv"],
     "next": ["next", "run", "--out", "prepared/plan.csv"],
@@ -41,6 +56,8 @@ OVER_OTHERS = {
     "evaluate": ["evaluate", "masks", "scans/labels", "--out", "others/thesis.txt"],
     "convert": ["convert", "prepared", "--out", "others/thesis.txt"],
     "nnunet": ["nnunet", "export", "prepared", "--slices", "2", "--out", "others"],
+    "export, bundle": ["export", "run", "--monai-bundle", "others"],
+    "export, hub": ["export", "run", "--hub", "others"],
     "sweep, rows": ["sweep", "plan.toml", "--data", "scans", "--rows", "others/thesis.txt"],
     "next": ["next", "run", "--out", "others/thesis.txt"],
 }
@@ -86,6 +103,10 @@ def test_f11_is_refused_before_anything_is_written(place: Path, monkeypatch, wor
     error = fewmask(*words).exception
     assert isinstance(error, BadConfig) and error.code == "F11" and error.exit_code == 2, error
     assert error.fix and error.where
+    command = get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+    flags = {flag for parameter in command.params for flag in parameter.opts}
+    named = set(re.findall(r"--[a-z-]+", in_flags(error.fix)))
+    assert named <= flags & {*words, "--out"}, "the fix names a flag that was given, or can be"
     assert _state(place) == before
 
 

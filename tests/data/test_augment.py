@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from fewmask.core.batch import AugmentConfig, BatchSpec, Draw
 from fewmask.core.budget import Budget
 from fewmask.core.randomness import rng
 from fewmask.data import open_loader
-from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
+from fewmask.data.augment import apply_image, apply_mask, draw, sampling_grid, strengthen, turn_of
 from tests.scans import prepare_scans
 
 
@@ -28,6 +29,15 @@ def test_nothing_drawn_changes_nothing() -> None:
     assert torch.equal(apply_image(image, Draw()), image) and torch.equal(
         apply_mask(mask, Draw()), mask
     )
+
+
+def test_the_grid_is_that_of_torch() -> None:
+    """Up to the last bit or two: torch's is a matrix product, whose sums differ by machine."""
+    ranges = AugmentConfig()
+    turns = torch.stack([turn_of(draw(rng(0, "grid", i), ranges)) for i in range(20)])
+    for shape in ((40, 40), (7, 30)):
+        wanted = functional.affine_grid(turns, [20, 1, *shape], align_corners=False)
+        assert torch.allclose(sampling_grid(turns, shape), wanted, rtol=0, atol=3e-7)
 
 
 def test_shift_moves_by_whole_pixels() -> None:

@@ -9,10 +9,14 @@ import pytest
 
 from fewmask.core.budget import Budget, draw_slices
 from fewmask.core.errors import BadConfig
+from fewmask.core.volume import LabelMap
 from fewmask.data.nnunet import write_raw
-from fewmask.io.nifti import read_labels, read_volume
+from fewmask.io.nifti import read_labels, read_volume, write_labels
+from fewmask.io.prepared import Prepared
+from fewmask.prepare.build import prepare
 from fewmask.prepare.discover import discover
-from tests.scans import prepare_scans
+from fewmask.prepare.options import PrepareOptions
+from tests.scans import prepare_scans, write_scans
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,37 @@ def test_our_own_reader_takes_it_back(prepared, tmp_path) -> None:
         "case_02",
     ]
     assert layout.names == {"liver": 1}
+
+
+def test_partial_outlines_come_back_as_they_were(tmp_path) -> None:
+    """Outlined are slices 3 and 4 of one scan, 2 of another, all four of a third, none of the
+    fourth; what nobody outlined is `ignore` there and unknown here, never background."""
+    scans = tmp_path / "scans"
+    write_scans(scans, 4)
+    for case, kept in (("case_00", (3, 4)), ("case_01", (2,)), ("case_03", ())):
+        path = scans / "labels" / f"{case}.nii.gz"
+        mask = read_labels(path)
+        path.unlink()
+        voxels = mask.voxels * np.isin(np.arange(8), kept)[:, None, None].astype(np.uint8)
+        if kept:
+            write_labels(path, LabelMap(voxels, mask.grid))
+    prepare(scans, tmp_path / "a", PrepareOptions(labels={"liver": (6,)}, recipe="ct", jobs=1))
+    first = Prepared.open(tmp_path / "a")
+    outlined = {"case_00": [3, 4], "case_01": [2], "case_02": [2, 3, 4, 5], "case_03": []}
+    assert first.candidates(first.cases) == outlined
+    granted = tuple((case, d) for case, slices in outlined.items() for d in slices)
+    raw = write_raw(first, Budget("slices", 0, slices=granted), tmp_path / "raw", rest=True)
+    assert [path.name for path in (raw.folder / "imagesTs").iterdir()] == ["case_03_0000.nii.gz"]
+    again = PrepareOptions(labels={"liver": ("liver",)}, recipe="ct", jobs=1)
+    prepare(raw.folder, tmp_path / "b", again)
+    second = Prepared.open(tmp_path / "b")
+    assert second.candidates(second.cases) == outlined
+    assert not any(row.complete for row in second.cases.values())
+    for case in outlined:
+        with first.case(case) as one, second.case(case) as other:
+            assert np.array_equal(one.volume().voxels, other.volume().voxels)
+            if outlined[case]:
+                assert np.array_equal(one.labels(range(8)), other.labels(range(8)))
 
 
 def test_nothing_granted_or_a_used_folder_is_refused(prepared, tmp_path) -> None:

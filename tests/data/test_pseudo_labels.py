@@ -9,7 +9,7 @@ from fewmask.core.volume import LabelMap
 from fewmask.data.pseudo_labels import PseudoLabels
 from fewmask.data.slices import SliceLoader
 from fewmask.io.nifti import write_labels
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from tests.narrow import required
 from tests.scans import prepare_scans
 

@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from dataclasses import fields, replace
+from functools import cache, partial
 
 import h5py
 import numpy as np
@@ -270,12 +271,13 @@ def test_all_of_a_wide_scan_is_learnt_from(prepared) -> None:
     """
     wide, seen = on_grid(prepared, 20), {"labelled": Counter[int](), "unlabelled": Counter[int]()}
     holding = items = 0
+    place_slice = cache(partial(placed, wide))
     with SliceLoader(wide, budget_of(wide), STILL, 0) as loader:
         for index in range(40):
             batch = loader.batch(index)
             for stream, counts in seen.items():
                 for place, name in enumerate(batch.names[stream]):
-                    placement, whole = placed(wide, name)
+                    placement, whole = place_slice(name)
                     image = required(getattr(batch, stream)).image[place]
                     counts[
                         next(

@@ -173,3 +173,12 @@ def test_la_protocol_flatters_empties_as_its_papers_do() -> None:
 def test_true_box_has_pixel_edges() -> None:
     assert box_edges(volume((0, 1, 2), (0, 3, 4))[0] > 0).tolist() == [2, 1, 5, 4]
     assert np.isnan(box_edges(volume()[0] > 0)).all()
+
+
+@pytest.mark.parametrize(("column", "text"), [("dice", "-0.5"), ("nsd", "2"), ("status", "fine")])
+def test_a_line_that_no_score_can_be_is_refused(column: str, text: str) -> None:
+    score = CaseScore("p1", "liver", 1.0, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, "ok")
+    line = {key: str(value) for key, value in as_row(score).items()}
+    assert from_row(line) == score
+    with pytest.raises(ValueError, match=f"{column} is {text!r}, wanted "):
+        from_row(line | {column: text})

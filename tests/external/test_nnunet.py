@@ -20,7 +20,7 @@ from fewmask.io.text import write_json
 from fewmask.predict import load_predictor
 from fewmask.report.run import write_run_report
 from fewmask.training import ProgressEvent, TrainRequest, external, train
-from tests.cli.test_commands import fewmask
+from tests.program import run_program
 from tests.scans import prepare_scans
 
 SETTINGS = ("steps_per_epoch=2",)
@@ -140,7 +140,7 @@ def test_whole_epochs_only_and_no_minutes(prepared, tmp_path, stand_in) -> None:
 
 def test_where_it_is_not_set_up_one_line_says_how(prepared, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("FEWMASK_CACHE", str(tmp_path / "cache"))
-    done = fewmask(
+    done = run_program(
         "train",
         prepared.folder,
         "--method",
@@ -152,9 +152,9 @@ def test_where_it_is_not_set_up_one_line_says_how(prepared, tmp_path, monkeypatc
         "--out",
         tmp_path / "run",
     )
-    assert done.returncode == 2 and "fix: fewmask nnunet setup" in done.stderr
-    assert fewmask("nnunet", "info").returncode == 2
-    assert "steps_per_epoch" in fewmask("info", "nnunet").stdout
+    assert done.code == 2 and "fix: fewmask nnunet setup" in done.stderr
+    assert run_program("nnunet", "info").code == 2
+    assert "steps_per_epoch" in run_program("info", "nnunet").stdout
 
 
 def test_setting_up_is_remembered_only_when_it_came_to_an_end(tmp_path, monkeypatch) -> None:
@@ -189,10 +189,10 @@ def test_an_environment_that_cannot_be_made_says_why() -> None:
 
 def test_export_writes_the_raw_data_set(prepared, tmp_path) -> None:
     out = tmp_path / "Dataset001_liver"
-    done = fewmask("--json", "nnunet", "export", prepared.folder, "--slices", 2, "--out", out)
-    assert done.returncode == 0 and json.loads(done.stdout)["ignored"] is True
+    done = run_program("--json", "nnunet", "export", prepared.folder, "--slices", 2, "--out", out)
+    assert done.code == 0 and json.loads(done.stdout)["ignored"] is True
     assert len(list((out / "imagesTr").iterdir())) == 2
-    assert fewmask("nnunet", "export", prepared.folder).returncode == 2
+    assert run_program("nnunet", "export", prepared.folder).code == 2
 
 
 @pytest.mark.slow

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 
 DATASET = "Dataset001_fewmask"
 RAW, PREPROCESSED, RESULTS = (f"nnUNet_{name}" for name in ("raw", "preprocessed", "results"))
@@ -46,14 +45,7 @@ def fit(configuration: str, epochs: int, iterations: int, seed: int, device: str
         state.write_text(str(epoch + 1))
         print("fewmask " + json.dumps({"epoch": epoch + 1, "loss": 1 / (epoch + 1)}))
     values = np.concatenate(inside)
-    save_file(
-        {
-            "bounds": torch.tensor(
-                [float(np.quantile(values, 0.05)), float(np.quantile(values, 0.95))]
-            )
-        },
-        out,
-    )
+    save_file({"bounds": np.quantile(values, [0.05, 0.95]).astype(np.float32)}, out)
 
 
 def ask(

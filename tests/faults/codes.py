@@ -3,9 +3,9 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-SOURCE = Path(__file__).parents[2] / "src" / "fewmask"
+from tests.source import trees
+
 LETTERS = {
     "N": "scans",
     "M": "masks, and which mask belongs to which scan",
@@ -27,9 +27,8 @@ def messages() -> dict[str, list[tuple[str, str]]]:
     A code without a message of its own (the text comes from a variable) has an empty one.
     """
     found: dict[str, set[tuple[str, str]]] = {}
-    for path in sorted(SOURCE.rglob("*.py")):
-        name = path.relative_to(SOURCE).as_posix()
-        for code, text in _in_file(ast.parse(path.read_text(encoding="utf-8"))):
+    for name, tree in trees().items():
+        for code, text in _in_file(tree):
             found.setdefault(code, set()).add((text, name))
     return {code: _readable(found[code]) for code in sorted(found)}
 

@@ -30,7 +30,7 @@ the batch are done. Settings stand here as flags of the program; in Python they 
 | 3 | `BadScan`, `BadDataset`, `BadCheckpoint` | input that cannot be used |
 | 4 | `NoRoom` | the machine lacks disk, memory, permission, a device or a lock |
 | 5 | `PartlyDone` | some cases failed and are listed, or masks are empty against what \
-was expected; the others are done |
+was expected; the others are done. `audit`: something must be looked at |
 | 130, 143, 129 | `Interrupted` | stopped by Ctrl-C, SIGTERM or SIGHUP; all up to there is saved |
 """
 _CODES = """## Every code

@@ -121,10 +121,11 @@ def test_every_code_of_the_source_is_on_the_page() -> None:
     """Codes are read as texts, whatever raises them: a code that the table lost is found here."""
     from tests.faults import codes
     from tests.faults.page import PAGE
+    from tests.source import SOURCE
 
     used = {
         code
-        for path in codes.SOURCE.rglob("*.py")
+        for path in SOURCE.rglob("*.py")
         for code in re.findall(r'"([NMDSCFHWX]\d\d)[":]', path.read_text(encoding="utf-8"))
     }
     listed = set(re.findall(r"^\| ([A-Z]\d\d) \| [^|]+ \| `", PAGE.read_text(), re.M))

@@ -20,8 +20,8 @@ from fewmask.io.run import States
 from fewmask.prepare.build import prepare
 from fewmask.prepare.check import check
 from fewmask.prepare.options import PrepareOptions
-from tests.faults.codes import SOURCE
 from tests.scans import prepare_scans, write_scans
+from tests.source import trees
 
 _RUNS = '[[runs]]\nmethod = ["unet"]\nslices = [2]\nsteps = 1\n'
 _OTHER = '[[elsewhere]]\nname = "{}"\nimages = "{}"\ntruth = "t"\nlabel = ["liver=1"]\n'
@@ -61,8 +61,8 @@ def test_a_sweep_of_too_many_runs_is_refused_before_one_is_built(tmp_path) -> No
 
 def test_f06_nothing_shares_memory_between_processes() -> None:
     """Batches are made by threads: `/dev/shm` may be as small as it likes."""
-    for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path, tree in trees().items():
+        for node in ast.walk(tree):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             shares = ("torch.multiprocessing", "torch.utils.data", "shared_memory")

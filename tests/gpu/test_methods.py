@@ -15,7 +15,7 @@ from fewmask.core.errors import NoRoom
 from fewmask.core.randomness import rng
 from fewmask.methods import is_external, names
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.training import TrainRequest, train
 
 pytestmark = [

@@ -10,7 +10,7 @@ import pytest
 
 from fewmask.core.errors import NoRoom
 from fewmask.io import lock
-from fewmask.io.lock import LOCK, _record, folder_lock, waiting_lock
+from fewmask.io.lock import LOCK, _record, folder_lock, in_name_of, waiting_lock
 
 
 def test_second_holder_is_told_of_the_first(tmp_path: Path) -> None:
@@ -150,3 +150,40 @@ def test_windows_is_waited_for_where_another_process_reads_the_lock(tmp_path, mo
         assert (tmp_path / LOCK).exists()
     assert refused == ["make", "make", "remove", "remove"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_goes_on_with_work_takes_over_what_its_predecessor_held_on_a_lost_machine(
+    tmp_path, monkeypatch
+) -> None:
+    """By the name of the work: of a Ray task whoever does it now, of a Slurm task a later attempt;
+    nobody else, and not an earlier attempt that still lives.
+    """
+
+    def held_elsewhere(name: str, attempt: int | None) -> None:
+        record = {"pid": 1, "host": "lost", "boot": "b", "name": name, "attempt": attempt}
+        (tmp_path / LOCK).write_text(json.dumps(record))
+
+    held_elsewhere("task 1", None)
+    with pytest.raises(NoRoom), folder_lock(tmp_path, "test"):
+        pass
+    with pytest.raises(NoRoom), in_name_of("task 2"), folder_lock(tmp_path, "test"):
+        pass
+    with (
+        in_name_of("task 1"),
+        folder_lock(tmp_path, "test"),
+        pytest.raises(NoRoom),
+        folder_lock(tmp_path, "test"),
+    ):
+        pass
+    assert not (tmp_path / LOCK).exists()
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "3")
+    for attempt, count, works in ((0, "1", True), (0, "0", False), (2, "1", False)):
+        held_elsewhere("slurm 7 3", attempt)
+        monkeypatch.setenv("SLURM_RESTART_COUNT", count)
+        if works:
+            with folder_lock(tmp_path, "test"):
+                pass
+        else:
+            with pytest.raises(NoRoom), folder_lock(tmp_path, "test"):
+                pass

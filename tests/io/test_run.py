@@ -181,3 +181,30 @@ def test_fifty_kills_while_saving_leave_a_whole_state(tmp_path) -> None:
         assert latest is not None and not latest.skipped and latest.step > seen
         assert all(bool((tensor == latest.step).all()) for tensor in latest.tensors.values())
         seen = latest.step
+
+
+def test_a_finished_run_without_its_weights_is_told_from_one_that_was_killed(run) -> None:
+    def log(*steps: int) -> None:
+        run.write_losses(["ce"], [{"step": str(step), "ce": "0.5"} for step in steps])
+
+    assert not run.is_lost() and not RunFolder(run.path / "none").is_lost()
+    log(*range(RECORD.steps))
+    assert not run.is_lost(), "killed in its only save: losses stand there, no state, no rule"
+    run.write_cleanup({})
+    assert run.is_lost()
+    with pytest.raises(BadCheckpoint, match="was finished here") as lost:
+        run.check_not_lost()
+    assert lost.value.code == "W06" and lost.value.did == "nothing was trained or written"
+    save(run, RECORD.steps)
+    assert not run.is_lost(), "killed between rule and weights: the last state has them"
+    run.drop()
+    log(*range(RECORD.steps - 1))
+    assert not run.is_lost()
+    run.predictions.mkdir()
+    assert run.is_lost(), "masks are made by weights"
+    run.weights.write_bytes(b"weights")
+    assert not run.is_lost()
+
+
+def test_a_stage_is_finished_where_the_next_one_was_begun(run) -> None:
+    assert not run.is_lost() and run.is_lost(gone_on=True)

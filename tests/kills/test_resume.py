@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def request(prepared: Path, out: Path, method: str, seed: int = 0) -> TrainReque
         threads=1,
         save_minutes=1e3,
         save_steps=SAVE,
+        keep_states=True,  # they are compared too
         settings=words,
         seed=seed,
         **budget,  # type: ignore[arg-type]
@@ -148,7 +150,10 @@ def kill(asked: TrainRequest, point: str) -> int:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
-    """Made in a child too: reading scans starts threads."""
+    """Made in a child too: reading scans starts threads. What most children would import is
+    imported before they are forked.
+    """
+    import_module("monai.networks.nets")
     folder: Path = tmp_path_factory.mktemp("kills")
     must(lambda: prepare_scans(folder))
     return folder / "prepared"

@@ -22,7 +22,7 @@ from fewmask.core.errors import BadConfig
 from fewmask.methods import Method, MethodSpec, register_method
 from fewmask.methods.unet import METHOD as UNET
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.testing import ContractBroken, check_learns, check_method, take_steps
 from fewmask.training import TrainRequest, train
 from tests.scans import prepare_scans
@@ -211,14 +211,14 @@ def test_what_never_learns_is_found_out() -> None:
 PACKAGE = """
 from dataclasses import dataclass
 from fewmask.methods import MethodSpec
-from fewmask.methods import unet
+from fewmask.methods import vnet
 
 @dataclass(frozen=True)
-class Config(unet.Config):
-    channels: tuple[int, ...] = (4, 4)
-    labelled: int = 2
+class Config(vnet.Config):
+    patch: tuple[int, int, int] = (16, 32, 32)
+    filters: int = 2
 
-SPEC = MethodSpec(Config, unet.build)
+SPEC = MethodSpec(Config, vnet.METHOD.build)
 SCRAP = "no spec"
 """
 ASK = """
@@ -252,7 +252,7 @@ def test_an_installed_package_brings_methods_by_an_entry_point(tmp_path: Path) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("['ce', 'dice']\n")
+    assert done.stdout.startswith("['supervised']\n")
     assert "the entry point bringer:SCRAP is no MethodSpec but str" in done.stdout
     assert "the method 'unet' comes from several places" in done.stdout
     assert "entry point of bringer" in done.stdout

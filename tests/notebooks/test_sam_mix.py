@@ -25,6 +25,7 @@ def pictures(notebook: Any) -> int:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_it_runs_and_shows(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)

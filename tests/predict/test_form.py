@@ -129,3 +129,35 @@ def test_two_formats_share_a_folder_and_neither_is_drawn_twice(tmp_path):
         for _ in range(2)
     ]
     assert kept == [[[]] * 4, [["case_00"]] * 4]
+
+
+def test_names_of_bids(tmp_path):
+    """The scans keep their subject and session; the same command again keeps the masks."""
+    write_scans(tmp_path / "plain", 2)
+    for number, session in enumerate(("1", "2")):
+        folder = tmp_path / "bids" / "sub-07" / f"ses-{session}" / "anat"
+        folder.mkdir(parents=True)
+        scan = tmp_path / "plain" / "images" / f"case_0{number}.nii.gz"
+        scan.rename(folder / f"sub-07_ses-{session}_T1w.nii.gz")
+    form = MaskForm("nifti", coloured(CLASSES), naming="bids")
+    out = tmp_path / "masks"
+    for _ in range(2):
+        assert len(predict_folder(Corner(), tmp_path / "bids", out, form=form).written) == 2
+    mask = out / "sub-07" / "ses-2" / "anat" / "sub-07_ses-2_desc-fewmask_dseg.nii.gz"
+    assert np.argwhere(read_labels(mask).voxels == 2).tolist() == [[7, 31, 31]]
+    assert (out / "desc-fewmask_dseg.tsv").read_text().splitlines()[1:] == [
+        "1\tliver\t#0072b2", "2\tthing\t#e69f00",
+    ]  # fmt: skip
+    assert (out / "dataset_description.json").exists()
+
+
+def test_c02_two_scans_with_one_name_of_bids_are_refused(tmp_path):
+    write_scans(tmp_path / "plain", 2)
+    (tmp_path / "scans").mkdir()
+    for number, name in enumerate(("liver-7a", "liver7a")):
+        scan = tmp_path / "plain" / "images" / f"case_0{number}.nii.gz"
+        scan.rename(tmp_path / "scans" / f"{name}.nii.gz")
+    form = MaskForm("nifti", coloured(CLASSES), naming="bids")
+    with pytest.raises(BadConfig, match="would have one name"):
+        predict_folder(Corner(), tmp_path / "scans", tmp_path / "masks", form=form)
+    assert not (tmp_path / "masks").exists()

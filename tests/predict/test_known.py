@@ -19,9 +19,10 @@ from fewmask.io.run import RunFolder
 from fewmask.methods import PresenceAware
 from fewmask.predict import Cleanup, Predictor, open_known
 from fewmask.predict.finish import predict_finished
-from fewmask.predict.folder import load_prepared, predict_folder
+from fewmask.predict.folder import predict_folder
 from fewmask.predict.known import Known, find_empty, read_known, settle
 from fewmask.predict.predictor import Prediction
+from fewmask.predict.work import load_prepared
 from fewmask.training import TrainRequest, train
 from tests.narrow import watched
 from tests.scans import prepare_scans, write_scans

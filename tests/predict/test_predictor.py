@@ -19,8 +19,8 @@ from fewmask.core.volume import Volume
 from fewmask.io.nifti import read_labels
 from fewmask.methods._method import Method
 from fewmask.predict import Predictor
-from fewmask.predict.folder import write_prediction
 from fewmask.predict.windows import Windows
+from fewmask.predict.work import write_prediction
 from tests.narrow import required
 from tests.prepare.test_intensity import OFFSET
 

@@ -28,9 +28,10 @@ from fewmask.io.atomic import is_alive
 from fewmask.io.nifti import ReadOptions, read_labels, read_volume, write_labels, write_volume
 from fewmask.io.prepared import Prepared, ranges, write_split
 from fewmask.io.text import write_json
-from fewmask.prepare import build
+from fewmask.prepare import build, reading
 from fewmask.prepare.build import prepare
 from fewmask.prepare.check import check, copy_header
+from fewmask.prepare.discover import discover
 from fewmask.prepare.options import PrepareOptions, ScanOptions
 from fewmask.prepare.reading import read_pair
 from tests.narrow import Settings
@@ -118,14 +119,31 @@ def test_a_flipped_bit_in_the_store_is_found_and_rebuilt(tmp_path, part) -> None
         assert file.labels(range(8)).sum() == 12 * 12 * 4
 
 
-def test_parallel_equals_serial(tmp_path) -> None:
+def test_parallel_equals_serial(tmp_path, monkeypatch) -> None:
     write_scans(tmp_path / "scans", 4)
+    monkeypatch.setattr(reading, "PROCESS_BYTES", 1)
     for name, jobs in (("one", 1), ("two", 2)):
         prepare(tmp_path / "scans", tmp_path / name, options(jobs=jobs))
     assert Prepared.open(tmp_path / "one").digest == Prepared.open(tmp_path / "two").digest
     assert (tmp_path / "one" / "dataset.json").read_bytes() == (
         tmp_path / "two" / "dataset.json"
     ).read_bytes()
+
+
+def test_small_files_are_not_worth_a_process(tmp_path) -> None:
+    """Of two pairs with 1.5 MB together, under the 4 MB of a second process; 9 MB; 21 MB."""
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for megabytes, processes in ((1.5, 1), (9, 3), (21, 5)):
+        for case in ("a", "b"):
+            for name in ("images", "labels"):
+                part = int(megabytes * 2**20 / 4)
+                (tmp_path / name / f"{case}.nii.gz").write_bytes(bytes(part))
+        pairs = discover(tmp_path).pairs
+        assert reading.processes_for(pairs, options(jobs=5)) == processes
+        assert reading.processes_for(pairs, options(jobs=1)) == 1
+    (tmp_path / "labels" / "b.nii.gz").unlink()
+    assert reading.processes_for(pairs, options(jobs=5)) == 3, "10.5 MB: what a pair has is told"
 
 
 def test_bad_cases_are_listed_and_the_others_are_the_same(tmp_path) -> None:
@@ -327,12 +345,12 @@ def test_a_worker_that_dies_costs_nothing_but_time(tmp_path) -> None:
     cases = write_scans(tmp_path / "scans", 3)
     script = tmp_path / "script.py"
     script.write_text(
-        "from pathlib import Path\nfrom fewmask.prepare.build import prepare\n"
-        "from fewmask.prepare.check import check\n"
+        "from pathlib import Path\nfrom fewmask.prepare import reading\n"
+        "reading.PROCESS_BYTES = 1\n"
+        "from fewmask.prepare.build import prepare\n"
         "from fewmask.prepare.options import PrepareOptions\n"
         f"here = Path({str(tmp_path)!r})\n"
         "options = PrepareOptions(labels={'liver': (6,)}, jobs=2)\n"
-        "print('usable', len(check(here / 'scans', options).cases))\n"
         "print('built', prepare(here / 'scans', here / 'prepared', options).built)\n"
         "from fewmask.prepare.check import check\n"
         "print('checked', len(check(here / 'scans', options).cases))\n"

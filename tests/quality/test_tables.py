@@ -65,19 +65,33 @@ def test_masks_that_are_gone_have_no_row(tmp_path) -> None:
     assert [seen.case for seen in read_all(tmp_path)] == ["b"]
 
 
-def test_signs_that_come_while_tables_are_written_are_in_them(tmp_path, monkeypatch) -> None:
-    """Another process finishes its part at that very moment."""
+def test_tables_lack_nothing_that_a_finished_process_drew(tmp_path, monkeypatch) -> None:
+    """While this process reads, another one draws `b`, writes tables and ends: read again. One that
+    draws `c` while tables are written has yet to write its own.
+    """
     write_mask(tmp_path, "a", GOOD)
     late = ["b"]
 
-    def write_and_meanwhile(*words) -> None:
-        write_csv(*words)
+    def judge_and_meanwhile(scans, calibration):
+        rows = judge(scans, calibration)
         if late:
             write_mask(tmp_path, late.pop(), GOOD)
+            write_tables(tmp_path)
+        return rows
 
-    monkeypatch.setattr(tables, "write_csv", write_and_meanwhile)
+    monkeypatch.setattr(tables, "judge", judge_and_meanwhile)
     assert {row.case for row in write_tables(tmp_path)} == {"a", "b"}
     assert {row["case"] for row in rows_of(tmp_path / "quality.csv")} == {"a", "b"}
+    read = []
+
+    def write_and_meanwhile(*words) -> None:
+        read.append(words)
+        write_csv(*words)
+        write_mask(tmp_path, "c", GOOD)
+
+    monkeypatch.setattr(tables, "write_csv", write_and_meanwhile)
+    write_tables(tmp_path)
+    assert len(read) == 2, "two tables, once: who still draws keeps nobody from ending"
 
 
 def test_a_file_that_is_not_ours_is_named(tmp_path) -> None:

@@ -130,5 +130,5 @@ def test_random_patches_are_not_kept(tmp_path) -> None:
         train(replace(base, embeddings=tmp_path / "kept"))
     assert refused.value.fix == "leave `embeddings` out" and not (tmp_path / "kept").exists()
     method = build("canvas_sam", plan_stages(base)[0].config, Task(("liver",), 32))
-    assert recall_embeddings(method, base, 8, False) == ""
+    assert recall_embeddings(method, base, 8, "float32") == ""
     assert part(method, "sam", Sam).recall is None

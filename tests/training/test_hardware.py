@@ -6,8 +6,10 @@ from contextlib import nullcontext
 import torch
 from torch import nn
 
+from fewmask.blocks.device import half_type
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.training.hardware import choose_bf16, compile_networks, digest_code
+from fewmask.training.hardware import choose_half, compile_networks, digest_code
+from fewmask.training.run import halves
 
 
 def test_the_digest_of_code_follows_python_files_and_their_names_only(tmp_path) -> None:
@@ -40,9 +42,9 @@ def test_compiled_networks_keep_the_names_of_their_weights() -> None:
     assert method["other"]._compiled_call_impl is None
 
 
-def test_bf16_is_timed_on_a_gpu_and_never_chosen_where_it_is_emulated(monkeypatch) -> None:
-    def slow_in_float32(bf16: bool) -> None:
-        if not bf16:
+def test_a_gpu_without_bfloat16_of_its_own_is_timed_in_float16(monkeypatch) -> None:
+    def slow_in_float32(half: bool) -> None:
+        if not half:
             time.sleep(0.01)
 
     native = False
@@ -52,8 +54,10 @@ def test_bf16_is_timed_on_a_gpu_and_never_chosen_where_it_is_emulated(monkeypatc
         "is_bf16_supported",
         lambda including_emulation=True: including_emulation or native,
     )
-    gpu = torch.device("cuda")
-    assert not choose_bf16("auto", gpu, slow_in_float32)
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert (half_type(gpu), half_type(cpu)) == (torch.float16, torch.bfloat16)
+    assert halves(gpu, True) == (False, True) and halves(gpu, False) == (False, False)
     native = True
-    assert choose_bf16("auto", gpu, slow_in_float32)
-    assert not choose_bf16("auto", gpu, lambda bf16: slow_in_float32(not bf16))
+    assert half_type(gpu) == torch.bfloat16 and halves(gpu, True) == (True, False)
+    assert choose_half("auto", gpu, slow_in_float32)
+    assert not choose_half("auto", gpu, lambda half: slow_in_float32(not half))

@@ -22,7 +22,7 @@ from fewmask.io.weights import load_tensors
 from fewmask.methods._method import Method
 from fewmask.methods.unet import UNet2d
 from fewmask.training import ProgressEvent, TrainRequest, train
-from fewmask.training.hardware import choose_bf16, mean_step
+from fewmask.training.hardware import choose_half, mean_step
 from fewmask.training.jobs import MethodJob
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.run import build_method
@@ -49,6 +49,19 @@ def request(prepared: Path, out: Path, **changes: object) -> TrainRequest:
         "settings": ("channels=[4,4]", "labelled=2"),
     }
     return TrainRequest(prepared=prepared, out=out, **{**chosen, **changes})  # type: ignore[arg-type]
+
+
+def test_w06_a_finished_run_whose_weights_are_gone_is_not_trained_anew(prepared, tmp_path) -> None:
+    out, told = train(request(prepared, tmp_path / "run")), []
+    (out / "weights.safetensors").unlink()
+    before = {path: path.read_bytes() for path in out.iterdir() if path.is_file()}
+    with pytest.raises(BadCheckpoint, match="was finished here") as lost:
+        train(request(prepared, out))
+    assert lost.value.where == (str(out),) and "another `out`" in lost.value.fix
+    assert {path: path.read_bytes() for path in out.iterdir() if path.is_file()} == before
+    (out / "cleanup.json").unlink()  # what is left could be of a run that was killed in its save
+    train(request(prepared, out), lambda event: told.append(event.note))
+    assert f"no state was saved beside {out / 'losses.csv'}" in told[0]
 
 
 class Line(Method):
@@ -212,7 +225,7 @@ def test_killed_between_last_state_and_weights_only_the_weights_are_written(
     prepared, tmp_path
 ) -> None:
     out = tmp_path / "run"
-    train(request(prepared, out))
+    train(request(prepared, out, keep_states=True))
     whole = (out / "weights.safetensors").read_bytes()
     (out / "weights.safetensors").unlink()
     told: list[ProgressEvent] = []
@@ -224,13 +237,13 @@ def test_killed_before_old_states_were_removed_they_are_removed_on_resume(
     prepared, tmp_path
 ) -> None:
     out = tmp_path / "run"
-    train(request(prepared, out, save_steps=1))
+    train(request(prepared, out, save_steps=1, keep_states=True))
     whole = sorted(path.name for path in out.glob("state-*"))
     (out / "weights.safetensors").unlink()
     newest = sorted(out.glob("state-*.safetensors"))[-1]
     for kind in (".safetensors", ".json"):
         shutil.copy(newest.with_suffix(kind), out / f"state-00000000{kind}")
-    train(request(prepared, out, save_steps=1))
+    train(request(prepared, out, save_steps=1, keep_states=True))
     assert sorted(path.name for path in out.glob("state-*")) == whole
     assert len(whole) == 4  # two states
 
@@ -440,11 +453,11 @@ def test_bf16_only_where_it_pays(monkeypatch) -> None:
 
         return step
 
-    assert choose_bf16("auto", CPU, stepper(0.5)) and not choose_bf16("auto", CPU, stepper(0.95))
-    assert choose_bf16("on", CPU, stepper(9)) and not choose_bf16("off", CPU, stepper(0.1))
+    assert choose_half("auto", CPU, stepper(0.5)) and not choose_half("auto", CPU, stepper(0.95))
+    assert choose_half("on", CPU, stepper(9)) and not choose_half("off", CPU, stepper(0.1))
 
 
-def test_a_busy_moment_does_not_choose_bf16(monkeypatch) -> None:
+def test_a_busy_moment_does_not_choose_half(monkeypatch) -> None:
     """Both take 0.1 s; every second step in float32 is held up by 5 s, which would make bfloat16
     look 26 times as fast.
     """
@@ -455,7 +468,7 @@ def test_a_busy_moment_does_not_choose_bf16(monkeypatch) -> None:
         count[0] += not bf16
         now[0] += 0.1 + 5.0 * (not bf16 and count[0] % 2 == 0)
 
-    assert not choose_bf16("auto", CPU, step)
+    assert not choose_half("auto", CPU, step)
 
 
 def test_the_time_of_a_step_is_the_mean_over_the_run(monkeypatch) -> None:

@@ -20,6 +20,12 @@ TINY = PretrainConfig(size="tiny", steps=4, pixels=256 * 256, warmup=1)
 CPU = torch.device("cpu")
 
 
+@pytest.fixture(autouse=True)
+def few_are_scored(monkeypatch) -> None:
+    """Eight scenes instead of 64, each time."""
+    monkeypatch.setattr("fewmask.training.pretrain.HELD_OUT", 1)
+
+
 def test_the_best_of_three_masks_is_taught() -> None:
     """Mask 1 is right, so focal and Dice are nearly 0 whatever the others are; scores are held
     against all three IoUs.
@@ -37,18 +43,22 @@ def test_the_best_of_three_masks_is_taught() -> None:
 
 
 def test_every_part_of_sam_gets_a_gradient_from_some_prompt() -> None:
+    """Of 24 steps at most: no more are taken than are needed."""
     torch.manual_seed(0)
     sam = build_sam(size_named("tiny"))
+    dead = {name for name, _ in sam.named_parameters()}
     for index in range(24):
         sum(
             answer_losses(sam, draw_questions(TINY, Step(index, 24), CPU, sam.patch)).values()
         ).backward()  # type: ignore[union-attr]
-    dead = [
-        name
-        for name, weight in sam.named_parameters()
-        if weight.grad is None or not bool(weight.grad.any())
-    ]
-    assert dead == []
+        dead = {
+            name
+            for name, weight in sam.named_parameters()
+            if weight.grad is None or not bool(weight.grad.any())
+        }
+        if not dead:
+            break
+    assert not dead
 
 
 def test_a_step_with_nothing_to_ask_draws_again(monkeypatch) -> None:
@@ -71,9 +81,7 @@ def test_a_step_with_nothing_to_ask_draws_again(monkeypatch) -> None:
 
 def test_an_interrupted_pretraining_ends_in_the_same_bits(tmp_path) -> None:
     whole = load_tensors(pretrain(TINY, tmp_path / "whole", device="cpu", score_every=2))
-    states = States(tmp_path / "whole")
-    latest = states.latest()
-    assert latest is not None and latest.step == 4
+    assert States(tmp_path / "whole").latest() is None, "a finished one keeps no states"
 
     class Stop(Exception):
         pass

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fewmask.benchmark.score import score_run
 from fewmask.core.errors import BadConfig
 from fewmask.io.run import RunFolder
 from fewmask.training import TrainRequest, train
+from tests.kills.child import in_child, must
 from tests.scans import prepare_scans
 
 STEPS = 8
@@ -23,7 +25,13 @@ SAME = ("weights.safetensors", "losses.csv", "metrics.csv", "split.toml", "budge
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory) -> Path:
-    return prepare_scans(tmp_path_factory.mktemp("resume")).folder
+    """Made in a child too: reading scans starts threads. What all children would import is
+    imported before they are forked.
+    """
+    import_module("transformers.models.sam.modeling_sam")
+    folder: Path = tmp_path_factory.mktemp("resume")
+    must(lambda: prepare_scans(folder))
+    return folder / "prepared"
 
 
 def command(prepared: Path, out: Path) -> list[str]:
@@ -60,21 +68,26 @@ def command(prepared: Path, out: Path) -> list[str]:
     ]
 
 
-def run(prepared: Path, out: Path, fault: str = "") -> int:
-    environment = {**os.environ, "FEWMASK_FAULT": fault}
-    return subprocess.run(
-        command(prepared, out), env=environment, capture_output=True, check=False
-    ).returncode
+def kill(prepared: Path, out: Path, fault: str) -> int:
+    """What became of the request of `command`, killed at `fault`, in a fork of this process, which
+    has the imports of a fresh one behind it (`tests/kills/child.py`).
+    """
+
+    def killed() -> None:
+        os.environ["FEWMASK_FAULT"] = f"kill@{fault}"
+        go_on(prepared, out)
+
+    return in_child(killed)
 
 
 def go_on(prepared: Path, out: Path) -> None:
-    """The request of `command`, in this process: only what is to be killed needs one of its own."""
+    """The request of `command`."""
     train(request(prepared, out, steps=STEPS, settings=SETTINGS, threads=1, save_steps=3))
 
 
 def digests(out: Path) -> dict[str, str]:
     """Hashes of what must be equal, predictions and scores included."""
-    score_run(out)
+    must(lambda: score_run(out))
     names = [*SAME, *sorted(str(path.relative_to(out)) for path in (out / "predictions").iterdir())]
     return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
 
@@ -82,7 +95,7 @@ def digests(out: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def expected(prepared, tmp_path_factory) -> dict[str, str]:
     out = tmp_path_factory.mktemp("whole") / "run"
-    assert run(prepared, out) == 0
+    must(lambda: go_on(prepared, out))
     return digests(out)
 
 
@@ -91,16 +104,16 @@ def test_killed_and_gone_on_with_it_ends_in_the_same_bits(
     prepared, tmp_path, expected, point
 ) -> None:
     out = tmp_path / "run"
-    assert run(prepared, out, f"kill@{point}") == -signal.SIGKILL
+    assert kill(prepared, out, point) == -signal.SIGKILL
     assert not (out / "weights.safetensors").exists()
-    go_on(prepared, out)
+    must(lambda: go_on(prepared, out))
     assert digests(out) == expected
 
 
 def test_another_seed_gives_other_bits(prepared, tmp_path, expected) -> None:
     """The control: the comparison above can fail."""
     out = tmp_path / "run"
-    train(request(prepared, out, seed=1))
+    must(lambda: train(request(prepared, out, seed=1)))
     assert (
         hashlib.sha256((out / "weights.safetensors").read_bytes()).hexdigest()
         != expected["weights.safetensors"]
@@ -109,7 +122,7 @@ def test_another_seed_gives_other_bits(prepared, tmp_path, expected) -> None:
 
 def test_a_damaged_newest_state_falls_back_to_the_one_before(prepared, tmp_path, expected) -> None:
     out = tmp_path / "run"
-    assert run(prepared, out, "kill@step:7") == -signal.SIGKILL
+    assert kill(prepared, out, "step:7") == -signal.SIGKILL
     newest = max(out.glob("state-*.safetensors"))
     assert newest.name == "state-00000006.safetensors"
     newest.write_bytes(newest.read_bytes()[:-1] + b"x")
@@ -119,11 +132,12 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(prepared, tmp_path,
         and checkpoint.step == 3
         and "state-00000006" in checkpoint.skipped[0]
     )
-    go_on(prepared, out)
+    must(lambda: go_on(prepared, out))
     assert digests(out) == expected
 
 
 def test_sigint_saves_and_exits_130(prepared, tmp_path, expected) -> None:
+    """The program itself, in a process of its own."""
     out = tmp_path / "run"
     process = subprocess.Popen(command(prepared, out), stderr=subprocess.PIPE, text=True)
     while not list(out.glob("state-*.json")):
@@ -133,7 +147,7 @@ def test_sigint_saves_and_exits_130(prepared, tmp_path, expected) -> None:
     _, talk = process.communicate(timeout=60)
     if process.returncode != 0:  # it may have finished in that instant
         assert process.returncode == 130 and "saved" in talk
-    go_on(prepared, out)
+    must(lambda: go_on(prepared, out))
     assert digests(out) == expected
 
 

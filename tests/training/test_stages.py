@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from fewmask.core.batch import IGNORE
-from fewmask.core.errors import BadConfig, Interrupted
+from fewmask.core.errors import BadCheckpoint, BadConfig, Interrupted
 from fewmask.data.patches import PatchLoader
 from fewmask.io.nifti import read_labels
 from fewmask.io.run import RunFolder
 from fewmask.io.text import write_json
 from fewmask.io.weights import load_into
 from fewmask.predict import Predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.training import ProgressEvent, TrainRequest, draw_budget, train
 from fewmask.training import run as training_run
 from fewmask.training.stages import check_plan, online_labels, plan_stages
@@ -85,8 +85,12 @@ def test_stopped_between_its_stages_it_goes_on_to_the_same_weights(prepared, tmp
 
     with pytest.raises(Interrupted):
         train(request(prepared, tmp_path / "run"), stop)
-    pseudo = tmp_path / "run" / "pseudo"
+    pseudo, weights = tmp_path / "run" / "pseudo", tmp_path / "run/finetune/weights.safetensors"
     assert not (pseudo / "confidence.csv").exists()
+    kept = weights.rename(tmp_path / "kept")
+    with pytest.raises(BadCheckpoint, match="was finished here"):  # its labels are there
+        train(request(prepared, tmp_path / "run"))
+    kept.rename(weights)
     made = {path: path.stat().st_mtime_ns for path in pseudo.glob("*.nii.gz")}
     again = RunFolder.open(train(request(prepared, tmp_path / "run")))
     assert again.weights.read_bytes() == whole.weights.read_bytes()

@@ -48,9 +48,14 @@ def page(context, server):
     return visit(context, server)
 
 
+def choose(page, name, scan):
+    page.locator("#scans").get_by_role("button", name=name).click()
+    page.wait_for_selector(f'canvas#slice[data-slice^="{scan.id}/"]')
+
+
 def open_scan(page, name, scan, d):
     page.get_by_label("Search scans").fill(name)
-    page.get_by_role("button", name=name).first.click()
+    choose(page, name, scan)
     page.get_by_label("Slice", exact=True).fill(str(d))
     page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/{d}"][data-ready=true]')
     page.locator("canvas#slice").focus()
@@ -121,7 +126,7 @@ def test_the_keyboard_alone_is_enough(page, bench):
 
 def test_a_flipped_file_is_counted_and_tagged_in_its_own_order(page, bench):
     scan = bench.scan("beta")
-    page.get_by_role("button", name="beta").first.click()
+    choose(page, "beta", scan)
     page.get_by_label("Slice", exact=True).fill("9")
     page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/30"][data-ready=true]')
     label = page.locator("canvas#slice").get_attribute("aria-label")
@@ -307,13 +312,34 @@ def test_a_server_started_anew_is_joined_by_its_new_address(page, bench, server,
     assert await_puts(bench, 1)[:3] == ("alpha", 7, "outlined")
 
 
+def test_a_scan_opened_again_stays_at_its_slice_and_keeps_the_stroke_in_hand(
+    context, bench, server
+):
+    page = visit(context, server)
+    scan = bench.scan("alpha")
+    open_scan(page, "alpha", scan, 5)
+    held = []
+    context.route(f"**/api/cases/{scan.id}", lambda route: held.append(route))
+    with page.expect_request(f"**/api/cases/{scan.id}"):
+        page.locator("#scans").get_by_role("button", name="alpha").click()
+    page.get_by_label("Slice", exact=True).fill("9")
+    page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/9"][data-ready=true]')
+    page.mouse.move(*on_screen(page, 60.5, 50.5))
+    page.mouse.down()
+    with page.expect_response(f"**/api/cases/{scan.id}"):
+        held[0].continue_()
+    assert await_puts(bench, 1)[:3] == ("alpha", 9, "outlined"), "the stroke in hand is finished"
+    page.mouse.up()
+    assert page.get_by_label("Slice", exact=True).input_value() == "9"
+
+
 def test_a_stroke_waits_until_the_prediction_of_its_slice_is_known(context, bench, server):
     bench.rounds, bench.default = [bench._done(1)], 1
     held = []
     context.route("**/mask/0/5?*", lambda route: held.append(route))
     page = visit(context, server)
     scan = bench.scan("alpha")
-    page.locator("#scans").get_by_role("button", name="alpha").click()
+    choose(page, "alpha", scan)
     page.get_by_label("Slice", exact=True).fill("5")
     page.wait_for_selector(f'canvas#slice[data-slice="{scan.id}/5"][data-ready=false]')
     page.mouse.click(*on_screen(page, 100.5, 100.5))

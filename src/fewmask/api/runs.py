@@ -46,9 +46,10 @@ from fewmask.predict import (
 )
 from fewmask.predict import predict_folder as write_masks
 from fewmask.predict.cleanup import NOTHING
-from fewmask.predict.folder import PredictSummary, plane_of
+from fewmask.predict.folder import plane_of
 from fewmask.predict.predictor import Engine
 from fewmask.predict.quality import look_at
+from fewmask.predict.summary import PredictSummary
 from fewmask.quality.beside import Seen
 from fewmask.quality.tables import UNCALIBRATED, Calibration, judge
 from fewmask.training import TrainRequest
@@ -301,6 +302,8 @@ def train(
     embeddings_gib: float = 4.0,
     save_minutes: float = 2.0,
     save_steps: int | None = None,
+    log: str | None = None,
+    keep_states: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> TrainedRun:
     """Train a method on a prepared dataset; the same call resumes an unfinished run.
@@ -338,7 +341,7 @@ def train(
     threads
         CPU threads; None takes what torch finds.
     amp
-        bfloat16: `auto` measures whether it pays.
+        bfloat16, or float16 on a GPU without it: `auto` measures whether it pays.
     compile
         Let torch.compile write kernels for V-Nets and U-Nets: up to a minute before the first step,
         shorter steps on a GPU.
@@ -356,6 +359,12 @@ def train(
         Longest time between two saves.
     save_steps
         Also save every so many steps.
+    log
+        Also log losses for another program: `tensorboard` or `mlflow`, in the run folder, or
+        `mlflow=ADDRESS`.
+    keep_states
+        Keep the last two states of a finished run, with its optimiser's: three times the weights
+        each. Nothing needs them.
     on_progress
         Called with a `ProgressEvent` after every step (losses, time left, last save). Returning
         True stops training: everything up to there is saved.
@@ -407,6 +416,8 @@ def train(
         embeddings_gib=embeddings_gib,
         save_minutes=save_minutes,
         save_steps=save_steps,
+        log=log,
+        keep_states=keep_states,
     )
     return TrainedRun(run_training(request, on_progress))
 
@@ -604,6 +615,7 @@ def predict_folder(
     tags: File | None = None,
     slices_from: int = 0,
     format: str = "nifti",
+    naming: str = "case",
     terms: Mapping[str, str] | None = None,
     device: str | None = None,
     part: tuple[int, int] = (1, 1),
@@ -666,6 +678,9 @@ def predict_folder(
         `nifti`, `nrrd`, `seg.nrrd`, `mha`; of DICOM scans also `dicom-seg` and `rtstruct`, which
         refer to the scan and carry its patient and study. Names and colours lie in the mask, or
         beside it for 3D Slicer and ITK-SNAP.
+    naming
+        `case`: masks are called after their case; `bids`: as derivatives of BIDS, such as
+        `sub-01/anat/sub-01_desc-fewmask_dseg.nii.gz`, with a table of structures.
     terms
         For DICOM: structure -> coded term, `{"liver": "SCT:10200004:Liver"}`. Common structures
         have theirs, others are written as Tissue.
@@ -702,7 +717,7 @@ def predict_folder(
     PredictSummary(4 written; 0 refused; 0 notes)
     """
     source, target = Path(scans), path_or_none(out)
-    if target is None and format != "nifti":
+    if target is None and (format != "nifti" or naming != "case"):
         raise BadConfig(
             "the run's own folder is for masks in NIfTI, which scores and reports read",
             fix="give out=",
@@ -733,13 +748,13 @@ def predict_folder(
     return write_masks(
         loaded.predictor,
         source,
-        target or RunFolder(Path(run)).predictions,
+        target or RunFolder.open(loaded.path).own_predictions,
         cases=cases,
         options=options,
         cleanup=loaded.cleanup,
         known=open_known(loaded.path, source, known, path_or_none(tags), slices_from),
         form=open_form(
-            loaded.path, format, [f"{one}={term}" for one, term in (terms or {}).items()]
+            loaded.path, format, [f"{one}={term}" for one, term in (terms or {}).items()], naming
         ),
         part=part,
         again=again,

@@ -20,6 +20,7 @@ from fewmask.evaluate.intervals import Summary
 from fewmask.evaluate.protocols import Protocol
 from fewmask.evaluate.scores import as_row
 from fewmask.prepare.mapping import check_labels
+from fewmask.prepare.options import AS_THEY_ARE
 from fewmask.report.run import write_run_report
 
 _HEADS = [
@@ -182,6 +183,14 @@ def evaluate(
         trust, assume_ras, volume, False, spacing_mm, None, False, False, None, plane
     )
     chosen: dict[str, Any] = {"same_values": same_values, "masks": masks, "scans": scans}
+    if true is None and (known or same_values or masks != "auto" or out or scans != AS_THEY_ARE):
+        raise BadConfig(
+            "a run knows its structures and how its scans are read, and has its metrics.csv",
+            did="nothing was scored",
+            fix="leave `labels`, `same_values`, `masks`, `out` and what says how masks are read "
+            "out, or give `truth`",
+            code="C02",
+        )
     if true is None:
         summary = score_run(
             pred,

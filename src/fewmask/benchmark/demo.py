@@ -20,10 +20,24 @@ from fewmask.report.run import write_run_report
 from fewmask.synth.phantom import LABELS, write_phantoms
 from fewmask.training import TrainRequest, train
 
-TRAIN_CASES, TEST_CASES = 16, 4
-SLICES = 20
-STEPS = 300
 _MARK = "fewmask-demo"
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much a demo makes and learns from."""
+
+    train: int
+    """Phantoms to learn from."""
+    test: int
+    slices: int
+    """Outlined slices."""
+    steps: int
+
+
+FULL = DemoSize(16, 4, 20, 300)
+QUICK = DemoSize(4, 2, 5, 30)
+"""To see that everything works; too few steps for good masks."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +53,16 @@ class DemoResult:
 def run_demo(
     out: Path,
     *,
+    size: DemoSize = FULL,
     seed: int = 0,
-    steps: int = STEPS,
+    steps: int | None = None,
     method: str = DEFAULT_METHOD,
     say: OnMessage = print,
     progress: OnProgress = ignore_progress,
     device: str | None = None,
 ) -> DemoResult:
-    """Make phantoms, prepare them, train on 20 outlined slices and the unlabelled rest, predict,
-    score, report.
+    """Make phantoms, prepare them, train on a few outlined slices and the unlabelled rest (`steps`
+    in place of the size's), predict, score, report.
 
     Starts afresh: a folder an earlier demo left is replaced, any other non-empty folder is refused.
     Raises `BadConfig` then.
@@ -59,21 +74,21 @@ def run_demo(
     def say_done(text: str) -> None:
         say(f"{text}   ({time.monotonic() - start:.0f} s)")
 
-    cases = write_phantoms(out / "scans", TRAIN_CASES + TEST_CASES, seed)
+    cases = write_phantoms(out / "scans", size.train + size.test, seed)
     say_done(f"{len(cases)} phantom scans with known truth in {out / 'scans'}")
-    _prepare(out, cases)
+    _prepare(out, cases, size.train)
     say_done(f"prepared in {out / 'prepared'}")
     request = TrainRequest(
         prepared=out / "prepared",
         method=method,
         out=out / "run",
-        slices=SLICES,
-        steps=steps,
+        slices=size.slices,
+        steps=steps or size.steps,
         seed=seed,
         device=device,
     )
     run = train(request, on_progress=progress)
-    say_done(f"trained on {SLICES} outlined slices and the tags of {TRAIN_CASES} scans")
+    say_done(f"trained on {size.slices} outlined slices and the tags of {size.train} scans")
     predict_folder(
         load_predictor(run, device),
         out / "prepared",
@@ -88,9 +103,9 @@ def run_demo(
     return DemoResult(dice.mean, dice.low, dice.high, report)
 
 
-def _prepare(out: Path, cases: list[str]) -> None:
+def _prepare(out: Path, cases: list[str], train: int) -> None:
     """The phantoms as a prepared dataset, the first ones to learn from."""
-    split = Split(train=tuple(cases[:TRAIN_CASES]), test=tuple(cases[TRAIN_CASES:]))
+    split = Split(train=tuple(cases[:train]), test=tuple(cases[train:]))
     write_split(out / "split.toml", split)
     options = PrepareOptions(
         labels={"liver": (LABELS["liver"],)},

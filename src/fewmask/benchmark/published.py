@@ -1,8 +1,8 @@
 """Numbers that papers print, on their own data. They stand beside ours, never among them."""
 
 SOURCES = {
-    "sam-mix": "LiTS / TotalSegmentator, published",
-    "la-2018": "LA, 80 scans at full resolution, published",
+    "sam-mix": "published (other data, other network): LiTS / TotalSegmentator",
+    "la-2018": "published (other data, other network): LA, 80 scans at full resolution",
 }
 """Protocol -> head of its column."""
 SAM_MIX = {

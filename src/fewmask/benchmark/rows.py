@@ -15,10 +15,17 @@ from fewmask.core.renamed import todays_words
 from fewmask.core.run_record import RunRecord
 from fewmask.core.words import command
 from fewmask.evaluate.protocols import Protocol
-from fewmask.evaluate.scores import CaseScore, Status, read_scores
+from fewmask.evaluate.scores import (
+    CaseScore,
+    Status,
+    Unfit,
+    numbers_to,
+    read_scores,
+    read_status,
+)
 from fewmask.io.atomic import make_folder
 from fewmask.io.lock import waiting_lock
-from fewmask.io.run import PRECISIONS, RunFolder
+from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import expecting
 from fewmask.report.changes import changes_of
@@ -62,7 +69,7 @@ class FinishedRun:
     minutes: float | None
     steps: int
     precision: str = ""
-    """`float32` or `bfloat16`; empty in older tables."""
+    """`float32`, `bfloat16` or `float16`; empty in older tables."""
     stride: str = ""
     """Voxels `d,h,w` between windows of 3D methods; empty: half a window."""
 
@@ -182,7 +189,7 @@ _FIELDS = {("label" if column == "class" else column): column for column in COLU
 
 def outcome(record: RunRecord) -> dict[str, Any]:
     """What the machine settled: steps and precision."""
-    return {"steps": record.all_steps, "precision": PRECISIONS[record.bf16]}
+    return {"steps": record.all_steps, "precision": record.precision}
 
 
 def finished_run(run_path: Path) -> FinishedRun:
@@ -252,12 +259,23 @@ def to_texts(row: RunRow) -> dict[str, str]:
 
 def from_texts(texts: Mapping[str, str]) -> RunRow:
     """The inverse of `to_texts`; what a table may lack keeps its default, and settings by an
-    earlier version's names are today's. Raises `ValueError` for what is no number.
+    earlier version's names are today's. Raises `ValueError` for what is no number, or none that it
+    can be.
     """
     values: dict[str, Any] = {}
     for name, column in _FIELDS.items():
         if column in texts:
-            values[name] = _READ_AS[name](texts[column])
+            try:
+                values[name] = value = _READ_AS[name](texts[column])
+            except Unfit:
+                raise
+            except ValueError as error:
+                raise Unfit(column, texts[column], numbers_to(_HIGHEST.get(name))) from error
+            highest = _HIGHEST.get(name)
+            if highest is not None and value is not None and (value < 0 or value > highest):
+                raise Unfit(column, texts[column], numbers_to(highest))
+    if (values["slices"] is None) == (values["volumes"] is None):
+        raise ValueError("one of slices and volumes is needed, not both")
     values["cleanup"] = values.get("cleanup") or RAW
     others = {column: text for column, text in texts.items() if column not in COLUMNS}
     values["settings"] = " ".join(todays_words(values["method"], values["settings"].split()))
@@ -275,15 +293,19 @@ def read_rows(path: Path) -> list[RunRow]:
         return _rows_of_run(path)
     if not path.exists():
         return []
-    rows = []
-    for texts in read_csv(path, _NEEDED):
+    rows: list[RunRow] = []
+    places: list[int] = []
+    for texts, line in zip(read_csv(path, _NEEDED, places=places), places, strict=True):
         try:
             rows.append(from_texts(texts))
         except (ValueError, KeyError, TypeError) as error:
+            told = [str(error)]
+            if isinstance(error, Unfit):
+                told = [f"got     {error.got}", f"wanted  {error.wanted}"]
             raise BadDataset(
-                f"{path.name}: the row of {texts['method']}, {texts['case']}, {texts['class']} "
-                f"holds what is no number: {error}",
-                where=str(path),
+                f"{path.name} line {line}: the row of {texts['method']}, {texts['case']}, "
+                f"{texts['class']} holds what it cannot",
+                where=[f"file  {path}", *told],
                 fix="mend that line, or delete it and run the sweep again",
                 code="C03",
             ) from error
@@ -319,6 +341,7 @@ def domains_done(rows: Iterable[RunRow], key: RunKey, stride: str) -> set[str]:
 def _rows_of_run(path: Path) -> list[RunRow]:
     """Rows of a run folder, from its `metrics.csv`."""
     run = RunFolder.open(path)
+    run.check_own()
     if not run.metrics.exists():
         raise BadDataset(
             "the run has no scores yet",
@@ -349,6 +372,7 @@ def _float_or_none(text: str) -> float | None:
 
 
 _CONVERT: dict[Any, Callable[[str], Any]] = {
+    Status: read_status,
     int: int,
     float: float,
     int | None: _int_or_none,
@@ -356,3 +380,10 @@ _CONVERT: dict[Any, Callable[[str], Any]] = {
 }
 _READ_AS = {name: _CONVERT.get(kind, str) for name, kind in get_type_hints(RunRow).items()}
 """Field of `RunRow` -> how its text is read; what is no number stays text."""
+_SHARES = ("dice", "nsd", "sam_mix_dice", "la_2018_dice", "la_2018_jaccard")
+_COUNTS = ("slices", "volumes", "minutes", "steps", "hd95_mm", "hd_mm", "assd_mm")
+_HIGHEST = {
+    **dict.fromkeys((*_COUNTS, *(metric.column for metric in _LITERATURE)), math.inf),
+    **dict.fromkeys(_SHARES, 1.0),
+}
+"""Field that is never below 0 -> what it is never above."""

@@ -1,5 +1,6 @@
 """Score a run on the patients it never saw, or a folder of masks against truth."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,18 +38,13 @@ from fewmask.io.run import RunFolder
 from fewmask.io.same_grid import check_same_grid, lay_on_grid
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.predict import Cleanup, Predicts, load_predictor, open_cleanup
-from fewmask.predict.folder import (
-    clean_folder,
-    load_prepared,
-    open_scans,
-    plane_of,
-    predict_folder,
-    write_prediction,
-)
+from fewmask.predict.folder import clean_folder, open_scans, plane_of, predict_folder
+from fewmask.predict.work import load_prepared, write_prediction
 from fewmask.prepare.mapping import IGNORE, map_labels
 from fewmask.prepare.options import AS_THEY_ARE, ScanOptions
 from fewmask.prepare.reading import spoils_one_case
 from fewmask.report.run import read_truth
+from fewmask.training.log import log_scores
 
 
 @dataclass(frozen=True)
@@ -134,7 +130,19 @@ def _score_run(
                 case,
             )
     write_csv(run.metrics, COLUMNS, [as_row(score) for score in scores])
+    note = log_scores(run.path, _logged(scores, "drawn" if raw else "cleaned"))
+    if note:
+        say(note)
     return ScoreSummary(summarise(scores, prepared.patients), scores, [])
+
+
+def _logged(scores: Sequence[CaseScore], masks: str) -> dict[str, float]:
+    """Mean Dice per structure, for the log of the training."""
+    found: dict[str, list[float]] = {}
+    for score in scores:
+        if score.prompts == "automatic" and not math.isnan(score.dice):
+            found.setdefault(f"dice/{score.label}/{masks}", []).append(score.dice)
+    return {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def score_cleaned(run_path: Path, cleanup: Cleanup, out: Path) -> list[CaseScore]:

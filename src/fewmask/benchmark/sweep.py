@@ -11,9 +11,9 @@ runs are done.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -46,6 +46,7 @@ from fewmask.core.errors import BadDataset, FewmaskError, Interrupted, NoRoom
 from fewmask.core.names import check_name
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.core.signals import stopping
+from fewmask.core.spread import Spread, one_by_one
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import make_folder
 from fewmask.io.lock import folder_lock, waiting_lock
@@ -74,8 +75,24 @@ CLEANED = "cleaned"
 Scored = dict[str, tuple[list[CaseScore], list[dict[str, Any]]]]
 """Clean-up -> scores, and lines of the protocol."""
 Labels = dict[str, tuple[int | str, ...]]
-Outcome = Literal["done", "there", "elsewhere"]
+Outcome = Literal["done", "there", "elsewhere", "failed"]
 """What became of a run: the list of `SweepSummary` that it goes to."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a run, or of a mean of runs."""
+
+    outcome: Outcome
+    rows: list[RunRow] = field(default_factory=list)
+    """Where it was made on another machine: rows that the table does not have yet."""
+    failure: dict[str, Any] | None = None
+    """The whole message."""
+
+
+def name_of(item: Run | Mean) -> str:
+    """Its folder."""
+    return item.name if isinstance(item, Run) else item.run.name
 
 
 @dataclass
@@ -89,6 +106,14 @@ class SweepSummary:
     """In work by another process; means that wait for such a run."""
     failed: list[dict[str, Any]] = field(default_factory=list)
 
+    def add(self, name: str, made: Made) -> None:
+        """One run more."""
+        if made.failure is not None:
+            self.failed.append({"case": name, **made.failure})
+        else:
+            lists = {"done": self.done, "there": self.there, "elsewhere": self.elsewhere}
+            lists[made.outcome].append(name)
+
 
 def run_sweep(
     plan: Plan,
@@ -99,42 +124,50 @@ def run_sweep(
     part: tuple[int, int] = (1, 1),
     device: str | None = None,
     threads: int | None = None,
+    log: str | None = None,
+    spread: Spread = one_by_one,
     say: OnMessage = print,
     progress: OnProgress = ignore_progress,
 ) -> SweepSummary:
     """Make the runs of `plan` whose rows are not there; one that fails is told and the others go
     on.
 
-    `part` (i, n) takes every n-th run from the i-th on. Raises `Interrupted` on a signal, after
-    saving.
+    `part` (i, n) takes every n-th run from the i-th on; `spread` may make runs on other machines,
+    which see the same folders: then this process alone writes the table. Raises `Interrupted` on a
+    signal, after saving.
     """
     check_outputs(plan, data, work, rows)
     make_folder(work)
     with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):
         prepared = prepare_plan(plan, data, work)
         plan = replace(plan, amp=settle_amp(plan, prepared, work, device, threads))
-    sweep = _Sweep(plan, prepared, data, work, rows, device, threads, say, progress)
+    remote = spread is not one_by_one
+    told = (_say_nothing, ignore_progress) if remote else (say, progress)
+    shared = (plan, prepared, data, work, rows, device, threads, log)
+    sweep = _Sweep(*shared, *told, sends=remote)
     summary = SweepSummary()
     mine = slice(part[0] - 1, None, part[1])
-    tasks: list[tuple[Run, Callable[[], Outcome]]] = [
-        (run, partial(sweep.make, run)) for run in plan_runs(plan)[mine]
-    ]
-    tasks += [(mean.run, partial(sweep.make_mean, mean)) for mean in plan_means(plan)[mine]]
-    lists = {"done": summary.done, "there": summary.there, "elsewhere": summary.elsewhere}
-    for run, make in tasks:
-        try:
-            with stopping(f"making {run.name}", work):
-                lists[make()].append(run.name)
-        except Interrupted:
-            raise
-        except NoRoom as error:
-            if error.code != "F12":
-                raise
-            summary.elsewhere.append(run.name)
-        except FewmaskError as error:
-            summary.failed.append({"case": run.name, **error.as_dict()})
-            say(f"{run.name}: {error.what}")
+    # Means come when all runs are through: they are made of these.
+    halves: tuple[Sequence[Run | Mean], ...] = (plan_runs(plan)[mine], plan_means(plan)[mine])
+    for items in halves:
+        with closing(spread(sweep.attempt, items)) as results:
+            for item in items:
+                name = name_of(item)
+                with stopping(f"making {name}", work):
+                    made = next(results)
+                    if remote and isinstance(made, Made) and made.rows:
+                        add_rows(rows, made.rows)
+                        say(name)
+                if isinstance(made, FewmaskError):
+                    made = Made("failed", failure=made.as_dict())
+                if made.failure:
+                    say(f"{name}: {made.failure['what']}")
+                summary.add(name, made)
     return summary
+
+
+def _say_nothing(line: str) -> None:
+    """On another machine nobody would read it."""
 
 
 def check_outputs(plan: Plan, data: Path, work: Path, rows: Path) -> None:
@@ -143,8 +176,8 @@ def check_outputs(plan: Plan, data: Path, work: Path, rows: Path) -> None:
     """
     inputs = [data / plan.data, *(data / one.images for one in plan.elsewhere)]
     inputs += [data / one.truth for one in plan.elsewhere]
-    check_folder(work, inputs)
-    check_file(rows, inputs, is_ours=_holds_rows)
+    check_folder(work, inputs, name="work")
+    check_file(rows, inputs, is_ours=_holds_rows, name="rows")
 
 
 def _holds_rows(path: Path) -> bool:
@@ -188,10 +221,26 @@ class _Sweep:
     rows: Path
     device: str | None
     threads: int | None
+    log: str | None
     say: OnMessage
     progress: OnProgress
+    sends: bool = False
+    """Are rows sent to the process that began the sweep, not written here?"""
 
-    def make(self, run: Run) -> Outcome:
+    def attempt(self, item: Run | Mean) -> Made:
+        """Make a run or a mean; what fails is told, and one that is held is left alone."""
+        try:
+            return self.make(item) if isinstance(item, Run) else self.make_mean(item)
+        except Interrupted:
+            raise
+        except NoRoom as error:
+            if error.code != "F12":
+                raise
+            return Made("elsewhere")
+        except FewmaskError as error:
+            return Made("failed", failure=error.as_dict())
+
+    def make(self, run: Run) -> Made:
         """Train, predict and score a run. Raises `NoRoom` (F12) if another process holds it."""
 
         def rows(folder: Path) -> list[RunRow]:
@@ -201,30 +250,33 @@ class _Sweep:
                 in_order=self.plan.in_order,
                 device=self.device,
                 threads=self.threads,
+                log=self.log,
                 reuse_from=self.work,
             )
             return self.score(run, train(request, self.progress))
 
         return self._once(run, rows)
 
-    def make_mean(self, mean: Mean) -> Outcome:
+    def make_mean(self, mean: Mean) -> Made:
         """Predict and score the mean of runs, if all are finished. Raises as `make` does."""
         paths = [self.work / run.name / "run" for run in mean.members]
         if not all(RunFolder(path).weights.exists() for path in paths):
-            return "elsewhere"
+            return Made("elsewhere")
         return self._once(mean.run, lambda folder: self.score_mean(mean, paths, folder))
 
-    def _once(self, run: Run, rows: Callable[[Path], list[RunRow]]) -> Outcome:
-        """Add the rows that are made in the run's folder, unless they are there."""
+    def _once(self, run: Run, rows: Callable[[Path], list[RunRow]]) -> Made:
+        """Add the rows that are made in the run's folder, or send them, unless they are there."""
         folder = self.work / run.name
         make_folder(folder)
         with folder_lock(folder, "sweep"):
-            done = domains_done(read_rows(self.rows), run.key, _stride(self.plan))
-            if _wanted(self.plan) <= done:
-                return "there"
+            if _is_there(self.plan, run, read_rows(self.rows)):
+                return Made("there")
             self.say(run.name)
-            add_rows(self.rows, rows(folder))
-            return "done"
+            made = rows(folder)
+            if self.sends:
+                return Made("done", made)
+            add_rows(self.rows, made)
+            return Made("done")
 
     def score(self, run: Run, path: Path) -> list[RunRow]:
         """Predict and score the run folder `path` in every domain, as drawn and after clean-up; the
@@ -275,8 +327,18 @@ class _Sweep:
         return rows
 
 
-def _wanted(plan: Plan) -> set[str]:
-    return {HOME, *(other.name for other in plan.elsewhere)}
+def runs_left(plan: Plan, rows: Path) -> set[str]:
+    """Names of the runs and means of `plan` that the table `rows` lacks, or has not in every
+    domain.
+    """
+    known = read_rows(rows)
+    runs = [*plan_runs(plan), *(mean.run for mean in plan_means(plan))]
+    return {run.name for run in runs if not _is_there(plan, run, known)}
+
+
+def _is_there(plan: Plan, run: Run, known: Sequence[RunRow]) -> bool:
+    wanted = {HOME, *(other.name for other in plan.elsewhere)}
+    return wanted <= domains_done(known, run.key, _stride(plan))
 
 
 def prepare_plan(plan: Plan, data: Path, work: Path) -> Prepared:

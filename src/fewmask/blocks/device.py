@@ -41,6 +41,23 @@ def choose_device(wanted: str | None) -> torch.device:
     return torch.device(wanted)
 
 
+def half_type(device: torch.device) -> torch.dtype:
+    """The 16-bit numbers this device computes with by itself: bfloat16, but float16 on a GPU that
+    would only emulate it (T4, V100, RTX 20).
+    """
+    if device.type != "cuda":
+        return torch.bfloat16
+    with torch.cuda.device(device):  # the one that is asked for
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
+
+
+def in_half(device: torch.device, bf16: bool, fp16: bool = False) -> torch.autocast:
+    """Compute the block in bfloat16 or float16 where it pays, or in neither."""
+    kind = torch.float16 if fp16 else torch.bfloat16
+    return torch.autocast(device.type, kind, enabled=bf16 or fp16)
+
+
 def _count(kind: str) -> int:
     """How many devices of this kind can be used here."""
     if kind == "cuda":

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from fewmask.blocks.team import total
 from fewmask.core.batch import IGNORE, UNKNOWN
 
 Choose = Literal["least", "score"]
@@ -39,7 +40,8 @@ def focal(
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     right = torch.sigmoid(logits) * target + torch.sigmoid(-logits) * (1 - target)
     weight = alpha * target + (1 - alpha) * (1 - target)
-    return (weight * (1 - right) ** gamma * entropy * known).sum() / known.sum().clamp_min(1)
+    summed = (weight * (1 - right) ** gamma * entropy * known).sum()
+    return total(summed) / total(known.sum()).clamp_min(1)
 
 
 def overlap_iou(
@@ -82,7 +84,7 @@ def sam_mask_losses(
     `score`, the one with the best score (A9); the choice carries no gradient. All masks
     together are taught with the share `others`. SAM's recipe has 20 focal in place of the
     cross-entropy: from random weights that stays at "nothing is anything" several times longer
-    (docs/results.md).
+    (docs/results/history.md).
     """
     target = mask[:, None].expand_as(logits).float()
     per_pixel = functional.binary_cross_entropy_with_logits(
@@ -111,7 +113,8 @@ def batch_dice_ce(
     """
     entropy, probs, one_hot = _reviewed(logits, mask)
     axes = (0, 2, 3)
-    overlap, drawn, outlined = ((probs * one_hot).sum(axes), probs.sum(axes), one_hot.sum(axes))
+    overlap, drawn = total((probs * one_hot).sum(axes)), total(probs.sum(axes))
+    outlined = total(one_hot.sum(axes))
     dice = 1 - (2 * overlap + smooth) / (drawn + outlined + smooth)
     shown = (outlined > 0)[1:]
     return {"ce": entropy, "dice": (dice[1:] * shown).sum() / shown.sum().clamp_min(1)}
@@ -129,8 +132,10 @@ def masked_dice_ce(
     """
     entropy, probs, one_hot = _reviewed(logits, mask)
     axes = (0, *range(2, logits.ndim))
-    overlap, total = (probs * one_hot).sum(axes), (probs**2).sum(axes) + one_hot.sum(axes)
-    dice = (1 - 2 * overlap / total.clamp_min(1e-6)).mean() * (mask != IGNORE).any()
+    overlap = total((probs * one_hot).sum(axes))
+    both = total((probs**2).sum(axes) + one_hot.sum(axes))
+    any_reviewed = total((mask != IGNORE).any().float()) > 0
+    dice = (1 - 2 * overlap / both.clamp_min(1e-6)).mean() * any_reviewed
     return {"ce": entropy, "dice": dice}
 
 
@@ -142,7 +147,7 @@ def _reviewed(
     logits = logits.float()
     target = torch.where(known, mask, 0)
     per_voxel = functional.cross_entropy(logits, target, reduction="none")
-    entropy = (per_voxel * known).sum() / known.sum().clamp_min(1)
+    entropy = total((per_voxel * known).sum()) / total(known.sum()).clamp_min(1)
     one_hot = functional.one_hot(target, logits.shape[1]).movedim(-1, 1) * known[:, None]
     return entropy, torch.softmax(logits, 1) * known[:, None], one_hot
 

@@ -9,6 +9,9 @@ from scipy import ndimage
 from torch import Tensor
 
 Rule = Literal["largest", "union"]
+_IN_PLANE = np.zeros((3, 3, 3), bool)
+_IN_PLANE[1] = ndimage.generate_binary_structure(2, 1)
+"""Four neighbours in an image; images do not touch."""
 
 
 def mask_boxes(mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 4"]:
@@ -34,23 +37,36 @@ def main_component(
 ) -> Bool[Tensor, "n h w"]:
     """Each mask's largest 4-connected component (tie: the hotter one, A5); `union` keeps
     everything.
+
+    On the host, all masks at once: only they are fetched from a GPU, and their `heat` where there
+    is a tie.
     """
     if rule == "union":
         return mask
-    masks, heats = mask.cpu().numpy(), heat.cpu().numpy()
-    kept = [_largest(*pair) for pair in zip(masks, heats, strict=True)]
-    return torch.from_numpy(np.stack(kept)).to(mask.device)
+    masks = mask.numpy(force=True)
+    pieces, count = ndimage.label(masks, _IN_PLANE)
+    # Pieces are numbered image by image: those of an image end with its highest number.
+    ends = np.maximum.accumulate(pieces.max((1, 2), initial=0))
+    image = np.searchsorted(ends, np.arange(count + 1))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    most = np.zeros(len(masks), int)
+    np.maximum.at(most, image[1:], sizes[1:])
+    largest = np.append(False, sizes[1:] == most[image[1:]])
+    kept = largest[pieces]
+    tied = np.flatnonzero(np.bincount(image[largest], minlength=len(masks)) > 1)
+    if len(tied):
+        where = torch.from_numpy(tied).to(heat.device)
+        for one, hot in zip(tied, heat[where].numpy(force=True), strict=True):
+            kept[one] = _hottest(kept[one], hot)
+    return torch.from_numpy(kept).to(mask.device)
 
 
-def _largest(mask: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def _hottest(mask: Bool[np.ndarray, "h w"], heat: Float[np.ndarray, "h w"]) -> np.ndarray:
+    """Of components of the same size the one with the highest mean, the first if there are more."""
     pieces, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = ndimage.sum_labels(mask, pieces, range(1, count + 1))
-    means = ndimage.mean(heat, pieces, range(1, count + 1))
-    best = max(range(count), key=lambda piece: (sizes[piece], means[piece]))
-    result: np.ndarray = pieces == best + 1
-    return result
+    hottest: np.ndarray = pieces == 1 + np.argmax(ndimage.mean(heat, pieces, range(1, count + 1)))
+    return hottest
 
 
 def jitter(

@@ -14,7 +14,7 @@ from fewmask.core.words import count
 
 if TYPE_CHECKING:
     from fewmask.prepare.layout import Seen, Use
-    from fewmask.prepare.options import ScanOptions
+    from fewmask.prepare.options import PrepareOptions, ScanOptions
 
 _WORDS: "dict[Use, str]" = {
     "scan": "of scans",
@@ -35,7 +35,11 @@ def check(
     data: Path = typer.Argument(..., help="Folder of scans and masks."),
     label: list[str] = options.LABEL,
     outlines: Path | None = options.OUTLINES,
-    recipe: str = typer.Option("auto", help="Recipe whose bounds the contents are held against."),
+    recipe: str = typer.Option(
+        "auto",
+        help="Recipe whose bounds the contents are held against.",
+        autocompletion=options.complete_recipe,
+    ),
     jobs: int = typer.Option(2, min=1, help="Processes."),
     copy_header: str | None = typer.Option(
         None, help="Case whose mask is copied under its scan's geometry, into --out."
@@ -43,6 +47,9 @@ def check(
     out: Path | None = typer.Option(None, help="Folder for --copy-header."),
     write_series: Path | None = typer.Option(
         None, help="File (.csv) for the table of DICOM series, to correct and hand in as --series."
+    ),
+    compare: Path | None = typer.Option(
+        None, help="Another folder or prepared dataset: say only what differs between the two."
     ),
 ) -> None:
     """List every problem of a data folder in one pass. Writes nothing that is not asked for."""
@@ -54,7 +61,13 @@ def check(
 
     console: Console = context.obj
     options.existing(data, "folder")
-    if copy_header is not None:
+    if compare is not None:
+        why = "--compare writes nothing, and holds nothing against a recipe"
+        options.refuse_idle(context, ("copy_header", "out", "write_series", "recipe"), why)
+    if copy_header is None:
+        options.refuse_idle(context, ("out",), "it is the folder for --copy-header")
+    else:
+        options.refuse_idle(context, ("write_series",), "--copy-header writes one mask")
         if out is None:
             raise BadConfig(
                 "--copy-header needs --out",
@@ -75,6 +88,9 @@ def check(
         jobs=jobs,
         scans=scans,
     )
+    if compare is not None:
+        _compare(console, data, options.existing(compare, "folder"), wanted)
+        return
     report = run_check(data, wanted)
     console.say(f"{count(len(report.cases), 'usable scan')}, layout {report.layout}")
     if report.cases:
@@ -121,6 +137,29 @@ def check(
         if personal
         else "no problems found"
     )
+
+
+def _compare(console: Console, data: Path, other: Path, wanted: "PrepareOptions") -> None:
+    """Print a line per quantity of two sources; no problem of either."""
+    from fewmask.prepare.sources import compare_sources, measure_source
+
+    a, b = measure_source(data, wanted), measure_source(other, wanted)
+    lines = compare_sources(a, b)
+    said = {True: "differs", False: "", None: "too few scans"}
+    cells = [("", f"A: {count(a.scans, 'scan')}", f"B: {count(b.scans, 'scan')}", "")]
+    cells += [(one.quantity, one.a, one.b, said[one.differs]) for one in lines]
+    wide = [max(len(row[i]) for row in cells) + 2 for i in range(3)]
+    console.say(f"A {data}, B {other}: median (range)")
+    for row in cells:
+        padded = (text.ljust(n) for text, n in zip(row, wide, strict=False))
+        console.say(f"  {''.join(padded)}{row[3]}".rstrip())
+    console.hint("what another scanner did to Dice in our tables: docs/evidence.md, Two sources")
+    for place, source in ((data, a), (other, b)):
+        if source.absent:
+            console.warn(f"{place}: {source.absent}")
+        for line in source.refused:
+            console.warn(f"{place}: {line}")
+    console.result({"a": a, "b": b, "lines": lines})
 
 
 def _uses(files: "tuple[Seen, ...]") -> str:

@@ -68,7 +68,11 @@ def evaluate(
     options.one_of("--protocol", protocol, PROTOCOLS)
     options.one_of("--masks", masks, get_args(Outlined))
     chosen: dict[str, Any] = {"same_values": same_values, "masks": masks, "scans": scans}
+    if truth is not None:
+        options.refuse_idle(context, ("device",), "no mask is predicted where there is a truth")
     if truth is None:
+        mine = ("label", "same_values", "masks", "out")
+        options.refuse_idle(context, mine, "a run knows its structures, and has its metrics.csv")
         if scans != AS_THEY_ARE:
             raise BadConfig(
                 "how masks are read can be said of folders of masks; a run knows its own",

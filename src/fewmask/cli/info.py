@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from fewmask.cli import options
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console
 from fewmask.cli.progress import loss_name
@@ -17,6 +18,8 @@ from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.words import command, count
 
 if TYPE_CHECKING:
+    from fewmask.core.run_record import RunRecord
+    from fewmask.io.run import RunFolder
     from fewmask.prepare.layout import Layout
 
 LOSSES = {
@@ -39,11 +42,17 @@ LOSSES = {
 """What the parts of a training's loss measure, by their names in losses.csv."""
 
 
+def _complete(incomplete: str) -> list[str]:
+    return [*options.complete_method(incomplete), *options.complete_run(incomplete)]
+
+
 @verb(("fewmask info run", "fewmask info sam_mix"))
 def info(
     context: typer.Context,
     thing: str = typer.Argument(
-        ..., help="A run, prepared dataset, scan, folder of scans, weights file, or method."
+        ...,
+        help="A run, prepared dataset, scan, folder of scans, weights file, or method.",
+        autocompletion=_complete,
     ),
 ) -> None:
     """Describe a run, prepared dataset, scan, folder of scans, weights file or method."""
@@ -157,27 +166,37 @@ def _label(layout: "Layout") -> str:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    from fewmask.io.run import PRECISIONS, RunFolder
+    from fewmask.io.run import RunFolder
+    from fewmask.io.run_files import bytes_by_kind
     from fewmask.report.changes import changes_of
 
     run = RunFolder.open(path)
-    record, budget = run.read_record(), run.read_budget()
+    record = run.read_record()
     return {
         "kind": "run",
         "finished": run.weights.exists(),
         "method": record.method,
         "classes": list(record.task.classes),
-        "masks": count(budget.masks, budget.kind.removesuffix("s")),
+        "masks": _masks(run, record),
         "steps": record.steps,
         "seed": record.seed,
-        "precision": PRECISIONS[record.bf16],
+        "precision": record.precision,
         "checkpoint": record.checkpoint,
         "pretrained": record.pretrained and record.pretrained.name,
         "provided": asdict(record.provided),
         "changed settings": changes_of(record.method, record.config),
         "all settings": record.config,
         "last losses": _last_losses(run.read_losses(record.steps + 1)),
+        "bytes": bytes_by_kind(path),
     }
+
+
+def _masks(run: "RunFolder", record: "RunRecord") -> str:
+    """The budget in words; a run that was published has no list of its masks."""
+    if not (run.path / "budget.toml").exists():
+        return count(record.provided.labelled_slices, "slice")
+    budget = run.read_budget()
+    return count(budget.masks, budget.kind.removesuffix("s"))
 
 
 def _last_losses(rows: list[dict[str, str]]) -> dict[str, float]:

@@ -15,7 +15,9 @@ COLUMNS = ("case", "slice", "structure", "reason")
 @verb(("fewmask next run -n 10", "fewmask next run -n 20 --rule entropy --out plan.csv"))
 def next(
     context: typer.Context,
-    run: Path = typer.Argument(..., help="Run folder of `fewmask train`."),
+    run: Path = typer.Argument(
+        ..., help="Run folder of `fewmask train`.", autocompletion=options.complete_run
+    ),
     n: int = typer.Option(10, "-n", "--number", min=1, max=10_000, help="How many slices."),
     out: Path | None = typer.Option(
         None, help="Table of the slices: case, slice, structure, reason."
@@ -34,6 +36,7 @@ def next(
     outlined or declared empty.
     """
     from fewmask.io.outputs import check_file
+    from fewmask.io.prepared import inputs_of
     from fewmask.io.run import RunFolder
     from fewmask.io.tables import write_csv
     from fewmask.predict.entropy import suggest
@@ -44,8 +47,8 @@ def next(
     if scans is not None:
         options.existing(scans, "file or folder")
     if out is not None:
-        learned_from = Path(RunFolder.open(run).read_record().prepared)
-        check_file(out, [learned_from, scans], is_ours=_is_plan)
+        asked = [] if scans is None else inputs_of(scans)
+        check_file(out, [*RunFolder.open(run).inputs, *asked], is_ours=_is_plan)
     found = suggest(
         run, scans, n, rule, seed,  # type: ignore[arg-type]
         device=device, on_progress=console.count_items("scans looked at"),

@@ -12,9 +12,30 @@ from fewmask.core.task import DEFAULT_METHOD
 from fewmask.core.words import count
 
 
-def _complete_method(incomplete: str) -> list[str]:
+def complete_method(incomplete: str) -> list[str]:
     """Names of methods for the shell."""
     return [name for name in method_names() if name.startswith(incomplete)]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Names of recipes for the shell."""
+    from fewmask.core.recipe import RECIPES
+
+    return [name for name in RECIPES if name.startswith(incomplete)]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Run folders for the shell, and folders on the way to them."""
+    typed = Path(incomplete)
+    above = typed if incomplete.endswith("/") else typed.parent
+    if not above.is_dir():
+        return []
+    found = [path for path in sorted(above.iterdir()) if path.is_dir()]
+    return [
+        str(path) if (path / "config.json").exists() else f"{path}/"
+        for path in found
+        if str(path).startswith(str(typed) if incomplete else "") and path.name[0] != "."
+    ]
 
 
 MACHINE = "Machine"
@@ -43,6 +64,13 @@ DEVICE = typer.Option(
     rich_help_panel=MACHINE,
 )
 THREADS = typer.Option(None, "--threads", min=1, help="CPU threads.", rich_help_panel=MACHINE)
+RAY = typer.Option(
+    None,
+    "--ray",
+    help="Work on the machines of a Ray cluster: HOST:PORT, or auto (the cluster of this machine, "
+    "else one of it alone). Extra `ray`.",
+    rich_help_panel=MACHINE,
+)
 SAVE_MINUTES = typer.Option(
     2.0, "--save-minutes", help="Longest time between saves.", rich_help_panel=MACHINE
 )
@@ -50,7 +78,12 @@ METHOD = typer.Option(
     DEFAULT_METHOD,
     "--method",
     help="Method; `fewmask info METHOD` shows its settings.",
-    autocompletion=_complete_method,
+    autocompletion=complete_method,
+)
+LOG = typer.Option(
+    None,
+    "--log",
+    help="Also log losses: tensorboard or mlflow (files in the run folder), or mlflow=ADDRESS.",
 )
 SETTINGS = typer.Option([], "--set", help="Another setting, key=value; may be repeated.")
 
@@ -124,6 +157,27 @@ def existing(path: Path, what: str) -> Path:
     if not path.exists():
         raise BadConfig(f"no such {what}: {path}", fix="check the path", code="C05")
     return path
+
+
+def refuse_idle(context: typer.Context, names: Sequence[str], why: str) -> None:
+    """Raise `BadConfig` for those of these parameters that were typed: here they would do nothing,
+    for the reason `why`.
+    """
+    typed = [name for name in names if _is_typed(context, name)]
+    if typed:
+        flags = ", ".join(
+            max(parameter.opts, key=len)
+            for parameter in context.command.params
+            if parameter.name in typed
+        )
+        raise BadConfig(
+            f"{flags} would do nothing here: {why}", fix=f"leave out {flags}", code="C02"
+        )
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def one_of(flag: str, value: str | None, allowed: tuple[str, ...]) -> None:

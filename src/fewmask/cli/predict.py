@@ -1,5 +1,6 @@
 """`fewmask predict`."""
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.words import count
 
 if TYPE_CHECKING:
+    from fewmask.core.spread import Spread
+    from fewmask.predict import Predicts
     from fewmask.prepare.options import ScanOptions
 
 _3D = "3D methods"
@@ -23,7 +26,9 @@ _3D = "3D methods"
 def predict(
     context: typer.Context,
     scans: "ScanOptions",
-    run: Path = typer.Argument(..., help="Run folder of `fewmask train`."),
+    run: Path = typer.Argument(
+        ..., help="Run folder of `fewmask train`.", autocompletion=options.complete_run
+    ),
     source: Path = typer.Argument(
         ..., help="A scan, a folder of scans, a DICOM folder, or a prepared dataset."
     ),
@@ -52,6 +57,10 @@ def predict(
         "--format",
         help="nifti, nrrd, seg.nrrd, mha; of DICOM scans also dicom-seg, rtstruct.",
     ),
+    naming: str = typer.Option(
+        "case",
+        help="case: CASE.nii.gz; bids: sub-XX/.../sub-XX_desc-fewmask_dseg.nii.gz and a table.",
+    ),
     term: list[str] = typer.Option(
         [],
         "--term",
@@ -68,6 +77,8 @@ def predict(
     again: bool = typer.Option(
         False, "--again", help="Draw masks again that stand there whole from the same run and scan."
     ),
+    ray: str | None = options.RAY,
+    threads: int | None = options.THREADS,
     device: str | None = options.DEVICE,
     engine: str = typer.Option(
         "torch",
@@ -91,6 +102,7 @@ def predict(
 ) -> None:
     """Write a mask for every scan, on the scanner's own grid."""
     from fewmask.io.prepared import is_prepared
+    from fewmask.io.run import RunFolder
     from fewmask.predict import (
         load_mean,
         load_predictor,
@@ -105,6 +117,10 @@ def predict(
     console: Console = context.obj
     options.existing(source, "file or folder")
     mine = options.part("--part", part)
+    if tags is None:
+        options.refuse_idle(context, ("slices_from",), "it says how --tags count")
+    if form not in ("dicom-seg", "rtstruct"):
+        options.refuse_idle(context, ("term",), "terms are for --format dicom-seg and rtstruct")
     options.one_of("--engine", engine, ("torch", "openvino"))
     if out is None:
         if others:
@@ -119,18 +135,22 @@ def predict(
                 fix="add --out masks",
                 code="C02",
             )
-        if form != "nifti":
+        if form != "nifti" or naming != "case":
             raise BadConfig(
-                "the run's own folder is for masks in NIfTI, which scores and reports read",
+                "the run's own folder is for masks in NIfTI, called after their cases, which "
+                "scores and reports read",
                 fix="add --out masks",
                 code="C02",
             )
-        out = run / "predictions"
+        out = RunFolder.open(run).own_predictions
     if cleanup not in ("auto", "none"):
         options.existing(Path(cleanup), "clean-up file")
     options.one_of("--known", known, ("auto", "none"))
     if tags is not None:
         options.existing(tags, "table of tags")
+    if ray is not None:
+        # Other machines have other working folders.
+        source, out = source.absolute(), out.absolute()
     rule = open_cleanup(run, cleanup)
     said = open_known(run, source, known, tags, slices_from)  # type: ignore[arg-type]
     predictor = (
@@ -141,21 +161,23 @@ def predict(
     if stride is not None or gaussian or windows is not None:
         steps = options.three_whole_numbers("--stride", stride)
         predictor = predictor.with_windows(steps, gaussian, windows)
-    summary = predict_folder(
-        predictor,
-        source,
-        out,
-        options=scans,
-        cleanup=rule,
-        known=said,
-        form=open_form(run, form, term),
-        part=mine,
-        again=again,
-        probabilities=probabilities,
-        calibration=UNCALIBRATED if others else open_calibration(run),
-        slices_from=None if is_prepared(source) else slices_from,
-        on_progress=console.count_items("scans predicted"),
-    )
+    with _spread(ray, source, out, threads, predictor) as spread:
+        summary = predict_folder(
+            predictor,
+            source,
+            out,
+            options=scans,
+            cleanup=rule,
+            known=said,
+            form=open_form(run, form, term, naming),
+            part=mine,
+            again=again,
+            probabilities=probabilities,
+            calibration=UNCALIBRATED if others else open_calibration(run),
+            slices_from=None if is_prepared(source) else slices_from,
+            spread=spread,
+            on_progress=console.count_items("scans predicted"),
+        )
     for line in summary.empty:
         console.say(line)
     for note in summary.notes:
@@ -184,3 +206,24 @@ def predict(
         f"their masks were not written; the others are in {out}",
         summary.empty,
     )
+
+
+def _spread(
+    ray: str | None, source: Path, out: Path, threads: int | None, predictor: "Predicts"
+) -> AbstractContextManager["Spread"]:
+    """Where scans are predicted: here, one after the other, or by a Ray cluster."""
+    from fewmask.core.spread import one_by_one
+
+    if ray is None:
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
+        return nullcontext(one_by_one)
+    from fewmask.benchmark.cluster import on_ray
+    from fewmask.io.outputs import check_folder
+    from fewmask.io.prepared import inputs_of
+
+    check_folder(out, inputs_of(source))
+    gpu = getattr(getattr(predictor, "device", None), "type", "cpu") == "cuda"
+    return on_ray(ray, out, [source], threads, gpu)

@@ -31,7 +31,9 @@ def prepare(
     out: Path = typer.Option(..., help="Folder for the prepared dataset."),
     label: list[str] = options.LABEL,
     recipe: str = typer.Option(
-        "auto", help="auto, ct-liver, ct, mr, left-atrium, left-atrium-half or sam-mix-paper."
+        "auto",
+        help="auto, ct-liver, ct, mr, left-atrium, left-atrium-half or sam-mix-paper.",
+        autocompletion=options.complete_recipe,
     ),
     size: int = typer.Option(
         0,

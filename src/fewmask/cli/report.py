@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def report(
     context: typer.Context,
     scans: "ScanOptions",
-    run: Path = typer.Argument(..., help="Run folder with predictions, or a folder of masks."),
+    run: Path = typer.Argument(
+        ...,
+        help="Run folder with predictions, or a folder of masks.",
+        autocompletion=options.complete_run,
+    ),
     source: Path | None = typer.Option(
         None, "--scans", help="Scans of a folder of masks, as `predict` took them."
     ),

@@ -32,7 +32,9 @@ def sweep(
     ),
     device: str | None = options.DEVICE,
     threads: int | None = options.THREADS,
-    dry: bool = typer.Option(False, "--dry", help="List the runs and stop."),
+    log: str | None = options.LOG,
+    ray: str | None = options.RAY,
+    dry: bool = typer.Option(False, "--dry", help="List the runs, those done marked, and stop."),
 ) -> None:
     """Train, predict and score a table of runs. The same command resumes after an interruption;
     several processes may share one sweep.
@@ -40,7 +42,7 @@ def sweep(
     from fewmask.benchmark.compare import per_run
     from fewmask.benchmark.plan import plan_means, plan_runs, read_plan
     from fewmask.benchmark.rows import read_rows
-    from fewmask.benchmark.sweep import run_sweep
+    from fewmask.benchmark.sweep import check_outputs, run_sweep, runs_left
     from fewmask.io.tables import write_csv
 
     console: Console = context.obj
@@ -49,19 +51,32 @@ def sweep(
     mine = slice(i - 1, None, n)
     names = [run.name for run in plan_runs(asked)[mine]]
     names += [mean.run.name for mean in plan_means(asked)[mine]]
+    rows = rows or plan.parent / "rows" / f"{plan.stem}.csv"
     if dry:
-        console.say("\n".join(names))
-        console.result({"runs": names})
+        left = runs_left(asked, rows)
+        console.say("\n".join(name if name in left else f"{name} (done)" for name in names))
+        console.result({"runs": names, "left": [name for name in names if name in left]})
         return
     from fewmask.blocks.device import choose_device
 
-    choose_device(device)  # one that is not there would fail every run
+    place = choose_device(device)  # one that is not there would fail every run
     work = work or Path("runs") / plan.stem
-    rows = rows or plan.parent / "rows" / f"{plan.stem}.csv"
-    summary = run_sweep(
-        asked, options.existing(data, "folder"), work, rows, part=(i, n), device=device,
-        threads=threads, say=console.hint, progress=console.show_training,
-    )  # fmt: skip
+    data = options.existing(data, "folder")
+    if ray is None:
+        summary = run_sweep(
+            asked, data, work, rows, part=(i, n), device=device, threads=threads, log=log,
+            say=console.hint, progress=console.show_training,
+        )  # fmt: skip
+    else:
+        from fewmask.benchmark.cluster import on_ray
+
+        check_outputs(asked, data, work, rows)
+        data, work, rows = data.absolute(), work.absolute(), rows.absolute()
+        with on_ray(ray, work, [data], threads, place.type == "cuda") as spread:
+            summary = run_sweep(
+                asked, data, work, rows, part=(i, n), device=device, threads=threads, log=log,
+                spread=spread, say=console.hint,
+            )  # fmt: skip
     write_csv(work / "sweep.csv", *per_run(read_rows(rows)))
     console.say(
         f"{count(len(summary.done), 'run')} done, {len(summary.there)} were there, "

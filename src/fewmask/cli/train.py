@@ -65,7 +65,9 @@ def train(
     device: str | None = options.DEVICE,
     threads: int | None = options.THREADS,
     amp: str = typer.Option(
-        "auto", help="bfloat16: auto (probed), on, off.", rich_help_panel=options.MACHINE
+        "auto",
+        help="bfloat16 (float16 on older GPUs): auto (probed), on, off.",
+        rich_help_panel=options.MACHINE,
     ),
     compile_: bool = typer.Option(
         False,
@@ -94,6 +96,13 @@ def train(
         help="Save every so many steps, besides.",
         rich_help_panel=options.MACHINE,
     ),
+    log: str | None = options.LOG,
+    keep_states: bool = typer.Option(
+        False,
+        "--keep-states",
+        help="Keep the last states of a finished run too, for a look at its optimiser.",
+        rich_help_panel=options.MACHINE,
+    ),
 ) -> None:
     """Learn from a few masks, the tags and the rest of the scans. The same command resumes after an
     interruption.
@@ -101,21 +110,28 @@ def train(
     from fewmask.io.run import RunFolder
     from fewmask.training import TrainRequest
     from fewmask.training import train as run_train
+    from fewmask.training.together import is_first
 
     console: Console = context.obj
     options.existing(prepared, "folder")
     if budget is not None:
         options.existing(budget, "budget file")
     options.one_of("--amp", amp, ("auto", "on", "off"))
+    if budget is not None:
+        options.refuse_idle(context, ("draw",), "--budget names the masks")
+    if embeddings is None:
+        options.refuse_idle(context, ("embeddings_gib",), "it is for --embeddings")
     request = TrainRequest(
         prepared=prepared, out=out, method=method, slices=slices, volumes=volumes, draw=draw,
         in_order=in_order, budget=budget, seed=seed, minutes=minutes, steps=steps, encoder=encoder,
         settings=tuple(settings), until=until, device=device, threads=threads,
         amp=amp, compile=compile_, workers=workers,  # type: ignore[arg-type]
-        save_minutes=save_minutes, save_steps=save_steps,
+        save_minutes=save_minutes, save_steps=save_steps, keep_states=keep_states, log=log,
         embeddings=embeddings, embeddings_gib=embeddings_gib,
     )  # fmt: skip
     run = run_train(request, console.show_training)
+    if not is_first():
+        return
     console.say(f"trained: {run}")
     console.hint("\n".join(["next:", *_next(run, prepared)]))
     record = RunFolder.open(run).read_record()

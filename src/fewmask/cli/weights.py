@@ -7,7 +7,7 @@ import typer
 
 from fewmask.cli.app import verb
 from fewmask.cli.console import Console
-from fewmask.cli.options import one_of
+from fewmask.cli.options import one_of, refuse_idle
 from fewmask.core.errors import BadConfig
 
 
@@ -25,7 +25,10 @@ def weights(
     """
     console: Console = context.obj
     one_of("action", action, ("list", "fetch", "import", "info"))
+    if action in ("list", "info"):
+        refuse_idle(context, ("name",), "it is for import and fetch")
     if action == "list":
+        refuse_idle(context, ("what",), "all are listed")
         _list(console)
         return
     if what is None:

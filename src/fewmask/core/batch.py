@@ -4,12 +4,12 @@ reach them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from fewmask.core.randomness import rng, seed_of
@@ -98,6 +98,57 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class Shade:
+    """Contrast and noise of images, as numbers that can go to a device."""
+
+    levels: Float[Tensor, "b 4"]
+    """Gamma, gain, offset, standard deviation of the noise."""
+    noise: Float[Tensor, "b n h w"]
+    """Of standard deviation 1."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Random convolutions of some images; a kernel of one pixel is the middle of nine."""
+
+    which: Int[Tensor, " m"]
+    """Places of these images in the stream."""
+    part: Float[Tensor, " m"]
+    first: Float[Tensor, "m c 1 3 3"]
+    middle: Float[Tensor, "m c c 3 3"]
+    last: Float[Tensor, "m 1 c 3 3"]
+    biases: Float[Tensor, "m b"]
+    """Of the layers one after the other."""
+    has_middle: Bool[Tensor, " m"]
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """Images of a stream whose lowest frequencies come from others."""
+
+    which: Int[Tensor, " m"]
+    part: Float[Tensor, " m"]
+    other: Float[Tensor, "m n h w"]
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Augmentation of a stream that is still to be done, in one call for all of its images and
+    masks, on whatever device they are by then (`data/pending.py`).
+    """
+
+    outside: int
+    """What masks show beyond the scan."""
+    turns: Float[Tensor, "b 2 3"] | None = None
+    """Where each pixel of the result looks."""
+    shade: Shade | None = None
+    strong: Shade | None = None
+    """Of the strong view."""
+    networks: Networks | None = None
+    swaps: Swaps | None = None
+
+
+@dataclass(frozen=True)
 class Labelled:
     """Slices whose mask the budget grants."""
 
@@ -110,6 +161,7 @@ class Labelled:
     present: Int[Tensor, "b k"]
     """1 if the class is in the mask (computed after placing and augmenting), else 0."""
     draws: tuple[Draw, ...] = ()
+    pending: Pending | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +176,7 @@ class Weak:
     """What an earlier stage of the method made of them, when the loader asks for it: class index,
     `IGNORE` where it is not sure; slices that a person outlined show the outline.
     """
+    pending: Pending | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +192,7 @@ class Unlabelled:
     """What an earlier stage of the method made of them (class index, `IGNORE` beyond the scan);
     never a person's mask.
     """
+    pending: Pending | None = None
 
 
 @dataclass(frozen=True)
@@ -162,26 +216,24 @@ class Batch:
         return self._with(Tensor.pin_memory)
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        return Batch(
-            _changed(self.labelled, change),
-            _changed(self.weak, change),
-            _changed(self.unlabelled, change),
-            self.names,
-            _changed(self.empty, change),
-        )
+        return _changed(self, change)
 
 
-Stream = TypeVar("Stream", Labelled, Weak, Unlabelled)
+Part = TypeVar("Part")
 
 
-def _changed(stream: Stream | None, change: Callable[[Tensor], Tensor]) -> Stream | None:
-    """The same stream with every tensor of it changed."""
-    if stream is None:
-        return None
+def _changed(part: Part, change: Callable[[Tensor], Tensor]) -> Part:
+    """The same with every tensor in it changed."""
+    if isinstance(part, Tensor):
+        return change(part)  # type: ignore[return-value]
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
     changed: dict[str, Any] = {
-        name: change(part) for name, part in vars(stream).items() if isinstance(part, Tensor)
+        name: _changed(value, change)
+        for name, value in vars(part).items()
+        if isinstance(value, Tensor) or is_dataclass(value)
     }
-    return replace(stream, **changed)
+    return replace(part, **changed)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 the fix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class FewmaskError(Exception):
     """A problem the user can act on.
 
-    Texts name a setting by its Python keyword between backticks, with or without a value:
-    `` `slices=5` ``, `` `lr=0.001` ``, `` `out` ``. The command line prints the flag in its place
-    (`cli/flags.py`); no text below `cli` holds a flag.
+    Texts name a setting by its Python keyword between backticks, with or without a value, such as
+    `slices=5` or `out`. The command line prints the flag in its place (`cli/flags.py`); no text
+    below `cli` holds a flag.
 
     Parameters
     ----------
@@ -105,6 +106,19 @@ class NoRoom(FewmaskError):
     """The machine lacks disk, memory, permission, a device or a lock."""
 
     exit_code = 4
+
+
+@contextmanager
+def saying(did: str) -> Iterator[None]:
+    """Errors of the block say that this was done instead, whatever those who raise them say for
+    purposes of their own (`no dataset was made`, where nobody makes one).
+    """
+    try:
+        yield
+    except FewmaskError as error:
+        if not isinstance(error, Interrupted):
+            error.did = did
+        raise
 
 
 def of_the_machine(error: OSError | MemoryError) -> NoRoom:

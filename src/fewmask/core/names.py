@@ -6,6 +6,8 @@ file says. All of these pass here before a path is made of one.
 """
 
 import re
+from pathlib import PurePath, PureWindowsPath
+from typing import Any
 
 from fewmask.core.errors import BadConfig, FewmaskError
 
@@ -64,3 +66,17 @@ def harmless(text: str) -> str:
         letter if letter.isprintable() or letter in "\n\t" else ascii(letter)[1:-1]
         for letter in text
     )
+
+
+def without_paths(value: Any) -> Any:
+    """Plain data to be published: of every text that is a path its file's name, others as they
+    are.
+    """
+    if isinstance(value, dict):
+        return {key: without_paths(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(without_paths(one) for one in value)
+    if not isinstance(value, str):
+        return value
+    absolute = PurePath(value).is_absolute() or PureWindowsPath(value).is_absolute()
+    return PureWindowsPath(value).name if absolute or "/" in value or "\\" in value else value

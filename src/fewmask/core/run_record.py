@@ -52,6 +52,8 @@ class RunRecord:
     """Of all steps of the run, where its method has stages that share them."""
     bf16: bool = False
     """Computed in bfloat16?"""
+    fp16: bool = False
+    """In float16: on a GPU that has no bfloat16 of its own."""
     minutes: float | None = None
     """What was asked for, if steps were not."""
     provided: Provided = Provided()
@@ -91,6 +93,11 @@ class RunRecord:
     def as_dict(self) -> dict[str, Any]:
         """The record as JSON has it; the inverse of `from_dict`."""
         return plain_settings(self)
+
+    @property
+    def precision(self) -> str:
+        """What it was computed in."""
+        return "float16" if self.fp16 else "bfloat16" if self.bf16 else "float32"
 
     @property
     def all_steps(self) -> int:

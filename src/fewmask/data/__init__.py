@@ -18,14 +18,16 @@ def open_loader(
     pseudo: Path | None = None,
     trust: float = 0.0,
     ahead: Ahead = ONE_AHEAD,
+    spill: Path | None = None,
 ) -> Loader:
     """Slices or patches, as the method wants; `pseudo` is a folder of an earlier stage's labels,
-    those below `trust` left out.
+    those below `trust` left out; in the folder `spill` placed scans are kept that memory has no
+    room for.
 
     Raises `BadConfig` if the budget grants nothing that the method needs.
     """
     return (
         SliceLoader(prepared, budget, batch_spec, seed, pseudo, trust, ahead)
         if batch_spec.patch is None
-        else PatchLoader(prepared, budget, batch_spec, seed, pseudo, trust, ahead)
+        else PatchLoader(prepared, budget, batch_spec, seed, pseudo, trust, ahead, spill)
     )

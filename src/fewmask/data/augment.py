@@ -1,7 +1,9 @@
 """Draw, then apply: a random decision is a value that moves image and mask together."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -48,15 +50,14 @@ def apply_image(
     """Geometry (bilinear, zero outside), look, then contrast and noise; result clipped to [0, 1].
     All slices of a patch alike; `other` is the image at `drawn.look.other`.
     """
-    if replace(drawn, look=_OWN) == _NOTHING:
+    if stays(drawn):
         return apply_look(image, drawn.look, other)
-    grid = _grid(drawn, image.shape[-2:])
+    grid = sampling_grid(turn_of(drawn)[None], image.shape[-2:])
     moved = functional.grid_sample(image[None], grid, mode="bilinear", align_corners=False)[0]
     moved = apply_look(moved, drawn.look, other)
     shown = moved.clamp(0, 1) ** drawn.gamma * drawn.gain + drawn.offset
     if drawn.noise:
-        generator = torch.Generator().manual_seed(drawn.noise_seed)
-        shown = shown + drawn.noise * torch.randn(image.shape, generator=generator)
+        shown = shown + drawn.noise * noise_of(drawn, image.shape)
     return shown.clamp(0, 1)
 
 
@@ -64,18 +65,46 @@ def apply_mask(
     mask: Integer[Tensor, "*n h w"], drawn: Draw, outside: int = 0
 ) -> Integer[Tensor, "*n h w"]:
     """The same geometry, nearest neighbour; background or another value `outside`."""
-    if replace(drawn, look=_OWN) == _NOTHING:
+    if stays(drawn):
         return mask
     slices = mask.reshape(1, -1, *mask.shape[-2:]).float() - outside
-    grid = _grid(drawn, mask.shape[-2:])
+    grid = sampling_grid(turn_of(drawn)[None], mask.shape[-2:])
     moved = functional.grid_sample(slices, grid, mode="nearest", align_corners=False) + outside
     return moved.round().to(mask.dtype).reshape(mask.shape)
 
 
-def _grid(drawn: Draw, shape: tuple[int, ...]) -> Float[Tensor, "1 h w 2"]:
-    """Where each output pixel looks in the input: rotation about the centre, zoom, shift."""
+def stays(drawn: Draw) -> bool:
+    """Does it leave image and mask where and, but for the look, as they are?"""
+    return replace(drawn, look=_OWN) == _NOTHING
+
+
+def noise_of(drawn: Draw, shape: Sequence[int]) -> Float[Tensor, "n h w"]:
+    """Its noise, of standard deviation 1."""
+    generator = torch.Generator().manual_seed(drawn.noise_seed)
+    return torch.randn(tuple(shape), generator=generator)
+
+
+def turn_of(drawn: Draw) -> Float[Tensor, "2 3"]:
+    """Rotation about the centre, zoom and shift as a matrix: from (x, y, 1) of a pixel of the
+    result to (x, y) where it looks, each from -1 to 1 over the image.
+    """
     angle = math.radians(drawn.rotate_deg)
     cos, sin = math.cos(angle) / drawn.zoom, math.sin(angle) / drawn.zoom
     dy, dx = drawn.shift
-    theta = torch.tensor([[[cos, -sin, 2 * dx], [sin, cos, 2 * dy]]])
-    return functional.affine_grid(theta, [1, 1, *shape], align_corners=False)
+    return torch.tensor([[cos, -sin, 2 * dx], [sin, cos, 2 * dy]])
+
+
+def sampling_grid(turns: Float[Tensor, "b 2 3"], shape: Sequence[int]) -> Float[Tensor, "b h w 2"]:
+    """Where each pixel of images (h, w) looks: the numbers of `affine_grid`, in a tenth of its
+    time, and products and sums one by one, so that a GPU rounds as a CPU does.
+    """
+    y, x = (_places(side, turns.device) for side in shape)
+    across = turns[:, None, None, :, 0] * x[:, None]
+    down = turns[:, None, None, :, 1] * y[:, None, None]
+    return across + down + turns[:, None, None, :, 2]
+
+
+@cache
+def _places(side: int, device: torch.device) -> Float[Tensor, " side"]:
+    """Middles of the pixels along a side, from -1 to 1 over all of it."""
+    return (torch.linspace(-1, 1, side) * (side - 1) / side).to(device)

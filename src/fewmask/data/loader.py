@@ -49,6 +49,8 @@ class Ahead:
     """Threads, and batches made ahead."""
     pin: bool = False
     """In pinned memory, for a GPU."""
+    defer: bool = False
+    """Leave augmentation to the device (`Pending`); else these threads do it."""
 
 
 ONE_AHEAD = Ahead()

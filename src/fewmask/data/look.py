@@ -9,21 +9,21 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
 from fewmask.core.batch import BatchSpec, Look, Other
 
-_CHANNELS = 2
+CHANNELS = 2
 """Of the random network's inner layers."""
-_LEAK = 0.2
+LEAK = 0.2
 """Slope of its leaky ReLU below 0."""
 _LOW = 0.05
 """Highest frequency that is swapped along each axis, in periods per voxel: bands of twenty voxels
 and more.
 """
-_EVEN = 1e-6
+EVEN = 1e-6
 """Spread below which an image has one grey level only."""
 
 
@@ -69,7 +69,7 @@ def convolve(image: Float[Tensor, "n h w"], part: float, seed: int) -> Float[Ten
     between them; all slices alike. An image of one grey level stays as it is.
     """
     mean, spread = image.mean(), image.std(correction=0)
-    if spread < _EVEN:
+    if spread < EVEN:
         return image
     before = (image - mean) / spread
     after = _standard(_random_network(before[:, None], seed)[:, 0])
@@ -86,34 +86,44 @@ def swap_low(
     Over all three axes; of a single slice over two. The mean is the lowest of all frequencies.
     """
     mine, theirs = torch.fft.rfftn(image), torch.fft.rfftn(other)
-    n, h, w = (_is_low(torch.fft.fftfreq(side)) for side in image.shape)
-    low = n[:, None, None] & h[:, None] & w[: mine.shape[2]]
     amplitude = mine.abs()
+    low = low_frequencies(image.shape)
     moved = torch.where(low, torch.lerp(amplitude, theirs.abs(), part), amplitude)
     shown = torch.fft.irfftn(torch.polar(moved, mine.angle()), s=image.shape)
     clipped: Float[Tensor, "n h w"] = shown.clamp(0, 1)
     return clipped
 
 
-def _random_network(x: Float[Tensor, "n 1 h w"], seed: int) -> Float[Tensor, "n 1 h w"]:
+def random_layers(seed: int) -> list[tuple[Float[Tensor, "o i s s"], Float[Tensor, " o"]]]:
+    """Kernels and biases of the two or three layers of a random network."""
     generator = torch.Generator().manual_seed(seed)
-    layers = 2 + int(torch.randint(2, (), generator=generator))
-    for layer in range(layers):
-        last = layer == layers - 1
-        outputs = 1 if last else _CHANNELS
+    count, inputs, layers = 2 + int(torch.randint(2, (), generator=generator)), 1, []
+    for layer in range(count):
+        outputs = 1 if layer == count - 1 else CHANNELS
         side = (1, 3)[int(torch.randint(2, (), generator=generator))]
-        kernel = torch.randn(outputs, x.shape[1], side, side, generator=generator)
+        kernel = torch.randn(outputs, inputs, side, side, generator=generator)
         bias = torch.randn(outputs, generator=generator)
-        padded = functional.pad(x, (side // 2,) * 4, mode="replicate")
-        x = functional.conv2d(padded, kernel / kernel[0].numel() ** 0.5, bias)
-        x = x if last else functional.leaky_relu(x, _LEAK)
+        layers.append((kernel / kernel[0].numel() ** 0.5, bias))
+        inputs = outputs
+    return layers
+
+
+def _random_network(x: Float[Tensor, "n 1 h w"], seed: int) -> Float[Tensor, "n 1 h w"]:
+    layers = random_layers(seed)
+    for layer, (kernel, bias) in enumerate(layers):
+        padded = functional.pad(x, (kernel.shape[-1] // 2,) * 4, mode="replicate")
+        x = functional.conv2d(padded, kernel, bias)
+        x = x if layer == len(layers) - 1 else functional.leaky_relu(x, LEAK)
     return x
 
 
 def _standard(x: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
     """Mean 0 and spread 1; what is even stays so."""
-    return (x - x.mean()) / x.std(correction=0).clamp_min(_EVEN)
+    return (x - x.mean()) / x.std(correction=0).clamp_min(EVEN)
 
 
-def _is_low(frequency: Float[Tensor, " n"]) -> Tensor:
-    return frequency.abs() <= _LOW
+def low_frequencies(shape: Sequence[int]) -> Bool[Tensor, "n h v"]:
+    """Which frequencies of an image (n, h, w) are swapped, of a real transform's."""
+    n, h, w = (torch.fft.fftfreq(side).abs() <= _LOW for side in shape)
+    low: Bool[Tensor, "n h v"] = n[:, None, None] & h[:, None] & w[: shape[2] // 2 + 1]
+    return low

@@ -29,12 +29,14 @@ class RawDataset:
     """Are there slices that nobody outlined, marked with nnU-Net's ignore label?"""
 
 
-def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
+def write_raw(prepared: Prepared, budget: Budget, folder: Path, rest: bool = False) -> RawDataset:
     """Write `imagesTr/CASE_0000.nii.gz`, `labelsTr/CASE.nii.gz` and `dataset.json` for every case
     with a granted mask.
 
     Label maps hold class indices; slices that the budget does not grant hold the ignore label
     (number of classes + 1), which nnU-Net leaves out of its loss. Masks come through the gate.
+    With `rest` all other scans lie in `imagesTs`, to be predicted; `prepare` takes the folder back,
+    with the same outlines.
     Raises `BadConfig` for an empty budget or a used folder.
     """
     gate = LabelGuard(prepared, budget)
@@ -48,7 +50,7 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
             fix="grant some with `slices` or `volumes`",
             code="C02",
         )
-    check_folder(folder, [prepared.folder], owns=_is_unfinished)
+    check_folder(folder, prepared.inputs, owns=_is_unfinished)
     ignore, ignored = len(prepared.classes) + 1, False
     for case, slices in sorted(granted.items()):
         with prepared.case(case) as file:
@@ -60,6 +62,11 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
             make_folder(folder / part)
         write_volume(folder / "imagesTr" / f"{case}_0000.nii.gz", volume)
         write_labels(folder / "labelsTr" / f"{case}.nii.gz", LabelMap(labels, volume.grid))
+    others = sorted(set(prepared.cases) - set(granted)) if rest else []
+    for case in others:
+        make_folder(folder / "imagesTs")
+        with prepared.case(case) as file:
+            write_volume(folder / "imagesTs" / f"{case}_0000.nii.gz", file.volume())
     names = {"background": 0, **{name: index for index, name in enumerate(prepared.classes, 1)}}
     record = {
         "channel_names": {"0": "CT" if prepared.recipe.modality == "ct" else "MRI"},
@@ -73,6 +80,10 @@ def write_raw(prepared: Prepared, budget: Budget, folder: Path) -> RawDataset:
 
 def _is_unfinished(path: Path) -> bool:
     """Is it what an export left that never came to its `dataset.json` (the disk was full)?"""
-    if (path.parent / "dataset.json").exists() or path.name not in ("imagesTr", "labelsTr"):
+    if (path.parent / "dataset.json").exists() or path.name not in (
+        "imagesTr",
+        "labelsTr",
+        "imagesTs",
+    ):
         return is_part(path)
     return all(is_part(inner) or is_written_here(inner) for inner in path.iterdir())

@@ -11,7 +11,17 @@ import torch
 from jaxtyping import Float, Int, Shaped, UInt8
 from torch import Tensor
 
-from fewmask.core.batch import IGNORE, Batch, BatchSpec, Draw, Labelled, Look, Other, Unlabelled
+from fewmask.core.batch import (
+    IGNORE,
+    Batch,
+    BatchSpec,
+    Draw,
+    Labelled,
+    Look,
+    Other,
+    Pending,
+    Unlabelled,
+)
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig
 from fewmask.core.placement import VolumePlacement
@@ -21,7 +31,9 @@ from fewmask.data.augment import apply_image, apply_mask, draw
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
 from fewmask.data.look import draw_look, draw_scan
+from fewmask.data.pending import defer
 from fewmask.data.pseudo_labels import PseudoLabels
+from fewmask.data.room import Room
 from fewmask.io.prepared import Prepared
 
 Place = tuple[str, int | None]
@@ -126,13 +138,15 @@ class PatchLoader:
         pseudo: Path | None = None,
         trust: float = 0.0,
         ahead: Ahead = ONE_AHEAD,
+        spill: Path | None = None,
     ) -> None:
         """Raises `BadConfig` if the budget grants nothing or the method wants slices.
 
         `pseudo` holds label maps `CASE.nii.gz` that an earlier stage made, with their confidence;
         voxels below `trust` in [0, 1] are left out. Scans without one are all `IGNORE`, or are not
         drawn if the loader wants only those with one. Without the folder, labels that a loader
-        wants are still to be made: 0 in the scan, `IGNORE` beyond it.
+        wants are still to be made: 0 in the scan, `IGNORE` beyond it. Placed scans beyond 4 GiB are
+        kept in files that no one sees in the folder `spill`; without it they are read again.
         """
         if loader.patch is None:
             raise BadConfig(
@@ -167,8 +181,9 @@ class PatchLoader:
         self._images: dict[str, Tensor] = {}
         self._masks: dict[str, Tensor] = {}
         self._labels_made: dict[str, Tensor] = {}
-        self._bytes = 0
+        self._room = Room(_CACHE_BYTES, spill)
         self._reading = Lock()  # one thread reads a scan, and the others wait for it
+        self._defer = ahead.defer and (loader.augment or loader.new_looks)
         self._batches = Prefetcher(self._make, ahead)
 
     def report(self) -> Provided:
@@ -180,8 +195,9 @@ class PatchLoader:
         return self._batches.batch(index)
 
     def close(self) -> None:
-        """Stop the background threads."""
+        """Stop the background threads, and free the disk."""
         self._batches.close()
+        self._room.close()
 
     def __enter__(self) -> "PatchLoader":
         """The open loader."""
@@ -206,7 +222,8 @@ class PatchLoader:
             masks = self._cut_masks(self._mask, crops, draws)
             classes = torch.arange(1, len(self._prepared.classes) + 1)
             present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
-            labelled = Labelled(self._cut_images(crops, draws), masks, present, draws)
+            images, left = self._cut_images(crops, draws), self._pending(draws)
+            labelled = Labelled(images, masks, present, draws, left)
             names["labelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         if self._feed.unlabelled and self._unlabelled:
             crops, draws = self._places(
@@ -215,7 +232,8 @@ class PatchLoader:
             pseudo = (
                 None if self._feed.pseudo == "off" else self._cut_masks(self._made, crops, draws)
             )
-            unlabelled = Unlabelled(self._cut_images(crops, draws), None, draws, pseudo)
+            images, left = self._cut_images(crops, draws), self._pending(draws)
+            unlabelled = Unlabelled(images, None, draws, pseudo, left)
             names["unlabelled"] = tuple(f"{case}:{crop.corner}" for case, crop in crops)
         return Batch(labelled, None, unlabelled, names)
 
@@ -263,12 +281,20 @@ class PatchLoader:
         self, crops: Sequence[tuple[str, Crop]], draws: Sequence[Draw]
     ) -> Float[Tensor, "b 1 d h w"]:
         patches = [cut(self._image(case), self._patch, crop, 0) for case, crop in crops]
+        if self._defer:
+            return torch.stack(patches)[:, None]
         return torch.stack(
             [
                 apply_image(patch, one, self._other(one.look))[None]
                 for patch, one in zip(patches, draws, strict=True)
             ]
         )
+
+    def _pending(self, draws: Sequence[Draw]) -> Pending | None:
+        """What is left to the device."""
+        if not self._defer:
+            return None
+        return defer(draws, self._patch, [self._other(one.look) for one in draws], IGNORE)
 
     def _other(self, look: Look) -> Float[Tensor, "d h w"] | None:
         """The patch of another scan from which frequencies are taken."""
@@ -284,6 +310,8 @@ class PatchLoader:
         draws: Sequence[Draw],
     ) -> Int[Tensor, "b d h w"]:
         patches = [cut(mask(case), self._patch, crop, IGNORE) for case, crop in crops]
+        if self._defer:
+            return torch.stack(patches).long()
         return torch.stack(
             [apply_mask(patch, one, IGNORE) for patch, one in zip(patches, draws, strict=True)]
         ).long()
@@ -339,8 +367,8 @@ class PatchLoader:
     def _keep(
         self, store: dict[str, Tensor], case: str, placed: Shaped[Tensor, "d h w"]
     ) -> Shaped[Tensor, "d h w"]:
-        """The same, held in memory as long as there is room, which changes nothing but time."""
-        if self._bytes + placed.nbytes <= _CACHE_BYTES:
-            self._bytes += placed.nbytes
-            store[case] = placed
+        """The same, kept as long as there is room, which changes nothing but time."""
+        kept = self._room.keep(case, placed)
+        if kept is not None:
+            store[case] = kept
         return placed

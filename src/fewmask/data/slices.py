@@ -2,7 +2,7 @@
 sees.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
@@ -22,6 +22,7 @@ from fewmask.core.batch import (
     Labelled,
     Look,
     Other,
+    Pending,
     Unlabelled,
     Weak,
 )
@@ -34,6 +35,7 @@ from fewmask.data.augment import apply_image, apply_mask, draw, strengthen
 from fewmask.data.label_guard import LabelGuard
 from fewmask.data.loader import ONE_AHEAD, Ahead, Prefetcher, count_provided, sample_indices
 from fewmask.data.look import draw_look, draw_scan
+from fewmask.data.pending import defer
 from fewmask.data.pseudo_labels import PseudoLabels
 from fewmask.io.case import CaseFile
 from fewmask.io.prepared import Prepared
@@ -110,6 +112,7 @@ class SliceLoader:
         self._cached_bytes = 0
         self._masks: dict[Item, Tensor] = {}
         self._reading = Lock()
+        self._defer = ahead.defer and (loader.augment or loader.new_looks)
         self._batches = Prefetcher(self._make, ahead)
 
     def report(self) -> Provided:
@@ -226,46 +229,55 @@ class SliceLoader:
         return windows[int(generator.integers(len(windows)))]
 
     def _labelled(self, views: Sequence[View], draws: Sequence[Draw], index: int) -> Labelled:
-        masks = torch.stack(
-            [
-                apply_mask(self._mask(item)[window.part], one)
-                for (item, window), one in zip(views, draws, strict=True)
-            ]
-        )
+        masks, images = self._masks_of(self._mask, views, draws), self._images(views, draws)
         classes = torch.arange(1, len(self._prepared.classes) + 1)
         present = (masks.flatten(1)[:, None] == classes[:, None]).any(-1).long()
-        return Labelled(self._images(views, draws), masks, present, tuple(draws))
+        return Labelled(images, masks, present, tuple(draws), self._pending(views, draws))
 
     def _weak(self, views: Sequence[View], draws: Sequence[Draw], index: int) -> Weak:
         present = torch.tensor([self._known[item] for item, _ in views])
-        pseudo = None
-        if self._feed.pseudo != "off":
-            pseudo = torch.stack(
-                [
-                    apply_mask(self._pseudo(item)[window.part], one)
-                    for (item, window), one in zip(views, draws, strict=True)
-                ]
-            )
-        return Weak(self._images(views, draws), present, tuple(draws), pseudo)
+        wanted = self._feed.pseudo != "off"
+        pseudo = self._masks_of(self._pseudo, views, draws) if wanted else None
+        images = self._images(views, draws)
+        return Weak(images, present, tuple(draws), pseudo, self._pending(views, draws))
 
     def _unlabelled(self, views: Sequence[View], draws: Sequence[Draw], index: int) -> Unlabelled:
         stronger = [
             strengthen(one, rng(self._seed, "strong", "unlabelled", index, i), self._feed.ranges)
             for i, one in enumerate(draws)
         ]
+        images, wanted = self._images(views, draws), self._feed.strong
         return Unlabelled(
-            self._images(views, draws),
-            self._images(views, stronger) if self._feed.strong else None,
+            images,
+            self._images(views, stronger) if wanted and not self._defer else None,
             tuple(draws),
+            pending=self._pending(views, draws, stronger if wanted else ()),
         )
 
+    def _pending(
+        self, views: Sequence[View], draws: Sequence[Draw], stronger: Sequence[Draw] = ()
+    ) -> Pending | None:
+        """What is left to the device."""
+        if not self._defer:
+            return None
+        size = self._placements[views[0][0][0]].size
+        others = [self._other(one.look) for one in draws]
+        return defer(draws, (1, size, size), others, stronger=stronger)
+
     def _images(self, views: Sequence[View], draws: Sequence[Draw]) -> Float[Tensor, "b 1 h w"]:
-        return torch.stack(
-            [
-                apply_image(self._image(item)[window.part], one, self._other(one.look))
-                for (item, window), one in zip(views, draws, strict=True)
-            ]
-        )
+        seen = [self._image(item)[window.part] for item, window in views]
+        if self._defer:
+            return torch.stack(seen)
+        pairs = zip(seen, draws, strict=True)
+        return torch.stack([apply_image(one, how, self._other(how.look)) for one, how in pairs])
+
+    def _masks_of(
+        self, mask: Callable[[Item], Tensor], views: Sequence[View], draws: Sequence[Draw]
+    ) -> Int[Tensor, "b h w"]:
+        seen = [mask(item)[window.part] for item, window in views]
+        if self._defer:
+            return torch.stack(seen)
+        return torch.stack([apply_mask(*pair) for pair in zip(seen, draws, strict=True)])
 
     def _other(self, look: Look) -> Float[Tensor, "1 h w"] | None:
         """The slice of another scan from which frequencies are taken."""

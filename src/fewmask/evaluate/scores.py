@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
 from fewmask.core.errors import BadDataset, BadScan
-from fewmask.evaluate.surfaces import surface_distances
+from fewmask.evaluate.surfaces import surface_distances, union_box
 from fewmask.io.tables import read_csv
 from fewmask.io.text import expecting
 
@@ -70,12 +70,15 @@ def score_case(
             code="M01",
         )
     voxel_ml = math.prod(spacing_mm) / 1000
+    diagonal_mm = math.sqrt(sum((n * s) ** 2 for n, s in zip(pred.shape, spacing_mm, strict=True)))
+    both = union_box(pred, truth)
+    pred, truth = pred[both], truth[both]
     scores = []
     for index, name in enumerate(classes, 1):
         pred_mask, truth_mask = pred == index, truth == index
-        agreement = _compare(pred_mask, truth_mask, spacing_mm, nsd_tolerance_mm)
-        pred_ml = float(pred_mask.sum()) * voxel_ml
-        truth_ml = float(truth_mask.sum()) * voxel_ml
+        agreement = _compare(pred_mask, truth_mask, spacing_mm, nsd_tolerance_mm, diagonal_mm)
+        pred_ml = float(np.count_nonzero(pred_mask)) * voxel_ml
+        truth_ml = float(np.count_nonzero(truth_mask)) * voxel_ml
         scores.append(
             CaseScore(
                 case=case,
@@ -98,8 +101,8 @@ def score_case(
 
 def dice_of(pred: Bool[np.ndarray, "*grid"], truth: Bool[np.ndarray, "*grid"]) -> float:
     """2 |A and B| / (|A| + |B|); NaN if both are empty."""
-    total = int(pred.sum()) + int(truth.sum())
-    return 2 * int((pred & truth).sum()) / total if total else math.nan
+    total = int(np.count_nonzero(pred)) + int(np.count_nonzero(truth))
+    return 2 * int(np.count_nonzero(pred & truth)) / total if total else math.nan
 
 
 def as_row(score: CaseScore) -> dict[str, Any]:
@@ -108,21 +111,56 @@ def as_row(score: CaseScore) -> dict[str, Any]:
     return {"class": record.pop("label"), **record}
 
 
+class Unfit(ValueError):
+    """A field that holds what it cannot: `slices`, got '-3', wanted a number from 0 on."""
+
+    def __init__(self, name: str, text: str, wanted: str) -> None:
+        super().__init__(f"{name} is {text!r}, wanted {wanted}")
+        self.got, self.wanted = f"{name} {text!r}", wanted
+
+
+def read_number(name: str, text: str, highest: float = math.inf) -> float:
+    """A number from 0 to `highest`, or NaN; the field is called `name` if it is `Unfit`."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise Unfit(name, text, numbers_to(highest)) from error
+    if value < 0 or value > highest:
+        raise Unfit(name, text, numbers_to(highest))
+    return value
+
+
+def numbers_to(highest: float | None) -> str:
+    """What is wanted where numbers from 0 to `highest` are; None: any number."""
+    if highest is None:
+        return "a number"
+    return "a number from 0 on" if highest == math.inf else f"a number from 0 to {highest:g}"
+
+
+def read_status(text: str) -> Status:
+    """One of the words that say how a structure was found."""
+    if text not in get_args(Status):
+        raise Unfit("status", text, " or ".join(get_args(Status)))
+    return cast(Status, text)
+
+
 def from_row(row: Mapping[str, str]) -> CaseScore:
-    """The inverse of `as_row`, from texts. Raises `ValueError` for what is no number."""
+    """The inverse of `as_row`, from texts. Raises `ValueError` for what is no
+    number, or none that it can be.
+    """
     return CaseScore(
         case=row["case"],
         label=row["class"],
-        dice=float(row["dice"]),
-        nsd=float(row["nsd"]),
-        nsd_tolerance_mm=float(row["nsd_tolerance_mm"]),
-        hd95_mm=float(row["hd95_mm"]),
-        hd_mm=float(row["hd_mm"]),
-        assd_mm=float(row["assd_mm"]),
+        dice=read_number("dice", row["dice"], 1.0),
+        nsd=read_number("nsd", row["nsd"], 1.0),
+        nsd_tolerance_mm=read_number("nsd_tolerance_mm", row["nsd_tolerance_mm"]),
+        hd95_mm=read_number("hd95_mm", row["hd95_mm"]),
+        hd_mm=read_number("hd_mm", row["hd_mm"]),
+        assd_mm=read_number("assd_mm", row["assd_mm"]),
         volume_error_ml=float(row["volume_error_ml"]),
-        pred_ml=float(row["pred_ml"]),
-        truth_ml=float(row["truth_ml"]),
-        status=cast(Status, row["status"]),
+        pred_ml=read_number("pred_ml", row["pred_ml"]),
+        truth_ml=read_number("truth_ml", row["truth_ml"]),
+        status=read_status(row["status"]),
         prompts=row["prompts"],
     )
 
@@ -155,14 +193,16 @@ def _compare(
     truth: Bool[np.ndarray, "d h w"],
     spacing_mm: tuple[float, float, float],
     tolerance_mm: float,
+    diagonal_mm: float,
 ) -> _Agreement:
-    """A missed or spurious structure has Dice 0, NSD 0 and the image's diagonal as distance."""
+    """A missed or spurious structure has Dice 0, NSD 0 and the whole image's diagonal as
+    distance.
+    """
     if not pred.any() and not truth.any():
         return _Agreement("both_empty", math.nan, math.nan, math.nan, math.nan, math.nan)
     if not pred.any() or not truth.any():
-        diagonal = math.sqrt(sum((n * s) ** 2 for n, s in zip(pred.shape, spacing_mm, strict=True)))
         status: Status = "spurious" if pred.any() else "missed"
-        return _Agreement(status, 0.0, 0.0, diagonal, diagonal, diagonal)
+        return _Agreement(status, 0.0, 0.0, diagonal_mm, diagonal_mm, diagonal_mm)
     distances = surface_distances(pred, truth, spacing_mm)
     return _Agreement(
         status="ok",

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy import ndimage
-from scipy.spatial import cKDTree
+from jaxtyping import Bool, Float, Int, Shaped
+
+from fewmask.evaluate.nearest import nearest_mm
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,14 @@ def surface(mask: Bool[np.ndarray, "*grid"]) -> Bool[np.ndarray, "*grid"]:
     """Voxels of the mask with a face neighbour outside it; outside the array counts as outside the
     mask.
     """
-    result: Bool[np.ndarray, "*grid"] = mask & ~ndimage.binary_erosion(mask)
-    return result
+    inner = mask.copy()
+    for axis in range(mask.ndim):
+        along, kept = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)
+        kept[1:] &= along[:-1]
+        kept[:-1] &= along[1:]
+        kept[0] = kept[-1] = False
+    inner ^= mask
+    return inner
 
 
 def surface_distances(
@@ -81,21 +87,35 @@ def surface_distances(
             "surface distances need two masks with at least one voxel each; empty: "
             + " and ".join(empty)
         )
-    both = _union_box(pred | truth)
-    scale = np.array(spacing_mm, float)
-    pred_points = np.argwhere(surface(pred[both])) * scale
-    truth_points = np.argwhere(surface(truth[both])) * scale
+    both = union_box(pred, truth)
+    pred, truth = pred[both], truth[both]
+    pred_points, truth_points = _places(surface(pred)), _places(surface(truth))
     return SurfaceDistances(
-        cKDTree(truth_points).query(pred_points)[0], cKDTree(pred_points).query(truth_points)[0]
+        nearest_mm(pred_points, truth_points, pred.shape, spacing_mm),
+        nearest_mm(truth_points, pred_points, pred.shape, spacing_mm),
     )
 
 
-def _union_box(mask: Bool[np.ndarray, "*grid"]) -> tuple[slice, ...]:
-    """The tight box, one voxel wider on each side: cropping must not turn inner voxels into
-    surface.
+def union_box(*arrays: Shaped[np.ndarray, "*grid"]) -> tuple[slice, ...]:
+    """The tight box around all that is not 0 in any of them, one voxel wider on each side: cropping
+    must not turn inner voxels into surface. Of nothing, an empty box.
     """
-    box = ndimage.find_objects(mask.astype(np.uint8))[0]
-    return tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+    box: tuple[slice, ...] = ()
+    for axis in range(arrays[0].ndim):
+        others = tuple(other for other in range(arrays[0].ndim) if other != axis)
+        # Within what earlier axes left.
+        held = np.any([array[box].any(axis=others) for array in arrays], axis=0)
+        there = np.flatnonzero(held)
+        if not len(there):
+            return (slice(0),) * arrays[0].ndim
+        first, last = there[0], there[-1]
+        box = (*box, slice(max(0, int(first) - 1), int(last) + 2))
+    return box
+
+
+def _places(mask: Bool[np.ndarray, "*grid"]) -> Int[np.ndarray, "n axes"]:
+    """`np.argwhere`, in a third of the time."""
+    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), 1)
 
 
 def box_edges(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "4"]:

@@ -56,6 +56,11 @@ class Place:
     """`cpu`, `cuda`, `cuda:1`."""
     threads: int
 
+    @property
+    def is_begun(self) -> bool:
+        """Did it train here, and is what it made not taken over yet?"""
+        return (self.folder / "results").is_dir()
+
 
 @dataclass(frozen=True)
 class Schedule:

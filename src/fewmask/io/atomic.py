@@ -109,8 +109,7 @@ def clean_parts(folder: Path) -> list[str]:
     """
     removed = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        match = _PART.match(path.name)
-        if match and match[1] in (None, _HERE) and not is_alive(int(match[2])):
+        if is_leftover(path):
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:
@@ -143,6 +142,12 @@ def usual_mode() -> int:
 def is_part(path: Path) -> bool:
     """Is this a temp file of ours?"""
     return _PART.match(path.name) is not None
+
+
+def is_leftover(path: Path) -> bool:
+    """Is this a temp file that a dead process of this machine left?"""
+    match = _PART.match(path.name)
+    return match is not None and match[1] in (None, _HERE) and not is_alive(int(match[2]))
 
 
 def is_alive(pid: int) -> bool:

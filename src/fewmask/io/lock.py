@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,12 @@ T = TypeVar("T")
 LOCK = ".fewmask.lock"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PID_SPACE = Path("/proc/self/ns/pid")
+_PROCESS = ("host", "boot", "pid", "pid_space", "process_start")
+"""What tells a process from all others."""
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """What a file system without hard links says (FAT, some network drives)."""
+_NAME: ContextVar[str] = ContextVar("_NAME", default="")
+"""On whose behalf locks are held, where that is more than this process."""
 _BUSY: tuple[type[OSError], ...] = (PermissionError,) if WINDOWS else ()
 """What Windows raises for a file that another process reads or removes at this moment."""
 
@@ -53,6 +58,18 @@ def folder_lock(folder: Path, purpose: str) -> Iterator[str]:
 
 
 @contextmanager
+def in_name_of(name: str) -> Iterator[None]:
+    """Locks that are taken in the block are held for `name`, a piece of work that one process does
+    at a time: who goes on with it takes over what its dead predecessor held, on any machine.
+    """
+    before = _NAME.set(name)
+    try:
+        yield
+    finally:
+        _NAME.reset(before)
+
+
+@contextmanager
 def waiting_lock(folder: Path, purpose: str, seconds: float = 600.0) -> Iterator[None]:
     """`folder_lock`, but a living holder is waited for; `NoRoom` after `seconds`."""
     give_up = time.monotonic() + seconds
@@ -75,7 +92,22 @@ def holder_of(folder: Path) -> int | None:
     return pid if isinstance(pid, int) and not _is_dead(record) else None
 
 
+def _whose() -> tuple[str, int | None]:
+    """On whose behalf this process holds locks, and in which attempt, where that is known.
+
+    Slurm requeues a task of an array when its machine is lost, and counts how often.
+    """
+    if name := _NAME.get():
+        return name, None
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID")
+    count = os.environ.get("SLURM_RESTART_COUNT") or "0"
+    if not job or not count.isdecimal():
+        return "", None
+    return f"slurm {job} {os.environ.get('SLURM_ARRAY_TASK_ID', '')}", int(count)
+
+
 def _record(purpose: str) -> dict[str, Any]:
+    name, attempt = _whose()
     return {
         "purpose": purpose,
         "pid": os.getpid(),
@@ -85,6 +117,8 @@ def _record(purpose: str) -> dict[str, Any]:
         "process_start": _process_start(os.getpid()),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "token": secrets.token_hex(8),
+        "name": name,
+        "attempt": attempt,
     }
 
 
@@ -194,6 +228,12 @@ def _is_dead(holder: dict[str, Any]) -> bool:
     if not holder:  # a lock has its name once it is whole: this was cut short by an older version
         return True
     pid, here = holder.get("pid"), _record("")
+    if here["name"] and holder.get("name") == here["name"]:
+        if here["attempt"] is None:
+            return any(holder.get(key) != here[key] for key in _PROCESS)
+        earlier = holder.get("attempt")
+        if isinstance(earlier, int) and earlier < here["attempt"]:
+            return True
     if not isinstance(pid, int) or holder.get("host") != here["host"]:
         return False
     if holder.get("boot") != here["boot"]:

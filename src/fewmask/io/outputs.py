@@ -15,14 +15,17 @@ def check_folder(
     inputs: Iterable[Path | None] = (),
     *,
     owns: Callable[[Path], bool] | None = None,
+    name: str = "out",
 ) -> None:
-    """Raise `BadConfig` (F11) unless files may be written into the folder `out`.
+    """Raise `BadConfig` (F11) unless files may be written into the folder `out`, which was given as
+    the setting `name`.
 
     It must not be one of `inputs`, nor lie in one that is a folder, nor hold one that is a file
     (None is no input); where `owns` is given, all that is in it must be ours. It need not exist.
     """
+    other = f"choose another folder with `{name}`"
     if out.exists() and not out.is_dir():
-        raise _refusal("the output is not a folder", [out])
+        raise _refusal("the output is not a folder", [out], other)
     for source in inputs:
         if source is None or not source.exists():
             continue
@@ -31,18 +34,20 @@ def check_folder(
                 "the output folder lies inside the input folder; fewmask never writes into its "
                 "input",
                 [out],
+                other,
             )
         if not source.is_dir() and _is_same(source.parent, out):
             raise _refusal(
                 f"the output folder holds the input file {source.name}; fewmask never writes into "
                 "its input",
                 [out],
+                other,
             )
     if owns is None or not out.exists():
         return
     foreign = [path for path in sorted(out.iterdir()) if not owns(path)]
     if foreign:
-        raise _refusal("the output folder holds other files", [out, *foreign[:_LISTED]])
+        raise _refusal("the output folder holds other files", [out, *foreign[:_LISTED]], other)
 
 
 def check_file(
@@ -50,8 +55,9 @@ def check_file(
     inputs: Iterable[Path | None] = (),
     *,
     is_ours: Callable[[Path], bool] | None = None,
+    name: str = "out",
 ) -> None:
-    """Raise `BadConfig` (F11) unless the file `out` may be written.
+    """Raise `BadConfig` (F11) unless the file `out`, given as the setting `name`, may be written.
 
     It must not be one of `inputs`, nor lie in one that is a folder. A file that is there already
     must be one that `is_ours` knows; without it none is.
@@ -64,7 +70,7 @@ def check_file(
                 "the output file is an input, or lies inside an input folder; fewmask never writes "
                 "into its input",
                 [out],
-                "choose another file with `out`",
+                f"choose another file with `{name}`",
             )
     if not (out.exists() or out.is_symlink()):
         return
@@ -74,7 +80,7 @@ def check_file(
             if out.is_dir()
             else "a file of that name is there, and would be lost",
             [out],
-            "choose another file with `out`, or remove this one",
+            f"choose another file with `{name}`, or remove this one",
         )
 
 
@@ -90,9 +96,7 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _refusal(
-    what: str, where: list[Path], fix: str = "choose another folder with `out`"
-) -> BadConfig:
+def _refusal(what: str, where: list[Path], fix: str) -> BadConfig:
     return BadConfig(
         what, where=[str(path) for path in where], did="nothing was written", fix=fix, code="F11"
     )

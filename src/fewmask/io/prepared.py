@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 
 from fewmask.core.budget import Budget, Split, draw_slices, draw_volumes
 from fewmask.core.config import parse
-from fewmask.core.errors import BadDataset
+from fewmask.core.errors import BadDataset, FewmaskError
 from fewmask.core.names import check_name, printable
 from fewmask.core.recipe import Recipe
 from fewmask.core.volume import BURNED_IN
@@ -24,6 +25,8 @@ _LONGEST_CLASS = 100
 _LARGEST_SIDE = 32767
 """Voxels along an axis, as NIfTI has it."""
 FORMAT = 2
+_MOST_BYTES = 2**30
+"""Of a file with a row per case: 2 KB each, and 10 bytes more for every outlined slice."""
 MANIFEST = "dataset.json"
 Tags = dict[str, dict[str, tuple[int, int] | None]]
 """case -> class -> first and last slice (d, inclusive), or None if absent from the whole scan; no
@@ -98,6 +101,13 @@ class Prepared:
     split: Split
     refused: tuple[dict[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    """Folders of its scans and outlines, as seen from its own; empty for earlier versions."""
+
+    @property
+    def inputs(self) -> list[Path]:
+        """Its own folder and the sources: nothing is written into any of them."""
+        return [self.folder, *((self.folder / source).resolve() for source in self.sources)]
 
     @classmethod
     def open(cls, folder: Path, manifest_name: str = MANIFEST) -> "Prepared":
@@ -112,7 +122,7 @@ class Prepared:
                 fix=f"make it with `fewmask prepare` and `out={folder}`",
                 code="F13",
             )
-        record = read_json(manifest, kind=BadDataset, max_bytes=256 * 2**20)
+        record = read_json(manifest, kind=BadDataset, max_bytes=_MOST_BYTES)
         if record.get("format") != FORMAT:
             raise BadDataset(
                 f"prepared dataset has format {record.get('format')!r}, this version reads "
@@ -126,6 +136,7 @@ class Prepared:
             classes = _classes_of(record)
             recipe = Recipe.from_dict(record["recipe"])
             refused, options = tuple(map(dict, record["refused"])), dict(record["options"])
+            sources = tuple(map(str, record.get("sources", ())))
             _ = options["labels"]
         for case, row in cases.items():
             check_name(case, "a case", str(manifest), kind=BadDataset)
@@ -135,10 +146,15 @@ class Prepared:
         split.check({case: row.patient for case, row in cases.items()}, str(place))
         tags = _read_tags(folder / "tags.csv", cases, classes)
         reviewed = _read_reviewed(folder / "reviewed.csv", cases)
-        return cls(folder, recipe, classes, cases, tags, reviewed, split, refused, options)
+        told = tags, reviewed, split, refused, options, sources
+        return cls(folder, recipe, classes, cases, *told)
 
     def case(self, case: str) -> CaseFile:
         """Open one case. Raises `BadDataset` for a name that is not there."""
+        return CaseFile(self.case_path(case))
+
+    def case_path(self, case: str) -> Path:
+        """The file of a case. Raises `BadDataset` for a name that is not there."""
         if case not in self.cases:
             raise BadDataset(
                 f"no case is called {case!r}",
@@ -146,7 +162,7 @@ class Prepared:
                 fix="see the case table in dataset.json",
                 code="S04",
             )
-        return CaseFile(self.folder / "cases" / f"{case}.h5")
+        return self.folder / "cases" / f"{case}.h5"
 
     @cached_property
     def digest(self) -> str:
@@ -226,24 +242,40 @@ def is_prepared(folder: Path) -> bool:
     return (folder / MANIFEST).exists() and (folder / "cases").is_dir()
 
 
-def write_manifest(
-    folder: Path,
-    recipe: Recipe,
-    classes: tuple[str, ...],
-    cases: Iterable[CaseRow],
-    refused: list[dict[str, Any]],
-    options: Mapping[str, Any],
-) -> None:
+def way_to(folder: Path, source: Path) -> str:
+    """The way from a prepared dataset to what it was made from, so that two datasets of the same
+    scans are the same wherever they lie; the whole path where there is none (another drive).
+    """
+    try:
+        return Path(os.path.relpath(source.resolve(), folder.resolve())).as_posix()
+    except ValueError:
+        return str(source.resolve())
+
+
+def inputs_of(place: Path) -> list[Path]:
+    """A place that scans are taken from and, if it is a prepared dataset, their own folders:
+    nothing is written into any of them.
+    """
+    if not is_prepared(place):
+        return [place]
+    try:
+        return Prepared.open(place).inputs
+    except FewmaskError:  # told by whoever reads it
+        return [place]
+
+
+def write_manifest(prepared: Prepared) -> None:
     """Write dataset.json, the last file of a prepared dataset: a folder without it is not ready."""
     record = {
         "format": FORMAT,
-        "recipe": recipe.as_dict(),
-        "classes": list(classes),
-        "options": dict(options),
-        "cases": [asdict(row) for row in cases],
-        "refused": refused,
+        "recipe": prepared.recipe.as_dict(),
+        "classes": list(prepared.classes),
+        "options": dict(prepared.options),
+        "sources": list(prepared.sources),
+        "cases": [asdict(row) for row in prepared.cases.values()],
+        "refused": list(prepared.refused),
     }
-    write_json(folder / MANIFEST, record)
+    write_json(prepared.folder / MANIFEST, record)
 
 
 def write_tags(path: Path, tags: Tags) -> None:
@@ -279,7 +311,7 @@ def ranges(slices: Iterable[int]) -> list[tuple[int, int]]:
 
 def read_split(path: Path) -> Split:
     """A split file: lists `train`, `val`, `test` of case ids."""
-    record = read_toml(path, kind=BadDataset)
+    record = read_toml(path, kind=BadDataset, max_bytes=_MOST_BYTES)
     with expecting(path, kind=BadDataset, fix="write lists `train`, `val` and `test` of case ids"):
         return parse(Split, record, path.name)
 

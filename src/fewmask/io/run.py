@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fewmask.core.budget import Budget, Split
-from fewmask.core.errors import BadCheckpoint, BadDataset
+from fewmask.core.errors import BadCheckpoint, BadConfig, BadDataset
 from fewmask.core.recipe import Recipe
 from fewmask.core.run_record import RunRecord
 from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.outputs import check_folder
-from fewmask.io.prepared import Prepared, read_budget, read_split, write_budget, write_split
+from fewmask.io.prepared import (
+    Prepared,
+    inputs_of,
+    read_budget,
+    read_split,
+    write_budget,
+    write_split,
+)
 from fewmask.io.stream import sha256
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import expecting, read_json, whole_number, write_json
@@ -23,14 +30,13 @@ else:
     # Tables and reports open run folders too, and torch takes seconds to import.
     Tensor = Any
 
-PRECISIONS = {False: "float32", True: "bfloat16"}
-"""What a run was computed in, by its `bf16`."""
 CONFIDENCE = "confidence.csv"
 """In a folder of pseudo-labels inside a run; written last, so that a folder with it is whole."""
 CONFIDENCE_COLUMNS = ("case", "confidence", "labelled")
 CONFIDENCE_OVER = "over"
 """One more column: the voxels whose mean it is. Tables of earlier versions lack it: all."""
 _STATE = re.compile(r"state-(\d{8})\.json")
+_STATE_FILE = re.compile(r"state-\d{8}\.(json|safetensors)")
 _KEPT = 2
 _LEFT_BY_CREATE = {".fewmask.lock", "recipe.json", "split.toml", "budget.toml", "environment.json"}
 """What stands in the folder of a run that was killed before its config was written."""
@@ -52,7 +58,8 @@ class Checkpoint:
 class States:
     """A folder of a training: its saved states and its losses.
 
-    The last two states are kept, and a state counts once its record is there.
+    The last two states are kept until training is finished, and a state counts once its record is
+    there.
     """
 
     path: Path
@@ -81,9 +88,24 @@ class States:
         """Remove states but the last two; a process killed in `save` may have left more."""
         kept = {f"state-{old:08d}" for old in self._steps()[:_KEPT]}
         # Records first; tensors without a record were left by a process killed between the two.
-        for item in [*self.path.glob("state-*.json"), *self.path.glob("state-*.safetensors")]:
+        for item in self.state_files():
             if item.stem not in kept:
                 item.unlink(missing_ok=True)
+
+    def drop(self) -> None:
+        """Remove all states: a training that is finished is not gone on with."""
+        for item in self.state_files():
+            item.unlink(missing_ok=True)
+
+    def state_files(self) -> list[Path]:
+        """Files of all states, records first: tensors without a record do not count as a state."""
+        found = [item for item in self.path.iterdir() if self.owns(item)]
+        return sorted(found, key=lambda item: (item.suffix != ".json", item.name))
+
+    @staticmethod
+    def owns(path: Path) -> bool:
+        """Is this a file of a state?"""
+        return _STATE_FILE.fullmatch(path.name) is not None
 
     def latest(self) -> Checkpoint | None:
         """The newest state that checks out; a bad one is passed over and named. None if there is
@@ -176,6 +198,34 @@ class RunFolder(States):
         """Scores of this run."""
         return self.path / "metrics.csv"
 
+    def is_lost(self, gone_on: bool = False) -> bool:
+        """Was training finished, and are its weights gone? `gone_on`: a later stage was begun,
+        which takes the weights of this one.
+
+        What a finished run keeps tells it: its last losses with its clean-up rule and no state, or
+        masks or scores that were made with its weights.
+        """
+        if self.weights.exists() or not self.exists or self.state_files():
+            return False
+        used = gone_on or self.metrics.exists() or self.predictions.exists()
+        return used or (self.cleanup.exists() and self._is_logged_to_the_end())
+
+    def _is_logged_to_the_end(self) -> bool:
+        last = self.read_record().steps - 1
+        return any(row["step"] == str(last) for row in self.read_losses(last + 1))
+
+    def check_not_lost(self, gone_on: bool = False) -> None:
+        """Raise `BadCheckpoint` (W06) where `is_lost`: to train anew is for a person to ask."""
+        if self.is_lost(gone_on):
+            raise BadCheckpoint(
+                f"training was finished here, and its {self.weights.name} is gone",
+                where=str(self.path),
+                did="nothing was trained or written",
+                fix="copy that file back from where the run was made; to train anew, use another "
+                "`out`, or remove this folder first",
+                code="W06",
+            )
+
     def check_unused(self, beside: Collection[str] = ()) -> None:
         """Raise `BadConfig` (F11) if the folder holds what no run that was killed early leaves;
         `beside` names what else may be there (folders of earlier stages).
@@ -208,16 +258,62 @@ class RunFolder(States):
     def read_record(self) -> RunRecord:
         """Everything the run depends on. Raises `BadCheckpoint` if config.json cannot be read."""
         path = self.path / "config.json"
-        return RunRecord.from_dict(read_json(path, kind=BadCheckpoint), str(path))
+        # It names every scan with its hash: 100,000 of them are 9 MB.
+        record = read_json(path, kind=BadCheckpoint, max_bytes=2**28)
+        return RunRecord.from_dict(record, str(path))
+
+    @property
+    def is_published(self) -> bool:
+        """Is it a folder for a model hub (`fewmask export --hub`)? These name no data."""
+        return not self.read_record().prepared
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The prepared dataset that it learned from and the folders of its scans, as far as they
+        are known: nothing is written into any of them.
+        """
+        place = self.read_record().prepared
+        return inputs_of(Path(place)) if place else []
+
+    @property
+    def own_predictions(self) -> Path:
+        """Where masks of the run's own data go if nothing is said. Raises `BadConfig` (C02) for a
+        folder that `is_published`: names of cases would be published with it.
+        """
+        if self.is_published:
+            raise BadConfig(
+                "where should the masks go? A folder for a model hub has no place for them",
+                where=str(self.path),
+                did="no mask was written",
+                fix="`out=masks`",
+                code="C02",
+            )
+        return self.predictions
+
+    def check_own(self) -> None:
+        """Raise `BadCheckpoint` (W06) for a folder that `is_published`: what was learned from, the
+        split and the budget stayed with the run.
+        """
+        if self.is_published:
+            raise BadCheckpoint(
+                "a folder for a model hub: it draws masks, and holds nothing of the data that the "
+                "model learned from",
+                where=str(self.path),
+                did="nothing was written",
+                fix="give the run that it was exported from; with this folder, `fewmask predict` "
+                "scans, and score the masks: `fewmask evaluate MASKS TRUTH`",
+                code="W06",
+            )
 
     def open_prepared(self) -> Prepared:
         """The data that the run learned from.
 
         Raises `BadDataset` where a score or picture would be about something else: masks that mean
         something else by now, another scan under a name, none under that of one kept aside (C06).
-        More scans, tags and outlines may have come. Raises `BadCheckpoint` for a run of an earlier
-        version (W06).
+        More scans, tags and outlines may have come. Raises `BadCheckpoint` (W06) for a run of an
+        earlier version, and for a folder for a model hub.
         """
+        self.check_own()
         record = self.read_record()
         prepared = Prepared.open(Path(record.prepared))
         if record.scans is None:
@@ -271,8 +367,15 @@ class RunFolder(States):
 
     def read_budget(self) -> Budget:
         """The budget."""
-        return read_budget(self.path / "budget.toml")
+        return read_budget(self._own("budget.toml"))
 
     def read_split(self) -> Split:
         """The split."""
-        return read_split(self.path / "split.toml")
+        return read_split(self._own("split.toml"))
+
+    def _own(self, name: str) -> Path:
+        """A file that only the run itself has."""
+        path = self.path / name
+        if not path.exists():
+            self.check_own()
+        return path

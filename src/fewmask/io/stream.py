@@ -7,14 +7,29 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from fewmask.core.errors import BadScan, NoRoom
 
+_unpacker: Callable[[int], Any]
+_DAMAGED: tuple[type[Exception], ...]
+# The same bytes and the same checksums, in a third of the time (`fewmask[fast]`).
+try:
+    from isal import isal_zlib
+except ImportError:
+    _unpacker, _DAMAGED = zlib.decompressobj, (zlib.error,)
+else:
+    _unpacker = isal_zlib.decompressobj
+    _DAMAGED = (zlib.error, cast("type[Exception]", isal_zlib.error))
+
 CHUNK = 2**20
+_PIECE = 2**18
+"""Read and unpacked at once: what is unpacked still lies in the processor's cache when it is put in
+its place.
+"""
 MAX_RATIO = 1032
 """Deflate cannot shrink data more than this."""
 Packing = Literal["guess", "raw", "gzip", "zlib"]
@@ -36,11 +51,11 @@ class Stream:
     def __init__(self, file: BinaryIO, size: int, packing: Packing = "guess") -> None:
         self.file_size = size
         self._file = file
-        self._first = file.read(CHUNK)
+        self._first = file.read(_PIECE)
         if packing == "guess":
             packing = "gzip" if self._first.startswith(_GZIP) else "raw"
         self.compressed = packing != "raw"
-        self._inflate = zlib.decompressobj(_WBITS[packing]) if self.compressed else None
+        self._inflate = _unpacker(_WBITS[packing]) if self.compressed else None
         self._peeked = b""
 
     @property
@@ -52,7 +67,7 @@ class Stream:
         """Fill `buffer` from the stream; returns how many bytes there were (fewer at the end)."""
         done = 0
         while done < len(buffer):
-            piece = self._next(min(CHUNK, len(buffer) - done))
+            piece = self._next(min(_PIECE, len(buffer) - done))
             if not piece:
                 break
             buffer[done : done + len(piece)] = piece
@@ -67,7 +82,7 @@ class Stream:
 
     def skip(self, count: int) -> None:
         """Read past `count` bytes."""
-        while count > 0 and (piece := self._next(min(CHUNK, count))):
+        while count > 0 and (piece := self._next(min(_PIECE, count))):
             count -= len(piece)
 
     def finish(self) -> int:
@@ -75,7 +90,7 @@ class Stream:
         up beyond 1 MiB.
         """
         found = 0
-        while found <= CHUNK and (piece := self._next(CHUNK)):
+        while found <= CHUNK and (piece := self._next(_PIECE)):
             found += len(piece)
         return found
 
@@ -98,11 +113,11 @@ class Stream:
                     raise BadScan(
                         "extra bytes follow the compressed image", fix=_COPY_AGAIN, code="N07"
                     )
-                self._inflate, self._first = zlib.decompressobj(31), rest
+                self._inflate, self._first = _unpacker(_WBITS["gzip"]), rest
             data = self._take()
             try:
-                out = self._inflate.decompress(data, limit)
-            except zlib.error as error:
+                out: bytes = self._inflate.decompress(data, limit)
+            except _DAMAGED as error:
                 what = f"compressed data is damaged, checksum (CRC) or code wrong: {error}"
                 raise BadScan(what, fix=_COPY_AGAIN, code="N05") from error
             self._first = self._inflate.unconsumed_tail
@@ -116,7 +131,7 @@ class Stream:
                 )
 
     def _take(self) -> bytes:
-        data, self._first = self._first or self._file.read(CHUNK), b""
+        data, self._first = self._first or self._file.read(_PIECE), b""
         return data
 
 

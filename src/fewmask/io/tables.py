@@ -22,6 +22,7 @@ def read_csv(
     *,
     optional: Sequence[str] = (),
     kind: type[FewmaskError] = BadDataset,
+    places: list[int] | None = None,
 ) -> list[dict[str, str]]:
     """Rows as dicts of stripped texts; every name in `columns` must stand in the header line, other
     columns are kept. Names of `columns` and of `optional` ones may be written with large letters
@@ -30,7 +31,8 @@ def read_csv(
     Fields are parted by commas, or by semicolons or tabs where the header has them and no comma (as
     Excel writes in much of Europe). Blank lines, a leading byte-order mark and Excel's first line
     `sep=;` are skipped. A missing or double column, or a row with too many or too few fields,
-    raises `kind` with the line number. A file with the header alone gives no rows.
+    raises `kind` with the line number. A file with the header alone gives no rows. `places` gets
+    the number of each row's line in the file, from 1.
     """
     text = read_text(path, kind=kind, max_bytes=MAX_BYTES, allow_bom=True)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=_delimiter(text))
@@ -56,6 +58,8 @@ def read_csv(
                 )
             else:
                 rows.append(dict(zip(header, values, strict=True)))
+                if places is not None:
+                    places.append(reader.line_num)
     except csv.Error as error:
         raise kind(
             f"{path.name} line {reader.line_num} is not CSV: {error}",

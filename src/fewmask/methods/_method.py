@@ -111,9 +111,17 @@ class Method(nn.Module, ABC):
     any_size: bool = False
     """Slices may have any sides that 32 divides: a scan wider than the grid is seen in one piece.
     """
+    one_network: bool = False
+    """`predict` is one pass of a network, without gradients and prompts: other programs can run it
+    (`predict/onnx.py`).
+    """
     renew_norms: bool = False
     """After the last step, batch norms compute their means and variances again from all
     training scans.
+    """
+    learns_alone: str = "nobody has looked whether its losses allow it"
+    """Why several processes cannot share its batch, as the end of a sentence; empty where they can:
+    where the mean of its losses over equal shares is the loss of the whole (`blocks/team.py`).
     """
     clip_norm: Positive = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it."""
@@ -183,6 +191,10 @@ class HasSam:
     """Beginnings of the names of weights in `sam` that pretrained files do not have: they stay
     random.
     """
+
+
+BATCH_NORMS = "its batch norms see a process's own share of the batch only"
+"""Why a method learns in one process, where it has any."""
 
 
 def grouped(network: nn.Module, *apart: dict[str, Any]) -> list[dict[str, Any]]:

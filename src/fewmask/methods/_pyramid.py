@@ -17,6 +17,7 @@ from fewmask.blocks.nets.efficientnet import fold_imagenet
 from fewmask.blocks.nets.pyramid_unet import PyramidUNet
 from fewmask.blocks.presence import Presence, gate, judge, scan_cost
 from fewmask.blocks.ramp import warm_cosine
+from fewmask.blocks.team import total
 from fewmask.blocks.views import mean_over_views
 from fewmask.core.batch import (
     IGNORE,
@@ -87,6 +88,8 @@ class Pyramid(Method):
     """Encoder, light decoder, presence head, and the moving average of all three."""
 
     any_size = True
+    one_network = True
+    learns_alone = ""
     seen: Bool[Tensor, "k 2"]
     """Of every structure: was a slice without it, and one with it, ever learned from? Only then can
     the presence head judge.
@@ -105,6 +108,7 @@ class Pyramid(Method):
         self.averaged = average_of(net)
         self.register_buffer("seen", torch.zeros(net.present.out_features, 2, dtype=torch.bool))
         self.config = config
+        self.one_network = config.views == 1
         self.pseudo = pseudo
         self.neighbours = scan_cost(config.presence, config.presence_cost)
         self.batch_spec = BatchSpec(
@@ -183,7 +187,8 @@ class Pyramid(Method):
 
     def _note(self, present: Int[Tensor, "b k"]) -> None:
         """Remember which answers the presence head was taught."""
-        self.seen |= torch.stack([(present == 0).any(0), (present == 1).any(0)], 1)
+        taught = torch.stack([(present == 0).any(0), (present == 1).any(0)], 1)
+        self.seen |= total(taught.float()) > 0
 
 
 def _presence_of(weak: Weak, made: Int[Tensor, "b h w"] | None) -> Int[Tensor, "b k"]:
@@ -199,4 +204,4 @@ def _presence_of(weak: Weak, made: Int[Tensor, "b h w"] | None) -> Int[Tensor, "
 def _background(logits: Float[Tensor, "b c h w"], empty: Bool[Tensor, " b"]) -> Float[Tensor, ""]:
     """Cross-entropy of "all background" over the empty slices; 0 if there is none."""
     entropy = -functional.log_softmax(logits.float(), 1)[:, 0].mean((1, 2))
-    return (entropy * empty).sum() / empty.sum().clamp_min(1)
+    return total((entropy * empty).sum()) / total(empty.sum()).clamp_min(1)

@@ -19,7 +19,7 @@ from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task, Unla
 from fewmask.core.config import Count, Number, Share
 from fewmask.core.errors import BadConfig
 from fewmask.methods._look import LookSettings, check_looks
-from fewmask.methods._method import Method, MethodSpec, grouped
+from fewmask.methods._method import BATCH_NORMS, Method, MethodSpec, grouped
 
 _RATES = {"adamw": (1e-3, 0.01), "sgd": (0.01, 1e-4)}
 """Optimiser -> its learning rate and weight decay where none is said."""
@@ -67,7 +67,7 @@ class Volumetric(Patches):
     of training (the literature).
 
     Batch norms of a network that learned one labelled scan know that scan's grey levels only:
-    docs/results.md.
+    docs/results/ablations-3d.md.
     """
     augment: bool = False
     """Also turn patches a little, zoom, shift and shade them, as slices are for the 2D methods;
@@ -86,7 +86,7 @@ class Volumetric(Patches):
     (the literature).
 
     In the few hundred steps that a CPU has time for, SGD as in the literature learns little:
-    docs/results.md.
+    docs/results/ablations-3d.md.
     """
     lr: float | None = None
     """Peak learning rate; none = 0.001 for AdamW, 0.01 for SGD."""
@@ -118,7 +118,7 @@ class JointPass:
     """Both halves pass the student together (the literature's code); off, each has its own pass.
 
     With `norm=batch` one labelled scan is then learned as it looks beside the others, not as it
-    looks alone: docs/results.md.
+    looks alone: docs/results/ablations-3d.md.
     """
 
 
@@ -206,8 +206,18 @@ def check_vnet(config: Volumetric) -> None:
         )
 
 
+def _why_alone(objective: SemiObjective, config: Volumetric) -> str:
+    if config.norm == "batch":
+        return BATCH_NORMS
+    if isinstance(config, JointPass) and config.joint_pass:
+        return "`joint_pass` draws for labelled and unlabelled patches side by side"
+    return objective.learns_alone
+
+
 class VolumetricNet(Method):
     """A V-Net and its objective."""
+
+    one_network = True
 
     def __init__(
         self,
@@ -223,13 +233,14 @@ class VolumetricNet(Method):
         self.student = student
         self.averaged = average_of(student) if config.average else None
         self.term = objective  # under this name its networks lie in weight files
+        self.learns_alone = _why_alone(objective, config)
         self.renew_norms = config.renew_norms
         self._config, self._pseudo_weight = config, pseudo_weight
         structures = student.last.out_channels - 1
         if structures > _FEW and config.head_lr is None:
             self.note = (
                 f"{structures} structures: in a few hundred steps V-Net learns the largest of them "
-                "only; `head_lr=0.03`, `centred=0.5` and `dropout=0` help (docs/results.md)"
+                "only; `head_lr=0.03`, `centred=0.5` and `dropout=0` help (docs/results/organs.md)"
             )
         self.batch_spec = BatchSpec(
             patch=config.patch,

@@ -58,7 +58,7 @@ class Config(Patches):
     """Grey levels by each patch's own mean and deviation (ours), or as the recipe scaled the scan
     (paper: z-scores of the scan).
 
-    One labelled scan teaches one scan's grey levels: docs/results.md.
+    One labelled scan teaches one scan's grey levels: docs/results/history.md.
     """
     bezier: Bezier = "scaled"
     """Grey-level curves on half of the slices: over all levels, as the release did it, or none."""

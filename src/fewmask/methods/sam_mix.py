@@ -48,7 +48,7 @@ class Config(PresenceSettings, SamSettings):
     `slice` = those judged to hold the structure, P(present) >= 0.5 (A22); `scan` = the same, judged
     with their neighbours.
 
-    One slice alone is silent or called now and then: docs/results.md.
+    One slice alone is silent or called now and then: docs/results/history.md.
     """
     classifier_width: Count = 32
     """Channels in the first stage of ResNet-38; the standard 64 (A1) costs four times as much."""
@@ -98,7 +98,7 @@ class Config(PresenceSettings, SamSettings):
     paper's figure; A8).
 
     Off = the box alone (ours). The map has 8 x 8 cells; with it masks in true boxes were worse in
-    every patient set aside: docs/results.md.
+    every patient set aside: docs/results/history.md.
     """
     missing_prompt: Literal["empty", "centre"] = "empty"
     """Without activation: no mask, counted (ours), or the central half box of the released notebook

@@ -18,7 +18,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.core.config import Count, NotNegative, Number, Positive
 from fewmask.core.errors import BadConfig
-from fewmask.methods._method import Method, MethodSpec
+from fewmask.methods._method import BATCH_NORMS, Method, MethodSpec
 from fewmask.methods._presence import ClassifierSettings, build_classifier
 
 
@@ -96,6 +96,8 @@ class Transformer(nn.Module):
 class TransUNet(Method):
     """Cross-entropy plus Dice on outlined slices."""
 
+    one_network = True
+
     def __init__(
         self,
         encoder: Encoder,
@@ -111,6 +113,7 @@ class TransUNet(Method):
         self.decoder = decoder
         self.classifier = classifier
         self.config = config
+        self.learns_alone = BATCH_NORMS if classifier else ""
         self.neighbours = scan_cost(config.presence, config.presence_cost)
         self.batch_spec = BatchSpec(
             labelled=config.labelled,

@@ -18,7 +18,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.core.batch import Batch, BatchSpec, Probabilities, Step, Task
 from fewmask.core.config import Count, NotNegative, Number, Positive
 from fewmask.methods._look import LookSettings, check_looks
-from fewmask.methods._method import Method, MethodSpec
+from fewmask.methods._method import BATCH_NORMS, Method, MethodSpec
 from fewmask.methods._presence import ClassifierSettings, build_classifier
 
 
@@ -59,12 +59,15 @@ METHOD = MethodSpec(Config, build, inference_only=("presence_cost",), least_step
 class UNet2d(Method):
     """Cross-entropy plus Dice on outlined slices."""
 
+    one_network = True
+
     def __init__(self, net: nn.Module, classifier: TagClassifier | None, config: Config) -> None:
         """`net` maps (b, 1, h, w) to (b, k + 1, h, w) logits."""
         super().__init__()
         self.net = net
         self.classifier = classifier
         self.config = config
+        self.learns_alone = BATCH_NORMS if classifier else ""
         self.neighbours = scan_cost(config.presence, config.presence_cost)
         self.batch_spec = BatchSpec(
             labelled=config.labelled,

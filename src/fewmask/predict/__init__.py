@@ -8,12 +8,13 @@ from fewmask.core.errors import BadConfig
 from fewmask.methods import is_external
 from fewmask.predict.cleanup import Cleanup, open_cleanup
 from fewmask.predict.external import ExternalPredictor
-from fewmask.predict.folder import PredictSummary, predict_folder
+from fewmask.predict.folder import predict_folder
 from fewmask.predict.form import MaskForm, open_form
 from fewmask.predict.known import KnownScans, open_known
 from fewmask.predict.mean import MeanPredictor, load_mean
 from fewmask.predict.predictor import Engine, Prediction, Predictor, Predicts, open_finished
 from fewmask.predict.quality import open_calibration
+from fewmask.predict.summary import PredictSummary
 
 __all__ = [
     "Cleanup",

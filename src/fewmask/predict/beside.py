@@ -9,11 +9,11 @@ from fewmask.core.errors import BadConfig
 from fewmask.core.volume import Volume
 from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.predict.cleanup import Cleanup
-from fewmask.predict.finish import Finished, predict_finished
+from fewmask.predict.finish import Finished, draw_scan, finish_drawn
 from fewmask.predict.known import Known, KnownScans
 from fewmask.predict.maps import map_paths, write_maps
 from fewmask.predict.mean import MeanPredictor, zeros_or_file
-from fewmask.predict.predictor import Predictor, Predicts
+from fewmask.predict.predictor import Prediction, Predictor, Predicts
 from fewmask.quality.beside import Seen, signs_path, write_signs
 from fewmask.quality.tables import Calibration, Judged, write_tables
 
@@ -34,25 +34,33 @@ class Beside:
             wanted += map_paths(self.out, case, self.classes)
         return all(path.is_file() for path in wanted)
 
-    def predict(
+    def draw(
+        self, case: str, predictor: Predicts, volume: Volume, said: Known | None
+    ) -> Prediction:
+        """What the network draws; maps of its probabilities are written."""
+        if not self.probabilities:
+            return draw_scan(predictor, volume, said)
+        with zeros_or_file((len(self.classes) + 1, *volume.shape)) as maps:
+            drawn = draw_scan(predictor, volume, said, maps)
+            write_maps(self.out, case, self.classes, maps, volume.grid)
+        return drawn
+
+    def finish(
         self,
         case: str,
         mask: Path,
-        predictor: Predicts,
+        drawn: Prediction,
         volume: Volume,
         said: Known | None,
         cleanup: Cleanup,
     ) -> Finished:
-        """Predict, and write signs and probabilities: all that is gone when the mask is written."""
-        ask = (predictor, volume, said, cleanup, self.classes)
-        if self.probabilities:
-            with zeros_or_file((len(self.classes) + 1, *volume.shape)) as maps:
-                finished = predict_finished(*ask, maps)
-                write_maps(self.out, case, self.classes, maps, volume.grid)
-        else:
-            finished = predict_finished(*ask)
+        """The mask as it will be written; signs of how good it may be, which are gone by then, are
+        written.
+        """
+        finished = finish_drawn(drawn, volume, said, cleanup, self.classes)
         if self.classes:
-            write_signs(self.out, Seen(case, finished.signs, mask.name, finished.outlined))
+            name = mask.relative_to(self.out).as_posix()
+            write_signs(self.out, Seen(case, finished.signs, name, finished.outlined))
         return finished
 
     def write_tables(

@@ -26,9 +26,10 @@ from fewmask.io.stream import sha256
 from fewmask.io.text import read_json, write_json
 from fewmask.predict import load_predictor, open_cleanup
 from fewmask.predict.cleanup import NOTHING, Cleanup
-from fewmask.predict.folder import Load, load_prepared, open_scans, plane_of
+from fewmask.predict.folder import open_scans, plane_of
 from fewmask.predict.known import tags_of
 from fewmask.predict.predictor import Predictor, Predicts, open_finished
+from fewmask.predict.work import Load, load_prepared
 from fewmask.prepare.reading import digest_voxels
 from fewmask.quality.next import (
     DEFAULT_RULE,

@@ -55,7 +55,18 @@ def predict_finished(
     `classes` name the structures 1, 2, ...; without them nothing is called empty, and no signs of
     quality are read. `probabilities` is filled, if the `predictor` gives any.
     """
-    drawn = _draw(predictor, volume, known, probabilities)
+    drawn = draw_scan(predictor, volume, known, probabilities)
+    return finish_drawn(drawn, volume, known, cleanup, classes)
+
+
+def finish_drawn(
+    drawn: Prediction,
+    volume: Volume,
+    known: Known | None,
+    cleanup: Cleanup,
+    classes: Sequence[str],
+) -> Finished:
+    """The second half of it, for which no network is needed."""
     done = _settle(drawn, known, cleanup, classes)
     if not classes:
         return done
@@ -68,12 +79,13 @@ def predict_finished(
     )
 
 
-def _draw(
+def draw_scan(
     predictor: Predicts,
     volume: Volume,
     known: Known | None,
-    probabilities: Float[np.ndarray, "c d h w"] | None,
+    probabilities: Float[np.ndarray, "c d h w"] | None = None,
 ) -> Prediction:
+    """What the network draws, told what a scan's slices hold if it can be told."""
     more = () if probabilities is None else (probabilities,)
     if known is not None and known.prompts == "tags" and isinstance(predictor, TakesTags):
         return predictor.volume_with_tags(volume, known.tags, *more)

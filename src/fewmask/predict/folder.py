@@ -4,52 +4,49 @@ the others.
 
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
-from fewmask.cleanup.beside import Total, read_cleaning, write_cleaning
-from fewmask.cleanup.rule import Cleaning
 from fewmask.core.errors import BadConfig, BadScan, FewmaskError, NoRoom
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
 from fewmask.core.recipe import Recipe
 from fewmask.core.signals import stopping
-from fewmask.core.volume import Plane, Volume
+from fewmask.core.spread import Spread, one_by_one
+from fewmask.core.volume import Plane
 from fewmask.core.words import count
 from fewmask.io.atomic import make_folder
 from fewmask.io.image import case_id_of, is_prediction, read_labels
-from fewmask.io.known import (
-    NOTHING_SAID,
-    KnownNote,
-    PutIn,
-    add_up,
-    read_known_note,
-    tell_empty,
-    write_known,
-)
+from fewmask.io.known import add_up, tell_empty
 from fewmask.io.outputs import check_folder
-from fewmask.io.prepared import Prepared, is_prepared
-from fewmask.io.text import write_json
-from fewmask.predict.beside import Beside, open_beside
+from fewmask.io.prepared import Prepared, inputs_of, is_prepared
+from fewmask.predict.beside import open_beside
 from fewmask.predict.cleanup import NOTHING, Cleanup
 from fewmask.predict.form import NIFTI, MaskForm, tell_terms
 from fewmask.predict.known import NOTHING_KNOWN, KnownScans
-from fewmask.predict.made import made_of, read_made, write_made
+from fewmask.predict.made import is_of_another
 from fewmask.predict.predictor import Prediction, Predicts
-from fewmask.prepare.content import scan_warnings
+from fewmask.predict.summary import PredictSummary, Tally
+from fewmask.predict.work import (
+    Drawn,
+    FileScan,
+    Load,
+    PreparedScan,
+    Scan,
+    Work,
+    overlaps,
+    write_prediction,
+)
 from fewmask.prepare.discover import Layout, MaskProblem, Pair, discover
 from fewmask.prepare.folder import printable
 from fewmask.prepare.names import stem
 from fewmask.prepare.options import ScanOptions
 from fewmask.prepare.pairing import OrphanMasks
-from fewmask.prepare.reading import read_scan, spoils_one_case
 from fewmask.prepare.search import MASK_FOLDERS
 from fewmask.prepare.tags import order_notes
-from fewmask.quality.tables import UNCALIBRATED, Calibration, Judged, doubtful
-
-Load = Callable[[], Volume]
+from fewmask.quality.tables import UNCALIBRATED, Calibration
 
 _EVERYBODYS = re.compile(
     r"(patient[-_ ]?)?(dicoms?|dcm|study|series|st|se|scans?|images?|img|ct|mr|data|export)?"
@@ -74,44 +71,10 @@ class Scans:
     slices: dict[str, tuple[Path, ...]] = field(default_factory=dict)
     """Case id -> files of its DICOM series, where its folder holds others too."""
 
-
-@dataclass
-class PredictSummary:
-    """What was written and what was refused."""
-
-    written: list[str] = field(default_factory=list)
-    """Cases whose masks stand in the folder now."""
-    kept: list[str] = field(default_factory=list)
-    """Of these the masks that were there whole, from the same run and the same scan."""
-    refused: list[dict[str, Any]] = field(default_factory=list)
-    no_prompt: int = 0
-    notes: list[str] = field(default_factory=list)
-    cleanup: dict[str, Total] = field(default_factory=dict)
-    """Per structure what clean-up did; empty where none was asked for, or the run has no rule."""
-    put_in: PutIn | None = None
-    """What tags and outlines did to masks of scans that the run learned from."""
-    empty: list[str] = field(default_factory=list)
-    """Sentences about masks that are empty and should not be."""
-    prompts: dict[str, list[str]] = field(default_factory=dict)
-    """`tags`: cases whose tags a person gave; the others are `automatic`. Empty without tags."""
-    quality: list[Judged] = field(default_factory=list)
-    """Rows of `quality.csv`: of every mask in the folder, the Dice it probably has."""
-
-    @property
-    def doubtful(self) -> list[str]:
-        """Cases whose masks look doubtful, the worst first."""
-        return doubtful(self.quality)
-
-    def __repr__(self) -> str:
-        """Counts; the messages themselves are in `refused` and `notes`."""
-        parts = [f"{len(self.written)} written", f"{len(self.refused)} refused"]
-        if self.kept:
-            parts[0] += f" (of these {len(self.kept)} were there)"
-        if self.no_prompt:
-            parts.append(f"{count(self.no_prompt, 'slice')} without a prompt")
-        if self.empty:
-            parts.append("; ".join(self.empty))
-        return f"PredictSummary({'; '.join(parts)}; {count(len(self.notes), 'note')})"
+    def each(self) -> Iterator[Scan]:
+        """One after the other."""
+        for case, load in self.found.items():
+            yield Scan(case, load, self.images.get(case), self.slices.get(case))
 
 
 def predict_folder(
@@ -129,6 +92,7 @@ def predict_folder(
     probabilities: bool = False,
     calibration: Calibration = UNCALIBRATED,
     slices_from: int | None = None,
+    spread: Spread = one_by_one,
     on_progress: OnProgress = ignore_progress,
 ) -> PredictSummary:
     """Write `out/<case>.nii.gz`, or another `form` of mask (and `.prompts.json`, `.cleanup.json`,
@@ -144,7 +108,8 @@ def predict_folder(
 
     A mask that stands there whole, from this run, this scan and these options, is kept (`again`:
     drawn again). `part` (i, n) takes every n-th scan from the i-th on: several processes may fill
-    one folder. Raises `Interrupted` on a signal; every mask that is there is whole then.
+    one folder, and `spread` may do so on other machines. Raises `Interrupted` on a signal; every
+    mask that is there is whole then.
 
     `source` is a NIfTI file, a folder that `discover` understands, a DICOM folder, or a prepared
     dataset; `cases` limits the last one, and `options` say how the others are read. Refused scans
@@ -165,20 +130,16 @@ def predict_folder(
         notes=[*scans.notes, *left, *filter(None, told)],
         refused=[{"case": "", **problem.as_dict()} for problem in scans.problems],
     )
-    work = _Work(
-        *(predictor, out, cleanup, known, form, options, plane, scans, again, summary), beside
-    )
     alone = len(scans.found) == 1 and not scans.problems
-    pace = Pace("scan", len(scans.found))
-    with stopping("predicting", out):
-        for done, (case, load) in enumerate(scans.found.items(), 1):
-            try:
-                work.predict(case, load)
-            except Exception as error:
-                refusal = spoils_one_case(error)
-                if refusal is None or alone:
-                    raise
-                summary.refused.append({"case": case, **refusal.as_dict()})
+    work = Work(predictor, out, cleanup, known, form, options, plane, again, alone, beside)
+    pace, tally = Pace("scan", len(scans.found)), Tally(summary)
+    beside_each_other = spread is one_by_one and len(scans.found) > 1 and overlaps(predictor)
+    going = work.side_by_side(scans.each()) if beside_each_other else spread(work, scans.each())
+    with stopping("predicting", out), closing(going) as results:
+        for done, (case, drawn) in enumerate(zip(scans.found, results, strict=True), 1):
+            if isinstance(drawn, FewmaskError):
+                drawn = Drawn(case, refusal=drawn.as_dict())
+            tally.add(drawn)
             on_progress(pace.event(done, item=case))
     if not summary.written:
         machine = all(line["exit_code"] == NoRoom.exit_code for line in summary.refused)
@@ -191,10 +152,10 @@ def predict_folder(
             if len(ways) == 1 or machine
             else f"`fewmask check {quote(str(source))}`",
         )
-    heard = work.heard
+    heard = tally.heard
     summary.notes += [*form.write_names(out), *tell_terms(form)]
     summary.quality = beside.write_tables(source, calibration, slices_from)
-    summary.cleanup = cleanup.add_up(work.cleaned)
+    summary.cleanup = cleanup.add_up(tally.cleaned)
     summary.put_in = add_up(heard.values())
     summary.empty = tell_empty(heard)
     if known.named:
@@ -219,69 +180,6 @@ def plane_of(predictor: Predicts, options: ScanOptions | None = None) -> Plane:
     return learned
 
 
-@dataclass
-class _Work:
-    """Masks of a folder in the making, and what is added up over them."""
-
-    predictor: Predicts
-    out: Path
-    cleanup: Cleanup
-    known: KnownScans
-    form: MaskForm
-    options: ScanOptions | None
-    plane: Plane
-    scans: Scans
-    again: bool
-    summary: PredictSummary
-    beside: Beside
-    cleaned: list[Cleaning] = field(default_factory=list)
-    heard: dict[str, KnownNote] = field(default_factory=dict)
-
-    def predict(self, case: str, load: Load) -> None:
-        """Write a mask, unless the very same stands there whole."""
-        volume, mask = load().in_plane(self.plane), self.form.path(self.out, case)
-        said = self.known.find(case, volume)
-        made = made_of(self.predictor, volume, said, self.cleanup, self.form)
-        whole = not self.again and self.beside.has_all(case)
-        there = read_made(mask, made) if whole else None
-        if there is not None:
-            note, cleaned = read_known_note(self.out, case), read_cleaning(self.out, case)
-            no_prompt, notes = there["no_prompt"], there["notes"]
-            self.summary.kept.append(case)
-        else:
-            ask = (self.predictor, volume, said, self.cleanup)
-            finished = self.beside.predict(case, mask, *ask)
-            prediction, note = finished.prediction, finished.note
-            scan, files = self.scans.images.get(case), self.scans.slices.get(case)
-            write_prediction(self.out, case, prediction, note, self.form, scan, self.options, files)
-            write_made(mask, made, prediction)
-            cleaned, no_prompt, notes = prediction.cleaned, prediction.no_prompt, prediction.notes
-        self.heard[case] = note
-        self.summary.written.append(case)
-        self.summary.no_prompt += no_prompt
-        if cleaned is not None:
-            self.cleaned.append(cleaned)
-        self.summary.notes += [f"{case}: {text}" for text in (*volume.notes, *notes)]
-
-
-def write_prediction(
-    out: Path,
-    case: str,
-    prediction: Prediction,
-    note: KnownNote = NOTHING_SAID,
-    form: MaskForm = NIFTI,
-    scan: Path | None = None,
-    options: ScanOptions | None = None,
-    files: Sequence[Path] | None = None,
-) -> None:
-    """All else first, then the mask: a mask that exists is complete with all that belongs to it."""
-    if prediction.prompts is not None:
-        write_json(out / f"{case}.prompts.json", prediction.prompts)
-    write_cleaning(out, case, prediction.cleaned)
-    write_known(out, case, note)
-    form.write(out, case, prediction.label_map, scan, options, files)
-
-
 def clean_folder(
     folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path, plane: Plane = "axial"
 ) -> None:
@@ -303,17 +201,10 @@ def open_scans(
     """
     options = options or ScanOptions()
 
-    def reader(pair: Pair) -> Load:
-        def load() -> Volume:
-            volume = read_scan(pair, options)
-            return replace(volume, notes=(*volume.notes, *scan_warnings(volume)))
-
-        return load
-
     if is_prepared(source):
         prepared = Prepared.open(source)
         names = sorted(prepared.cases) if cases is None else cases
-        return Scans({case: lambda name=case: load_prepared(prepared, name) for case in names})  # type: ignore[misc]
+        return Scans({case: PreparedScan(prepared.case_path(case)) for case in names})
     if source.is_dir():
         layout = discover(source, options.follow_links, options.channel, series=options.series)
         problems = tuple(
@@ -323,11 +214,11 @@ def open_scans(
         layout = _named_after(source, layout)
         images = {pair.case: pair.image for pair in layout.pairs}
         slices = {pair.case: pair.slices for pair in layout.pairs if pair.slices}
-        found = {pair.case: reader(pair) for pair in layout.pairs}
+        found: dict[str, Load] = {pair.case: FileScan(pair, options) for pair in layout.pairs}
         return Scans(found, problems, notes, images, slices)
     if source.exists():
         case = case_id_of(source)
-        return Scans({case: reader(Pair(case, source))}, images={case: source})
+        return Scans({case: FileScan(Pair(case, source), options)}, images={case: source})
     raise BadScan(
         "no such file or folder", where=str(source), did="nothing was written", fix="check the path"
     )
@@ -387,19 +278,30 @@ def _part_of(scans: Scans, part: tuple[int, int]) -> Scans:
     return replace(scans, found=mine, problems=scans.problems if i == 1 else ())
 
 
-def load_prepared(prepared: Prepared, case: str) -> Volume:
-    """The scan of a prepared case; its mask stays closed."""
-    with prepared.case(case) as file:
-        return file.volume()
-
-
 def _check_out(source: Path, out: Path, cases: Iterable[str], form: MaskForm) -> None:
-    check_folder(out, [source])
-    foreign = [
-        path
-        for case in cases
-        if (path := form.path(out, case)).exists() and not is_prediction(path)
-    ]
+    check_folder(out, inputs_of(source))
+    places: dict[Path, str] = {}
+    for case in cases:
+        other = places.setdefault(form.path(out, case), case)
+        if other != case:
+            raise BadConfig(
+                f"the masks of {other} and {case} would have one name",
+                where=str(form.path(out, case)),
+                did="nothing was written",
+                fix="leave `naming` out, or predict them into two folders",
+                code="C02",
+            )
+    others = [path for path, case in places.items() if is_of_another(path, case)]
+    if others:
+        raise BadConfig(
+            f"{count(len(others), 'mask')} of other scans in the output folder would be replaced: "
+            "they have the same names",
+            where=[str(path) for path in others[:5]],
+            did="nothing was written",
+            fix="choose another folder with `out`",
+            code="F11",
+        )
+    foreign = [path for path in places if path.exists() and not is_prediction(path)]
     if foreign:
         raise BadConfig(
             f"{count(len(foreign), 'mask')} in the output folder, not as fewmask drew "

@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fewmask.core.errors import BadConfig
 from fewmask.core.volume import LabelMap
-from fewmask.io.atomic import write_text
+from fewmask.io import bids
+from fewmask.io.atomic import make_folder, write_text
 from fewmask.io.dicom import slices_of
 from fewmask.io.dicomout import write_seg, write_struct
 from fewmask.io.extra import need
@@ -17,6 +19,7 @@ from fewmask.io.snap import slicer_text, snap_text
 from fewmask.io.terms import Term, parse_terms, term_of
 from fewmask.prepare.options import ScanOptions
 
+Naming = Literal["case", "bids"]
 ENDINGS = {
     "nifti": ".nii.gz",
     "nrrd": ".nrrd",
@@ -40,6 +43,9 @@ class MaskForm:
     """Structures with value, name and colour; empty: numbers alone are written."""
     terms: Mapping[str, Term] = field(default_factory=dict)
     """Coded terms by structure, for DICOM."""
+    # Not in the text of which a mask's hash is made: masks of earlier versions stay valid.
+    naming: Naming = field(default="case", repr=False)
+    """Masks are called after their case, or as derivatives of BIDS are."""
 
     @property
     def is_dicom(self) -> bool:
@@ -48,6 +54,8 @@ class MaskForm:
 
     def path(self, out: Path, case: str) -> Path:
         """Where the mask of a case goes."""
+        if self.naming == "bids":
+            return out / bids.mask_path(case, ENDINGS[self.name])
         return out / f"{case}{ENDINGS[self.name]}"
 
     def write(
@@ -65,6 +73,8 @@ class MaskForm:
         Raises `BadConfig` for a scan that is no DICOM (C02), and as `write_labels` or `write_seg`.
         """
         path = self.path(out, case)
+        if path.parent != out:
+            make_folder(path.parent)
         if not self.is_dicom:
             write_labels(path, label_map, predicted=True, segments=self.segments)
             return
@@ -88,6 +98,8 @@ class MaskForm:
         """Names and colours beside masks that cannot hold them: a label description for ITK-SNAP
         and a colour table for 3D Slicer. Returns notes on files that were left as they are.
         """
+        if self.naming == "bids":
+            return bids.write_description(out, self.segments)
         if not self.segments or self.name not in _NAMELESS:
             return []
         notes = []
@@ -105,12 +117,23 @@ NIFTI = MaskForm()
 """Numbers in NIfTI, as other parts of the program read them."""
 
 
-def open_form(run: Path, name: str = "nifti", terms: Iterable[str] = ()) -> MaskForm:
+def open_form(
+    run: Path, name: str = "nifti", terms: Iterable[str] = (), naming: str = "case"
+) -> MaskForm:
     """The format for masks of a run, with its structures. `terms` are lines as `parse_terms` reads
     them; a structure without one has the term of its name, if the table has it.
 
-    Raises `BadConfig` (C02) for an unknown format or an unreadable term.
+    Raises `BadConfig` (C02) for an unknown format or naming, an unreadable term, and for names of
+    BIDS in a format that BIDS does not have.
     """
+    if naming not in ("case", "bids") or (naming == "bids" and name != "nifti"):
+        raise BadConfig(
+            f"naming {naming!r} is not known"
+            if naming != "bids"
+            else f"BIDS has no masks in the format {name}",
+            fix="use `naming=case` or `naming=bids`, the latter with `format=nifti`",
+            code="C02",
+        )
     if name not in ENDINGS:
         raise BadConfig(
             f"format {name!r} is not known", fix=f"one of: {', '.join(ENDINGS)}", code="C02"
@@ -118,7 +141,7 @@ def open_form(run: Path, name: str = "nifti", terms: Iterable[str] = ()) -> Mask
     classes = RunFolder.open(run).read_record().task.classes
     own = parse_terms(terms, classes)
     known = {one: term for one in classes if (term := own.get(one) or term_of(one))}
-    return MaskForm(name, coloured(classes), known)
+    return MaskForm(name, coloured(classes), known, naming)  # type: ignore[arg-type]
 
 
 def tell_terms(form: MaskForm) -> list[str]:

@@ -123,6 +123,13 @@ def _of_prepared(run: RunFolder, prepared: Prepared, put_in: bool) -> KnownScans
     classes = tuple(record.task.classes)
     if prepared.classes != classes:
         return KnownScans(classes=classes)
+    note = UNKNOWN_DATA if put_in and record.scans is None else ""
+    if run.is_published:
+
+        def compare(case: str, volume: Volume) -> Known:
+            return Known(tags_of(prepared, case), put_in=False)
+
+        return KnownScans(compare, classes, note=note)
     learned_from = set(run.read_split().train) & set(prepared.split.train)
     scans, guard = record.scans or {}, LabelGuard(prepared, run.read_budget())
 
@@ -132,7 +139,6 @@ def _of_prepared(run: RunFolder, prepared: Prepared, put_in: bool) -> KnownScans
             return Known(tags_of(prepared, case), put_in=False)
         return replace(read_known(prepared, guard, case), put_in=put_in)
 
-    note = UNKNOWN_DATA if put_in and record.scans is None else ""
     return KnownScans(find, classes, note=note)
 
 

@@ -44,13 +44,14 @@ def _pieces(known: Known | None) -> Iterator[bytes]:
         yield str(d).encode() + outline.tobytes()
 
 
-def write_made(mask: Path, made: str | None, prediction: Prediction) -> None:
-    """After the mask is written."""
+def write_made(mask: Path, made: str | None, prediction: Prediction, case: str) -> None:
+    """After the mask of a case is written."""
     if made is None:
         made_path(mask).unlink(missing_ok=True)
         return
     record = {
         "made_of": made,
+        "case": case,
         "mask": sha256(mask),
         "no_prompt": prediction.no_prompt,
         "notes": list(prediction.notes),
@@ -70,6 +71,18 @@ def read_made(mask: Path, made: str | None) -> dict[str, Any] | None:
     same = record.get("made_of") == made and record.get("mask") == sha256(mask)
     good = isinstance(record.get("no_prompt"), int) and isinstance(record.get("notes"), list)
     return record if same and good else None
+
+
+def is_of_another(mask: Path, case: str) -> bool:
+    """Does the mask that stands there belong to another case? Notes of earlier versions do not
+    say.
+    """
+    path = made_path(mask)
+    try:
+        told = read_json(path).get("case", case) if path.is_file() else case
+    except FewmaskError:
+        return False
+    return bool(told != case)
 
 
 def made_path(mask: Path) -> Path:

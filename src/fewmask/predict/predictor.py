@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int8, UInt8
 from torch import Tensor
 
-from fewmask.blocks.device import choose_device
+from fewmask.blocks.device import choose_device, in_half
 from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.blocks.sam.engine import use_openvino
 from fewmask.cleanup.rule import Cleaning
@@ -103,13 +103,14 @@ class Predictor:
         device: torch.device,
         bf16: bool,
         batch: int = 8,
+        fp16: bool = False,
     ) -> None:
         """Parts come ready-made; `load` makes them from a run folder."""
         self.method = channels_last(method.eval().to(device))
         self.recipe = recipe
         self.task = task
         self.device = device
-        self.bf16 = bf16
+        self.bf16, self.fp16 = bf16, fp16
         self.batch = batch
         patch = method.batch_spec.patch
         self.windows = None if patch is None else Windows(patch)
@@ -142,9 +143,11 @@ class Predictor:
                     code="C02",
                 )
             use_openvino(method.sam, record.bf16)
-        predictor = cls(method, folder.read_recipe(), record.task, place, record.bf16)
+        predictor = cls(
+            method, folder.read_recipe(), record.task, place, record.bf16, fp16=record.fp16
+        )
         predictor.stamp = f"{sha256(folder.weights)} {predictor.recipe} {record.bf16} {engine}"
-        predictor.stamp += f" {record.config}"
+        predictor.stamp += f" {record.config}" + " float16" * record.fp16
         return predictor
 
     @property
@@ -387,8 +390,8 @@ class Predictor:
 
     @contextmanager
     def _inference(self) -> Iterator[None]:
-        """No gradients (a method may ask for its own), and bfloat16 where the run has it."""
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        """No gradients (a method may ask for its own), and 16 bits where the run has them."""
+        with torch.no_grad(), in_half(self.device, self.bf16, self.fp16):
             yield
 
     def images(
@@ -427,6 +430,7 @@ class Predictor:
 def open_finished(run: Path) -> RunFolder:
     """A run folder with its final weights. Raises `BadCheckpoint` if it has none."""
     folder = RunFolder.open(run)
+    folder.check_not_lost()
     if not folder.weights.exists():
         raise BadCheckpoint(
             "the run is not finished: it has no weights.safetensors",

@@ -28,7 +28,7 @@ def open_calibration(run: Path) -> Calibration:
     (`metrics.csv`), and outlines that it learned from. Nothing where there are none.
     """
     folder = RunFolder.open(run)
-    if not folder.predictions.is_dir():
+    if not folder.predictions.is_dir() or folder.is_published:
         return Calibration()
     split, scores = folder.read_split(), read_scores(folder.path / "metrics.csv")
     aside = {*split.val, *split.test}

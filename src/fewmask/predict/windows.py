@@ -3,7 +3,7 @@ row of windows.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,8 @@ from torch.nn import functional
 
 from fewmask.core.errors import BadConfig
 
+_SLAB = 16
+"""Finished slices that leave at once."""
 PredictWindows = Callable[[Float[Tensor, "b 1 d h w"]], Float[Tensor, "b c d h w"]]
 """From windows to probabilities."""
 
@@ -71,18 +73,31 @@ def slide(
             for (y, x), probs in zip(chunk, probabilities, strict=True):
                 if not len(total):
                     total = volume.new_zeros(len(probs), depth, *padded.shape[1:])
-                total[:, :, y : y + side_h, x : x + side_w] += probs * weight
+                # Times 1 would be a copy of all probabilities for nothing.
+                weighed = probs * weight if windows.gaussian else probs
+                total[:, :, y : y + side_h, x : x + side_w] += weighed
                 weights[:, y : y + side_h, x : x + side_w] += weight
         last = row == len(starts_d) - 1
         done = depth if last else starts_d[row + 1] - first
         # Of the finished slices those of the volume itself, without the padding around it.
         low, high = max(before_d - first, 0), min(before_d + n_slices - first, done)
-        if high > low:
-            mean = total[:, low:high] / weights[low:high]
+        for start in range(low, high, _SLAB):
+            slab = slice(start, min(start + _SLAB, high))
+            mean = total[:, slab] / weights[slab]
             yield mean[:, :, before_h : before_h + height, before_w : before_w + width]
         if not last:
-            total = torch.cat([total[:, done:], torch.zeros_like(total[:, :done])], 1)
-            weights = torch.cat([weights[done:], torch.zeros_like(weights[:done])])
+            _move_up(total.unbind(1), done)
+            _move_up(weights.unbind(0), done)
+
+
+def _move_up(slices: Sequence[Tensor], done: int) -> None:
+    """What stands from slice `done` on goes to the front, and zeros take its place: one by one, so
+    that no second copy is held.
+    """
+    for to, source in zip(slices, slices[done:], strict=False):
+        to.copy_(source)
+    for left in slices[-done:]:
+        left.zero_()
 
 
 def _pad(

@@ -27,6 +27,7 @@ from fewmask.io.prepared import (
     CaseRow,
     Prepared,
     Tags,
+    way_to,
     write_manifest,
     write_reviewed,
     write_split,
@@ -41,6 +42,7 @@ from fewmask.prepare.reading import (
     digest_files,
     digest_labels,
     digest_voxels,
+    processes_for,
     read_pair,
     spoils_one_case,
     stamp_of,
@@ -165,7 +167,8 @@ def prepare(
             raise _nothing_usable(data, refused)
         _refuse_lost(before, refused)
         work = _Preparation(out, options, layout, before, notes, cases, refused)
-        prepared = _collect_tables(work)
+        sources = tuple(way_to(out, path) for path in (data, options.outlines) if path is not None)
+        prepared = replace(_collect_tables(work), sources=sources)
         if not (work.all_reused and (out / MANIFEST).exists() and before == prepared):
             _write_tables(prepared)
     reused = sum(case.reused for case in cases.values())
@@ -274,14 +277,7 @@ def _write_tables(prepared: Prepared) -> None:
     write_split(out / "split.toml", prepared.split)
     for stale in {path.stem for path in (out / "cases").glob("*.h5")} - set(prepared.cases):
         (out / "cases" / f"{stale}.h5").unlink()
-    write_manifest(
-        out,
-        prepared.recipe,
-        prepared.classes,
-        prepared.cases.values(),
-        list(prepared.refused),
-        prepared.options,
-    )
+    write_manifest(prepared)
     (out / _EARLIER).unlink(missing_ok=True)
 
 
@@ -328,7 +324,8 @@ def _read_all(
     def say(note: str) -> None:
         on_progress(pace.event(len(found) + len(refused), note=note))
 
-    results = in_processes(_prepare_or_refuse, arguments, options.jobs, say)
+    jobs = processes_for(layout.pairs, options)
+    results = in_processes(_prepare_or_refuse, arguments, jobs, say)
     with closing(results):
         for done, (pair, result) in enumerate(zip(layout.pairs, results, strict=True), 1):
             if isinstance(result, _Case):

@@ -24,6 +24,7 @@ from fewmask.prepare.options import AS_THEY_ARE, PrepareOptions, ScanOptions
 from fewmask.prepare.outlines import take_outlines
 from fewmask.prepare.reading import (
     header_may_be_copied,
+    processes_for,
     read_pair,
     read_scan,
     spoils_one_case,
@@ -99,7 +100,8 @@ def check(data: Path, options: PrepareOptions) -> CheckReport:
     work = [(pair, options, dict(layout.names), anything) for pair in layout.pairs]
     died: list[str] = []
     with stopping("checking", data):
-        results = list(in_processes(_check_one, work, options.jobs, died.append))
+        jobs = processes_for(layout.pairs, options)
+        results = list(in_processes(_check_one, work, jobs, died.append))
     cases = [result for result in results if isinstance(result, CheckedCase)]
     problems += [
         {"case": pair.case, **r}

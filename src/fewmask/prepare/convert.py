@@ -137,7 +137,7 @@ def export_prepared(prepared: Prepared, out: Path, cases: list[str]) -> int:
     Masks hold class indices of the prepared dataset. The export reads masks: it is for other
     programs, not for training here. Raises `BadDataset` if no slice of these cases is reviewed.
     """
-    check_file(out, [prepared.folder])
+    check_file(out, prepared.inputs)
     make_folder(out.parent)
     return export_samix(out, (pair for case in cases for pair in _slices(prepared, case)))
 

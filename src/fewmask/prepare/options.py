@@ -91,8 +91,8 @@ class PrepareOptions:
     split: Path | None = None
     """Split file; default: drawn by patient."""
     jobs: int = 1
-    """Worker processes; with more than one a script needs `if __name__ == "__main__":` around its
-    calls.
+    """Worker processes, fewer for small files; with more than one a script needs
+    `if __name__ == "__main__":` around its calls.
     """
     scans: ScanOptions = AS_THEY_ARE
     """How scans are found and read."""

@@ -4,7 +4,8 @@ of them.
 
 import errno
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -53,6 +54,8 @@ from fewmask.prepare.options import PrepareOptions, ScanOptions
 EMPTY_MASK = (
     "M10: the mask is empty and masks are partial, so the scan counts as not outlined at all"
 )
+PROCESS_BYTES = 4 * 2**20
+"""Files of this size are read in about the time that a process takes to start."""
 _OF_ONE_CASE = ("N47", "F07", "F20")
 _OF_A_NAME = (errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
 """What the system says of a file's name, not of the disk."""
@@ -184,6 +187,19 @@ def source_files(pair: Pair, options: PrepareOptions) -> list[Path]:
     )
     masks = [*([pair.mask] if pair.mask else []), *parts]
     return [*scan, *(path for mask in masks for path in files_of(mask))]
+
+
+def processes_for(pairs: Iterable[Pair], options: PrepareOptions) -> int:
+    """`options.jobs`, and fewer for files so small that reading them takes no longer than starting
+    a process. Files that are missing count nothing here: reading them tells.
+    """
+    size, enough = 0, (options.jobs - 1) * PROCESS_BYTES
+    for pair in pairs:
+        with suppress(OSError, FewmaskError):
+            size += sum(path.stat().st_size for path in source_files(pair, options))
+        if size >= enough:
+            return options.jobs
+    return 1 + size // PROCESS_BYTES
 
 
 def stamp_of(pair: Pair, options: PrepareOptions, names: Mapping[str, Values]) -> str:

@@ -52,16 +52,7 @@ def check_table(path: Path, data: Path | None = None) -> None:
     file, such as a table that somebody corrected (F11), and under a name that is known as a table
     (C02).
     """
-    try:
-        check_file(path, [data])
-    except BadConfig as error:
-        raise BadConfig(
-            error.what,
-            where=error.where,
-            did="nothing was written",
-            fix="choose another file with `write_series`",
-            code=error.code,
-        ) from None
+    check_file(path, [data], name="write_series")
     if not is_table(str(path)):
         raise BadConfig(
             f"a table of series is called {path.name}",

@@ -80,12 +80,17 @@ def _kin(rows: Mapping[str, CaseRow]) -> dict[str, str]:
     two names, even of two patients, and no scan is in two parts.
     """
     kin = {row.patient: row.patient for row in rows.values()}
+
+    def first_of(patient: str) -> str:
+        while kin[patient] != patient:
+            kin[patient] = patient = kin[kin[patient]]
+        return patient
+
     owner: dict[str, str] = {}
     for _, row in sorted(rows.items()):
-        first, other = kin[owner.setdefault(row.voxels_sha256, row.patient)], kin[row.patient]
-        if first != other:
-            kin = {patient: first if one == other else one for patient, one in kin.items()}
-    return kin
+        first = first_of(owner.setdefault(row.voxels_sha256, row.patient))
+        kin[first_of(row.patient)] = first
+    return {patient: first_of(patient) for patient in kin}
 
 
 def _check_duplicates(rows: Mapping[str, CaseRow], split: Split) -> None:

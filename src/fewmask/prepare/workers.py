@@ -4,14 +4,18 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing.connection import wait
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+_AHEAD = 4
+"""Items per process that are sent before the first comes back."""
 MOST = 64
 """More processes than this only cost memory."""
 
@@ -35,7 +39,12 @@ def in_processes(
             jobs, mp_context=multiprocessing.get_context("spawn"), initializer=_begin
         )
         try:
-            for result in pool.map(function, items):
+            # Not `pool.map`: that writes down all items for the workers before the first is done.
+            left = iter(items)
+            waiting = deque(pool.submit(function, item) for item in islice(left, _AHEAD * jobs))
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(function, item) for item in islice(left, 1))
                 done += 1
                 yield result
         except BrokenProcessPool:

@@ -60,9 +60,3 @@ def read_all(folder: Path) -> list[Seen]:
     names = sorted(path.name.removesuffix(ENDING) for path in folder.glob(f"*{ENDING}"))
     found = [read_signs_beside(folder, case) for case in names]
     return [seen for seen in found if seen is not None and (folder / seen.mask).exists()]
-
-
-def state_of(folder: Path) -> list[tuple[str, int, int]]:
-    """What changes when another process has written signs since."""
-    files = [(path.name, path.stat()) for path in sorted(folder.glob(f"*{ENDING}"))]
-    return [(name, stat.st_mtime_ns, stat.st_size) for name, stat in files]

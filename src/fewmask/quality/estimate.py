@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import lsq_linear
-from scipy.special import expit, logit
-from scipy.stats import t as student
+from scipy.special import expit, logit, stdtrit
 
 from fewmask.quality.signs import Signs
 
@@ -145,7 +144,7 @@ def expect(
     low, high = middle + prior.low, middle + prior.high
     if shift is not None and shift.scans >= LEAST_SCANS:
         middle += shift.mean
-        reach = student.ppf((1 + _SHARE) / 2, shift.scans - 1) * shift.spread
+        reach = stdtrit(shift.scans - 1, (1 + _SHARE) / 2) * shift.spread
         reach *= np.sqrt(1 + 1 / shift.scans)
         low, high = middle - reach, middle + reach
     if ceiling is not None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from fewmask.core.words import count
+from fewmask.io.lock import waiting_lock
 from fewmask.io.tables import write_csv
 from fewmask.quality import volumes
-from fewmask.quality.beside import Seen, read_all, state_of
+from fewmask.quality.beside import Seen, read_all
 from fewmask.quality.estimate import (
     LEAST_SCANS,
     Estimate,
@@ -114,17 +115,32 @@ def write_tables(
     folder: Path, calibration: Calibration = UNCALIBRATED, slices_from: int = 0
 ) -> list[Judged]:
     """Write `quality.csv` and `volumes.csv` of all masks of the folder from the signs beside them;
-    returns the rows. Several processes may do so: whoever writes looks whether signs have come
-    since, and writes again.
+    returns the rows. Several processes may do so, each when its masks are there: of two that read
+    at the same time the later one reads again, so that no table lacks what a finished one drew.
     """
     while True:
-        before = state_of(folder)
+        before = _state_of(folder / FILE)
         scans = read_all(folder)
         rows = judge(scans, calibration)
-        write_csv(folder / FILE, COLUMNS, map(_row, rows))
-        write_csv(folder / volumes.FILE, volumes.COLUMNS, volumes.volume_rows(scans, slices_from))
-        if state_of(folder) == before:
+        with waiting_lock(folder, "write tables"):
+            # Not: have signs come since? Among hundreds of processes some always have; who drew
+            # them writes when it ends.
+            if _state_of(folder / FILE) != before:
+                continue
+            write_csv(folder / FILE, COLUMNS, map(_row, rows))
+            write_csv(
+                folder / volumes.FILE, volumes.COLUMNS, volumes.volume_rows(scans, slices_from)
+            )
             return rows
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes when another process writes the table."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _row(one: Judged) -> dict[str, object]:

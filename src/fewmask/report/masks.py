@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from fewmask.core.errors import BadConfig, BadDataset, BadScan, FewmaskError
+from fewmask.core.errors import BadConfig, BadDataset, BadScan, FewmaskError, saying
 from fewmask.core.recipe import RECIPES, Recipe
 from fewmask.core.volume import Volume
 from fewmask.core.words import count
 from fewmask.io.image import EXTENSION, is_image, is_prediction, read_labels, read_names
 from fewmask.io.outputs import check_folder
+from fewmask.io.prepared import inputs_of
 from fewmask.io.text import read_json
 from fewmask.predict.folder import open_scans
 from fewmask.predict.known import KnownScans, read_new_tags
@@ -44,7 +45,7 @@ def write_masks_report(
     """
     files = find_masks(masks)
     place = _place(masks, files, out)
-    check_folder(place, [scans] if out is None else [scans, masks])
+    check_folder(place, [*inputs_of(scans), *([] if out is None else [masks])])
     found = open_scans(scans, options=options).found
     classes = _structures(masks, files)
     said = _tags(tags, classes, slices_from, list(files))
@@ -151,8 +152,9 @@ def _tags(
 ) -> KnownScans | None:
     if path is None:
         return None
-    known = read_new_tags(path, tuple(classes), slices_from)
-    return known.among(cases) if known.among is not None else known
+    with saying("no page was written"):
+        known = read_new_tags(path, tuple(classes), slices_from)
+        return known.among(cases) if known.among is not None else known
 
 
 def _tags_of(said: KnownScans | None, case: str, classes: list[str]) -> Callable[[Volume], Tags]:

@@ -8,7 +8,7 @@ from fewmask.core.recipe import Recipe
 from fewmask.core.run_record import RunRecord
 from fewmask.core.words import count
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, PRECISIONS, RunFolder
+from fewmask.io.run import CONFIDENCE, CONFIDENCE_COLUMNS, CONFIDENCE_OVER, RunFolder
 from fewmask.io.tables import read_csv
 from fewmask.report.known import tell_put_in
 
@@ -59,7 +59,7 @@ def make_trust(
         ("Recipe", _recipe(run.read_recipe())),
         (
             "Training",
-            f"{_steps(run, plan, record)}, seed {record.seed}, {PRECISIONS[record.bf16]}",
+            f"{_steps(run, plan, record)}, seed {record.seed}, {record.precision}",
         ),
         ("Made with", ", ".join(f"{key} {value}" for key, value in environment.items())),
     ]

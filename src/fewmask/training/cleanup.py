@@ -21,7 +21,7 @@ from fewmask.io.known import WHY_EMPTY
 from fewmask.io.prepared import Prepared
 from fewmask.io.run import RunFolder
 from fewmask.predict import Predicts
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 
 Granted = dict[str, list[int]]
 """Case -> the d of its outlined slices."""

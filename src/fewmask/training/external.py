@@ -59,6 +59,8 @@ def train_external(
     Raises `Interrupted` after a signal, or when the callback asks to stop.
     """
     place = nnunet.Place(run.path / nnunet.FOLDER, str(device), torch.get_num_threads())
+    if not place.is_begun:
+        run.check_not_lost()
     config: Config = config_from(record.method, record.config)
     total, every = record.steps, config.steps_per_epoch
     schedule = nnunet.Schedule(

@@ -1,4 +1,4 @@
-"""What the machine is, how fast it is, and whether bfloat16 pays on it."""
+"""What the machine is, how fast it is, and whether 16 bits pay on it."""
 
 import hashlib
 import itertools
@@ -46,31 +46,27 @@ def digest_code(package: Path) -> str:
     return digest.hexdigest()[:12]
 
 
-def choose_bf16(
+def choose_half(
     amp: Literal["auto", "on", "off"], device: torch.device, step: Callable[[bool], None]
 ) -> bool:
-    """Is bfloat16 at least a tenth faster here? `step(bf16)` runs one throw-away training step;
-    probed for about a second.
+    """Are 16 bits (`half_type`) at least a tenth faster here? `step(half)` runs one throw-away
+    training step; probed for about a second.
 
     Turn by turn, and the quickest of each counts: what else the machine does only ever adds time.
-    On a GPU too, unless it only emulates bfloat16: where kernels take longer to launch than to run,
-    its casts cost more than they save. There `step` must wait for the device.
+    On a GPU too: where kernels take longer to launch than to run, casts cost more than they save.
+    There `step` must wait for the device.
     """
     if amp != "auto":
         return amp == "on"
-    if device.type == "cuda":
-        with torch.cuda.device(device):  # the one that is asked for
-            if not torch.cuda.is_bf16_supported(including_emulation=False):
-                return False
     step(False)
     step(True)
     quickest = {False: math.inf, True: math.inf}
     begun, rounds = time.perf_counter(), 0
     while rounds < 2 or (rounds < 10 and time.perf_counter() - begun < 1):
-        for bf16 in quickest:
+        for half in quickest:
             start = time.perf_counter()
-            step(bf16)
-            quickest[bf16] = min(quickest[bf16], time.perf_counter() - start)
+            step(half)
+            quickest[half] = min(quickest[half], time.perf_counter() - start)
         rounds += 1
     return quickest[True] < 0.9 * quickest[False]
 

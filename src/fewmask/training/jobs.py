@@ -14,6 +14,7 @@ from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.sam import Sam
 from fewmask.core.batch import Batch, Step
 from fewmask.core.errors import BadCheckpoint
+from fewmask.data.pending import apply_pending
 from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import expecting
 from fewmask.methods._method import Method
@@ -44,6 +45,7 @@ class Job(Protocol):
     seed: int
     device: torch.device
     bf16: bool
+    fp16: bool
     memory_advice: ClassVar[str]
     """What to change where memory does not suffice."""
     number_advice: ClassVar[str]
@@ -85,6 +87,9 @@ class MethodJob:
     bf16: bool
     label: Label | None = None
     """Labels a batch's unlabelled patches."""
+    fp16: bool = False
+    share: Callable[[Batch], Batch] = lambda batch: batch
+    """The items that this process learns from, of those of the step."""
     optimiser: torch.optim.Optimizer = field(init=False)
     rates: list[float] = field(init=False)
     clip_norm: float = field(init=False)
@@ -100,8 +105,10 @@ class MethodJob:
         self.clip_norm = self.network.clip_norm
 
     def batch(self, index: int) -> Batch:
-        """The batch of the step, with labels if an earlier stage gives them in every step."""
-        batch = self.batches(index).to(self.device)
+        """The batch of the step, augmented, with labels if an earlier stage gives them in every
+        step.
+        """
+        batch = self.share(apply_pending(self.batches(index).to(self.device)))
         return batch if self.label is None else self.label(batch)
 
     def losses(self, batch: Batch, step: Step) -> dict[str, Tensor]:
@@ -136,6 +143,7 @@ class PretrainJob:
     """Table that gets a row of scores on held-out images ..."""
     score_every: int
     """... every so many steps, and after the last."""
+    fp16: bool = False
     network: Sam = field(init=False)
     optimiser: torch.optim.Optimizer = field(init=False)
     rates: list[float] = field(init=False)

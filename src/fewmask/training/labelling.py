@@ -25,8 +25,8 @@ from fewmask.io.tables import read_csv, write_csv
 from fewmask.io.text import read_json, write_json
 from fewmask.methods._method import ConfidenceOver, Stage
 from fewmask.predict import Prediction, Predictor
-from fewmask.predict.folder import load_prepared
 from fewmask.predict.known import Known, read_known, settle, tags_of
+from fewmask.predict.work import load_prepared
 from fewmask.training.cleanup import granted_slices, learn_rule
 from fewmask.training.stages import untouched
 

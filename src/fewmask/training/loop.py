@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from fewmask.blocks.device import in_half
+from fewmask.blocks.team import PeerLost, average_gradients, mean, together
 from fewmask.core.batch import Step
 from fewmask.core.errors import TrainingFailed
 from fewmask.core.progress import OnProgress, Pace, ignore_progress
@@ -26,6 +28,8 @@ from fewmask.training import crash_points
 from fewmask.training.advice import tell_stuck
 from fewmask.training.hardware import describe
 from fewmask.training.jobs import Job
+from fewmask.training.scale import LossScale
+from fewmask.training.together import ALONE, Team
 
 _LOGGED = 2000
 """About as many rows in losses.csv."""
@@ -81,12 +85,15 @@ class FiniteWatch:
         self._skip = torch.zeros((), device=device)
         self._first = torch.full((), -1, device=device)
 
-    def step(self, index: int, finite: Tensor) -> None:
-        """Step `index` of the optimiser, unless this or an earlier one is not `finite`."""
-        self._first = torch.where(finite | (self._first >= 0), self._first, index)
-        self._skip = torch.where(finite, self._skip, 1.0)
+    def step(self, index: int, finite: Tensor, good: Tensor | None = None) -> None:
+        """Step `index` of the optimiser, unless it is not `finite`, or this or an earlier one is
+        not `good` (what is not finite is not good either, if nothing is said of it).
+        """
+        good = finite if good is None else good
+        self._first = torch.where(good | (self._first >= 0), self._first, index)
+        self._skip = torch.where(good, self._skip, 1.0)
         # What torch's own GradScaler sets; fused steps look at it.
-        self._optimiser.found_inf = self._skip  # type: ignore[attr-defined]
+        self._optimiser.found_inf = torch.where(finite, self._skip, 1.0)  # type: ignore[attr-defined]
         self._optimiser.step()
 
     def first_bad(self) -> int | None:
@@ -109,8 +116,12 @@ class Loop:
         folder: States,
         clock: SaveClock,
         on_progress: OnProgress = ignore_progress,
+        crew: Team = ALONE,
     ) -> None:
-        """States and losses go to `folder`, which holds the `environment.json` of the training."""
+        """States and losses go to `folder`, which holds the `environment.json` of the training; of
+        a `crew` of processes the first writes them.
+        """
+        self.crew = crew
         self.job, self.folder, self.clock, self.on_progress = job, folder, clock, on_progress
         self.done = self.saved = 0
         self._watch = (
@@ -118,6 +129,7 @@ class Loop:
             if reads_late(job.device) and has_fused_steps(job.optimiser)
             else None
         )
+        self._scale = LossScale(job.device) if job.fp16 else None
         self._unread: list[StepLosses] = []
         self._losses: dict[str, float] = {}
         self._last_read = -math.inf
@@ -125,20 +137,23 @@ class Loop:
         self._is_stuck_told = False
 
     def resume(self) -> str:
-        """Go on from the newest state that checks out, if there is one; a note about it for people.
+        """Go on from the newest state that checks out, if there is one; a note about it for people,
+        and about losses without a state (a process killed in its first save leaves them).
 
         Raises `BadCheckpoint` if a state does not fit, or if there are some and none checks out.
         """
         checkpoint = self.folder.latest()
         if checkpoint is None:
-            return ""
-        if not checkpoint.skipped:  # else an older one may be needed still
+            return _tell_anew(self.folder)
+        if not checkpoint.skipped and self.crew.place == 0:  # else an older one may be needed still
             self.folder.tidy()
         path = self.folder.path / f"state-{checkpoint.step:08d}.safetensors"
         fit_into(self.job.network, _part(checkpoint, "model."), path)
         restore_optimiser(self.job.optimiser, _part(checkpoint, "optim."))
         if self._watch is not None:
             _lay_out_moments(self.job.optimiser)
+        if self._scale is not None:
+            self._scale.restore(_part(checkpoint, "scale."))
         self.done = self.saved = checkpoint.step
         self._rows = self.folder.read_losses(checkpoint.step)
         return "; ".join([*_resume_words(checkpoint), *self._environment_words()])
@@ -149,15 +164,32 @@ class Loop:
         Raises `Interrupted` after a signal, or when the callback asks to stop (everything is
         saved), `TrainingFailed` when a number is not finite.
         """
+        self.crew.check_same(self.done)
+        try:
+            with together():
+                self._run(note)
+        except PeerLost:
+            # This process is between two steps: what it has is whole.
+            if self.saved < self.done:
+                self._save()
+            raise
+        if self.saved < self.done:
+            self._save()
+
+    def _run(self, note: str) -> None:
         pace = Pace("step", self.job.total, self.done)
         self.clock.restart()
         with listen() as asked:
             while self.done < self.job.total:
                 self._step()
+                self.crew.agree(asked)
                 crash_points.point(f"step:{self.done}")
                 if self.clock.is_due(self.done) or asked.stop:
                     self._save()
                 if asked.stop:
+                    self.on_progress(
+                        pace.event(self.done, losses=self._read(), saved_step=self.saved, note=note)
+                    )
                     raise asked.interrupted(self._words(), self.folder.path)
                 self.job.after_steps(self.done, self._read)
                 if self._is_shown():
@@ -165,11 +197,10 @@ class Loop:
                     note = note or self._tell_stuck()
                     event = pace.event(self.done, losses=losses, saved_step=self.saved, note=note)
                     note = ""
-                    if self.on_progress(event):
+                    asked.by_caller |= bool(self.on_progress(event))
+                    if asked.by_caller and self.crew.members == 1:  # others are asked next time
                         self._save()
                         raise asked.interrupted(self._words(), self.folder.path)
-        if self.saved < self.done:
-            self._save()
 
     def _tell_stuck(self) -> str:
         """Once, where the loss stands still."""
@@ -182,7 +213,8 @@ class Loop:
 
     def _step(self) -> None:
         batch = self.job.batch(self.done)
-        losses, finite = take_step(self.job, batch, self._at(self.done), self._watch)
+        step = self._at(self.done)
+        losses, finite = take_step(self.job, batch, step, self._watch, self._scale)
         if not finite:
             raise self._failure(losses)
         self._unread.append(losses)
@@ -216,11 +248,16 @@ class Loop:
     def _save(self) -> None:
         """Losses first, then the state: a state never stands without the rows that belong to it."""
         self._read()
+        if self.crew.place:
+            self.saved = self.done
+            return
         names = dict.fromkeys(name for row in self._rows for name in row if name != "step")
         self.folder.write_losses(list(names), self._rows)
         network, optimiser = self.job.network.state_dict(), flatten_optimiser(self.job.optimiser)
         tensors = {f"model.{name}": tensor for name, tensor in network.items()}
         tensors |= {f"optim.{name}": tensor for name, tensor in optimiser.items()}
+        if self._scale is not None:
+            tensors |= {f"scale.{name}": one for name, one in self._scale.flatten().items()}
         crash_points.point(f"before-save:{self.done}")
         self.folder.save(self.done, tensors, lambda: crash_points.point(f"in-save:{self.done}"))
         self.saved = self.done
@@ -229,6 +266,8 @@ class Loop:
 
     def _environment_words(self) -> list[str]:
         before, now = self.folder.read_environment(), describe(self.job.device)
+        if self.crew.members > 1 or "processes" in before:
+            now["processes"] = self.crew.members
         changed = [
             f"{key}: {before.get(key)} -> {now[key]}" for key in now if before.get(key) != now[key]
         ]
@@ -238,7 +277,7 @@ class Loop:
         """What to raise for a step that was found to be bad later: it is done once more, on the
         weights that it left as they were.
         """
-        losses, _ = take_step(self.job, self.job.batch(index), self._at(index))
+        losses, _ = take_step(self.job, self.job.batch(index), self._at(index), None, self._scale)
         return self._failure(losses)
 
     def _failure(self, losses: StepLosses) -> TrainingFailed:
@@ -261,38 +300,55 @@ class Loop:
 
 
 def take_step(
-    job: Job, batch: object, step: Step, watch: FiniteWatch | None = None
+    job: Job,
+    batch: object,
+    step: Step,
+    watch: FiniteWatch | None = None,
+    scale: LossScale | None = None,
 ) -> tuple[StepLosses, bool]:
     """One optimiser step; weights stay as they are if the summed loss or a gradient is not finite.
 
     Returns the losses, and whether all was finite; with `watch`, which keeps that on the device,
-    always True. Dropout and the like draw from a generator that is set from (seed, step) first, so
-    a step does not depend on history.
+    always True, and with the `scale` of float16 also where it may still adapt. Dropout and the like
+    draw from a generator that is set from (seed, step) first, so a step does not depend on history.
     """
     torch.manual_seed(step.torch_seed("step"))
     job.network.train()
     for group, rate in zip(job.optimiser.param_groups, job.rates, strict=True):
         group["lr"] = rate * job.lr_factor(step)
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.bf16):
+    with in_half(job.device, job.bf16, job.fp16):
         losses = job.losses(batch, step)
     values = torch.stack([value.float() for value in losses.values()])
-    told = StepLosses(step.index, tuple(losses), values.detach())
-    total = values.sum()
-    if watch is None and not bool(torch.isfinite(total)):
+    told = StepLosses(step.index, tuple(losses), mean(values.detach()))
+    summed = told.values.sum()
+    if watch is None and scale is None and not bool(torch.isfinite(summed)):
         return told, False
     job.optimiser.zero_grad(set_to_none=True)
-    total.backward()
+    total = values.sum()
+    (total if scale is None else scale.multiply(total)).backward()
+    average_gradients(job.network)
+    if scale is not None:
+        scale.divide(job.optimiser)
     moved = [weight for weight in job.network.parameters() if weight.grad is not None]
     norm = get_total_norm([weight.grad for weight in moved if weight.grad is not None])
-    if watch is None and not bool(torch.isfinite(norm)):
+    finite = torch.isfinite(summed) & torch.isfinite(norm)
+    good = finite if scale is None else scale.learn(finite)
+    if watch is None and not bool(good):
         return told, False
     clip_grads_with_norm_(moved, job.clip_norm, norm)
-    if watch is None:
+    if watch is not None:
+        watch.step(step.index, finite, good)
+    elif bool(finite):
         job.optimiser.step()
-    else:
-        watch.step(step.index, torch.isfinite(total) & torch.isfinite(norm))
     job.after_step(step)
     return told, True
+
+
+def _tell_anew(folder: States) -> str:
+    """That training begins with its first step, where there are losses of an earlier try."""
+    if not folder.losses.exists():
+        return ""
+    return f"no state was saved beside {folder.losses}: training begins anew with step 1"
 
 
 def _largest_gradient(network: torch.nn.Module) -> str:

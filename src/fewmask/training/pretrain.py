@@ -4,6 +4,7 @@ step (the same for the same seed and step), and what SAM is scored on.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -69,6 +70,8 @@ never far off.
 """
 SCORED = 224
 """Side of the held-out images."""
+HELD_OUT = 8
+"""Batches of eight that SAM is scored on."""
 
 
 def fresh_sam(config: PretrainConfig) -> Sam:
@@ -85,8 +88,7 @@ def draw_questions(
     """The images and prompts of one step: small images at first, large regions first."""
     rng = torch.Generator(device).manual_seed(step.torch_seed("scene"))
     luck = step.rng("pretrain")
-    small = luck.random() < (1.0 if step.fraction < config.small_until else 0.4)
-    side = int(luck.choice(_SMALL if small else _LARGE))
+    side = _draw_side(config, step, luck)
     tiles = int(luck.choice([2, 4])) if luck.random() < 0.1 else 1
     least = (
         _LEAST[0]
@@ -94,11 +96,25 @@ def draw_questions(
         / tiles**2
     )
     while True:  # once in thousands of steps nothing in the images can be asked for
-        scenes = draw_scenes(max(1, config.pixels // side**2), side, rng, tiles)
+        scenes = draw_scenes(_images_of(config, side), side, rng, tiles)
         targets = choose_targets(scenes, config.targets, least, rng)
         if len(targets.rows):
             break
     return ask(scenes, targets, 4 * side // patch, rng, luck)
+
+
+def count_images(config: PretrainConfig, step: Step) -> int:
+    """How many images the step learns from, without drawing them."""
+    return _images_of(config, _draw_side(config, step, step.rng("pretrain")))
+
+
+def _draw_side(config: PretrainConfig, step: Step, luck: np.random.Generator) -> int:
+    small = luck.random() < (1.0 if step.fraction < config.small_until else 0.4)
+    return int(luck.choice(_SMALL if small else _LARGE))
+
+
+def _images_of(config: PretrainConfig, side: int) -> int:
+    return max(1, config.pixels // side**2)
 
 
 def answer_losses(sam: Sam, asked: Questions) -> dict[str, Tensor]:
@@ -123,14 +139,14 @@ def _at(mask: Tensor, side: int) -> Tensor:
 
 @torch.no_grad()
 def score_held_out(sam: Sam, device: torch.device, bf16: bool) -> dict[str, float]:
-    """Dice of the best-scored mask with a true box on 64 scenes no training step draws: all, small
-    and large regions.
+    """Dice of the best-scored mask with a true box on 64 (`HELD_OUT` x 8) scenes no training step
+    draws: all, small and large regions.
     """
     rng = torch.Generator(device).manual_seed(seed_of(0, "held-out") % 2**63)
     sam.eval()
     before, sam.image_size = sam.image_size, SCORED
     found: list[tuple[float, float]] = []
-    for _ in range(8):
+    for _ in range(HELD_OUT):
         scenes = draw_scenes(8, SCORED, rng)
         targets = choose_targets(scenes, 4, 0.0005, rng)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):

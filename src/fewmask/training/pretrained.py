@@ -88,7 +88,7 @@ def load_pretrained(method: Method, wanted: Pretrained) -> None:
     )
 
 
-def recall_embeddings(method: Method, request: TrainRequest, images: int, bf16: bool) -> str:
+def recall_embeddings(method: Method, request: TrainRequest, images: int, precision: str) -> str:
     """Let a wholly frozen encoder that sees unaugmented slices remember its embeddings; says what
     will be kept of so many `images`, or nothing.
 
@@ -125,7 +125,9 @@ def recall_embeddings(method: Method, request: TrainRequest, images: int, bf16: 
         name: tensor.float().numpy(force=True)
         for name, tensor in sam.image_encoder.state_dict().items()
     }
-    key = weights_key(arrays, sam.image_size, sam.patch, sam.official, bf16)
+    # float32 and bfloat16 as they were written before there was a third.
+    known = {"float32": False, "bfloat16": True}.get(precision, precision)
+    key = weights_key(arrays, sam.image_size, sam.patch, sam.official, known)
     sam.recall = remember(EmbeddingStore(key, request.embeddings, limit))
     return says
 

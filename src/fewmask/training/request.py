@@ -42,7 +42,7 @@ class TrainRequest:
     """`cpu`, `cuda`, `cuda:1`; None = a GPU if there is one."""
     threads: Annotated[int, Range(1.0, 1024.0)] | None = None
     amp: Literal["auto", "on", "off"] = "auto"
-    """bfloat16: probed, on, off."""
+    """bfloat16, or float16 on a GPU without it: probed, on, off."""
     compile: bool = False
     """Let torch.compile write kernels for V-Nets and U-Nets: up to a minute before the first step,
     shorter steps on a GPU.
@@ -65,6 +65,14 @@ class TrainRequest:
     """Longest time between saves."""
     save_steps: Count | None = None
     """Save every so many steps, besides."""
+    log: str | None = None
+    """Also log losses for another program: `tensorboard` or `mlflow`, in the run folder, or
+    `mlflow=ADDRESS` (as MLFLOW_TRACKING_URI).
+    """
+    keep_states: bool = False
+    """Keep the last two states of a finished training, with its optimiser's: three times the
+    weights each. Nothing needs them; more steps are another run.
+    """
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant. Texts become paths and whole minutes a float."""

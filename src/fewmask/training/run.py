@@ -4,15 +4,15 @@ what only the machine can tell, hand over to the loop.
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from fewmask.blocks.device import choose_device
+from fewmask.blocks.device import choose_device, half_type
 from fewmask.blocks.memory import channels_last, memory_in_words
-from fewmask.core.batch import BatchSpec, Step, Task
+from fewmask.core.batch import Batch, BatchSpec, Step, Task
 from fewmask.core.budget import Budget
 from fewmask.core.errors import BadConfig, FewmaskError
 from fewmask.core.progress import OnProgress, Pace, ProgressEvent, ignore_progress
@@ -34,15 +34,16 @@ from fewmask.io.weights import fit_into, load_into, load_tensors, save_tensors
 from fewmask.methods import build, config_from, find_method, is_external
 from fewmask.methods._method import HasSam, Method, Stage
 from fewmask.predict import Predictor, Predicts, load_predictor
-from fewmask.predict.folder import load_prepared
+from fewmask.predict.work import load_prepared
 from fewmask.training.advice import advise, largest_size
 from fewmask.training.batch_norm import renew_norms
 from fewmask.training.budget import draw_budget, tell_all
 from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.external import describe_external, plan_steps, train_external
-from fewmask.training.hardware import choose_bf16, compile_networks, describe, mean_step
+from fewmask.training.hardware import choose_half, compile_networks, describe, mean_step
 from fewmask.training.jobs import MethodJob, PretrainJob
 from fewmask.training.labelling import choose_scans, label_scans, seconds_to_label
+from fewmask.training.log import Watched, check_log, open_log
 from fewmask.training.loop import Loop, SaveClock, take_step
 from fewmask.training.pretrain import PretrainConfig
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
@@ -55,6 +56,7 @@ from fewmask.training.stages import (
     online_labels,
     plan_stages,
 )
+from fewmask.training.together import ALONE, Team, check_together, team
 
 _DEFAULT_MINUTES = 10.0
 _TRIAL = 1000
@@ -71,22 +73,40 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
     `on_progress` is called after each step (on a GPU: twice a second) and each scan; where it
     returns True, training saves and stops with `Interrupted`, and the same request resumes later.
 
+    Started by `torchrun`, the processes share every batch, and the first one writes.
+
     Raises `BadConfig` when the run folder was made from another request (C06) or lies in the
-    dataset (F11), `Interrupted` after a signal (everything is saved), `TrainingFailed` when a loss
-    is not a number (F17), `NoRoom` for the machine's limits.
+    dataset (F11), and for what several processes cannot make (C02), `Interrupted` after a signal
+    (everything is saved), `TrainingFailed` when a loss is not a number (F17), `NoRoom` for the
+    machine's limits.
     """
+    with team() as crew:
+        return _train(replace(request, device=crew.device(request.device)), on_progress, crew)
+
+
+def _train(request: TrainRequest, on_progress: OnProgress, crew: Team) -> Path:
+    crew.check_alike(request)
     prepared = Prepared.open(request.prepared)
-    check_folder(request.out, [request.prepared])
-    if not RunFolder(request.out).exists:
+    check_folder(request.out, prepared.inputs)
+    if request.embeddings is not None:
+        check_folder(request.embeddings, prepared.inputs, name="embeddings")
+    check_log(request.log, is_external(request.method))
+    if crew.place:
+        on_progress = ignore_progress
+    elif not RunFolder(request.out).exists:
         RunFolder(request.out).check_unused(folders_of(plan_stages(request)))
     if request.threads:
         torch.set_num_threads(request.threads)
     device = choose_device(request.device)
+    if device.index is not None:
+        torch.cuda.set_device(device)  # sums over processes go by the current one
     budget = draw_budget(request, prepared)
     plan = plan_stages(request)
     check_plan(plan, prepared, budget)
-    session = Session(request, prepared, budget, device, plan, on_progress)
+    session = Session(request, prepared, budget, device, plan, on_progress, crew)
     with memory_in_words(device, "the last save is whole", MethodJob.memory_advice):
+        if crew.place:
+            return session.help()
         if not RunFolder(request.out).weights.exists():
             for stage in plan[:-1]:
                 session.train_stage(stage)
@@ -94,7 +114,7 @@ def train(request: TrainRequest, on_progress: OnProgress = ignore_progress) -> P
 
 
 def probe_precision(request: TrainRequest) -> bool:
-    """Would a run of this request compute in bfloat16? Measured on a throw-away copy."""
+    """Would a run of this request compute in 16 bits? Measured on a throw-away copy."""
     if request.threads:
         torch.set_num_threads(request.threads)
     prepared, device = Prepared.open(request.prepared), choose_device(request.device)
@@ -122,18 +142,34 @@ class Session:
     device: torch.device
     plan: tuple[Stage, ...]
     on_progress: OnProgress
+    crew: Team = ALONE
+
+    def help(self) -> Path:
+        """Take part in the training that the first process begins, if it does; the run folder."""
+        record = self.crew.hear()
+        if record is not None:
+            run, method = RunFolder(self.request.out), build_method(record)
+            if not run.exists or run.read_record().differences(record):
+                self.crew.check_same(-1)
+            with self._open(self.plan[-1], method.batch_spec) as loader:
+                loop, resumed = self._begin(run, self.plan[-1], record, method, loader)
+                loop.run(resumed)
+        return self.request.out
 
     def train_stage(self, stage: Stage) -> Path:
         """One training of a method (most have no other), if it is not finished; its run folder."""
         out = self.request.out / stage.name
         run, record = RunFolder(out), self._record(stage)
         self._check_masks(stage, record)
+        check_together(self.crew, self.request, self.plan, record)
         make_folder(out)
         with folder_lock(out, "train") as died:
             settle = self._resume if run.exists else self._create
             record = settle(run, stage, record)
             if not run.weights.exists():
                 if not self._is_reused(run, stage, record):
+                    if not is_external(stage.method):
+                        run.check_not_lost(self._has_gone_on(stage))
                     self._fit(run, stage, record, died)
             elif not stage.name and not run.cleanup.exists():  # a run of an earlier version
                 self._learn_cleanup(run, stage, load_predictor(out, str(self.device)))
@@ -147,6 +183,12 @@ class Session:
                     self.on_progress,
                 )
         return out
+
+    def _has_gone_on(self, stage: Stage) -> bool:
+        """Was a stage after this one begun, or labels for it?"""
+        out, later = self.request.out, self.plan[self.plan.index(stage) + 1 :]
+        labelled = bool(stage.pseudo_labels_to) and (out / stage.pseudo_labels_to).exists()
+        return labelled or any(RunFolder(out / one.name).exists for one in later)
 
     def _record(self, stage: Stage) -> RunRecord:
         """Everything that is known before anything is measured on the machine."""
@@ -192,12 +234,15 @@ class Session:
         be anything.
         """
         saved, request = run.read_record(), self.request
-        bf16 = {"on": True, "off": False}.get(request.amp, saved.bf16)
+        bf16, fp16 = saved.bf16, saved.fp16
+        if not is_external(stage.method) and request.amp != "auto":
+            bf16, fp16 = request.amp == "on" and not fp16, request.amp == "on" and fp16
         asked = replace(
             asked,
             steps=saved.steps if request.steps is None else asked.steps,
             minutes=saved.minutes if request.minutes is None else asked.minutes,
-            bf16=saved.bf16 if is_external(stage.method) else bf16,
+            bf16=bf16,
+            fp16=fp16,
             provided=saved.provided,
         )
         # Settings that came later are what they were without them: their defaults.
@@ -223,7 +268,9 @@ class Session:
             self.prepared.recipe.as_dict(),
             self.prepared.split,
             self.budget,
-            describe(self.device) | (describe_external() if external else {}),
+            describe(self.device)
+            | (describe_external() if external else {})
+            | ({"processes": self.crew.members} if self.crew.members > 1 else {}),
             beside=folders_of(self.plan),
         )
         return record
@@ -236,40 +283,43 @@ class Session:
             )
 
     def probe(self, stage: Stage) -> bool:
-        """Does bfloat16 pay for this stage?"""
+        """Do 16 bits pay for this stage?"""
         record = replace(self._record(stage), steps=_TRIAL)
         method = build_method(record)
         with self._open(stage, method.batch_spec) as loader:
             job = self._job(stage, record, method, loader)
             job.rates = [0.0] * len(job.rates)
-            first = job.batch(0)
+            return self._choose_half(job, job.batch(0))
 
-            def try_first(bf16: bool) -> None:
-                job.bf16 = bf16
-                take_step(job, first, Step(0, _TRIAL))
+    def _choose_half(self, job: MethodJob, batch: Batch) -> bool:
+        """Do 16 bits pay? Leaves the job at what was chosen."""
 
-            return choose_bf16(self.request.amp, self.device, try_first)
+        def choose(half: bool) -> None:
+            job.bf16, job.fp16 = halves(self.device, half)
+
+        def try_first(half: bool) -> None:
+            choose(half)
+            take_step(job, batch, Step(0, _TRIAL))
+
+        half = choose_half(self.request.amp, self.device, try_first)
+        choose(half)
+        return half
 
     def _settle(self, stage: Stage, record: RunRecord) -> RunRecord:
-        """Measure on a throw-away copy: does bf16 pay, how many steps fit. Also adds what the
+        """Measure on a throw-away copy: do 16 bits pay, how many steps fit. Also adds what the
         budget cost a person.
         """
         method = build_method(record)
         with self._open(stage, method.batch_spec) as loader:
             job = self._job(stage, replace(record, steps=_TRIAL), method, loader)
             job.rates = [0.0] * len(job.rates)
-            first = job.batch(0)
-
-            def try_first(bf16: bool) -> None:
-                job.bf16 = bf16
-                take_step(job, first, Step(0, _TRIAL))
+            half = self._choose_half(job, job.batch(0))
 
             def try_step(index: int) -> None:
                 take_step(job, job.batch(index), Step(index, _TRIAL))
 
-            bf16 = choose_bf16(self.request.amp, self.device, try_first)
-            job.bf16 = bf16
-            record = replace(record, bf16=bf16, provided=loader.report())
+            bf16, fp16 = halves(self.device, half)
+            record = replace(record, bf16=bf16, fp16=fp16, provided=loader.report())
             steps, advice = self._plan_steps(stage, record, method, try_step)
             return replace(record, steps=steps, advice=advice)
 
@@ -357,33 +407,64 @@ class Session:
                 lambda predictor: self._learn_cleanup(run, stage, predictor),
             )
             return
+        with ExitStack() as after:
+            method = self._learn(run, stage, record, died, after)
+            # The others are through; what is left is little, and done by the one that writes.
+            if isinstance(method, HasSam):
+                method.sam.recall = None  # whole scans are asked about from here on
+            predictor = self._predictor(method, record)
+            if method.renew_norms:
+                renew_norms(predictor, self._scans(record.steps))
+            self._learn_cleanup(run, stage, predictor)
+            save_tensors(run.weights, method.state_dict())
+            if not self.request.keep_states:
+                run.drop()
+
+    def _learn(
+        self, run: RunFolder, stage: Stage, record: RunRecord, died: str, after: ExitStack
+    ) -> Method:
+        """The steps. What is done `after` all, however it ends: the log is closed."""
         request, method = self.request, build_method(record)
         with self._open(stage, method.batch_spec) as loader:
-            job = self._job(stage, record, method, loader)
-            clock = SaveClock(request.save_minutes, request.save_steps)
-            loop = Loop(job, run, clock, self.on_progress)
-            resumed = loop.resume()
-            if not resumed and record.pretrained is not None:
-                load_pretrained(method, record.pretrained)
-            if not resumed and stage.init_from:
+            self.crew.tell(record)
+            loop, resumed = self._begin(run, stage, record, method, loader)
+            log = open_log(request.log, run, loop.done)
+            after.push(lambda kind, error, trace: self._close(log, record, error))
+            loop.on_progress = log.watching(self.on_progress, loop.job.optimiser)
+            if not loop.done and stage.init_from:
                 load_into(method, request.out / stage.init_from / run.weights.name)
             stream = "unlabelled" if method.batch_spec.unlabelled else "labelled"
             images = loader.views(stream) if isinstance(loader, SliceLoader) else 0
-            kept = recall_embeddings(method, request, images, record.bf16)
+            kept = recall_embeddings(method, request, images, record.precision)
             renamed = renaming_note(request.method, request.settings)
             told = tell_all(request, self.budget)
             notes = (record.advice, told, died, resumed, renamed, kept, method.note)
             loop.run("; ".join(text for text in notes if text))
-        if isinstance(method, HasSam):
-            method.sam.recall = None  # whole scans are asked about from here on
-        predictor = self._predictor(method, record)
-        if method.renew_norms:
-            renew_norms(predictor, self._scans(record.steps))
-        self._learn_cleanup(run, stage, predictor)
-        save_tensors(run.weights, method.state_dict())
+        return method
+
+    def _close(self, log: Watched, record: RunRecord, error: BaseException | None) -> bool:
+        """Close the log; `error` goes on."""
+        failed, done = log.close(error), record.steps
+        if failed and error is None:
+            self.on_progress(ProgressEvent("step", done, done, saved_step=done, note=failed))
+        return False
+
+    def _begin(
+        self, run: RunFolder, stage: Stage, record: RunRecord, method: Method, loader: Loader
+    ) -> tuple[Loop, str]:
+        """The loop where it goes on, or with the weights that it begins from; a note on it."""
+        job = self._job(stage, record, method, loader)
+        job.share = self.crew.share
+        clock = SaveClock(self.request.save_minutes, self.request.save_steps)
+        loop = Loop(job, run, clock, self.on_progress, self.crew)
+        resumed = loop.resume()
+        if not loop.done and record.pretrained is not None:
+            load_pretrained(method, record.pretrained)
+        return loop, resumed
 
     def _predictor(self, method: Method, record: RunRecord) -> Predictor:
-        return Predictor(method, self.prepared.recipe, record.task, self.device, record.bf16)
+        recipe, halved = self.prepared.recipe, {"bf16": record.bf16, "fp16": record.fp16}
+        return Predictor(method, recipe, record.task, self.device, **halved)
 
     def _learn_cleanup(self, run: RunFolder, stage: Stage, predictor: Predicts) -> None:
         """Write the run's clean-up rule; an earlier stage has none. Before the weights, which say
@@ -412,7 +493,14 @@ class Session:
         exact = torch.are_deterministic_algorithms_enabled()
         torch.backends.cudnn.benchmark = method.batch_spec.patch is not None and not exact
         return MethodJob(
-            method, loader.batch, record.steps, record.seed, self.device, record.bf16, label
+            method,
+            loader.batch,
+            record.steps,
+            record.seed,
+            self.device,
+            record.bf16,
+            label,
+            record.fp16,
         )
 
     def _open(self, stage: Stage, spec: BatchSpec) -> Loader:
@@ -430,14 +518,25 @@ class Session:
         folder = self.request.out / stage.pseudo_labels_from if stage.pseudo_labels_from else None
         trust = getattr(stage.config, "trust", 0.0)
         seed, ahead = self.request.seed, _ahead(self.device, self.request.workers)
-        return open_loader(self.prepared, self.budget, spec, seed, folder, trust, ahead)
+        out = self.request.out / stage.name
+        spill = out if out.is_dir() else None
+        return open_loader(self.prepared, self.budget, spec, seed, folder, trust, ahead, spill)
+
+
+def halves(device: torch.device, half: bool) -> tuple[bool, bool]:
+    """(bfloat16?, float16?) where 16 bits pay or do not."""
+    own = half_type(device) == torch.bfloat16
+    return half and own, half and not own
 
 
 def _ahead(device: torch.device, workers: int | None) -> Ahead:
-    """On a CPU one batch ahead, since training wants the cores; a GPU leaves them free."""
+    """On a CPU one batch ahead, since training wants the cores; a GPU leaves them free, and
+    augments by itself.
+    """
     if device.type != "cuda":
         return Ahead(workers or 1)
-    return Ahead(workers or max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1)), pin=True)
+    workers = workers or max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1))
+    return Ahead(workers, pin=True, defer=True)
 
 
 def pretrain(
@@ -468,10 +567,11 @@ def pretrain(
         _claim_pretraining(out, config, place)
         if final.exists():
             return final
-        job = PretrainJob(config, place, amp, out / "scores.csv", score_every)
+        bf16, fp16 = halves(place, amp)
+        job = PretrainJob(config, place, bf16, out / "scores.csv", score_every, fp16)
         loop = Loop(job, States(out), SaveClock(save_minutes), on_progress)
         resumed = loop.resume()
-        if not resumed and config.start != "none":
+        if not loop.done and config.start != "none":
             path = locate(config.start)
             weights = {name: tensor.float() for name, tensor in load_tensors(path).items()}
             fit_into(job.network, weights, path)
@@ -479,6 +579,7 @@ def pretrain(
         half = {name: tensor.half() for name, tensor in job.network.state_dict().items()}
         note = {f"pretrain.{key}": str(value) for key, value in asdict(config).items()}
         save_tensors(final, half, note)
+        States(out).drop()
     return final
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from fewmask.blocks.device import in_half
 from fewmask.core.batch import IGNORE, Batch
 from fewmask.core.budget import Budget
 from fewmask.core.config import apply_settings
@@ -156,7 +157,7 @@ def online_labels(root: Path, stage: Stage, device: torch.device) -> Label:
         given = batch.unlabelled
         if given is None or given.pseudo is None:
             return batch
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=predictor.bf16):
+        with torch.no_grad(), in_half(device, predictor.bf16, predictor.fp16):
             found = predictor.method.predict(given.image).probs.argmax(1)
         pseudo = torch.where(given.pseudo == IGNORE, IGNORE, found)
         return replace(batch, unlabelled=replace(given, pseudo=pseudo))

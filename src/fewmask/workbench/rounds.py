@@ -137,7 +137,7 @@ class Rounds:
         elif number == max(self.numbers()):  # it is starting: only who started it knows its number
             for process in self._processes:
                 if process.poll() is None:
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()  # until it listens, it may have been told to ignore SIGINT
 
     def choose(self, number: int) -> None:
         """Make a round the default, whatever the comparison says."""

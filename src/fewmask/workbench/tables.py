@@ -120,7 +120,11 @@ class Tables:
             if self._tags_file.path.exists():
                 return [f"{path.name} was left out: this folder has tags already"]
             lines, notes = read_lines(
-                path, COLUMNS, self._cases, once=lambda line: class_of(line, self._classes)
+                path,
+                COLUMNS,
+                self._cases,
+                "nothing was started",
+                once=lambda line: class_of(line, self._classes),
             )
             for case, line in lines:
                 name = class_of(line, self._classes)

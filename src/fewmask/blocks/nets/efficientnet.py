@@ -42,7 +42,7 @@ class SameConv(nn.Conv2d):
         """The convolution; sides are divided by the stride, rounded up."""
         if not self.even:
             kernel, stride = self.kernel_size[0], self.stride[0]
-            pads = [max(0, (-(-n // stride) - 1) * stride + kernel - n) for n in x.shape[-2:]]
+            pads = [kernel - stride + -n % stride for n in x.shape[-2:]]
             (top, left), (h, w) = (pads[0] // 2, pads[1] // 2), pads
             x = functional.pad(x, (left, w - left, top, h - top))
             if self.groups > 1 and x.device.type == "cpu":

@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewmask.blocks.team import members, my_rows
+
 DEPTH = 16
 """Sides of a patch must be multiples of this."""
 Norm = Literal["batch", "instance"]
@@ -58,6 +60,21 @@ class _InstanceNorm3d(nn.InstanceNorm3d):
             return super().forward(input)
         settings = (None, None, self.weight, self.bias, True, 0.0, self.eps)
         return torch.cat([functional.batch_norm(patch, *settings) for patch in input.split(1)])
+
+
+class _Dropout3d(nn.Dropout3d):
+    """Among several processes, each drops what one process would drop of its share of the batch."""
+
+    def forward(self, input: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b c d h w"]:
+        """As `nn.Dropout3d`."""
+        if members() == 1 or not self.training or not self.p:
+            return super().forward(input)
+        channels, keep = input.shape[1], 1 - self.p
+
+        def draw(n: int) -> Tensor:
+            return input.new_empty(n, channels, 1, 1, 1).bernoulli_(keep)
+
+        return input * (my_rows(draw, len(input)) / keep)
 
 
 def _convs(count: int, inputs: int, outputs: int, norm: Norm) -> nn.Sequential:
@@ -109,7 +126,7 @@ class VNet(nn.Module):
             _convs(count, width, width, norm)
             for count, width in zip((3, 3, 2, 1), reversed(widths[:-1]), strict=True)
         )
-        self.dropout = nn.Dropout3d(dropout)
+        self.dropout = _Dropout3d(dropout)
         self.last = nn.Conv3d(filters, outputs, 1)
 
     @property

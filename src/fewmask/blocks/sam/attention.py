@@ -3,8 +3,8 @@ computes it.
 
 SAM adds q . R_h[y - y'] + q . R_w[x - x'] to every logit. That is a dot product too: append to each
 query its products with all rows and columns of R, and to each key a one for its own row and column.
-The result is the same to rounding, but no (tokens x tokens) matrix is ever stored: docs/results.md
-has time and memory.
+The result is the same to rounding, but no (tokens x tokens) matrix is ever stored:
+docs/results/cost.md has time and memory.
 """
 
 import torch

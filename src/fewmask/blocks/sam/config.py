@@ -36,7 +36,7 @@ class SamSize:
     decoder: Literal["two-way", "drawn"] = "two-way"
     """`two-way`: SAM's, prompts as tokens; `drawn`: convolutions over pictures of the prompts, and
     an encoder that keeps detail for them, which learn from random weights in a fraction of the
-    prompts (docs/results.md).
+    prompts (docs/results/history.md).
     """
 
 

@@ -2,9 +2,9 @@
 sees prompts as pictures.
 
 SAM's decoder reads boxes from two tokens and compares pixels with what the tokens gathered. From
-random weights that takes hundreds of thousands of prompts; in docs/results.md it had not learned
-more than the box itself by then. Here prompts are drawn and convolved with the image's embedding,
-and a box's ellipse is the answer that training starts from.
+random weights that takes hundreds of thousands of prompts; by then it had not learned more than the
+box itself (docs/results/history.md). Here prompts are drawn and convolved with the image's
+embedding, and a box's ellipse is the answer that training starts from.
 """
 
 from dataclasses import dataclass

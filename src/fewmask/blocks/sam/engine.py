@@ -1,5 +1,5 @@
 """A frozen image encoder run by OpenVINO: the same call, the same numbers to rounding, faster on
-CPUs (docs/results.md).
+CPUs (docs/results/cost.md).
 """
 
 import logging

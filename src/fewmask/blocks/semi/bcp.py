@@ -19,6 +19,8 @@ class CopyPaste(SemiObjective):
     labelled-unlabelled pairs.
     """
 
+    learns_alone = "it pastes patches of the whole batch into each other"
+
     def __init__(
         self, student: VNet, weight: float, decay: float, first: float, side: float
     ) -> None:

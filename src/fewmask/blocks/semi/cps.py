@@ -13,6 +13,9 @@ from fewmask.core.batch import Labelled, Step, Unlabelled
 class CrossPseudo(SemiObjective):
     """The student and a second network that began elsewhere."""
 
+    # Two processes were 4e-5 apart after three steps, fifty times as much as with soft labels.
+    learns_alone = "its networks copy each other's hard labels, which rounding changes"
+
     def __init__(self, second: VNet, weight: float, joint: bool) -> None:
         """`second` has other random weights than the student; `joint`: see `forward_both`."""
         super().__init__()

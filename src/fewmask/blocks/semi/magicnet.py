@@ -30,6 +30,8 @@ class MagicCubes(SemiObjective):
     places to be guessed.
     """
 
+    learns_alone = "patches of the whole batch exchange cubes"
+
     def __init__(
         self,
         student: VNet,

@@ -20,6 +20,7 @@ from fewmask.blocks.semi.objective import (
     supervised,
     teacher_of,
 )
+from fewmask.blocks.team import total
 from fewmask.core.batch import Labelled, Step, Unlabelled
 
 
@@ -104,6 +105,8 @@ def _threshold(low: float, high: float, step: Step) -> float:
 class MeanTeacher(SemiObjective):
     """The student agrees with its moving average, which sees the patch with noise."""
 
+    learns_alone = ""
+
     def __init__(
         self,
         student: VNet,
@@ -140,7 +143,9 @@ class MeanTeacher(SemiObjective):
         rising = self._weight * sigmoid_ramp(step)
         losses = {
             "supervised": supervised(known, labelled),
-            "consistency": rising * (error * weights).sum() / weights.sum().clamp_min(1),
+            "consistency": rising
+            * total((error * weights).sum())
+            / total(weights.sum()).clamp_min(1),
         }
         return ObjectiveOutput(losses, free)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fewmask.blocks.average import move_all
 from fewmask.blocks.losses import masked_dice_ce
 from fewmask.blocks.nets.vnet import VNet
+from fewmask.blocks.team import my_rows
 from fewmask.core.batch import Labelled, Step, Unlabelled
 
 
@@ -29,6 +30,9 @@ class SemiObjective(nn.Module, ABC):
     parts.
     """
 
+    learns_alone: str = "nobody has looked whether its losses allow it"
+    """Why several processes cannot share its batch; empty where they can, as in `Method`."""
+
     @abstractmethod
     def losses(
         self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step
@@ -44,6 +48,8 @@ class SemiObjective(nn.Module, ABC):
 
 class Supervised(SemiObjective):
     """Nothing but the labelled patches."""
+
+    learns_alone = ""
 
     def losses(
         self, student: VNet, labelled: Labelled, unlabelled: Unlabelled, step: Step
@@ -69,7 +75,7 @@ def forward_both(
 
     In a joint pass, as in the literature's code, batch norms mix the halves: what is learned from
     labels then holds beside the unlabelled patches only, and not for a scan alone
-    (docs/results.md).
+    (docs/results/ablations-3d.md).
     """
     if not joint:
         return network(labelled), network(unlabelled)
@@ -100,4 +106,10 @@ def disturb(image: Float[Tensor, "b 1 d h w"], std: float) -> Float[Tensor, "b 1
     """Gaussian noise, clipped at twice its standard deviation; from torch's generator, which
     training sets per step.
     """
-    return image + (torch.randn_like(image) * std).clamp(-2 * std, 2 * std)
+    drawn = my_rows(lambda n: torch.randn_like(_like(image, n)), len(image))
+    return image + (drawn * std).clamp(-2 * std, 2 * std)
+
+
+def _like(image: Float[Tensor, "b 1 d h w"], n: int) -> Float[Tensor, "n 1 d h w"]:
+    """A batch of `n` such patches, whatever is in them."""
+    return image if n == len(image) else image.new_empty(n, *image.shape[1:])

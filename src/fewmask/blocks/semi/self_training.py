@@ -21,6 +21,8 @@ class SelfTraining(SemiObjective):
     becomes the teacher.
     """
 
+    learns_alone = ""
+
     def __init__(self, student: VNet, rounds: int, weight: float, joint: bool) -> None:
         """`rounds` of pseudo-labels: training has one part more; `joint`: see `forward_both`."""
         super().__init__()

@@ -46,18 +46,21 @@ function windowFor(scan) {
   return all[Math.max(0, which)] ?? { low: low_, high: high_ };
 }
 
-let opening = "";
+let openings = 0;
 
+/** Open a scan at slice `d`, or where a person left off; the scan in hand is told anew and stays at its slice. */
 export async function open(id, d = null) {
   pen.putDown();
-  opening = id;
+  const mine = ++openings;
   try {
     const scan = await api.scan(id);
-    if (opening !== id) return;
+    if (mine !== openings) return;
+    pen.putDown(); // what was begun while the answer was on its way
     if (!scan.shape) return note(`${scan.name} cannot be opened: ${scan.reason ?? "it could not be read"}.`, "bad");
     saving.overlay(scan);
     const { low, high } = windowFor(scan);
-    const first = d ?? middleOf(scan);
+    // Asked when the answer is here: the slice may have been changed while it was on its way.
+    const first = d ?? (desk.scan?.id === id ? desk.d : middleOf(scan));
     Object.assign(desk, { scan, d: first, window: { low, high } });
     byId("stage").dataset.open = "true";
     tell("opened");
