@@ -256,14 +256,24 @@ def test_the_same_masks_are_scored_as_drawn_and_after_clean_up(tmp_path, monkeyp
 
 def test_a_held_run_is_left_and_a_bad_one_told(tmp_path: Path) -> None:
     plan = read_plan(plan_file(tmp_path))
-    bad = replace(plan.runs[0], method=["unet"], slices=[3], draw=[0], set={"chanels": 3})
+    bad = replace(plan.runs[0], method=["unet"], slices=[3000], draw=[0])
     plan = replace(plan, runs=[*plan.runs, bad])
     held = tmp_path / "work" / plan_runs(plan)[0].name
     held.mkdir(parents=True)
     with folder_lock(held, "sweep"):
         summary, rows = go(tmp_path, plan)
     assert summary.elsewhere == [held.name] and len(summary.done) == 1 and len(rows) == 8
-    assert len(summary.failed) == 1 and "chanels" in summary.failed[0]["what"]
+    assert len(summary.failed) == 1 and "3000" in summary.failed[0]["what"]
+
+
+def test_a_misspelt_setting_is_told_before_the_first_run(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path))
+    grids = [replace(plan.runs[0], method=["unet"], set={"chanels": 3}), RunGrid(["umet"], [3])]
+    with pytest.raises(BadConfig) as told:
+        go(tmp_path, replace(plan, runs=[*plan.runs, *grids]))
+    setting, method = told.value.where
+    assert "chanels" in setting and "channels" in setting and "'umet'" in method
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_scan_that_cannot_be_read_is_told_and_its_run_has_no_row(tmp_path: Path) -> None:

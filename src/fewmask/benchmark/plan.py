@@ -13,6 +13,7 @@ from fewmask.core.names import check_name, printable
 from fewmask.core.renamed import todays_words
 from fewmask.io.text import read_toml
 from fewmask.training import TrainRequest
+from fewmask.training.stages import plan_stages
 
 HOME = "test"
 """The domain of the prepared data's own test cases."""
@@ -207,6 +208,29 @@ def plan_runs(plan: Plan) -> list[Run]:
     for grid in plan.runs:
         runs += _combine(grid)
     return sorted(runs, key=lambda run: (run.seed, run.draw))
+
+
+def check_methods(plan: Plan) -> None:
+    """Raise `BadConfig` naming every method and setting that does not exist: else a sweep may come
+    to it after days.
+    """
+    bad: list[tuple[str, BadConfig]] = []
+    first: dict[tuple[str, tuple[str, ...]], Run] = {}
+    for run in plan_runs(plan):
+        first.setdefault((run.method, run.settings), run)
+    for run in first.values():
+        try:
+            plan_stages(run.request(Path(), Path()))
+        except BadConfig as error:
+            bad.append((run.name, error))
+    if bad:
+        raise BadConfig(
+            "the sweep asks for a method or a setting that does not exist",
+            where=[f"{name}: {error.what}; {error.fix}" for name, error in bad],
+            did="no run was begun",
+            fix="mend these lines of the sweep file; `fewmask info METHOD` lists the settings",
+            code="C01",
+        )
 
 
 def plan_means(plan: Plan) -> list[Mean]:

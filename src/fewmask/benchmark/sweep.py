@@ -18,7 +18,16 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
-from fewmask.benchmark.plan import HOME, Elsewhere, Mean, Plan, Run, plan_means, plan_runs
+from fewmask.benchmark.plan import (
+    HOME,
+    Elsewhere,
+    Mean,
+    Plan,
+    Run,
+    check_methods,
+    plan_means,
+    plan_runs,
+)
 from fewmask.benchmark.rows import (
     LEARNED,
     ORACLE,
@@ -134,8 +143,10 @@ def run_sweep(
 
     `part` (i, n) takes every n-th run from the i-th on; `spread` may make runs on other machines,
     which see the same folders: then this process alone writes the table. Raises `Interrupted` on a
-    signal, after saving.
+    signal, after saving, and `BadConfig` before the first run if one asks for a method or a setting
+    that does not exist.
     """
+    check_methods(plan)
     check_outputs(plan, data, work, rows)
     make_folder(work)
     with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):

@@ -34,13 +34,15 @@ def sweep(
     threads: int | None = options.THREADS,
     log: str | None = options.LOG,
     ray: str | None = options.RAY,
-    dry: bool = typer.Option(False, "--dry", help="List the runs, those done marked, and stop."),
+    dry: bool = typer.Option(
+        False, "--dry", help="Check the file, list its runs and which are done, stop."
+    ),
 ) -> None:
     """Train, predict and score a table of runs. The same command resumes after an interruption;
     several processes may share one sweep.
     """
     from fewmask.benchmark.compare import per_run
-    from fewmask.benchmark.plan import plan_means, plan_runs, read_plan
+    from fewmask.benchmark.plan import check_methods, plan_means, plan_runs, read_plan
     from fewmask.benchmark.rows import read_rows
     from fewmask.benchmark.sweep import check_outputs, run_sweep, runs_left
     from fewmask.io.tables import write_csv
@@ -53,6 +55,7 @@ def sweep(
     names += [mean.run.name for mean in plan_means(asked)[mine]]
     rows = rows or plan.parent / "rows" / f"{plan.stem}.csv"
     if dry:
+        check_methods(asked)
         left = runs_left(asked, rows)
         console.say("\n".join(name if name in left else f"{name} (done)" for name in names))
         console.result({"runs": names, "left": [name for name in names if name in left]})
