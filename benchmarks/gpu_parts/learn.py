@@ -25,8 +25,8 @@ from fewmask.io.weights import fit_into, load_tensors, save_tensors
 from fewmask.predict import Predictor
 from fewmask.training import ProgressEvent, TrainRequest, train
 from fewmask.training.pretrain import PretrainConfig, count_images, score_held_out
+from fewmask.training.pretrain_run import pretrain
 from fewmask.training.pretrained import OWN
-from fewmask.training.run import pretrain
 from gpu_parts.job import Job, phantoms
 from gpu_parts.speed import ATRIUM, ORGANS, TINY, TUNED, patches
 

@@ -79,7 +79,7 @@ def test_float16_trains_resumes_and_predicts(
 ) -> None:
     three = method == "vnet"
     settings = ("patch=[16,32,32]", "filters=4", "turns=false", "dropout=0.0") if three else ()
-    monkeypatch.setattr("fewmask.training.run.half_type", lambda device: torch.float16)
+    monkeypatch.setattr("fewmask.training.hardware.half_type", lambda device: torch.float16)
 
     def ask(name: str, amp: Literal["on", "off"]) -> TrainRequest:
         return TrainRequest(

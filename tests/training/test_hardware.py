@@ -8,8 +8,7 @@ from torch import nn
 
 from fewmask.blocks.device import half_type
 from fewmask.blocks.nets.vnet import VNet
-from fewmask.training.hardware import choose_half, compile_networks, digest_code
-from fewmask.training.run import halves
+from fewmask.training.hardware import choose_half, compile_networks, digest_code, halves
 
 
 def test_the_digest_of_code_follows_python_files_and_their_names_only(tmp_path) -> None:

@@ -14,7 +14,7 @@ from fewmask.io.run import States
 from fewmask.io.weights import load_tensors
 from fewmask.synth.prompt import Targets, choose_targets
 from fewmask.training.pretrain import PretrainConfig, answer_losses, draw_questions
-from fewmask.training.run import pretrain
+from fewmask.training.pretrain_run import pretrain
 
 TINY = PretrainConfig(size="tiny", steps=4, pixels=256 * 256, warmup=1)
 CPU = torch.device("cpu")

@@ -89,7 +89,7 @@ def test_the_number_goes_on_where_it_was_saved() -> None:
 def test_a_run_in_float16_resumes_to_the_same_bits_and_says_so(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fewmask.training.run.half_type", lambda device: torch.float16)
+    monkeypatch.setattr("fewmask.training.hardware.half_type", lambda device: torch.float16)
 
     def ask(name: str) -> TrainRequest:
         return request(prepared, tmp_path / name, amp="on")

@@ -31,7 +31,7 @@ def pretrain(
     """
     from fewmask.core.config import apply_settings
     from fewmask.training.pretrain import PretrainConfig
-    from fewmask.training.run import pretrain as run
+    from fewmask.training.pretrain_run import pretrain as run
 
     console: Console = context.obj
     said = {"steps": steps, "seed": seed}

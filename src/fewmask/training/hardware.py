@@ -15,6 +15,7 @@ import numpy
 import torch
 from torch import nn
 
+from fewmask.blocks.device import half_type
 from fewmask.version import __version__
 
 
@@ -44,6 +45,12 @@ def digest_code(package: Path) -> str:
         code = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()}\0{len(code)}\0".encode() + code)
     return digest.hexdigest()[:12]
+
+
+def halves(device: torch.device, half: bool) -> tuple[bool, bool]:
+    """(bfloat16?, float16?) where 16 bits pay or do not."""
+    own = half_type(device) == torch.bfloat16
+    return half and own, half and not own
 
 
 def choose_half(

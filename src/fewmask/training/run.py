@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from fewmask.blocks.device import choose_device, half_type
+from fewmask.blocks.device import choose_device
 from fewmask.blocks.memory import channels_last, memory_in_words
 from fewmask.core.batch import Batch, BatchSpec, Step, Task
 from fewmask.core.budget import Budget
@@ -23,14 +23,12 @@ from fewmask.core.volume import Volume
 from fewmask.data import open_loader
 from fewmask.data.loader import Ahead, Loader
 from fewmask.data.slices import SliceLoader
-from fewmask.io.atomic import is_part, make_folder
-from fewmask.io.ledger import locate
-from fewmask.io.lock import LOCK, folder_lock
+from fewmask.io.atomic import make_folder
+from fewmask.io.lock import folder_lock
 from fewmask.io.outputs import check_folder
 from fewmask.io.prepared import Prepared
-from fewmask.io.run import RunFolder, States
-from fewmask.io.text import read_json, write_json
-from fewmask.io.weights import fit_into, load_into, load_tensors, save_tensors
+from fewmask.io.run import RunFolder
+from fewmask.io.weights import load_into, save_tensors
 from fewmask.methods import build, config_from, find_method, is_external
 from fewmask.methods._method import HasSam, Method, Stage
 from fewmask.predict import Predictor, Predicts, load_predictor
@@ -40,12 +38,17 @@ from fewmask.training.batch_norm import renew_norms
 from fewmask.training.budget import draw_budget, tell_all
 from fewmask.training.cleanup import learn_cleanup
 from fewmask.training.external import describe_external, plan_steps, train_external
-from fewmask.training.hardware import choose_half, compile_networks, describe, mean_step
-from fewmask.training.jobs import MethodJob, PretrainJob
+from fewmask.training.hardware import (
+    choose_half,
+    compile_networks,
+    describe,
+    halves,
+    mean_step,
+)
+from fewmask.training.jobs import MethodJob
 from fewmask.training.labelling import choose_scans, label_scans, seconds_to_label
 from fewmask.training.log import Watched, check_log, open_log
 from fewmask.training.loop import Loop, SaveClock, take_step
-from fewmask.training.pretrain import PretrainConfig
 from fewmask.training.pretrained import find_weights, load_pretrained, recall_embeddings
 from fewmask.training.request import TrainRequest
 from fewmask.training.stages import (
@@ -523,12 +526,6 @@ class Session:
         return open_loader(self.prepared, self.budget, spec, seed, folder, trust, ahead, spill)
 
 
-def halves(device: torch.device, half: bool) -> tuple[bool, bool]:
-    """(bfloat16?, float16?) where 16 bits pay or do not."""
-    own = half_type(device) == torch.bfloat16
-    return half and own, half and not own
-
-
 def _ahead(device: torch.device, workers: int | None) -> Ahead:
     """On a CPU one batch ahead, since training wants the cores; a GPU leaves them free, and
     augments by itself.
@@ -537,68 +534,3 @@ def _ahead(device: torch.device, workers: int | None) -> Ahead:
         return Ahead(workers or 1)
     workers = workers or max(1, min(_GPU_AHEAD, (os.cpu_count() or 1) - 1))
     return Ahead(workers, pin=True, defer=True)
-
-
-def pretrain(
-    config: PretrainConfig,
-    out: Path,
-    *,
-    device: str | None = None,
-    amp: bool = True,
-    save_minutes: float = 2.0,
-    score_every: int = 1000,
-    on_progress: OnProgress = ignore_progress,
-) -> Path:
-    """Pre-train SAM, or resume an unfinished run in `out`; returns `out/weights.safetensors`
-    (half precision).
-
-    `scores.csv` gets the Dice on 64 held-out scenes with true boxes every `score_every` steps.
-    Raises `BadConfig` when `out` was made from another config, `NoRoom` where memory does not
-    suffice (F07), and what `Loop.run` raises.
-    """
-    if not (out / "config.json").exists():
-        known = (LOCK, "environment.json")
-        check_folder(out, owns=lambda path: path.name in known or is_part(path))
-    make_folder(out)
-    final = out / "weights.safetensors"
-    place = choose_device(device)
-    no_memory = memory_in_words(place, "the last save is whole", PretrainJob.memory_advice)
-    with folder_lock(out, "pretrain"), no_memory:
-        _claim_pretraining(out, config, place)
-        if final.exists():
-            return final
-        bf16, fp16 = halves(place, amp)
-        job = PretrainJob(config, place, bf16, out / "scores.csv", score_every, fp16)
-        loop = Loop(job, States(out), SaveClock(save_minutes), on_progress)
-        resumed = loop.resume()
-        if not loop.done and config.start != "none":
-            path = locate(config.start)
-            weights = {name: tensor.float() for name, tensor in load_tensors(path).items()}
-            fit_into(job.network, weights, path)
-        loop.run(resumed)
-        half = {name: tensor.half() for name, tensor in job.network.state_dict().items()}
-        note = {f"pretrain.{key}": str(value) for key, value in asdict(config).items()}
-        save_tensors(final, half, note)
-        States(out).drop()
-    return final
-
-
-def _claim_pretraining(out: Path, config: PretrainConfig, device: torch.device) -> None:
-    path, record = out / "config.json", asdict(config)
-    if not path.exists():
-        write_json(out / "environment.json", describe(device))
-        write_json(path, record)
-        return
-    before = read_json(path)
-    changed = [
-        f"{key}: {before.get(key)} -> {value}"
-        for key, value in record.items()
-        if before.get(key) != value
-    ]
-    if changed:
-        raise BadConfig(
-            "the folder was made from another request",
-            where=[str(out), *changed],
-            fix="use the first command again, or another `out`",
-            code="C06",
-        )
