@@ -276,6 +276,58 @@ def test_a_misspelt_setting_is_told_before_the_first_run(tmp_path: Path) -> None
     assert not (tmp_path / "work").exists()
 
 
+def test_what_cannot_be_is_told_before_the_first_run(tmp_path: Path) -> None:
+    run = {"method": ["unet"], "slices": [2], "steps": 2}
+    far = {"name": "far", "images": "far/images", "truth": "far/labels", "label": ["spleen=1"]}
+    odd: list[tuple[dict[str, object], str]] = [
+        ({"runs": [run | {"slices": [-4]}]}, "-4 slices or volumes"),
+        ({"runs": [run | {"draw": [-1]}]}, "draw or seed -1"),
+        ({"tags_off": -2}, "tags_off = -2"),
+        ({"recipe": "ctt"}, "no recipe is called 'ctt'"),
+        ({"split": {"train": ["a"], "test": []}}, "no test scans"),
+        ({"split": {"train": ["a"], "test": ["a"]}}, "a is to be learned from and tested on"),
+        ({"elsewhere": [far]}, "far has labels of spleen, the runs learn liver"),
+        ({"runs": [run | {"name": "a"}], "means": [{"of": []}]}, "names no two runs"),
+        ({"runs": [run | {"name": "a"}], "means": [{"of": ["a", "a"]}]}, "names no two runs"),
+    ]
+    for number, (changes, said) in enumerate(odd):
+        with pytest.raises(BadConfig) as error:
+            read_plan(plan_file(tmp_path / str(number), **changes))
+        assert said in str(error.value)
+    plan = read_plan(plan_file(tmp_path / "last"))
+    missing = replace(plan.elsewhere[0], images="nwe/images")
+    with pytest.raises(BadConfig, match="not there"):
+        go(tmp_path / "last", replace(plan, elsewhere=[missing]))
+    assert not (tmp_path / "last" / "work").exists()
+
+
+def test_rows_and_runs_of_another_plan_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    plan = read_plan(plan_file(tmp_path))
+    _, rows = go(tmp_path, plan, part=(1, 2))
+    table = tmp_path / "rows" / "plan.csv"
+    before = table.read_bytes()
+    tested = {row.case for row in rows if row.domain == "test"}
+    other = {"train": sorted(tested), "test": ["case_00"]}
+    with pytest.raises(BadConfig, match="does not name") as error:
+        go(tmp_path, replace(plan, split=other))
+    assert sorted(tested)[0] in str(error.value)
+    with pytest.raises(BadConfig, match="another sweep file") as error:
+        go(tmp_path, replace(plan, amp="on"))
+    assert "amp: off -> on" in str(error.value)
+    assert table.read_bytes() == before
+
+
+def test_a_score_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """Their mean would be nobody's."""
+    go(tmp_path, read_plan(plan_file(tmp_path)), part=(1, 2))
+    table = tmp_path / "rows" / "plan.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([*lines, lines[1]]) + "\n")
+    with pytest.raises(BadDataset, match="twice") as error:
+        read_rows(table)
+    assert f"lines 2 and {len(lines) + 1}" in str(error.value)
+
+
 def test_a_scan_that_cannot_be_read_is_told_and_its_run_has_no_row(tmp_path: Path) -> None:
     """Else one test case of three would silently miss from the mean."""
     plan = read_plan(plan_file(tmp_path))
@@ -365,7 +417,7 @@ def test_a_mean_waits_for_its_runs_and_is_then_one_more(tmp_path: Path) -> None:
         ({"runs": [{"method": ["unet"], "slice": [2]}]}, "unknown key 'slice'"),
         ({"means": [{"of": ["a", "b"]}]}, "'a', and no single"),
         ({"runs": [A, A | {"volumes": [2], "slices": [], "name": "b"}], "means": AB}, "in common"),
-        ({"runs": [A], "means": [{"of": ["a"]}]}, "in common"),
+        ({"runs": [A], "means": [{"of": ["a"]}]}, "names no two runs"),
         ({"runs": [A, B | {"method": ["unet", "trans_unet"]}], "means": AB}, "'b', and no single"),
         ({"runs": [A, {**B, "minutes": 1.0, "steps": None}], "means": AB}, "some have minutes"),
     ],

@@ -201,6 +201,16 @@ def test_what_counts_as_empty() -> None:
     assert find_empty(some, None, ("liver",)) == {}
 
 
+def test_whoever_outlines_all_of_a_structure_says_nothing_of_the_rest() -> None:
+    """Six slices, no tags: 1 to 3 are outlined, or 1, 3 and 4, between which it goes on."""
+    nothing, blob = np.zeros((6, 2, 2), np.uint8), np.ones((2, 2), np.uint8)
+    silent = np.full((6, 1), -1, np.int8)
+    whole = Known(silent, dict.fromkeys((1, 2, 3), blob))
+    assert find_empty(nothing, whole, ("liver",)) == {}
+    gap = Known(silent, dict.fromkeys((1, 3, 4), blob))
+    assert find_empty(nothing, gap, ("liver",)) == {"liver": "outlines"}
+
+
 def test_f18_empty_masks_that_nobody_tagged_count_if_all_are() -> None:
     bad, good = KnownNote(empty={"liver": ""}), KnownNote()
     assert tell_empty({"a": bad, "b": bad}) == [

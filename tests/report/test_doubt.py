@@ -79,7 +79,7 @@ def test_an_absent_structure_that_is_not_drawn_is_no_doubt() -> None:
 def test_a_network_that_drew_nothing_is_told_though_outlines_were_put_in() -> None:
     found = doubt_of(Evidence([extent()], missing={"liver": "outlines"}))
     assert found.amount == 1
-    assert found.reasons[0] == "liver: the mask is empty, but outlines show that it is there"
+    assert found.reasons[0] == "liver: nothing was drawn beyond the outlines, but it goes on there"
 
 
 def test_truth_decides_alone_and_other_reasons_follow() -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -47,16 +48,34 @@ def page_of(folder: Path, **options: object) -> str:
     return write_masks_report(folder / "masks", folder / "scans" / "images", **options).read_text()  # type: ignore[arg-type]
 
 
+def test_masks_are_not_drawn_over_a_scan_that_lies_elsewhere(folder, tmp_path) -> None:
+    """The same names and voxels, but 5 mm further on: another patient's, or moved since."""
+    shutil.copytree(folder / "scans" / "images", tmp_path / "images")
+    path = tmp_path / "images" / "case_03.nii.gz"
+    scan = nibabel.load(path)
+    affine = scan.affine.copy()
+    affine[2, 3] += 5
+    nibabel.save(nibabel.Nifti1Image(np.asarray(scan.dataobj), affine), path)
+    told: list[str] = []
+    write_masks_report(
+        folder / "masks",
+        tmp_path / "images",
+        out=tmp_path / "page",
+        on_refused=lambda case, error: told.append(f"{case}: {error.what}"),
+    )
+    assert told == ["case_03: the mask of case_03 lies elsewhere than the scan"]
+
+
 def test_every_mask_is_there_most_doubtful_first(folder) -> None:
     page = page_of(folder, tags=folder / "tags.csv")
     order = re.findall(r'<article[^>]*data-case="(case_0\d)"', page)
     assert order == ["case_00", "case_04", "case_01", "case_02", "case_03"]
     for words in (
         "5 masks without a truth, 1 empty, 2 with a doubt of 0.3 or more",
-        "liver: the mask is empty, but outlines show that it is there",
+        "liver: nothing was drawn beyond the outlines, but it goes on there",
         "liver: predicted Dice 0.70 (0.50 to 0.80); coarse look",
         "liver: mask in slices 2 to 4, tag says 2 to 5",
-        '<p class="warning">liver: 1 of 5 masks empty, but outlines show it',
+        '<p class="warning">liver: 1 of 5 masks empty beyond their outlines, but it goes on there',
     ):
         assert words in page, words
     # 12 x 12 pixels of 9 mm2 in 4 slices of 5 mm: 25.92 mL.

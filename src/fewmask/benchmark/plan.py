@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fewmask.benchmark.rows import RunKey
+from fewmask.core.budget import Split
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig
 from fewmask.core.names import check_name, printable
 from fewmask.core.renamed import todays_words
 from fewmask.io.text import read_toml
+from fewmask.prepare.mapping import parse_labels
+from fewmask.prepare.options import PrepareOptions
 from fewmask.training import TrainRequest
 from fewmask.training.stages import plan_stages
 
@@ -142,6 +145,7 @@ def read_plan(path: Path) -> Plan:
     _check_names(plan, path)
     _check_paths(plan, path)
     _check_size(plan, path)
+    _check_contents(plan, path)
     runs = plan_runs(plan)
     if not runs or len({run.name for run in runs}) < len(runs):
         raise BadConfig(
@@ -200,6 +204,37 @@ def _check_size(plan: Plan, path: Path) -> None:
         )
 
 
+def _check_contents(plan: Plan, path: Path) -> None:
+    """Raise `BadConfig` for numbers that mean nothing, a recipe or size that there is not, no test
+    scans, and other scans with other structures: else that is found after the first training.
+    """
+    classes = set(parse_labels(plan.label))
+    _ = PrepareOptions(recipe=plan.recipe, size=plan.size).wanted_recipe
+    wrong = [] if classes else ["label names no structure"]
+    for grid in plan.runs:
+        budgets = [f"{n} slices or volumes" for n in (*grid.slices, *grid.volumes) if n < 0]
+        wrong += budgets + [f"draw or seed {n}" for n in (*grid.draw, *grid.seed) if n < 0]
+    if plan.tags_off < 0:
+        wrong.append(f"tags_off = {plan.tags_off}")
+    if plan.split:
+        split = parse(Split, {"val": [], **plan.split}, f"{path.name}, split")
+        both = (set(split.train) | set(split.val)) & set(split.test)
+        wrong += [f"{case} is to be learned from and tested on" for case in sorted(both)]
+        wrong += [] if split.test else ["split names no test scans"]
+    for other in plan.elsewhere:
+        theirs = set(parse_labels(other.label))
+        if theirs != classes:
+            names = ", ".join(sorted(theirs)), ", ".join(sorted(classes))
+            wrong.append(f"{other.name} has labels of {names[0]}, the runs learn {names[1]}")
+    if wrong:
+        raise BadConfig(
+            f"{path.name} asks for what cannot be",
+            where=[str(path), *wrong[:10]],
+            fix="mend these lines",
+            code="C02",
+        )
+
+
 def plan_runs(plan: Plan) -> list[Run]:
     """Every run: all of the first seed and draw in the order of the file, then the next, so that
     half a sweep says much.
@@ -211,8 +246,8 @@ def plan_runs(plan: Plan) -> list[Run]:
 
 
 def check_methods(plan: Plan) -> None:
-    """Raise `BadConfig` naming every method and setting that does not exist: else a sweep may come
-    to it after days.
+    """Raise `BadConfig` naming every method, setting and length that cannot be: else a sweep may
+    come to it after days.
     """
     bad: list[tuple[str, BadConfig]] = []
     first: dict[tuple[str, tuple[str, ...]], Run] = {}
@@ -225,7 +260,7 @@ def check_methods(plan: Plan) -> None:
             bad.append((run.name, error))
     if bad:
         raise BadConfig(
-            "the sweep asks for a method or a setting that does not exist",
+            "the sweep asks for a method, a setting or a length that cannot be",
             where=[f"{name}: {error.what}; {error.fix}" for name, error in bad],
             did="no run was begun",
             fix="mend these lines of the sweep file; `fewmask info METHOD` lists the settings",
@@ -239,9 +274,15 @@ def plan_means(plan: Plan) -> list[Mean]:
     """
     means: list[Mean] = []
     for grid in plan.means:
+        if len(set(grid.of)) < max(2, len(grid.of)):
+            raise BadConfig(
+                f"[[means]] of = {grid.of} names no two runs",
+                fix="name two or more [[runs]], each once",
+                code="C02",
+            )
         parts = [_named(plan, name) for name in grid.of]
         first, *others = [{_place(run): run for run in _combine(part)} for part in parts]
-        shared = [place for place in first if others and all(place in other for other in others)]
+        shared = [place for place in first if all(place in other for other in others)]
         means += [_mean(grid.of, [runs[place] for runs in (first, *others)]) for place in shared]
         if not shared:
             raise BadConfig(

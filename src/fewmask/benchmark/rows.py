@@ -286,8 +286,8 @@ def from_texts(texts: Mapping[str, str]) -> RunRow:
 def read_rows(path: Path) -> list[RunRow]:
     """Rows of a table of runs, or of a scored run folder; none where a table is not there yet.
 
-    Raises `BadDataset` for a run without scores, and for a table with a column missing or a line
-    that cannot be read.
+    Raises `BadDataset` for a run without scores, and for a table with a column missing, a line
+    that cannot be read, or one score twice.
     """
     if path.is_dir():
         return _rows_of_run(path)
@@ -309,7 +309,23 @@ def read_rows(path: Path) -> list[RunRow]:
                 fix="mend that line, or delete it and run the sweep again",
                 code="C03",
             ) from error
+    _check_once(path, rows, places)
     return rows
+
+
+def _check_once(path: Path, rows: Sequence[RunRow], places: Sequence[int]) -> None:
+    first: dict[tuple[Any, ...], int] = {}
+    for row, line in zip(rows, places, strict=True):
+        own = (row.key, row.steps, row.precision, row.stride, row.cleanup, row.prompts)
+        scan = (row.domain, row.patient, row.case, row.label)
+        before = first.setdefault((*own, *scan), line)
+        if before != line:
+            raise BadDataset(
+                f"{path.name} has the score of {row.method}, {row.case}, {row.label} twice",
+                where=[f"file  {path}", f"lines {before} and {line}"],
+                fix="delete one of the two lines; the sweep makes both again if both are gone",
+                code="C03",
+            )
 
 
 def add_rows(path: Path, rows: Sequence[RunRow]) -> None:

@@ -51,7 +51,7 @@ from fewmask.benchmark.score import (
 )
 from fewmask.core.budget import Split
 from fewmask.core.config import parse
-from fewmask.core.errors import BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
 from fewmask.core.names import check_name
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.core.signals import stopping
@@ -147,9 +147,12 @@ def run_sweep(
     that does not exist.
     """
     check_methods(plan)
+    check_inputs(plan, data)
+    check_rows(plan, rows)
     check_outputs(plan, data, work, rows)
     make_folder(work)
     with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):
+        _claim(plan, work)
         prepared = prepare_plan(plan, data, work)
         plan = replace(plan, amp=settle_amp(plan, prepared, work, device, threads))
     remote = spread is not one_by_one
@@ -179,6 +182,74 @@ def run_sweep(
 
 def _say_nothing(line: str) -> None:
     """On another machine nobody would read it."""
+
+
+def check_inputs(plan: Plan, data: Path) -> None:
+    """Raise `BadConfig` (M15) for a folder of scans or masks that is not there."""
+    wanted = [plan.data, *(text for one in plan.elsewhere for text in (one.images, one.truth))]
+    missing = [str(data / text) for text in wanted if not text or not (data / text).exists()]
+    if missing:
+        raise BadConfig(
+            "the sweep names scans or masks that are not there",
+            where=missing,
+            fix="correct these paths in the sweep file, or `data`, the folder they start from",
+            code="M15",
+        )
+
+
+def check_rows(plan: Plan, rows: Path) -> None:
+    """Raise `BadConfig` (C06) where the table holds rows of these very runs over other test scans
+    or structures: they are of another plan, and would be taken for this one's.
+    """
+    keys = {run.key for run in (*plan_runs(plan), *(mean.run for mean in plan_means(plan)))}
+    mine = [row for row in read_rows(rows) if row.key in keys and row.domain == HOME]
+    pairs = [("structures", {row.label for row in mine}, set(parse_labels(plan.label)))]
+    if plan.split:
+        pairs.append(("test scans", {row.case for row in mine}, set(plan.split.get("test", []))))
+    unlike = [
+        f"{what}: {', '.join(sorted(found - wanted)[:5])}"
+        for what, found, wanted in pairs
+        if found - wanted
+    ]
+    if unlike:
+        raise BadConfig(
+            f"{rows.name} holds rows of these runs on what the sweep file does not name",
+            where=[str(rows), *unlike],
+            did="no run was begun",
+            fix="choose another `rows`, or the sweep file that these rows were made by",
+            code="C06",
+        )
+
+
+_PREPARES = (
+    *("data", "label", "recipe", "size", "masks", "tags", "tags_off", "split"),
+    *("amp", "in_order"),
+)
+"""What all runs of a work folder share."""
+
+
+def _claim(plan: Plan, work: Path) -> None:
+    """Note what the runs of this work folder share, or raise `BadConfig` (C06) where it was begun
+    with something else: what is there would be taken for this plan's.
+    """
+    note, shared = work / "plan.json", {name: getattr(plan, name) for name in _PREPARES}
+    if not note.exists():
+        write_json(note, shared)
+        return
+    before = read_json(note)
+    changed = [
+        f"{name}: {before.get(name)} -> {value}"
+        for name, value in shared.items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise BadConfig(
+            "the work folder was begun with another sweep file",
+            where=[str(work), *changed],
+            did="no run was begun",
+            fix="choose another `work` and another `rows`, or change the file back",
+            code="C06",
+        )
 
 
 def check_outputs(plan: Plan, data: Path, work: Path, rows: Path) -> None:

@@ -44,7 +44,13 @@ def sweep(
     from fewmask.benchmark.compare import per_run
     from fewmask.benchmark.plan import check_methods, plan_means, plan_runs, read_plan
     from fewmask.benchmark.rows import read_rows
-    from fewmask.benchmark.sweep import check_outputs, run_sweep, runs_left
+    from fewmask.benchmark.sweep import (
+        check_inputs,
+        check_outputs,
+        check_rows,
+        run_sweep,
+        runs_left,
+    )
     from fewmask.io.tables import write_csv
 
     console: Console = context.obj
@@ -56,6 +62,8 @@ def sweep(
     rows = rows or plan.parent / "rows" / f"{plan.stem}.csv"
     if dry:
         check_methods(asked)
+        check_inputs(asked, data)
+        check_rows(asked, rows)
         left = runs_left(asked, rows)
         console.say("\n".join(name if name in left else f"{name} (done)" for name in names))
         console.result({"runs": names, "left": [name for name in names if name in left]})

@@ -10,7 +10,10 @@ from fewmask.core.errors import BadDataset
 from fewmask.io.text import expecting, read_json, write_json
 
 Prompts = Literal["automatic", "tags"]
-_SAID = {"tags": "tags say it is there", "outlines": "outlines show it", "": ""}
+_SAID = {
+    "tags": "empty, but tags say it is there",
+    "outlines": "empty beyond their outlines, but it goes on there",
+}
 _NAMED = 5
 
 
@@ -117,7 +120,7 @@ def tell_empty(notes: Mapping[str, KnownNote]) -> list[str]:
     for (name, said), cases in found.items():
         if said:
             told.append(
-                f"{name}: {len(cases)} of {_count(len(notes), 'mask')} empty, but {_SAID[said]} "
+                f"{name}: {len(cases)} of {_count(len(notes), 'mask')} {_SAID[said]} "
                 f"({_names(cases)})"
             )
     if not told and notes and all(note.empty for note in notes.values()):

@@ -18,10 +18,12 @@ from fewmask.io.prepared import Prepared, is_prepared
 from fewmask.io.run import RunFolder
 from fewmask.io.tables import read_csv
 from fewmask.prepare.lines import OPTIONAL, read_lines
-from fewmask.prepare.tags import COLUMNS, class_of, read_span, refuse_lines
+from fewmask.prepare.tags import COLUMNS, class_of, read_span, refuse_lines, unknown_class
 
 UNKNOWN_DATA = "the run does not say what data it learned from: tags and outlines are not put in"
 _DID = "no mask was written"
+_FEW_OUTLINES = 2
+"""Outlined slices of a structure, of which nobody would say that they are all of it."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def read_new_tags(path: Path, classes: tuple[str, ...], slices_from: int = 0) ->
     scan's error.
     """
     problems = [
-        f"{line['case']}: no class is called {name!r} (classes: {', '.join(classes)})"
+        unknown_class(line["case"], name, classes)
         for line in read_csv(path, COLUMNS, optional=OPTIONAL)
         if (name := class_of(line, classes)) not in classes
     ]
@@ -206,7 +208,9 @@ def find_empty(
     """Structures of which no voxel was drawn though `tags` or `outlines` say that they are there;
     where nothing says so, all of them if the whole mask is empty (``).
 
-    Outlined slices do not count: they show what a person drew, whatever the network does.
+    Outlined slices do not count: they show what a person drew, whatever the network does. What
+    they say of the others: a structure goes on between two outlined slices that hold it, and
+    nobody's structure ends where one or two outlined slices do.
     """
     free = np.ones(len(voxels), bool)
     outlines = {} if known is None else known.outlines
@@ -218,12 +222,23 @@ def find_empty(
         tags = known.tags[free, number - 1]
         if (tags == 1).any():
             empty[name] = "tags"
-        elif (tags == -1).any() and any((mask == number).any() for mask in outlines.values()):
+        elif _goes_on(outlines, number, free & (known.tags[:, number - 1] == -1)):
             empty[name] = "outlines"
     said_absent = known is not None and bool((known.tags[free] == 0).all())
-    if not empty and free.any() and not voxels[free].any() and not said_absent:
+    drawn = voxels[free].any() or any(mask.any() for mask in outlines.values())
+    if not empty and free.any() and not drawn and not said_absent:
         return dict.fromkeys(classes, "")
     return empty
+
+
+def _goes_on(
+    outlines: Mapping[int, UInt8[np.ndarray, "h w"]], number: int, open_: Bool[np.ndarray, " d"]
+) -> bool:
+    """Do outlines say that slices of which nobody said anything (`open_`) hold the structure?"""
+    shown = [d for d, mask in outlines.items() if (mask == number).any()]
+    if not shown or not open_.any():
+        return False
+    return len(shown) <= _FEW_OUTLINES or bool(open_[min(shown) : max(shown)].any())
 
 
 def tags_of(prepared: Prepared, case: str) -> Int8[np.ndarray, "d k"]:

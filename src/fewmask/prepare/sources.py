@@ -218,7 +218,8 @@ def _numbers(name: str, a: Source, b: Source) -> Line:
 def _outside(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " m"]) -> bool:
     """Is the median of the one not in the range of the others?"""
     low, high = _range(others)
-    return not low <= float(np.median(values)) <= high
+    noise = 1e-4 * max(abs(low), abs(high))  # spacing is written in single precision
+    return not low - noise <= float(np.median(values)) <= high + noise
 
 
 def _range(values: Float[np.ndarray, " n"]) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 file's own slice numbers, to d.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fewmask.core.errors import BadDataset
@@ -35,7 +35,7 @@ def read_tags(
     for case, line in lines:
         name = class_of(line, classes)
         if name not in classes:
-            problems.append(f"{case}: no class is called {name!r} (classes: {', '.join(classes)})")
+            problems.append(unknown_class(case, name, classes))
             continue
         row, before = rows[case], len(problems)
         span = read_span(line, case, row.shape[0], row.flipped, problems, slices_from)
@@ -58,6 +58,12 @@ def class_of(line: Mapping[str, str], classes: tuple[str, ...]) -> str:
     written = line.get("class") or (classes[0] if len(classes) == 1 else "")
     alike = [name for name in classes if name.casefold() == written.casefold()]
     return alike[0] if len(alike) == 1 else written
+
+
+def unknown_class(case: str, name: str, classes: Sequence[str]) -> str:
+    """What is wrong with a line about no structure that there is."""
+    said = f"no class is called {name!r}" if name else "no class is named"
+    return f"{case}: {said} (column `class`: one of {', '.join(classes)})"
 
 
 def outside(d: int, depth: int, flipped: bool, slices_from: int = 0) -> int:

@@ -15,6 +15,10 @@ ODD_VOLUME, FEWEST = 3.5, 5
 """A volume is odd that lies farther from the median than so many (robust) standard deviations, of
 so many scans or more.
 """
+_MISSING = {
+    "tags": "the mask is empty, but tags say that it is there",
+    "outlines": "nothing was drawn beyond the outlines, but it goes on there",
+}
 _EMPTY, _DENIED, _NOTHING, _MOST_ENDS, _MOST_PIECES, _ODD = 1.0, 0.95, 0.9, 0.8, 0.7, 0.5
 RULE = (
     "Doubt runs from 0 to 1. With a truth it is 1 minus the worst Dice. Without one it is the "
@@ -107,8 +111,7 @@ def _empties(evidence: Evidence) -> list[tuple[float, str]]:
         name, tag = extent.structure, evidence.tags.get(extent.structure)
         by = evidence.missing.get(name) or ("tags" if tag and extent.span is None else "")
         if by:
-            says = "tags say" if by == "tags" else "outlines show"
-            found.append((_EMPTY, f"{name}: the mask is empty, but {says} that it is there"))
+            found.append((_EMPTY, f"{name}: {_MISSING[by]}"))
         elif name in evidence.tags and tag is None and extent.span is not None:
             found.append((_DENIED, f"{name}: drawn, but its tag says that it is not in this scan"))
     nothing = all(extent.span is None for extent in evidence.extents)

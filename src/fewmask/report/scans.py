@@ -210,9 +210,17 @@ def _drawer(subject: Subject, terms: Terms, volume: Volume) -> tuple[Drawer, Lab
         raise BadDataset(
             f"the mask of {subject.case} has other slices than the scan",
             where=[f"mask  {subject.mask}", f"{pred.shape} (d, h, w), the scan {volume.shape}"],
-            did="no page was written",
+            did="its mask was not drawn",
             fix="give the scans that these masks were drawn for",
             code="M01",
+        )
+    if pred.grid.distance_voxels(volume.grid) > 0.5:
+        raise BadDataset(
+            f"the mask of {subject.case} lies elsewhere than the scan",
+            where=[f"mask  {subject.mask}", "their corners are more than half a voxel apart"],
+            did="its mask was not drawn",
+            fix="give the scans that these masks were drawn for",
+            code="M03",
         )
     person = dict(enumerate(truth.voxels)) if truth is not None else subject.outlines()
     frame = make_frame(volume, terms.recipe(volume))
