@@ -59,7 +59,7 @@ from fewmask.core.spread import Spread, one_by_one
 from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import make_folder
 from fewmask.io.lock import folder_lock, waiting_lock
-from fewmask.io.outputs import check_file, check_folder
+from fewmask.io.outputs import check_file, check_folder, claim
 from fewmask.io.prepared import Prepared, write_split
 from fewmask.io.run import RunFolder
 from fewmask.io.text import expecting, read_json, write_json
@@ -232,16 +232,7 @@ def _claim(plan: Plan, work: Path) -> None:
     """Note what the runs of this work folder share, or raise `BadConfig` (C06) where it was begun
     with something else: what is there would be taken for this plan's.
     """
-    note, shared = work / "plan.json", {name: getattr(plan, name) for name in _PREPARES}
-    if not note.exists():
-        write_json(note, shared)
-        return
-    before = read_json(note)
-    changed = [
-        f"{name}: {before.get(name)} -> {value}"
-        for name, value in shared.items()
-        if before.get(name) != value
-    ]
+    changed = claim(work / "plan.json", {name: getattr(plan, name) for name in _PREPARES})
     if changed:
         raise BadConfig(
             "the work folder was begun with another sweep file",

@@ -2,10 +2,12 @@
 never over what is not ours.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from fewmask.core.errors import BadConfig
+from fewmask.io.text import read_json, write_json
 
 _LISTED = 5
 
@@ -82,6 +84,21 @@ def check_file(
             [out],
             f"choose another file with `{name}`, or remove this one",
         )
+
+
+def claim(note: Path, record: Mapping[str, Any]) -> list[str]:
+    """Write down of what a folder is made, if nobody did; else what differs from what stands there,
+    a line each.
+    """
+    if not note.exists():
+        write_json(note, dict(record))
+        return []
+    before = read_json(note)
+    return [
+        f"{name}: {before.get(name)} -> {value}"
+        for name, value in record.items()
+        if before.get(name) != value
+    ]
 
 
 def _is_within(path: Path, folder: Path) -> bool:

@@ -12,9 +12,9 @@ from fewmask.core.progress import OnProgress, ignore_progress
 from fewmask.io.atomic import is_part, make_folder
 from fewmask.io.ledger import locate
 from fewmask.io.lock import LOCK, folder_lock
-from fewmask.io.outputs import check_folder
+from fewmask.io.outputs import check_folder, claim
 from fewmask.io.run import States
-from fewmask.io.text import read_json, write_json
+from fewmask.io.text import write_json
 from fewmask.io.weights import fit_into, load_tensors, save_tensors
 from fewmask.training.hardware import describe, halves
 from fewmask.training.jobs import PretrainJob
@@ -67,17 +67,10 @@ def pretrain(
 
 
 def _claim_pretraining(out: Path, config: PretrainConfig, device: torch.device) -> None:
-    path, record = out / "config.json", asdict(config)
+    path = out / "config.json"
     if not path.exists():
         write_json(out / "environment.json", describe(device))
-        write_json(path, record)
-        return
-    before = read_json(path)
-    changed = [
-        f"{key}: {before.get(key)} -> {value}"
-        for key, value in record.items()
-        if before.get(key) != value
-    ]
+    changed = claim(path, asdict(config))
     if changed:
         raise BadConfig(
             "the folder was made from another request",
