@@ -148,8 +148,8 @@ def run_sweep(
     """
     check_methods(plan)
     check_inputs(plan, data)
-    check_rows(plan, rows)
     check_outputs(plan, data, work, rows)
+    check_rows(plan, rows)
     make_folder(work)
     with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):
         _claim(plan, work)
