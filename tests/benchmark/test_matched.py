@@ -18,6 +18,7 @@ from fewmask.io.image import write_labels as write_image
 from fewmask.io.image import write_labels as write_named
 from fewmask.io.nifti import ReadOptions, write_labels
 from fewmask.io.segments import Segment, coloured
+from fewmask.io.snap import snap_text
 from fewmask.prepare.options import ScanOptions
 from tests.io.test_dicom import write_series
 
@@ -101,6 +102,32 @@ def test_a_mask_that_names_its_segments_is_read_by_these_names(tmp_path: Path) -
         assert found.notes == (), "nothing was guessed"
     scored_alone = score_folders(masks, truth, {"fat": (1,), "liver": ("liver",)})
     assert [score.status for score in scored_alone.scores] == ["missed", "ok"]
+
+
+def test_a_label_description_beside_masks_says_what_their_numbers_mean(tmp_path: Path) -> None:
+    """The masks hold 1 and 2, the file beside them calls these liver and spleen; the truth has
+    them as 2 and 1, and the classes are asked for in the other order.
+    """
+    truth, masks = block(2, 3, value=2) + block(8, 9), block(2, 3) + block(8, 9, value=2)
+    asked: dict[str, Any] = {"labels": {"spleen": (1,), "liver": (2,)}}
+    (tmp_path / "m").mkdir()
+    description = tmp_path / "m" / "labels.itksnap.txt"
+    description.write_text(snap_text([Segment("Liver", 1), Segment("spleen", 2)]))
+    named = scored(tmp_path, masks, truth, **asked)
+    assert [score.dice for score in named.scores] == [1.0, 1.0] and named.notes == ()
+    alone = score_folders(tmp_path / "m" / "a.nii.gz", tmp_path / "t" / "a.nii.gz", **asked)
+    assert [score.dice for score in alone.scores] == [1.0, 1.0], "of a single mask too"
+    same = score_folders(
+        tmp_path / "m", tmp_path / "m", {"spleen": ("spleen",)}, same_values=True, masks="complete"
+    )
+    assert [score.dice for score in same.scores] == [1.0]
+    description.write_text(snap_text([Segment("Leber", 1), Segment("Milz", 2)]))
+    foreign = scored(tmp_path, masks, truth, **asked)
+    assert [score.dice for score in foreign.scores] == [0.0, 0.0]
+    assert foreign.notes == (
+        "the masks name Leber, Milz, and no class is called so: their numbers are taken in the "
+        "order of `labels` (1 = spleen, 2 = liver)",
+    )
 
 
 def test_without_labels_only_values_that_occur_are_scored(tmp_path: Path) -> None:

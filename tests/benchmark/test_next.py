@@ -111,6 +111,7 @@ def test_one_draw_and_unfinished_draws_decide_nothing() -> None:
     rows = [row("random", n, 0, f"p{i}", 0.5) for n in (5, 10) for i in range(8)]
     rows += [row("entropy", n, 0, f"p{i}", 0.6 + i / 100) for n in (5, 10) for i in range(8)]
     assert winner(next_table(rows)) == "random", "one draw"
+    assert winner(next_table(row for row in rows if "random" not in row.settings)) is None
     rows += [row("random", n, 1, f"p{i}", 0.5) for n in (5, 10) for i in range(8)]
     rows += [row("entropy", 5, 1, f"p{i}", 0.9) for i in range(8)]
     lines = next_table(rows)

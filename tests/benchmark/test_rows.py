@@ -17,6 +17,7 @@ from fewmask.benchmark.rows import (
     domains_done,
     from_texts,
     read_rows,
+    read_scored,
     to_texts,
 )
 from fewmask.core.errors import BadDataset
@@ -113,6 +114,17 @@ def test_a_run_that_is_made_again_replaces_its_rows_in_its_domain(tmp_path: Path
     add_rows(path, cleaned)
     assert read_rows(path) == [first[0], *again, *cleaned], "beside the rows of masks as drawn"
     assert read_rows(tmp_path / "none.csv") == []
+
+
+def test_a_table_without_a_row_cannot_be_compared(tmp_path: Path) -> None:
+    full, empty = tmp_path / "full.csv", tmp_path / "empty.csv"
+    rows = as_rows(RUN, "test", [SCORE], [], {})
+    add_rows(full, rows)
+    write_csv(empty, COLUMNS, [])
+    assert read_scored([full]) == rows
+    with pytest.raises(BadDataset, match="holds no score") as caught:
+        read_scored([full, empty])
+    assert caught.value.where == (str(empty),) and caught.value.code == "S04"
 
 
 def test_what_is_no_number_is_refused_with_its_row(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_tags_may_be_wrong_or_missing(tmp_path: Path) -> None:
 
 
 def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
-    """At home and elsewhere; a stride that leaves gaps fails the run, and no row is written."""
+    """At home and elsewhere; a stride that cannot be is told before the first run."""
     strides: list[tuple[int, int, int] | None] = []
     note = watched(Predictor._run_windows, lambda self, *_: strides.append(self.windows.stride))
     monkeypatch.setattr(Predictor, "_run_windows", note)
@@ -179,10 +179,12 @@ def test_windows_lie_as_the_file_says(tmp_path: Path, monkeypatch) -> None:
     assert [row.stride for row in rows] == ["16,16,8"] * 8
     summary, _ = go(tmp_path, replace(plan, stride=(16, 16, 8)))
     assert len(strides) == 9 and len(summary.there) == 1
-    gaps, rows = go(
-        tmp_path, replace(plan, stride=(16, 24, 16), runs=[replace(plan.runs[0], seed=[1])])
-    )
-    assert "leaves gaps" in gaps.failed[0]["what"] and len(rows) == 8
+    slices = replace(plan.runs[0], method=["unet"], slices=[2], volumes=[], set={})
+    both = replace(plan, stride=(16, 24, 16), runs=[replace(plan.runs[0], seed=[1]), slices])
+    with pytest.raises(BadConfig, match="does not fit") as caught:
+        go(tmp_path, both)
+    of_unet, of_vnet = caught.value.where
+    assert "leaves gaps" in of_vnet and "for 3D methods" in of_unet, "told before any training"
 
 
 def test_the_bound_stands_beside_every_domain(tmp_path: Path) -> None:
@@ -283,6 +285,7 @@ def test_what_cannot_be_is_told_before_the_first_run(tmp_path: Path) -> None:
         ({"runs": [run | {"slices": [-4]}]}, "-4 slices or volumes"),
         ({"runs": [run | {"draw": [-1]}]}, "draw or seed -1"),
         ({"tags_off": -2}, "tags_off = -2"),
+        ({"runs": [{"method": ["unet"], "slices": [5]}]}, "no minutes and no steps"),
         ({"recipe": "ctt"}, "no recipe is called 'ctt'"),
         ({"split": {"train": ["a"], "test": []}}, "no test scans"),
         ({"split": {"train": ["a"], "test": ["a"]}}, "a is to be learned from and tested on"),

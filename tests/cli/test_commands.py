@@ -44,6 +44,7 @@ def test_errors_in_json_are_one_object_too(tmp_path) -> None:
         and record["fix"]
     )
     assert done.stderr.startswith("error: not a run folder")
+    assert "--scans" in done.stderr, "it may be a folder of masks"
 
 
 @pytest.mark.parametrize(

@@ -241,6 +241,11 @@ def test_what_one_scan_raises_ends_that_scan(scans, tmp_path, error) -> None:
         "case_00.nii.gz",
         "case_02.nii.gz",
     ]
+    assert not any("stay" in note for note in summary.notes)
+    predict_folder(Stamped(), scans / "images", tmp_path / "masks")
+    later = predict_folder(Stamped({2: error}), scans / "images", tmp_path / "masks", again=True)
+    (note,) = [note for note in later.notes if "stay" in note]
+    assert note.endswith("of 1 of the scans that were refused now: case_01.nii.gz")
 
 
 def test_a_mask_that_cannot_be_written_ends_that_scan_and_a_full_disk_all(

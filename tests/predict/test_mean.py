@@ -109,6 +109,8 @@ def test_runs_that_cannot_be_averaged_are_refused(tmp_path: Path) -> None:
         load_mean([liver, spleen])
     with pytest.raises(BadConfig, match="no part in a mean"):
         load_mean([liver, outside])
+    with pytest.raises(BadConfig, match="named twice"):
+        load_mean([liver, tmp_path / "b" / ".." / "a"])
     (spleen / "weights.safetensors").unlink()
     with pytest.raises(BadCheckpoint, match="not finished"):
         load_mean([liver, spleen])

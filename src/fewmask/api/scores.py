@@ -11,7 +11,7 @@ from fewmask.api.data import Labels
 from fewmask.api.runs import LoadedRun
 from fewmask.benchmark import compare as tables
 from fewmask.benchmark.matched import Outlined
-from fewmask.benchmark.rows import read_rows
+from fewmask.benchmark.rows import read_scored
 from fewmask.benchmark.score import protocol_lines, score_folders, score_run
 from fewmask.core.errors import BadConfig
 from fewmask.core.progress import OnProgress, ignore_progress
@@ -132,7 +132,8 @@ def evaluate(
         and masks; two single files are one pair.
     labels
         Class name -> value or values in `truth`, or structures of TotalSegmentator, in the order of
-        the classes in the masks; None if both hold the same values: those that occur are scored.
+        the classes in the masks (names that masks hold, or that lie beside them, go first); None if
+        both hold the same values: those that occur are scored.
     same_values
         The masks hold the values of `labels` too, not the numbers of the classes.
     masks
@@ -314,7 +315,7 @@ def compare(*runs: File, against: str | None = None, protocol: Protocol = "defau
     Raises
     ------
     BadDataset
-        A run has no scores yet.
+        A run or table has no scores yet.
     BadConfig
         There is no such run or table, or no method is called `against`.
 
@@ -328,9 +329,9 @@ def compare(*runs: File, against: str | None = None, protocol: Protocol = "defau
     absent = [str(path) for path in paths if not path.exists()]
     if absent:
         raise BadConfig("no such run or table", where=absent, fix="check the path", code="C05")
-    rows = [row for path in paths for row in read_rows(path)]
-    if not rows:
+    if not paths:
         raise BadConfig("there is nothing to compare", fix="give runs or tables", code="C02")
+    rows = read_scored(paths)
     records = [
         {name: _number(name, text) for name, text in run.items()} for run in tables.per_run(rows)[1]
     ]

@@ -69,6 +69,8 @@ class Matched:
     """Which class a number is was not guessed: fewmask drew the mask, or it names its segments."""
     unseen: int = 0
     """Voxels that the data set marks as not looked at: they are not scored."""
+    unlike: tuple[str, ...] = ()
+    """What the mask calls its values, where no class is called so."""
 
 
 @dataclass
@@ -86,6 +88,8 @@ class Notes:
     """Case -> slices scored."""
     unseen: dict[str, int] = field(default_factory=dict)
     """Case -> voxels that are not scored."""
+    unlike: set[str] = field(default_factory=set)
+    """Names of structures in masks that name none of the classes."""
 
     def add(self, case: str, matched: Matched) -> None:
         """Take note of a pair."""
@@ -98,6 +102,7 @@ class Notes:
             self.partial[case] = matched.outlined
         if matched.unseen:
             self.unseen[case] = matched.unseen
+        self.unlike.update(matched.unlike)
 
     def refuse_foreign(self) -> None:
         """Raise `BadDataset` (M08) if the masks hold values, and none that a class has."""
@@ -128,9 +133,15 @@ class Notes:
                 f"M08: up to {count(most, 'mask holds', 'masks hold')} {_listed(self.foreign)}, "
                 "which no class has: not scored"
             )
-        labels = self.numbering.labels
-        if labels and self.others and not self.numbering.same_values and not _in_order(labels):
-            meant = ", ".join(f"{number} = {name}" for number, name in enumerate(labels, 1))
+        labels = self.numbering.labels or {}
+        meant = ", ".join(f"{number} = {name}" for number, name in enumerate(labels, 1))
+        if self.unlike:
+            some = ", ".join(sorted(self.unlike)[:5])
+            said.append(
+                f"the masks name {some}, and no class is called so: their numbers are taken in the "
+                f"order of `labels` ({meant})"
+            )
+        elif labels and self.others and not self.numbering.same_values and not _in_order(labels):
             said.append(
                 f"numbers in the masks are taken in the order of `labels` ({meant}); if they are "
                 "the values of the truth, say `same_values=True`"
@@ -153,9 +164,13 @@ class Notes:
 
 
 def match(
-    pair: MaskPair, numbering: Numbering, names: Mapping[str, Values] | None = None
+    pair: MaskPair,
+    numbering: Numbering,
+    names: Mapping[str, Values] | None = None,
+    drawn_names: Mapping[str, int] | None = None,
 ) -> Matched:
-    """Read a pair; `names` are those that the data set of the truth declares.
+    """Read a pair; `names` are those that the data set of the truth declares, and `drawn_names`
+    those of a label description beside the masks, for masks that hold numbers alone.
 
     Voxels that it calls `ignore` are empty in both. Raises `BadScan` for a file that cannot be used
     or another grid, `BadDataset` for values that are not as declared.
@@ -170,11 +185,14 @@ def match(
             code="C02",
         )
     declared = dict(names or {})
-    own = _own_names(pair.prediction, numbering)
-    prediction, truth = _read_both(pair, numbering, own, declared)
+    called = _names_of(pair.prediction, drawn_names or {})
+    own = _own_names(called, numbering)
+    prediction, truth = _read_both(pair, numbering, own, declared, called)
     prediction, truth = _on_one_grid(prediction, truth, pair)
     prediction, truth, unseen = _without_unseen(prediction, truth, pair, declared)
     found = {} if pair.prediction.parts or own else _counts(prediction.voxels)
+    guessed = numbering.labels is not None and not numbering.same_values and not own
+    unlike = tuple(called) if guessed else ()
     sure = bool(own) or (not pair.prediction.parts and is_prediction(pair.prediction.path))
     if numbering.labels is None:
         values = _values(prediction, truth, pair)
@@ -184,9 +202,9 @@ def match(
         true = _numbered(truth, pair.truth, numbering.labels, declared)
         drawn = prediction.voxels
         if own:
-            drawn = _by_name(prediction, pair.prediction, classes, own)
+            drawn = _by_name(prediction, pair.prediction, classes, own, called)
         elif numbering.same_values and not pair.prediction.parts:
-            named = {**declared, **read_names(pair.prediction.path)}
+            named = {**declared, **called}
             drawn = _numbered(prediction, pair.prediction, resolve(numbering.labels, named), {})
     _refuse_across(LabelMap(true, truth.grid), pair, numbering)
     # What is not marked as unseen was looked at.
@@ -195,7 +213,7 @@ def match(
         drawn = np.where(known[:, None, None], drawn, 0).astype(drawn.dtype)
     scored = LabelMap(drawn, prediction.grid)
     outlined = None if known is None else int(known.sum())
-    return Matched(scored, true, classes, found, outlined, sure, unseen)
+    return Matched(scored, true, classes, found, outlined, sure, unseen, unlike)
 
 
 def _without_unseen(
@@ -234,13 +252,17 @@ def expected_values(numbering: Numbering) -> set[int] | None:
     return {value for values in resolve(labels, {}).values() for value in values}
 
 
-def _own_names(files: MaskFiles, numbering: Numbering) -> Wanted:
-    """Class -> the name of its segment, for a mask file that names segments as classes are called:
-    such a name says more than a number. Classes that it does not name are absent from it.
+def _names_of(files: MaskFiles, beside: Mapping[str, int]) -> dict[str, int]:
+    """What a mask calls its values: itself, or the label description beside it."""
+    return {} if files.parts else read_names(files.path) or dict(beside)
+
+
+def _own_names(names: Mapping[str, int], numbering: Numbering) -> Wanted:
+    """Class -> the name of its segment, for masks that name segments as classes are called:
+    such a name says more than a number. Classes that they do not name are absent from them.
     """
-    if numbering.labels is None or numbering.same_values or files.parts:
+    if numbering.labels is None or numbering.same_values:
         return {}
-    names = read_names(files.path)
     called = {
         name: [name, *(source for source in sources if isinstance(source, str))]
         for name, sources in numbering.labels.items()
@@ -253,20 +275,28 @@ def _own_names(files: MaskFiles, numbering: Numbering) -> Wanted:
 
 
 def _by_name(
-    mask: LabelMap, files: MaskFiles, classes: Sequence[str], own: Wanted
+    mask: LabelMap,
+    files: MaskFiles,
+    classes: Sequence[str],
+    own: Wanted,
+    names: Mapping[str, int],
 ) -> UInt8[np.ndarray, "d h w"]:
     """Class numbers, of the segments that are called as the classes."""
     numbers = np.array([0, *(classes.index(name) + 1 for name in own)], np.uint8)
-    mapped = map_labels(mask.voxels, own, read_names(files.path), str(files.path))
+    mapped = map_labels(mask.voxels, own, dict(names), str(files.path))
     named: UInt8[np.ndarray, "d h w"] = numbers[mapped.voxels]
     return named
 
 
 def _read_both(
-    pair: MaskPair, numbering: Numbering, own: Wanted, declared: Mapping[str, Values]
+    pair: MaskPair,
+    numbering: Numbering,
+    own: Wanted,
+    declared: Mapping[str, Values],
+    called: Mapping[str, Values],
 ) -> tuple[LabelMap, LabelMap]:
     """Mask and truth, each on its own grid; contours, which have none, on that of the other."""
-    labels = numbering.labels or {}
+    labels, called = numbering.labels or {}, {**declared, **called}
     asked = labels if numbering.same_values else own
     mask_drawn, truth_drawn = (_holds_contours(each) for each in (pair.prediction, pair.truth))
     if mask_drawn and truth_drawn:
@@ -280,8 +310,8 @@ def _read_both(
     if mask_drawn:
         truth = _read(pair.truth, numbering, declared, labels)
         grid = _grid_for(pair.prediction, pair.truth, truth.grid)
-        return _read(pair.prediction, numbering, declared, asked, grid), truth
-    prediction = _read(pair.prediction, numbering, declared, asked)
+        return _read(pair.prediction, numbering, called, asked, grid), truth
+    prediction = _read(pair.prediction, numbering, called, asked)
     grid = prediction.grid
     if truth_drawn:
         grid = _grid_for(pair.truth, pair.prediction, grid)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from fewmask.benchmark.compare import group
-from fewmask.benchmark.rows import AUTOMATIC, RAW, RunRow, as_rows, finished_run, read_rows
+from fewmask.benchmark.rows import AUTOMATIC, RAW, RunRow, as_rows, finished_run, read_scored
 from fewmask.core.errors import BadDataset
 from fewmask.core.words import command, count
 from fewmask.evaluate.growth import FARTHEST, LEAST_BUDGETS, Growth, fit_growth
@@ -138,12 +138,12 @@ def read_runs(paths: Sequence[Path]) -> list[RunRow]:
     """Rows of tables and of run folders. A run without scores gives what its masks' quality is
     predicted to be (domain `predicted quality`).
 
-    Raises `BadDataset` (S04) for a run with neither.
+    Raises `BadDataset` (S04) for a run with neither, and for a table without a row.
     """
     rows = []
     for path in paths:
         scored = not path.is_dir() or RunFolder.open(path).metrics.exists()
-        rows += read_rows(path) if scored else _predicted(path)
+        rows += read_scored([path]) if scored else _predicted(path)
     return rows
 
 

@@ -50,10 +50,12 @@ def next_table(rows: Iterable[RunRow]) -> list[NextLine]:
     return [*_corrected(single), *_corrected(overall)]
 
 
-def winner(lines: Sequence[NextLine]) -> str:
+def winner(lines: Sequence[NextLine]) -> str | None:
     """The rule that is decidedly better than `random` over all budgets, the best if there are
-    several; else `random`.
+    several; else `random`. None where no rule is compared with it over all budgets.
     """
+    if not any(line.slices is None and line.difference is not None for line in lines):
+        return None
     better = [
         (line.difference.interval.mean, line.rule)
         for line in lines

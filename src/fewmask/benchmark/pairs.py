@@ -15,6 +15,7 @@ from fewmask.io.image import case_id_of, is_image
 from fewmask.prepare.datalist import read_list
 from fewmask.prepare.dicommasks import masks_in
 from fewmask.prepare.discover import discover
+from fewmask.prepare.listed import described
 from fewmask.prepare.mapping import Values
 from fewmask.prepare.names import core_key, exact_key
 from fewmask.prepare.pairing import shows_labels
@@ -56,7 +57,9 @@ class Pairing:
     without_truth: tuple[str, ...] = ()
     without_mask: tuple[str, ...] = ()
     names: Mapping[str, Values] = field(default_factory=dict)
-    """Structure name -> value of the truths, where their data set's own list declares it."""
+    """Structure name -> value of the truths, where a list or a description beside them says it."""
+    drawn_names: Mapping[str, int] = field(default_factory=dict)
+    """The same of the masks, where a label description lies beside them."""
 
 
 def pair_masks(predictions: Path, truths: Path) -> Pairing:
@@ -68,9 +71,9 @@ def pair_masks(predictions: Path, truths: Path) -> Pairing:
     names.
     """
     left, right = list_masks(predictions), list_masks(truths)
-    names = declared_names(truths)
+    names, drawn = declared_names(truths), described(_beside(predictions))
     if not predictions.is_dir() and not truths.is_dir():
-        return Pairing((MaskPair(left[0].case, left[0], right[0]),), names=names)
+        return Pairing((MaskPair(left[0].case, left[0], right[0]),), names=names, drawn_names=drawn)
     problems: list[BadDataset] = []
     left, right = _unique(left, problems), _unique(right, problems)
     chosen = match_names([mask.case for mask in left], [mask.case for mask in right])
@@ -84,20 +87,25 @@ def pair_masks(predictions: Path, truths: Path) -> Pairing:
     rest = tuple(sorted(by_case.keys() - chosen.values()))
     if not pairs and not problems:
         raise _no_pair(lonely, rest, predictions, truths)
-    return Pairing(pairs, tuple(problems), lonely, rest, names)
+    return Pairing(pairs, tuple(problems), lonely, rest, names, drawn)
 
 
 def declared_names(truths: Path) -> Mapping[str, Values]:
     """What the data set's `dataset.json` calls the values of these masks: the file in their folder,
-    or beside it where the folder is one of masks (`labelsTr`). Empty without; raises `BadDataset`
-    for one that is damaged.
+    or beside it where the folder is one of masks (`labelsTr`); else a label description in their
+    folder. Empty without; raises `BadDataset` for a `dataset.json` that is damaged.
     """
     folder = (truths if truths.is_dir() else truths.parent).absolute()
     is_of_masks = folder.name.casefold() in (*MASK_FOLDERS, "labelsts")
     for place in (folder, *([folder.parent] if is_of_masks else [])):
         if (place / "dataset.json").is_file():
             return read_list(place / "dataset.json").names
-    return {}
+    return dict(described(_beside(truths)))
+
+
+def _beside(masks: Path) -> list[Path]:
+    """The files of the folder of masks, or of the one that a single mask lies in."""
+    return sorted((masks if masks.is_dir() else masks.parent).iterdir())
 
 
 def list_masks(place: Path) -> list[MaskFiles]:

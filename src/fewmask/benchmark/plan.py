@@ -1,7 +1,7 @@
 """What a sweep file asks for: grids of runs, and means of them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,10 +12,14 @@ from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig
 from fewmask.core.names import check_name, printable
 from fewmask.core.renamed import todays_words
+from fewmask.io.prepared import Prepared
 from fewmask.io.text import read_toml
+from fewmask.predict.predictor import no_windows
+from fewmask.predict.windows import Windows
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
 from fewmask.training import TrainRequest
+from fewmask.training.budget import patch_of
 from fewmask.training.stages import plan_stages
 
 HOME = "test"
@@ -212,6 +216,8 @@ def _check_contents(plan: Plan, path: Path) -> None:
     _ = PrepareOptions(recipe=plan.recipe, size=plan.size).wanted_recipe
     wrong = [] if classes else ["label names no structure"]
     for grid in plan.runs:
+        if grid.minutes is None and grid.steps is None:
+            wrong.append(f"[[runs]] of {', '.join(grid.method)} have no minutes and no steps")
         budgets = [f"{n} slices or volumes" for n in (*grid.slices, *grid.volumes) if n < 0]
         wrong += budgets + [f"draw or seed {n}" for n in (*grid.draw, *grid.seed) if n < 0]
     if plan.tags_off < 0:
@@ -250,10 +256,7 @@ def check_methods(plan: Plan) -> None:
     come to it after days.
     """
     bad: list[tuple[str, BadConfig]] = []
-    first: dict[tuple[str, tuple[str, ...]], Run] = {}
-    for run in plan_runs(plan):
-        first.setdefault((run.method, run.settings), run)
-    for run in first.values():
+    for run in _one_of_each(plan):
         try:
             plan_stages(run.request(Path(), Path()))
         except BadConfig as error:
@@ -265,6 +268,39 @@ def check_methods(plan: Plan) -> None:
             did="no run was begun",
             fix="mend these lines of the sweep file; `fewmask info METHOD` lists the settings",
             code="C01",
+        )
+
+
+def _one_of_each(plan: Plan) -> Iterable[Run]:
+    """The first run of every method with its settings."""
+    first: dict[tuple[str, tuple[str, ...]], Run] = {}
+    for run in plan_runs(plan):
+        first.setdefault((run.method, run.settings), run)
+    return first.values()
+
+
+def check_stride(plan: Plan, prepared: Prepared) -> None:
+    """Raise `BadConfig` (C02) naming every method that has no windows for the plan's `stride`, or
+    whose windows would leave gaps: else each is found after its training.
+    """
+    if plan.stride is None:
+        return
+    wrong = []
+    for run in _one_of_each(plan):
+        patch = patch_of(run.request(prepared.folder, Path()), prepared)
+        try:
+            if patch is None:
+                raise no_windows()
+            Windows(patch, plan.stride)
+        except BadConfig as error:
+            wrong.append(f"{run.name}: {error.what}")
+    if wrong:
+        raise BadConfig(
+            f"the sweep's stride = {list(plan.stride)} does not fit its methods",
+            where=wrong[:10],
+            did="no run was begun",
+            fix="change `stride` in the sweep file, or put 2D methods into a file of their own",
+            code="C02",
         )
 
 

@@ -279,7 +279,6 @@ def from_texts(texts: Mapping[str, str]) -> RunRow:
     values["cleanup"] = values.get("cleanup") or RAW
     others = {column: text for column, text in texts.items() if column not in COLUMNS}
     values["settings"] = " ".join(todays_words(values["method"], values["settings"].split()))
-    values["cleanup"] = values.get("cleanup") or RAW
     return RunRow(**values, others=others)
 
 
@@ -311,6 +310,22 @@ def read_rows(path: Path) -> list[RunRow]:
             ) from error
     _check_once(path, rows, places)
     return rows
+
+
+def read_scored(paths: Sequence[Path]) -> list[RunRow]:
+    """Rows of tables and of scored run folders. Raises `BadDataset` (S04) for a table without a
+    row, and as `read_rows` does.
+    """
+    found = {path: read_rows(path) for path in paths}
+    empty = [str(path) for path, rows in found.items() if not rows]
+    if empty:
+        raise BadDataset(
+            "the table holds no score",
+            where=empty,
+            fix="give a table that a sweep has written rows to, or scored run folders",
+            code="S04",
+        )
+    return [row for path in paths for row in found[path]]
 
 
 def _check_once(path: Path, rows: Sequence[RunRow], places: Sequence[int]) -> None:

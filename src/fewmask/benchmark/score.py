@@ -185,7 +185,8 @@ def score_folders(
     bad pair is listed, the others are scored.
 
     `labels` maps classes to values in the truth; the predictions hold class numbers in that order,
-    or the values of the truth (`same_values`). Without it both hold the same values, and those that
+    unless they name the classes or a label description beside them does, or the values of the truth
+    (`same_values`). Without it both hold the same values, and those that
     occur are scored. `masks` says what slices of a truth without outline are. Writes `out` if
     given. Raises `BadDataset` if nothing is found or the masks hold none of the values expected.
     """
@@ -201,7 +202,7 @@ def score_folders(
     with stopping("scoring", pred):
         for done, pair in enumerate(pairing.pairs, 1):
             try:
-                matched = match(pair, numbering, pairing.names)
+                matched = match(pair, numbering, pairing.names, pairing.drawn_names)
                 scored = _score_matched(pair, matched)
             except Exception as error:
                 refusal = spoils_one_case(error)
@@ -377,7 +378,7 @@ def _folder_pairs(pred: Path, truth: Path, numbering: Numbering, cases: Collecti
     pairing = pair_masks(pred, truth)
     for pair in pairing.pairs:
         if pair.case in cases:
-            matched = match(pair, numbering, pairing.names)
+            matched = match(pair, numbering, pairing.names, pairing.drawn_names)
             prompts = _prompts(pair.prediction.path.parent, pair.case)
             yield pair.case, prompts, matched.prediction, matched.truth, matched.classes
 

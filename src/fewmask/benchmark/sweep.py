@@ -25,6 +25,7 @@ from fewmask.benchmark.plan import (
     Plan,
     Run,
     check_methods,
+    check_stride,
     plan_means,
     plan_runs,
 )
@@ -154,6 +155,7 @@ def run_sweep(
     with stopping("preparing", work), waiting_lock(work, "sweep: prepare", 3600.0):
         _claim(plan, work)
         prepared = prepare_plan(plan, data, work)
+        check_stride(plan, prepared)
         plan = replace(plan, amp=settle_amp(plan, prepared, work, device, threads))
     remote = spread is not one_by_one
     told = (_say_nothing, ignore_progress) if remote else (say, progress)

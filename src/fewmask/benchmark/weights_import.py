@@ -9,13 +9,14 @@ from torch import Tensor
 
 from fewmask.blocks.sam.official import find_size, rename, shapes_of
 from fewmask.core.errors import BadCheckpoint, BadConfig
-from fewmask.io.ledger import LEDGER, make_cache
+from fewmask.io.ledger import BUNDLED, LEDGER, Weights, bundled, make_cache
 from fewmask.io.stream import sha256
 from fewmask.io.text import read_json
 from fewmask.io.weights import (
     check_fit,
     count_weights,
     load_foreign,
+    load_known,
     load_tensors,
     read_metadata,
     save_tensors,
@@ -64,23 +65,47 @@ def import_weights(source: Path, name: str | None = None) -> ImportedWeights:
 
 
 def describe_weights(path: Path) -> dict[str, Any]:
-    """What a file or folder of SAM weights holds. Raises `BadCheckpoint` if it cannot be used."""
+    """What a file or folder of SAM weights holds, or a package's encoder. Raises `BadCheckpoint` if
+    it cannot be used.
+    """
+    packaged = _find_packaged(path)
+    if packaged is not None:
+        theirs = load_known(path)
+        return {
+            "kind": f"encoder weights: {packaged.trained_on}",
+            "encoder": packaged.size,
+            "numbers": count_weights(theirs),
+            "stored as": _kinds(theirs),
+            "sha256": packaged.sha256,
+            "known as": packaged.name,
+        }
     digest, tensors = _read(path)
     renamed = rename(tensors, str(path))
     size = find_size(renamed, str(path))
     check_fit(shapes_of(size), renamed, path)
-    known = next((entry for entry in LEDGER if entry.sha256 == digest), None)
+    names = {entry.sha256: entry.name for entry in LEDGER} | {sha256(bundled()): BUNDLED}
     notes = read_metadata(path) if path.suffix == ".safetensors" else {}
-    kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
     return {
         "kind": "SAM weights",
         "encoder": size.name,
         "numbers": count_weights(tensors),
-        "stored as": ", ".join(kinds),
+        "stored as": _kinds(tensors),
         "sha256": digest,
-        "known as": known.name if known else "not in the ledger",
+        "known as": names.get(digest, "not in the ledger"),
         **notes,
     }
+
+
+def _find_packaged(path: Path) -> Weights | None:
+    """The entry of the ledger whose package's very file this is."""
+    alike = [entry for entry in LEDGER if entry.package and entry.file == path.name]
+    return next((entry for entry in alike if sha256(path) == entry.sha256), None)
+
+
+def _kinds(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(
+        sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
+    )
 
 
 def _read(source: Path) -> tuple[str, Mapping[str, Tensor]]:

@@ -34,7 +34,7 @@ def benchmark(
     """Simulate people who ask a rule for slices, on scans with complete masks. The same command
     resumes after an interruption; several processes may share one simulation.
     """
-    from fewmask.benchmark.next_table import NextLine, next_table, winner
+    from fewmask.benchmark.next_table import TO_BEAT, NextLine, next_table, winner
     from fewmask.benchmark.rows import read_rows
 
     console: Console = context.obj
@@ -64,5 +64,10 @@ def benchmark(
 
     for line in lines:
         console.say(text(line))
-    console.say(f"the rule to take: {winner(lines)}")
-    console.result({"rows": rows, "lines": lines, "winner": winner(lines)})
+    best = winner(lines)
+    console.say(
+        f"the rule to take: {best}"
+        if best
+        else f"no rule has every budget that `{TO_BEAT}` has: nothing to compare yet"
+    )
+    console.result({"rows": rows, "lines": lines, "winner": best})

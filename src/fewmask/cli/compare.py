@@ -40,13 +40,13 @@ def compare(
     differences.
     """
     from fewmask.benchmark import compare as tables
-    from fewmask.benchmark.rows import read_rows
+    from fewmask.benchmark.rows import read_scored
     from fewmask.evaluate.protocols import PROTOCOLS, Protocol
 
     console: Console = context.obj
     options.one_of("--protocol", protocol, PROTOCOLS)
     named = cast(Protocol, protocol)
-    rows = [row for path in runs for row in read_rows(options.existing(path, "run or table"))]
+    rows = read_scored([options.existing(path, "run or table") for path in runs])
     console.say(tables.table(rows, named))
     if structures:
         console.say("\n" + tables.structures(rows, named))

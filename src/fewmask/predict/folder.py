@@ -153,6 +153,7 @@ def predict_folder(
             else f"`fewmask check {quote(str(source))}`",
         )
     heard = tally.heard
+    summary.notes += _tell_older(form.path(out, str(line["case"])) for line in summary.refused)
     summary.notes += [*form.write_names(out), *tell_terms(form)]
     summary.quality = beside.write_tables(source, calibration, slices_from)
     summary.cleanup = cleanup.add_up(tally.cleaned)
@@ -163,6 +164,18 @@ def predict_folder(
         rest = [case for case in heard if case not in told]
         summary.prompts = {"tags": told, "automatic": rest}
     return summary
+
+
+def _tell_older(masks: Iterable[Path]) -> list[str]:
+    """A note on masks of scans that were refused now: nothing made them anew, or took them away."""
+    older = [path.name for path in masks if path.exists()]
+    if not older:
+        return []
+    shown = ", ".join(older[:5]) + " ..." * (len(older) > 5)
+    return [
+        f"masks of an earlier run of `predict` stay, and count in the tables, of {len(older)} of "
+        f"the scans that were refused now: {shown}"
+    ]
 
 
 def plane_of(predictor: Predicts, options: ScanOptions | None = None) -> Plane:

@@ -139,9 +139,18 @@ class MeanPredictor:
 def load_mean(
     runs: Sequence[Path], device: str | None = None, engine: Engine = "torch"
 ) -> MeanPredictor:
-    """Open finished runs whose mean predicts. Raises `BadConfig` for runs of other structures and
-    for outside programs, `BadCheckpoint` for a run that is not finished.
+    """Open finished runs whose mean predicts. Raises `BadConfig` for runs of other structures, one
+    that is named twice and outside programs, `BadCheckpoint` for a run that is not finished.
     """
+    twice = [str(run) for n, run in enumerate(runs) if _among(run, runs[:n])]
+    if twice:
+        raise BadConfig(
+            "a run is named twice: the mean would count it twice",
+            where=twice,
+            did="nothing was written",
+            fix="name each run once",
+            code="C02",
+        )
     records = [open_finished(run).read_record() for run in runs]
     first = records[0].task.classes
     for run, record in zip(runs, records, strict=True):
@@ -161,6 +170,11 @@ def load_mean(
                 code="C02",
             )
     return MeanPredictor([Predictor.load(run, device, engine) for run in runs])
+
+
+def _among(run: Path, others: Sequence[Path]) -> bool:
+    """Is it the same folder as one of these?"""
+    return run.resolve() in [other.resolve() for other in others]
 
 
 def _blocks(depth: int) -> Iterator[slice]:

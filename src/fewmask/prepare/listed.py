@@ -17,12 +17,18 @@ def names_in(tree: FolderTree, masks: Iterable[Path]) -> dict[str, int]:
     """Structure name -> value, the first one said. What cannot be read says nothing here: it is
     refused when its case is read.
     """
-    names: dict[str, int] = {}
-    for path in tree.below(tree.root):
-        with suppress(FewmaskError):
-            if is_snap(path):
-                names = {**names_of(read_snap(path)), **names}
+    names = described(tree.below(tree.root))
     for mask in masks:
         with suppress(FewmaskError):
             names = {**read_names(mask), **names}
+    return names
+
+
+def described(paths: Iterable[Path]) -> dict[str, int]:
+    """Structure name -> value of the label descriptions among these files, the first one said."""
+    names: dict[str, int] = {}
+    for path in paths:
+        with suppress(FewmaskError):
+            if is_snap(path):
+                names = {**names_of(read_snap(path)), **names}
     return names

@@ -22,7 +22,7 @@ def draw_budget(request: TrainRequest, prepared: Prepared) -> Budget:
     slices, volumes = request.slices, request.volumes
     if slices is None and volumes is None:
         whole = prepared.whole_masks()
-        if whole and _takes_patches(request, prepared):
+        if whole and patch_of(request, prepared) is not None:
             volumes = len(whole)
         else:
             slices = sum(map(len, prepared.candidates(prepared.split.train).values()))
@@ -71,10 +71,12 @@ def tell_all(request: TrainRequest, budget: Budget) -> str:
     return f"learns from all outlined slices there are: {budget.masks}, of scans: {scans}"
 
 
-def _takes_patches(request: TrainRequest, prepared: Prepared) -> bool:
-    """Is it a 3D method?"""
+def patch_of(request: TrainRequest, prepared: Prepared) -> tuple[int, int, int] | None:
+    """Voxels (d, h, w) of the patches that a 3D method sees; None for methods that see slices, and
+    for programs that are not ours.
+    """
     stage, recipe = plan_stages(request)[-1], prepared.recipe
     if is_external(stage.method):
-        return False
+        return None
     task = Task(prepared.classes, recipe.size, recipe.modality, recipe.spacing_mm)
-    return build(stage.method, stage.config, task).batch_spec.patch is not None
+    return build(stage.method, stage.config, task).batch_spec.patch
