@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from fewmask.benchmark.domains import score_home
 from fewmask.benchmark.plan import HOME, Plan, RunGrid
 from fewmask.benchmark.rows import (
     FinishedRun,
@@ -26,7 +27,7 @@ from fewmask.benchmark.rows import (
     outcome,
     read_rows,
 )
-from fewmask.benchmark.sweep import check_outputs, prepare_plan, score_home, settle_amp
+from fewmask.benchmark.sweep import check_outputs, prepare_plan, settle_amp
 from fewmask.core.budget import Budget
 from fewmask.core.config import parse, settings_text
 from fewmask.core.errors import BadConfig, BadDataset, NoRoom
@@ -37,7 +38,7 @@ from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.prepared import Prepared, read_budget, write_budget
 from fewmask.io.run import RunFolder
 from fewmask.io.text import read_toml
-from fewmask.predict import load_predictor
+from fewmask.predict import load_predictor, open_cleanup
 from fewmask.predict.entropy import suggest, views_of
 from fewmask.quality.next import PER_SCAN, RULES, Rule, Suggestion, choose
 from fewmask.training import TrainRequest, train
@@ -246,7 +247,8 @@ class _Simulation:
         settled: Mapping[str, Any] = outcome(RunFolder.open(run).read_record())
         finished = FinishedRun(**{**key._asdict(), **settled})
         rows: list[RunRow] = []
-        scored = score_home(load_predictor(run, self.device), run, self.plan.as_sweep.protocol)
+        protocol = self.plan.as_sweep.protocol
+        scored = score_home(load_predictor(run, self.device), run, open_cleanup(run), protocol)
         for by, (scores, paper) in scored.items():
             rows += as_rows(finished, HOME, scores, paper, self.prepared.patients, by)
         return rows

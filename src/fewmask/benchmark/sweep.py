@@ -15,12 +15,11 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any, Literal
 
+from fewmask.benchmark.domains import Scored, score_elsewhere, score_home, score_mean_home
 from fewmask.benchmark.plan import (
     HOME,
-    Elsewhere,
     Mean,
     Plan,
     Run,
@@ -30,9 +29,6 @@ from fewmask.benchmark.plan import (
     plan_runs,
 )
 from fewmask.benchmark.rows import (
-    LEARNED,
-    ORACLE,
-    RAW,
     FinishedRun,
     RunRow,
     add_rows,
@@ -41,23 +37,13 @@ from fewmask.benchmark.rows import (
     outcome,
     read_rows,
 )
-from fewmask.benchmark.score import (
-    protocol_lines,
-    score_bound,
-    score_cleaned,
-    score_folders,
-    score_masks,
-    score_run,
-    scored_cases,
-)
 from fewmask.core.budget import Split
 from fewmask.core.config import parse
-from fewmask.core.errors import BadConfig, BadDataset, FewmaskError, Interrupted, NoRoom
+from fewmask.core.errors import BadConfig, FewmaskError, Interrupted, NoRoom
 from fewmask.core.names import check_name
 from fewmask.core.progress import OnMessage, OnProgress, ignore_progress
 from fewmask.core.signals import stopping
 from fewmask.core.spread import Spread, one_by_one
-from fewmask.evaluate.scores import CaseScore
 from fewmask.io.atomic import make_folder
 from fewmask.io.lock import folder_lock, waiting_lock
 from fewmask.io.outputs import check_file, check_folder, claim
@@ -71,20 +57,13 @@ from fewmask.predict import (
     load_mean,
     load_predictor,
     open_cleanup,
-    predict_folder,
 )
-from fewmask.predict.folder import clean_folder, plane_of
 from fewmask.prepare.build import prepare
 from fewmask.prepare.mapping import parse_labels
 from fewmask.prepare.options import PrepareOptions
 from fewmask.training import train
 from fewmask.training.run import probe_precision
 
-CLEANED = "cleaned"
-"""Folder of a run's masks after clean-up, as `predictions` has them as drawn."""
-Scored = dict[str, tuple[list[CaseScore], list[dict[str, Any]]]]
-"""Clean-up -> scores, and lines of the protocol."""
-Labels = dict[str, tuple[int | str, ...]]
 Outcome = Literal["done", "there", "elsewhere", "failed"]
 """What became of a run: the list of `SweepSummary` that it goes to."""
 
@@ -357,22 +336,14 @@ class _Sweep:
         """Predict and score the run folder `path` in every domain, as drawn and after clean-up; the
         rows.
         """
-        plan, predictor = self.plan, load_predictor(path)
+        plan, predictor, cleanup = self.plan, load_predictor(path), open_cleanup(path)
         if plan.stride is not None:
             predictor = predictor.with_windows(plan.stride)
         _forget_others(plan, path)
         settled = outcome(RunFolder.open(path).read_record())
         finished = FinishedRun(**{**run.key._asdict(), **settled}, stride=_stride(plan))
-        rows: list[RunRow] = []
-        for by, (scores, paper) in score_home(predictor, path, plan.protocol).items():
-            rows += as_rows(finished, HOME, scores, paper, self.prepared.patients, by)
-        for other in plan.elsewhere:
-            found = _score_elsewhere(
-                predictor, other, self.data, path.parent, open_cleanup(path), plan.protocol
-            )
-            for by, (scores, paper) in found.items():
-                rows += as_rows(finished, other.name, scores, paper, {}, by)
-        return rows
+        home = score_home(predictor, path, cleanup, plan.protocol)
+        return self._rows(finished, home, predictor, cleanup, path.parent)
 
     def score_mean(self, mean: Mean, paths: list[Path], folder: Path) -> list[RunRow]:
         """The same of the mean of the run folders `paths`; the first one's clean-up cleans, and
@@ -390,15 +361,28 @@ class _Sweep:
             },
             stride=_stride(plan),
         )
-        rows: list[RunRow] = []
-        for by, (scores, paper) in _score_mean_home(
-            predictor, paths[0], folder, cleanup, plan.protocol
-        ).items():
-            rows += as_rows(finished, HOME, scores, paper, self.prepared.patients, by)
+        home = score_mean_home(predictor, paths[0], folder, cleanup, plan.protocol)
+        return self._rows(finished, home, predictor, cleanup, folder)
+
+    def _rows(
+        self,
+        finished: FinishedRun,
+        home: Scored,
+        predictor: Predicts,
+        cleanup: Cleanup,
+        folder: Path,
+    ) -> list[RunRow]:
+        """Of the scores at home and elsewhere; masks of other scans go to `folder`."""
+        plan, scored = self.plan, {HOME: home}
         for other in plan.elsewhere:
-            found = _score_elsewhere(predictor, other, self.data, folder, cleanup, plan.protocol)
+            scored[other.name] = score_elsewhere(
+                predictor, other, self.data, folder, cleanup, plan.protocol
+            )
+        rows: list[RunRow] = []
+        for domain, found in scored.items():
+            patients = self.prepared.patients if domain == HOME else {}
             for by, (scores, paper) in found.items():
-                rows += as_rows(finished, other.name, scores, paper, {}, by)
+                rows += as_rows(finished, domain, scores, paper, patients, by)
         return rows
 
 
@@ -457,86 +441,3 @@ def _forget_others(plan: Plan, path: Path) -> None:
     for other in plan.elsewhere:
         shutil.rmtree(path.parent / other.name, ignore_errors=True)
     write_json(note, {"stride": stride})
-
-
-def score_home(predictor: Predicts, path: Path, protocol: str) -> Scored:
-    """Of the prepared data's test cases. They are predicted once: the drawn masks are cleaned."""
-    home = score_run(path, oracle_box=predictor.promptable, predictor=predictor, raw=True)
-    cases = {score.case for score in home.scores}
-    drawn = (home.scores, protocol_lines(path, None, None, protocol, cases))
-    out = path / CLEANED
-    cleaned = score_cleaned(path, open_cleanup(path), out)
-    return {RAW: drawn, LEARNED: (cleaned, protocol_lines(path, None, None, protocol, cases, out))}
-
-
-def _score_mean_home(
-    predictor: Predicts, path: Path, folder: Path, cleanup: Cleanup, protocol: str
-) -> Scored:
-    """Of the test cases of the run folder `path`; its own masks stay as they are."""
-    drawn, cleaned, cases = folder / HOME, folder / f"{HOME}-{CLEANED}", scored_cases(path)
-    predict_folder(predictor, RunFolder.open(path).open_prepared().folder, drawn, cases=cases)
-    clean_folder(drawn, cases, cleanup, cleaned)
-    return {
-        by: (score_masks(path, masks), protocol_lines(path, None, None, protocol, cases, masks))
-        for by, masks in ((RAW, drawn), (LEARNED, cleaned))
-    }
-
-
-def _score_elsewhere(
-    predictor: Predicts,
-    other: Elsewhere,
-    data: Path,
-    folder: Path,
-    cleanup: Cleanup,
-    protocol: str,
-) -> Scored:
-    """Of other scans, with the bound where there is one; masks go to `folder`."""
-    images, truth = data / other.images, data / other.truth
-    labels = parse_labels(other.label)
-    out, cleaned = folder / other.name, folder / f"{other.name}-{CLEANED}"
-    summary = predict_folder(predictor, images, out)
-    if summary.refused:
-        refused = summary.refused[0]
-        raise BadDataset(
-            f"{other.name}: {refused['case'] or 'folder'}: {refused['what']}",
-            where=str(images),
-            did="no row was written",
-            fix=f"`fewmask check {quote(str(images))}`",
-            code="M15",
-        )
-    clean_folder(out, summary.written, cleanup, cleaned, plane_of(predictor))
-    drawn, lines = _score_masks(other.name, out, truth, labels, protocol)
-    if predictor.promptable:
-        bound = folder / f"{other.name}-{ORACLE}"
-        of_bound = score_bound(predictor, images, truth, labels, bound)
-        cases = {score.case for score in of_bound}
-        marked = protocol_lines(bound, truth, labels, protocol, cases, masks="complete")
-        drawn, lines = drawn + of_bound, lines + [{**line, "prompts": ORACLE} for line in marked]
-    return {
-        RAW: (drawn, lines),
-        LEARNED: _score_masks(other.name, cleaned, truth, labels, protocol),
-    }
-
-
-def _score_masks(
-    name: str, masks: Path, truth: Path, labels: Labels, protocol: str
-) -> tuple[list[CaseScore], list[dict[str, Any]]]:
-    """Scores of a folder of masks and lines of the protocol."""
-    scored = score_folders(masks, truth, labels, masks="complete")
-    if scored.refused:
-        raise BadDataset(
-            f"{name}: {scored.refused[0]['what']}",
-            where=str(masks),
-            fix="mend that mask or its truth, or take both out",
-            code="M15",
-        )
-    if scored.without_truth:
-        lonely = ", ".join(scored.without_truth[:5])
-        raise BadDataset(
-            f"{name}: no truth is called {lonely}",
-            where=str(truth),
-            fix="give the masks the names of their scans, or take the others out",
-            code="M15",
-        )
-    cases = {score.case for score in scored.scores}
-    return scored.scores, protocol_lines(masks, truth, labels, protocol, cases, masks="complete")
