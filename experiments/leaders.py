@@ -1,7 +1,8 @@
 """Short tables for a reader: who leads with how many labels, method by method as each is, in how
 many minutes, and over whom that is decided.
 
-Masks are cleaned ones where a run was scored with its clean-up, which is what `predict` writes.
+Masks are cleaned ones where a run was scored with its clean-up, which is what `predict` writes. Of
+two methods of which one was not, masks as drawn are compared.
 `seconds.toml` says what a training step costs.
 """
 
@@ -53,6 +54,8 @@ class Entry:
     rows: list[RunRow]
     dice: float
     """Mean over the test scans."""
+    drawn: list[RunRow]
+    """The same masks as drawn."""
 
     @property
     def runs(self) -> int:
@@ -67,6 +70,11 @@ class Lead:
     first: Entry
     other: Entry
     difference: Difference
+
+    @property
+    def decided(self) -> bool:
+        """Is the first ahead? As drawn it may be behind one that it passes when cleaned."""
+        return self.difference.decided and self.difference.interval.mean > 0
 
 
 def chosen(rows: Iterable[RunRow], part: str | None) -> list[RunRow]:
@@ -93,11 +101,13 @@ def entries(rows: Sequence[RunRow], protocol: Protocol) -> dict[str, list[Entry]
     dice = METRICS[protocol][0].column
     groups = group([row for row in chosen(rows, "methods") if row.prompts == AUTOMATIC])
     cleaned = {_key(setting) for setting in groups if setting.cleanup == LEARNED}
+    drawn = {_key(setting): runs for setting, runs in groups.items() if setting.cleanup == RAW}
     found: dict[str, list[Entry]] = {}
     for setting, runs in groups.items():
         if setting.cleanup == LEARNED or (setting.cleanup == RAW and _key(setting) not in cleaned):
             tested = spread([row for row in runs if row.domain == "test"], dice)
-            found.setdefault(setting.budget, []).append(Entry(setting, runs, tested.mean))
+            entry = Entry(setting, runs, tested.mean, drawn.get(_key(setting), []))
+            found.setdefault(setting.budget, []).append(entry)
     for own in found.values():
         own.sort(key=lambda entry: -entry.dice)
     return {budget: found[budget] for budget in sorted(found, key=_size)}
@@ -149,14 +159,17 @@ def short(rows: Sequence[RunRow], protocol: Protocol, sweep: str) -> str:
                 line.append("cleaned" if entry.setting.cleanup == LEARNED else "as drawn")
             line += [minutes(entry, sweep), str(entry.runs)]
             body.append(line)
-    return markdown(heads, body) + f"\n{verdict(decided)}\n"
+    said = verdict(decided)
+    if len(kinds) > 1:
+        said += " Of a pair of which one was not cleaned, masks as drawn were compared."
+    return markdown(heads, body) + f"\n{said}\n"
 
 
 def verdict(decided: Sequence[Lead]) -> str:
     """Over whom the first of a budget is decidedly ahead, in one line for the whole table."""
     said: dict[str, list[str]] = {}
     for lead in decided:
-        if lead.difference.decided:
+        if lead.decided:
             name = (
                 f"with {_labels(lead.first.setting.budget)} `{lead.first.setting.plain_name}` over"
             )
@@ -188,7 +201,7 @@ def leaders() -> str:
             if rivals:
                 following = rivals[0].other
                 after = f"`{following.setting.method}` {following.dice:.2f}"
-                name = f"**{name}**" if rivals[0].difference.decided else name
+                name = f"**{name}**" if rivals[0].decided else name
             body.append([task, _labels(budget), name, dice, hd95, minutes(first, sweep), after])
     return markdown(["task", "labels", "first", "Dice", "HD95 mm", "minutes (cores)", "next"], body)
 
@@ -213,12 +226,13 @@ def markdown(heads: list[str], body: list[list[str]]) -> str:
 
 
 def _difference(first: Entry, other: Entry, column: str) -> Difference:
-    """Per test patient, over draws and seeds that both have."""
+    """Per test patient, over draws and seeds that both have, of masks that had the same help."""
+    alike = first.setting.cleanup == other.setting.cleanup
 
     def scored(entry: Entry) -> dict[tuple[int, int, str, str], tuple[RunRow, float]]:
         return {
             (row.draw, row.seed, row.case, row.label): (row, value)
-            for row in entry.rows
+            for row in (entry.rows if alike else entry.drawn)
             if row.domain == "test" and (value := row.number(column)) is not None
         }
 

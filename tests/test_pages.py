@@ -120,7 +120,24 @@ def test_a_short_table_has_the_best_first_and_cleaned_masks_alone() -> None:
         "| 5 slices | `unet` | 0.602 ± 0.000 | 4.0 ± 0.0 | cleaned | 6 (2 cores) | 2 |",
         "| 5 slices | `unet` | 0.502 ± 0.000 | 4.0 ± 0.0 | as drawn | 1 (2 cores) | 2 |",
     ]
-    assert text.endswith("\n\nDecided: with 5 slices `vnet` over `unet`. Nothing else is.\n")
+    assert text.endswith(
+        "\n\nDecided: with 5 slices `vnet` over `unet`. Nothing else is. Of a pair of which one "
+        "was not cleaned, masks as drawn were compared.\n"
+    )
+
+
+def test_the_first_is_compared_with_masks_that_had_the_same_help() -> None:
+    """Cleaned, `unet` passes `vnet`, which nobody cleaned; as drawn it is behind by 0.1."""
+    rows = [
+        *patients("unet", 0.6),
+        *patients("unet", 0.8, cleanup="learned"),
+        *patients("vnet", 0.7),
+    ]
+    found = LEADERS["entries"](rows, "default")
+    assert [entry.setting.method for entry in found["5 slices"]] == ["unet", "vnet"]
+    (lead,) = LEADERS["leads"](found, "dice")
+    assert lead.difference.decided and lead.difference.interval.mean == pytest.approx(-0.1)
+    assert LEADERS["verdict"]([lead]) == "Nothing in this table is decided."
 
 
 def test_one_draw_leads_nobody_and_decides_nothing() -> None:
