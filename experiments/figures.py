@@ -36,11 +36,20 @@ COLOURS = {
     "cps": "#2a9d9d",
     "canvas_sam": "#b0529f",
     "cfr": "#d9822b",
+    "nnunet": "#8a8f98",
 }
 THEMES = {"light": "#24292f", "dark": "#d0d7de"}
 """Colour of words and axes; the ground is the page's."""
 SLICES, MINUTES, SCANS = "outlined slices", "minutes on two cores", "labelled scans"
-TICKS = {SLICES: (2, 5, 10, 20, 50, 100), MINUTES: (2, 5, 10, 20), SCANS: (1, 4, 8, 16)}
+CORE_MINUTES = "minutes on one core"
+TICKS = {
+    SLICES: (2, 5, 10, 20, 50, 100),
+    MINUTES: (2, 5, 10, 20),
+    CORE_MINUTES: (5, 10, 30),
+    SCANS: (1, 4, 8, 16),
+}
+FIRST_MASKS = {"lite_unet": 0.21, "nnunet": 2.7}
+"""Seconds of a step in `first-masks.toml`, one core (docs/performance.md)."""
 Point = tuple[float, list[float]]
 """A place on the axis, and a mean Dice per draw."""
 
@@ -73,6 +82,16 @@ def by_minutes(rows: Iterable[RunRow], domain: str) -> dict[tuple[str, str], lis
         kept,
         lambda row: (row.method, f"{row.slices} slices"),
         lambda row: round((row.steps or 0) * SECONDS[row.method] / 60, 1),
+    )
+
+
+def by_core_minutes(rows: Iterable[RunRow]) -> dict[tuple[str, str], list[Point]]:
+    """Dice against minutes of one core, ours beside nnU-Net; its settings are the plan's."""
+    kept = [row for row in rows if row.cleanup == LEARNED]
+    return collect(
+        kept,
+        lambda row: (row.method, f"{row.slices} slices"),
+        lambda row: round((row.steps or 0) * FIRST_MASKS[row.method] / 60),
     )
 
 
@@ -158,6 +177,14 @@ def figures() -> dict[str, list[Panel]]:
             Panel("two scans from elsewhere", SLICES, by_slices(few, "ct-abdomen-other")),
         ],
         "minutes": [Panel("four training patients", MINUTES, by_minutes(kept_aside, "test"))],
+        "first-masks": [
+            Panel(
+                "left atrium, eight test scans",
+                CORE_MINUTES,
+                by_core_minutes(rows_of("first-masks")),
+                0.4,
+            )
+        ],
         "left-atrium": [Panel("left atrium, eight test scans", SCANS, atrium, 0.4)],
         "hippocampus": [Panel("hippocampus, 26 test scans", SCANS, hippocampus, 0.6)],
         "organs": [Panel("thirteen organs, six test scans", "", of_slices | of_scans, 0.0, names)],

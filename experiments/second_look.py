@@ -9,12 +9,13 @@ same from the boxes of that mean (`again`), and SAM in true boxes (`true boxes`)
 the middle one of each slice and its neighbours, edge by edge; a slice without a mask gets none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Integer
 from quantities import RUN, Line, add, arguments, named
+from torch import Tensor
 
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.evaluate.scores import CaseScore, score_case
@@ -56,10 +57,11 @@ def shifted(boxes: Boxes) -> Iterator[Boxes]:
 def ask(sam: Predictor, volume: Volume, boxes: Boxes) -> Probs:
     """What SAM says in these boxes; background, surely, in slices without one."""
     probs = np.zeros((sam.task.k + 1, *volume.shape), np.float32)
-    watched = sam.watched_by(
-        lambda slices, said: np.copyto(probs[:, slices], said.numpy(force=True))
-    )
-    watched.volume_with_boxes(volume, boxes)
+
+    def keep(slices: Sequence[int], said: Float[Tensor, "c m h w"]) -> None:
+        probs[:, slices] = said.numpy(force=True)
+
+    sam.watched_by(keep).volume_with_boxes(volume, boxes)
     return probs
 
 
