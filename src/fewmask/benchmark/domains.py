@@ -47,7 +47,7 @@ def score_mean_home(
     """Of the test cases of the run folder `path`; its own masks stay as they are."""
     drawn, cleaned, cases = folder / HOME, folder / f"{HOME}-{CLEANED}", scored_cases(path)
     predict_folder(predictor, RunFolder.open(path).open_prepared().folder, drawn, cases=cases)
-    clean_folder(drawn, cases, cleanup, cleaned)
+    clean_folder(drawn, cases, cleanup, cleaned, plane_of(predictor))
     return {
         by: (score_masks(path, masks), protocol_lines(path, None, None, protocol, cases, masks))
         for by, masks in ((RAW, drawn), (LEARNED, cleaned))

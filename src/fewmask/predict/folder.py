@@ -194,7 +194,7 @@ def plane_of(predictor: Predicts, options: ScanOptions | None = None) -> Plane:
 
 
 def clean_folder(
-    folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path, plane: Plane = "axial"
+    folder: Path, cases: Iterable[str], cleanup: Cleanup, out: Path, plane: Plane
 ) -> None:
     """Clean masks of `folder` that are as they were drawn, and write them to `out`, which is
     emptied first. Holes are those of the `plane`'s slices.
