@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewmask.core.batch import IGNORE, UNKNOWN, Batch, Labelled, Step, Weak
+from fewmask.core.batch import IGNORE, UNKNOWN, Batch, Labelled, Step, Task, Weak
 from fewmask.core.errors import BadConfig
 from fewmask.methods import build, config_from, stages
 from fewmask.methods._pyramid import Pyramid
@@ -49,6 +49,12 @@ def test_a_plan_without_a_student_is_refused(share: float) -> None:
 def test_no_round_and_no_scan_are_refused(setting: str) -> None:
     with pytest.raises(BadConfig, match=f"{setting} = 0"):
         config_from("noisy_student", {setting: 0})
+
+
+def test_whoever_asks_for_many_structures_is_told_that_small_ones_take_long() -> None:
+    many = Task(tuple("abcd"), 32)
+    assert made().note == made("lite_unet").note == ""
+    assert build("lite_unet", config_from("lite_unet", SMALL), many).note.startswith("4 structures")
 
 
 def test_the_last_steps_learn_from_outlines_and_tags_alone() -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from fewmask.blocks.average import average_of, move
 from fewmask.blocks.losses import batch_dice_ce, tag_entropy
 from fewmask.blocks.nets.efficientnet import fold_imagenet
-from fewmask.blocks.nets.pyramid_unet import PyramidUNet
+from fewmask.blocks.nets.pyramid_unet import FEW, PyramidUNet
 from fewmask.blocks.presence import Presence, gate, judge, scan_cost
 from fewmask.blocks.ramp import warm_cosine
 from fewmask.blocks.team import total
@@ -111,6 +111,12 @@ class Pyramid(Method):
         self.one_network = config.views == 1
         self.pseudo = pseudo
         self.neighbours = scan_cost(config.presence, config.presence_cost)
+        structures = net.present.out_features
+        if structures > FEW:
+            self.note = (
+                f"{structures} structures: small ones take longer to learn than one alone; "
+                "thirteen organs took three times the steps of a liver (docs/results/organs.md)"
+            )
         self.batch_spec = BatchSpec(
             labelled=config.labelled,
             weak=config.weak,

@@ -11,7 +11,7 @@ from fewmask.blocks.nets.efficientnet import CHANNELS, EfficientNetLite0
 
 WIDTHS = (24, 32, 48, 64)
 """Channels of the decoder at strides 2, 4, 8 and 16: full resolution is where time goes."""
-_FEW, _RARE = 3, 0.005
+FEW, _RARE = 3, 0.005
 """Of more than so many structures each begins with this probability."""
 
 
@@ -28,7 +28,7 @@ class PyramidUNet(nn.Module):
             for below, skip, width in zip(inputs, CHANNELS[:-1], widths, strict=True)
         )
         self.last = nn.Conv2d(widths[0], outputs, 1)
-        if structures > _FEW:
+        if structures > FEW:
             _begin_rare(self.last)
         self.present = nn.Linear(CHANNELS[-1] + CHANNELS[-2], structures)
 
