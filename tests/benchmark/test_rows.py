@@ -26,8 +26,8 @@ from fewmask.evaluate.scores import CaseScore
 from fewmask.io.tables import read_csv, write_csv
 
 ROWS = Path(__file__).parents[2] / "experiments" / "rows"
-OTHERS = ("zero-shot", "quality", "peers")
-"""Of their own kind (`experiments/zero_shot.py`, `experiments/quality.py`, `benchmarks/peers.py`).
+OTHERS = ("zero-shot", "quality", "peers", "boxes", "presence", "second-look")
+"""Of their own kind, each made by the script in `experiments` or `benchmarks` that is called so.
 """
 TABLES = [path for path in sorted(ROWS.glob("*.csv")) if path.stem not in OTHERS]
 FORMER = {"gate", "neighbours"}

@@ -52,9 +52,9 @@ def next_table(rows: Iterable[RunRow]) -> list[NextLine]:
 
 def winner(lines: Sequence[NextLine]) -> str | None:
     """The rule that is decidedly better than `random` over all budgets, the best if there are
-    several; else `random`. None where no rule is compared with it over all budgets.
+    several; else `random`. None where no rule is compared with it.
     """
-    if not any(line.slices is None and line.difference is not None for line in lines):
+    if not any(line.difference is not None for line in lines):
         return None
     better = [
         (line.difference.interval.mean, line.rule)

@@ -68,6 +68,6 @@ def benchmark(
     console.say(
         f"the rule to take: {best}"
         if best
-        else f"no rule has every budget that `{TO_BEAT}` has: nothing to compare yet"
+        else f"no rule stands beside `{TO_BEAT}`: nothing to compare yet"
     )
     console.result({"rows": rows, "lines": lines, "winner": best})

@@ -194,6 +194,10 @@ def _definitions(module: str) -> dict[str, ast.stmt]:
                 found[name] = statement
             case ast.Assign([ast.Name(name)]):
                 found[name] = statement
+            case ast.Assign([ast.Tuple(targets)], ast.Tuple(values)):  # each as if by itself
+                for target, value in zip(targets, values, strict=True):
+                    alone = ast.Assign([target], value, lineno=statement.lineno)
+                    found[ast.unparse(target)] = alone
             case ast.ImportFrom():
                 found |= dict.fromkeys((a.asname or a.name for a in statement.names), statement)
     return found
