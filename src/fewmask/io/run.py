@@ -162,13 +162,15 @@ class RunFolder(States):
     """Files of a run folder (docs/design.md, "Files"); opening checks that it is one."""
 
     @classmethod
-    def open(cls, path: Path) -> "RunFolder":
-        """An existing run. Raises `BadCheckpoint` if the folder is none."""
+    def open(
+        cls, path: Path, fix: str = "give the folder that `fewmask train` wrote (its `out`)"
+    ) -> "RunFolder":
+        """An existing run. Raises `BadCheckpoint`, with this `fix`, if the folder is none."""
         if not (path / "config.json").exists():
             raise BadCheckpoint(
                 "not a run folder: there is no config.json",
                 where=str(path),
-                fix="give the folder that `fewmask train` wrote (its `out`)",
+                fix=fix,
                 code="W06",
             )
         return cls(path)

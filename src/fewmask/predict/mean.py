@@ -142,7 +142,8 @@ def load_mean(
     """Open finished runs whose mean predicts. Raises `BadConfig` for runs of other structures, one
     that is named twice and outside programs, `BadCheckpoint` for a run that is not finished.
     """
-    twice = [str(run) for n, run in enumerate(runs) if _among(run, runs[:n])]
+    folders = [run.resolve() for run in runs]
+    twice = sorted({str(folder) for folder in folders if folders.count(folder) > 1})
     if twice:
         raise BadConfig(
             "a run is named twice: the mean would count it twice",
@@ -170,11 +171,6 @@ def load_mean(
                 code="C02",
             )
     return MeanPredictor([Predictor.load(run, device, engine) for run in runs])
-
-
-def _among(run: Path, others: Sequence[Path]) -> bool:
-    """Is it the same folder as one of these?"""
-    return run.resolve() in [other.resolve() for other in others]
 
 
 def _blocks(depth: int) -> Iterator[slice]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fewmask.core.errors import BadCheckpoint
 from fewmask.core.run_record import RunRecord
 from fewmask.core.volume import LabelMap, Volume
 from fewmask.core.words import count
@@ -35,15 +34,10 @@ def write_run_report(run_path: Path, show_burned_in: bool = False) -> Path:
     Scans with text in their pixels are shown without pictures unless `show_burned_in`. Raises
     `BadCheckpoint` if the folder is no run, `BadDataset` if its data is not what it learned from.
     """
-    if run_path.is_dir() and not RunFolder(run_path).exists:
-        raise BadCheckpoint(
-            "not a run folder: there is no config.json",
-            where=str(run_path),
-            did="no page was written",
-            fix="give a run folder; or, of a folder of masks, `scans` too: what they were drawn on",
-            code="W06",
-        )
-    run = RunFolder.open(run_path)
+    run = RunFolder.open(
+        run_path,
+        "give a run folder; or, of a folder of masks, `scans` too: what they were drawn on",
+    )
     prepared = run.open_prepared()
     tested = set(run.read_split().test)
 
