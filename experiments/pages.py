@@ -41,7 +41,7 @@ MARKED = re.compile(
     r".*?(<!-- end -->\n)",
     re.DOTALL,
 )
-NOTES = {"mr-left-atrium": protocols.NOTES["la-2018"]}
+NOTES = dict.fromkeys(("mr-left-atrium", "mr-left-atrium-72"), protocols.NOTES["la-2018"])
 """Data of a sweep -> what to know about its scans."""
 COMPACT = "SAM in this table is the compact SAM (ours)."
 
