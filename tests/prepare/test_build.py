@@ -38,6 +38,7 @@ from tests.narrow import Settings
 from tests.scans import prepare_scans, write_scans
 
 LIVER = {"liver": (6,)}
+PARTS = ("images", "labels")
 
 
 def hashes(folder: Path) -> dict[str, tuple[str, int]]:
@@ -655,6 +656,34 @@ def test_a_wrong_name_in_a_split_is_told_before_scans_are_read(tmp_path, monkeyp
         prepare(tmp_path / "scans", tmp_path / "out", options(split=tmp_path / "split.toml"))
     assert caught.value.where == (str(tmp_path / "split.toml"), "cases_01   nearest: case_01")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_split_of_scans_that_were_refused_says_why_they_were(tmp_path) -> None:
+    """Links that leave the folder are not followed: all scans are, then one of two."""
+    write_scans(tmp_path / "elsewhere", 2)
+    write_split(tmp_path / "split.toml", Split(("case_00",), (), ("case_01",)))
+    asked = options(split=tmp_path / "split.toml")
+    link(tmp_path / "scans", tmp_path / "elsewhere", "case_00", "case_01")
+    with pytest.raises(BadDataset, match="no case can be used") as caught:
+        prepare(tmp_path / "scans", tmp_path / "out", asked)
+    told = "images/case_00.nii.gz is a link that leaves the data folder"
+    assert told in caught.value.where and "follow_links=True" in caught.value.fix
+    write_scans(tmp_path / "one", 1)
+    link(tmp_path / "one", tmp_path / "elsewhere", "case_01")
+    with pytest.raises(BadDataset, match="split names 1 case not there") as caught:
+        prepare(tmp_path / "one", tmp_path / "out", asked)
+    assert caught.value.where[1] == "case_01   nearest: case_00"
+    told = {f"{part}/case_01.nii.gz is a link that leaves the data folder" for part in PARTS}
+    assert set(caught.value.where[2:]) == told
+    assert not (tmp_path / "out").exists()
+
+
+def link(folder, target, *cases: str) -> None:
+    """Links to scans and masks of another folder."""
+    for part in PARTS:
+        (folder / part).mkdir(parents=True, exist_ok=True)
+        for case in cases:
+            (folder / part / f"{case}.nii.gz").symlink_to(target / part / f"{case}.nii.gz")
 
 
 def repaint(path) -> None:

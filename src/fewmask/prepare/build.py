@@ -5,7 +5,7 @@ recipe from all of them, then write the tables.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shlex import quote
@@ -151,7 +151,8 @@ def prepare(
     if not any(pair.parts for pair in layout.pairs) and any(pair.mask for pair in layout.pairs):
         resolve(options.labels, layout.names)  # a name that means nothing is told at once
     check_tables(options, layout)
-    _check_split(layout, options)
+    problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
+    _check_split(data, layout, options, problems)
     series = options.scans.series
     said = [options.tags, options.reviewed, options.patients, options.outlines]
     said += [Path(series)] if series is not None and is_table(series) else []
@@ -162,7 +163,7 @@ def prepare(
         notes = [*layout.notes, *left, *filter(None, [died])]
         before = _before(out)
         cases, refused = _read_all(layout, out, options, _reusable(before, options), on_progress)
-        refused = [{"case": "", **problem.as_dict()} for problem in layout.problems] + refused
+        refused = problems + refused
         if not cases:
             raise _nothing_usable(data, refused)
         _refuse_lost(before, refused)
@@ -175,18 +176,38 @@ def prepare(
     return PrepareSummary(out, len(cases) - reused, reused, refused, work.notes)
 
 
-def _check_split(layout: Layout, options: PrepareOptions) -> None:
+def _check_split(
+    data: Path, layout: Layout, options: PrepareOptions, problems: list[dict[str, Any]]
+) -> None:
     """The names of a split file against those of the folder, before scans are read."""
-    if options.split:
-        cases = [pair.case for pair in layout.pairs]
+    if options.split is None:
+        return
+    if not layout.pairs:
+        raise _nothing_usable(data, problems)
+    cases = [pair.case for pair in layout.pairs]
+    with _told_beside(problems):
         check_names(open_split(options.split, cases)[0], options.split, cases)
+
+
+@contextmanager
+def _told_beside(refused: list[dict[str, Any]]) -> Iterator[None]:
+    """A name that a split misses may be that of a scan that was refused: its error says both."""
+    try:
+        yield
+    except BadDataset as error:
+        error.where = (*error.where, *_lines(refused))
+        raise
+
+
+def _lines(refused: list[dict[str, Any]]) -> list[str]:
+    return [": ".join(filter(None, (line["case"], line["what"]))) for line in refused[:10]]
 
 
 def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:
     machine = all(line["exit_code"] == NoRoom.exit_code for line in refused)
     return (NoRoom if machine else BadDataset)(
         "no case can be used",
-        where=[f"{line['case']}: {line['what']}" for line in refused[:10]],
+        where=_lines(refused),
         did="no dataset was made",
         fix=str(refused[0]["fix"])
         if machine or len({line["fix"] for line in refused}) == 1
@@ -210,13 +231,9 @@ def _collect_tables(work: _Preparation) -> Prepared:
         rows[name] = replace(case.row, patient=patients[name], present=present)
     reviewed = _reviewed_slices(work, rows)
     tags = _tags(work, rows)
-    try:
+    with _told_beside(work.refused):
         given, said = open_split(options.split, rows) if options.split else (None, [])
         split = choose_split(rows, given)
-    except BadDataset as error:
-        lines = (f"{line['case']}: {line['what']}" for line in work.refused[:10])
-        error.where = (*error.where, *lines)
-        raise
     work.notes += said
     work.notes += [f"{name}: {note}" for name, row in rows.items() for note in row.notes]
     work.notes += [*_advice(rows, recipe, options, tags), *look_alikes(rows, split)]
