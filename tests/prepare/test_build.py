@@ -673,8 +673,8 @@ def test_a_split_of_scans_that_were_refused_says_why_they_were(tmp_path) -> None
     with pytest.raises(BadDataset, match="split names 1 case not there") as caught:
         prepare(tmp_path / "one", tmp_path / "out", asked)
     assert caught.value.where[1] == "case_01   nearest: case_00"
-    told = {f"{part}/case_01.nii.gz is a link that leaves the data folder" for part in PARTS}
-    assert set(caught.value.where[2:]) == told
+    links = {f"{part}/case_01.nii.gz is a link that leaves the data folder" for part in PARTS}
+    assert set(caught.value.where[2:]) == links
     assert not (tmp_path / "out").exists()
 
 
