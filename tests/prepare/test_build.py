@@ -666,14 +666,16 @@ def test_a_split_of_scans_that_were_refused_says_why_they_were(tmp_path) -> None
     link(tmp_path / "scans", tmp_path / "elsewhere", "case_00", "case_01")
     with pytest.raises(BadDataset, match="no case can be used") as caught:
         prepare(tmp_path / "scans", tmp_path / "out", asked)
-    told = "images/case_00.nii.gz is a link that leaves the data folder"
+    told = "folder: images/case_00.nii.gz is a link that leaves the data folder"
     assert told in caught.value.where and "follow_links=True" in caught.value.fix
     write_scans(tmp_path / "one", 1)
     link(tmp_path / "one", tmp_path / "elsewhere", "case_01")
     with pytest.raises(BadDataset, match="split names 1 case not there") as caught:
         prepare(tmp_path / "one", tmp_path / "out", asked)
     assert caught.value.where[1] == "case_01   nearest: case_00"
-    links = {f"{part}/case_01.nii.gz is a link that leaves the data folder" for part in PARTS}
+    links = {
+        f"folder: {part}/case_01.nii.gz is a link that leaves the data folder" for part in PARTS
+    }
     assert set(caught.value.where[2:]) == links
     assert not (tmp_path / "out").exists()
 

@@ -206,12 +206,13 @@ def test_what_its_commands_warn_of_is_kept() -> None:
     said = {
         "advice": "too few steps",
         "empty": ["liver: 2 of 3 masks empty"],
-        "refused": [{"case": "a", "what": "cut off"}],
+        "refused": [{"case": "a", "what": "cut off"}, {"case": "", "what": "b is a link"}],
     }
     assert job._warnings(json.dumps(said)) == [
         "too few steps",
         "liver: 2 of 3 masks empty",
         "a: cut off",
+        "folder: b is a link",
     ]
     assert job._warnings("") == [] == job._warnings("[]")
 

@@ -152,7 +152,9 @@ def prepare(
         resolve(options.labels, layout.names)  # a name that means nothing is told at once
     check_tables(options, layout)
     problems = [{"case": "", **problem.as_dict()} for problem in layout.problems]
-    _check_split(data, layout, options, problems)
+    if not layout.pairs:
+        raise _nothing_usable(data, problems)
+    _check_split(layout, options, problems)
     series = options.scans.series
     said = [options.tags, options.reviewed, options.patients, options.outlines]
     said += [Path(series)] if series is not None and is_table(series) else []
@@ -176,17 +178,12 @@ def prepare(
     return PrepareSummary(out, len(cases) - reused, reused, refused, work.notes)
 
 
-def _check_split(
-    data: Path, layout: Layout, options: PrepareOptions, problems: list[dict[str, Any]]
-) -> None:
+def _check_split(layout: Layout, options: PrepareOptions, problems: list[dict[str, Any]]) -> None:
     """The names of a split file against those of the folder, before scans are read."""
-    if options.split is None:
-        return
-    if not layout.pairs:
-        raise _nothing_usable(data, problems)
-    cases = [pair.case for pair in layout.pairs]
-    with _told_beside(problems):
-        check_names(open_split(options.split, cases)[0], options.split, cases)
+    if options.split:
+        cases = [pair.case for pair in layout.pairs]
+        with _told_beside(problems):
+            check_names(open_split(options.split, cases)[0], options.split, cases)
 
 
 @contextmanager
@@ -200,7 +197,7 @@ def _told_beside(refused: list[dict[str, Any]]) -> Iterator[None]:
 
 
 def _lines(refused: list[dict[str, Any]]) -> list[str]:
-    return [": ".join(filter(None, (line["case"], line["what"]))) for line in refused[:10]]
+    return [f"{line['case'] or 'folder'}: {line['what']}" for line in refused[:10]]
 
 
 def _nothing_usable(data: Path, refused: list[dict[str, Any]]) -> FewmaskError:

@@ -113,7 +113,7 @@ def _warnings(said: str) -> list[str]:
     """
     try:
         record = json.loads(said)
-        refused = [f"{one['case']}: {one['what']}" for one in record.get("refused", [])]
+        refused = [f"{one['case'] or 'folder'}: {one['what']}" for one in record.get("refused", [])]
         advice = record.get("advice") or ""
         return [*([advice] if advice else []), *record.get("empty", []), *refused][:_MOST]
     except (ValueError, KeyError, TypeError, AttributeError):
