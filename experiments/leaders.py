@@ -113,6 +113,16 @@ def entries(rows: Sequence[RunRow], protocol: Protocol) -> dict[str, list[Entry]
     return {budget: found[budget] for budget in sorted(found, key=_size)}
 
 
+def several(found: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
+    """Of each budget, what ran with two choices of labels or more (or with one, where nothing has
+    two): a single draw leads nobody, and must not hide who leads.
+    """
+    return {
+        budget: [entry for entry in own if entry.runs >= min(2, max(one.runs for one in own))]
+        for budget, own in found.items()
+    }
+
+
 def leads(found: dict[str, list[Entry]], column: str) -> list[Lead]:
     """The first of each budget against every other method with it, in the draws that both have.
 
@@ -147,7 +157,7 @@ def short(rows: Sequence[RunRow], protocol: Protocol, sweep: str) -> str:
     kinds = {entry.setting.cleanup for entry in every}
     heads += ["masks"] if len(kinds) > 1 else []
     heads += ["minutes (cores)", "draws"]
-    decided = leads(found, metrics[0].column)
+    decided = leads(several(found), metrics[0].column)
     body = []
     for budget, own in found.items():
         for entry in own:
@@ -181,16 +191,10 @@ def verdict(decided: Sequence[Lead]) -> str:
 
 
 def leaders() -> str:
-    """The table of the first page: who is first and who is next, bold where that is decided.
-
-    A single draw leads nobody where others have more.
-    """
+    """The table of the first page: who is first and who is next, bold where that is decided."""
     body = []
     for task, sweep, budgets in TASKS:
-        found = entries(rows_of(sweep), "default")
-        for budget, own in found.items():
-            enough = min(2, max(entry.runs for entry in own))
-            found[budget] = [entry for entry in own if entry.runs >= enough]
+        found = several(entries(rows_of(sweep), "default"))
         against = leads(found, "dice")
         for budget in budgets:
             first = found[budget][0]

@@ -148,6 +148,14 @@ def test_one_draw_leads_nobody_and_decides_nothing() -> None:
     assert LEADERS["verdict"](leads(found, "dice")) == "Nothing in this table is decided."
 
 
+def test_one_draw_at_the_head_of_a_table_hides_nothing_that_is_decided() -> None:
+    longer = [one for one in patients("vnet", 0.9, steps=1000) if one.draw == 0]
+    rows = [*patients("unet", 0.5), *patients("vnet", 0.7), *longer]
+    text = LEADERS["short"](rows, "default", "few-slices")
+    assert text.splitlines()[2].startswith("| 5 slices | `vnet` | 0.903 |")
+    assert text.endswith("\n\nDecided: with 5 slices `vnet` over `unet`. Nothing else is.\n")
+
+
 def test_the_first_page_has_who_leads_in_bold_only_where_that_is_decided(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
