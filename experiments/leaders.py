@@ -191,7 +191,9 @@ def verdict(decided: Sequence[Lead]) -> str:
 
 
 def leaders() -> str:
-    """The table of the first page: who is first and who is next, bold where that is decided."""
+    """The table of the first page: who is first and who is next, bold where that is decided. Both
+    with their minutes, which are not the same.
+    """
     body = []
     for task, sweep, budgets in TASKS:
         found = several(entries(rows_of(sweep), "default"))
@@ -204,7 +206,9 @@ def leaders() -> str:
             rivals = [lead for lead in against if lead.first is first]
             if rivals:
                 following = rivals[0].other
+                took = minutes(following, sweep).partition(" ")[0]
                 after = f"`{following.setting.method}` {following.dice:.2f}"
+                after += f" ({took} min)" if took else ""
                 name = f"**{name}**" if rivals[0].decided else name
             body.append([task, _labels(budget), name, dice, hd95, minutes(first, sweep), after])
     return markdown(["task", "labels", "first", "Dice", "HD95 mm", "minutes (cores)", "next"], body)

@@ -165,7 +165,7 @@ def test_the_first_page_has_who_leads_in_bold_only_where_that_is_decided(
     monkeypatch.setitem(own, "rows_of", lambda sweep: rows)
     monkeypatch.setitem(own, "TASKS", (("liver", "few-slices", ("5 slices", "1 volume")),))
     assert LEADERS["leaders"]().splitlines()[2:] == [
-        "| liver | 5 slices | **`vnet`** | 0.70 ± 0.00 | 4 ± 0 |  | `unet` 0.50 |",
+        "| liver | 5 slices | **`vnet`** | 0.70 ± 0.00 | 4 ± 0 |  | `unet` 0.50 (1 min) |",
         "| liver | 1 scan | `unet` | 0.50 | 4 | 1 (2 cores) | `vnet` 0.40 |",
     ], "one draw of cps leads nobody"
 
