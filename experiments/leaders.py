@@ -58,9 +58,15 @@ class Entry:
     """The same masks as drawn."""
 
     @property
-    def runs(self) -> int:
-        """Draws and seeds."""
-        return len({(row.draw, row.seed) for row in self.rows})
+    def draws(self) -> int:
+        """Choices of labels."""
+        return len({row.draw for row in self.rows})
+
+    @property
+    def spread_over(self) -> str:
+        """What stands behind a spread: `3`, or `1 (3 seeds)`, where one choice ran three times."""
+        seeds = len({row.seed for row in self.rows})
+        return f"{self.draws} ({seeds} seeds)" if seeds > 1 else f"{self.draws}"
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def several(found: dict[str, list[Entry]]) -> dict[str, list[Entry]]:
     two): a single draw leads nobody, and must not hide who leads.
     """
     return {
-        budget: [entry for entry in own if entry.runs >= min(2, max(one.runs for one in own))]
+        budget: [entry for entry in own if entry.draws >= min(2, max(one.draws for one in own))]
         for budget, own in found.items()
     }
 
@@ -167,7 +173,7 @@ def short(rows: Sequence[RunRow], protocol: Protocol, sweep: str) -> str:
                 line += [spread(scored, metric.column).text(metric.digits) for metric in metrics]
             if len(kinds) > 1:
                 line.append("cleaned" if entry.setting.cleanup == LEARNED else "as drawn")
-            line += [minutes(entry, sweep), str(entry.runs)]
+            line += [minutes(entry, sweep), entry.spread_over]
             body.append(line)
     said = verdict(decided)
     if len(kinds) > 1:

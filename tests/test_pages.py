@@ -148,6 +148,12 @@ def test_one_draw_leads_nobody_and_decides_nothing() -> None:
     assert LEADERS["verdict"](leads(found, "dice")) == "Nothing in this table is decided."
 
 
+def test_seeds_of_one_choice_of_labels_are_no_draws() -> None:
+    rows = [row(dice=0.5, seed=seed, method=one) for seed in range(3) for one in ("unet", "vnet")]
+    text = LEADERS["short"](rows, "default", "few-slices")
+    assert [line.split(" | ")[-1] for line in text.splitlines()[2:4]] == ["1 (3 seeds) |"] * 2
+
+
 def test_one_draw_at_the_head_of_a_table_hides_nothing_that_is_decided() -> None:
     longer = [one for one in patients("vnet", 0.9, steps=1000) if one.draw == 0]
     rows = [*patients("unet", 0.5), *patients("vnet", 0.7), *longer]
