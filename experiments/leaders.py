@@ -212,7 +212,7 @@ def leaders() -> str:
             rivals = [lead for lead in against if lead.first is first]
             if rivals:
                 following = rivals[0].other
-                took = minutes(following, sweep).partition(" ")[0]
+                took, _ = _cost(following, sweep)
                 after = f"`{following.setting.method}` {following.dice:.2f}"
                 after += f" ({took} min)" if took else ""
                 name = f"**{name}**" if rivals[0].decided else name
@@ -222,15 +222,19 @@ def leaders() -> str:
 
 def minutes(entry: Entry, sweep: str) -> str:
     """`6 (2 cores)`: of training, from the steps and what one costs; empty where nobody knows."""
+    took, cores = _cost(entry, sweep)
+    return f"{took} ({cores} core{'s' if cores > 1 else ''})" if took else ""
+
+
+def _cost(entry: Entry, sweep: str) -> tuple[int, int]:
+    """Minutes of training, one at least, and the cores; zeros where nobody knows."""
     steps = [row.steps for row in entry.rows if row.steps]
     for cost in COSTS:
         seconds = cost["seconds"]
         each = seconds.get(entry.setting.plain_name, seconds.get(entry.setting.method))
         if sweep in cost["sweeps"] and each and steps:
-            whole = max(steps) * each / 60
-            cores = "1 core" if cost["cores"] == 1 else f"{cost['cores']} cores"
-            return f"{whole:.0f} ({cores})" if whole >= 1 else f"1 ({cores})"
-    return ""
+            return max(round(max(steps) * each / 60), 1), int(cost["cores"])
+    return 0, 0
 
 
 def markdown(heads: list[str], body: list[list[str]]) -> str:
